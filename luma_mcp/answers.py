@@ -1,0 +1,152 @@
+"""What callers are told: the one task object of design 2.1, the task list, and failures, fact for fact as text too."""
+
+import json
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from typing import Annotated, Any, Literal
+
+from pydantic import Field
+from typing_extensions import TypedDict
+
+from luma_mcp.errors import Failure, LumaError
+from luma_mcp.models import Status, Task
+
+StatusWord = Literal["submitting", "pending", "processing", "completed", "failed", "unconfirmed"]
+Moment = Annotated[str, Field(description="RFC 3339, UTC", json_schema_extra={"format": "date-time"})]
+
+
+class ErrorObject(TypedDict):
+    """Why something failed, whether it cost money, and what to do."""
+
+    code: str
+    message: str
+    charged: Annotated[Literal["no", "yes", "unknown"], Field(description="whether this cost money")]
+    retry_safe: Annotated[bool, Field(description="whether repeating the same call cannot charge twice")]
+    hint: Annotated[str, Field(description="what to do about it")]
+
+
+class TaskObject(TypedDict, total=False):
+    """A task; a failure that concerns no task has only `error` and `next_step`."""
+
+    task_id: Annotated[str, Field(description="id for get_task; empty until RunAPI has confirmed the submission")]
+    status: StatusWord
+    done: Annotated[bool, Field(description="true once the task is completed or failed")]
+    prompt: str
+    model: str
+    source_video_url: str
+    video_urls: Annotated[list[str], Field(description="where the finished video can be downloaded until expires_at")]
+    video_path: Annotated[str, Field(description="absolute path of the saved file, empty if not saved")]
+    joined: Annotated[bool, Field(description="true if this call joined a task that already existed: no new charge")]
+    created_at: Moment
+    updated_at: Moment
+    finished_at: Moment
+    elapsed_seconds: Annotated[float, Field(description="from submission to the end, or to now")]
+    expires_at: Moment
+    cost_usd: Annotated[float, Field(description="what RunAPI reported as the charge")]
+    error: ErrorObject
+    next_step: Annotated[str, Field(description="what to do next")]
+
+
+class TaskList(TypedDict, total=False):
+    """Tasks, newest first; a failure has only `error` and `next_step`."""
+
+    tasks: list[TaskObject]
+    next_cursor: Annotated[str, Field(description="pass as cursor for the next page; empty at the end")]
+    error: ErrorObject
+    next_step: str
+
+
+def task_object(task: Task, now: float, *, joined: bool = False) -> TaskObject:
+    """Describe a task; what is not known is absent."""
+    answer: TaskObject = {
+        "task_id": task.task_id,
+        "status": task.status.value,
+        "done": task.status.done,
+        "prompt": task.request.prompt,
+        "model": task.request.model,
+        "source_video_url": task.request.source,
+        "video_urls": list(task.video_urls),
+        "video_path": task.video_path,
+        "joined": joined,
+        "created_at": moment(task.created_at),
+        "updated_at": moment(task.updated_at),
+        "elapsed_seconds": round(task.elapsed(now), 1),
+    }
+    if task.finished_at is not None:
+        answer["finished_at"] = moment(task.finished_at)
+    if task.expires_at is not None:
+        answer["expires_at"] = moment(task.expires_at)
+    if task.cost_usd is not None:
+        answer["cost_usd"] = task.cost_usd
+    if task.error is not None:
+        answer["error"] = error_object(task.error)
+    answer["next_step"] = next_step(task)
+    return answer
+
+
+def failure_object(error: LumaError) -> TaskObject:
+    """Describe a failure that concerns no task."""
+    return {"error": error_object(error.failure()), "next_step": error.hint}
+
+
+def error_object(failure: Failure) -> ErrorObject:
+    """Describe what went wrong."""
+    return {
+        "code": failure.code,
+        "message": failure.message,
+        "charged": failure.charged,
+        "retry_safe": failure.retry_safe,
+        "hint": failure.hint,
+    }
+
+
+def next_step(task: Task) -> str:
+    """Tell the model in one sentence what to do next."""
+    match task.status:
+        case Status.SUBMITTING:
+            return (
+                "RunAPI has not confirmed the task yet: repeat exactly the same modify_video call in a few seconds; it"
+                " joins this submission and is not charged twice."
+            )
+        case Status.PENDING | Status.PROCESSING:
+            return (
+                f'Call get_task with task_id "{task.task_id}" and wait_seconds 40 until done is true; do not call'
+                " modify_video again for this."
+            )
+        case Status.COMPLETED:
+            return completed_step(task)
+        case Status.FAILED | Status.UNCONFIRMED:
+            return task.error.hint if task.error else "Nothing more can be done."
+
+
+def completed_step(task: Task) -> str:
+    """Tell where a finished video is."""
+    if task.video_path:
+        return f"Nothing more to do: tell the user that the finished video is at {task.video_path}."
+    if task.error:
+        return task.error.hint
+    if task.awaits_file:
+        return (
+            f'The video is being saved: call get_task with task_id "{task.task_id}" and wait_seconds 40 for its path.'
+        )
+    return "Give the user the link in video_urls; it works until expires_at."
+
+
+def is_failure(task: Task) -> bool:
+    """Tell whether an answer about this task is an error: it ended badly, or nobody knows how it ended."""
+    return task.status is Status.UNCONFIRMED or (task.status.done and task.error is not None)
+
+
+def as_text(answer: Mapping[str, Any]) -> str:
+    """Say the same as the structured answer, for hosts that show the model only text."""
+    return json.dumps(answer, ensure_ascii=False, indent=2)
+
+
+def task_list(tasks: Sequence[Task], next_cursor: str, now: float) -> TaskList:
+    """Describe a page of tasks."""
+    return {"tasks": [task_object(task, now) for task in tasks], "next_cursor": next_cursor}
+
+
+def moment(seconds: float) -> str:
+    """Write POSIX seconds as RFC 3339 in UTC."""
+    return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")

@@ -1,0 +1,189 @@
+"""The application: the one place where the parts meet, are opened and closed; and what it can do, in verbs."""
+
+import time
+from collections.abc import AsyncGenerator, Callable
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+
+import anyio
+import httpx
+from pydantic import SecretStr
+
+from luma_mcp.connection import open_connection
+from luma_mcp.downloads import Downloads, check_writable
+from luma_mcp.errors import InvalidRequest, TaskNotFound
+from luma_mcp.ledger import Ledger, new_key
+from luma_mcp.models import MODEL, REPLAY_SECONDS, Clock, Limits, Status, Task, VideoRequest
+from luma_mcp.pace import usual
+from luma_mcp.progress import Progress
+from luma_mcp.runapi import RunAPI
+from luma_mcp.settings import LONGEST_WAIT_SECONDS, Settings
+from luma_mcp.sources import check_public_url
+from luma_mcp.submission import Submission
+from luma_mcp.tracker import Tracker
+from luma_mcp.uploads import Uploads
+
+LOCAL_CALLER = "local"
+SUBMIT_SECONDS = 5.0
+LONGEST_PROMPT = 20_000
+LONGEST_ID = 200
+
+
+def is_settled(task: Task) -> bool:
+    """Tell whether waiting longer can bring nothing new."""
+    return task.settled
+
+
+def is_named(task: Task) -> bool:
+    """Tell whether the caller can ask for the task by its id, or need not ask any more."""
+    return bool(task.task_id) or task.settled
+
+
+@dataclass(frozen=True, slots=True)
+class App:
+    """What the server can do, whoever asks."""
+
+    settings: Settings
+    ledger: Ledger
+    tracker: Tracker
+    runapi: RunAPI
+    uploads: Uploads
+    now: Clock
+
+    def wake(self) -> None:
+        """Go on with unfinished tasks: called at the first real request."""
+        self.tracker.wake()
+
+    async def modify_video(
+        self, request: VideoRequest, caller: str, *, wait_seconds: int, new_take: bool, progress: Progress
+    ) -> tuple[Task, bool]:
+        """Submit a request, or join the task that it repeats, and wait within the bound; tell whether it joined.
+
+        Waits at least `SUBMIT_SECONDS` for RunAPI to name the task. Raises a `LumaError` if nothing was submitted.
+        """
+        bound = self._bound(wait_seconds)
+        begun = anyio.current_time()
+        digest = await self._check(request, caller)
+        limits = Limits(self.settings.max_active, self.settings.daily_limit)
+        fingerprint = request.fingerprint(caller, digest)
+        task, joined = self.ledger.join_or_add(self._draft(request, caller), fingerprint, limits, new_take=new_take)
+        if task.status is Status.UNCONFIRMED and self.now() - task.created_at < REPLAY_SECONDS:
+            self.ledger.resubmit(task.key, self.now())
+        self.follow(task.key)
+        await self._watch(task.key, begun + max(bound, SUBMIT_SECONDS), progress, until=is_named)
+        return await self._watch(task.key, begun + bound, progress), joined
+
+    async def get_task(self, task_id: str, caller: str, *, wait_seconds: int, progress: Progress) -> Task:
+        """Give a task of the caller's, after waiting within the bound for its end; raise `TaskNotFound`."""
+        bound = self._bound(wait_seconds)
+        begun = anyio.current_time()
+        task = self.ledger.find(caller, checked_id(task_id))
+        if task is None:
+            raise TaskNotFound(f"There is no task {task_id[:80]!r} in this server's ledger.")
+        self.follow(task.key)
+        return await self._watch(task.key, begun + bound, progress)
+
+    async def wait(self, key: str, seconds: float, progress: Progress) -> Task:
+        """Wait for a task's end, at most some seconds."""
+        return await self._watch(key, anyio.current_time() + seconds, progress)
+
+    def list_tasks(self, caller: str, status: str, limit: int, cursor: str) -> tuple[list[Task], str]:
+        """Give a page of the caller's tasks, newest first, and the cursor of the next."""
+        if status and status not in list(Status):
+            raise InvalidRequest(f"status must be one of {', '.join(Status)}, or empty for all.")
+        if not 1 <= limit <= 100:
+            raise InvalidRequest("limit must be from 1 to 100.")
+        return self.ledger.page(caller, status, limit, cursor)
+
+    def delivered(self, *tasks: Task) -> None:
+        """Remember that finished tasks were handed to a caller who was still there."""
+        self.ledger.deliver([task.key for task in tasks if task.status.done and not task.delivered])
+
+    def follow(self, key: str) -> None:
+        """See to it that an unfinished task is followed, here or in another process."""
+        self.wake()
+        task = self.ledger.get(key)
+        if (not task.status.done and task.status is not Status.UNCONFIRMED) or task.awaits_file:
+            self.tracker.follow(key)
+
+    async def _check(self, request: VideoRequest, caller: str) -> str:
+        """Check all that can be checked without money; give the digest of the source's content."""
+        if not request.prompt:
+            raise InvalidRequest("prompt must say how the video should change.")
+        if len(request.prompt) > LONGEST_PROMPT:
+            raise InvalidRequest(f"prompt must be at most {LONGEST_PROMPT} characters.")
+        if request.model != MODEL:
+            raise InvalidRequest(f"model must be {MODEL}, the only one that RunAPI offers here.")
+        if request.callback_url and not check_public_url(request.callback_url, "callback_url").startswith("http"):
+            raise InvalidRequest("callback_url must be an https:// URL.")
+        self.runapi.require_key()
+        digest = await self.uploads.check(request, caller)
+        if self.settings.saves:
+            check_writable(self.settings.output_dir)
+        return digest
+
+    def _draft(self, request: VideoRequest, caller: str) -> Task:
+        return Task(
+            key=new_key(),
+            caller=caller,
+            request=request,
+            created_at=self.now(),
+            updated_at=self.now(),
+            wants_file=self.settings.saves,
+        )
+
+    def _bound(self, wait_seconds: int) -> float:
+        if not -1 <= wait_seconds <= LONGEST_WAIT_SECONDS:
+            raise InvalidRequest(
+                f"wait_seconds must be from 0 to {LONGEST_WAIT_SECONDS} (-1 means the setting"
+                f" {self.settings.wait_seconds}); more than {self.settings.max_wait_seconds} waits that long."
+            )
+        return self.settings.bound(wait_seconds)
+
+    async def _watch(
+        self, key: str, deadline: float, progress: Progress, until: Callable[[Task], bool] = is_settled
+    ) -> Task:
+        """Tell of a task's progress until it has come far enough, or until the deadline on the event loop's clock."""
+        known = usual(self.ledger.durations(MODEL))
+        with anyio.CancelScope(deadline=deadline):
+            while True:
+                task = self.ledger.get(key)
+                await progress.tell(task, known, self.now())
+                if until(task):
+                    break
+                await self.tracker.changed()
+        return self.ledger.get(key)
+
+
+def checked_id(task_id: str) -> str:
+    """Give a task id without the blanks around it; raise `InvalidRequest` if it cannot be one."""
+    found = task_id.strip().removeprefix("luma://tasks/")
+    if not found or len(found) > LONGEST_ID or not found.isprintable() or any(c in found for c in " /\\"):
+        raise InvalidRequest("task_id must be the id that modify_video or list_tasks gave.")
+    return found
+
+
+@asynccontextmanager
+async def open_app(
+    settings: Settings, *, now: Clock = time.time, transport: httpx.AsyncBaseTransport | None = None
+) -> AsyncGenerator[App]:
+    """Open everything, and close it when left: followers stop, connections and the ledger are closed.
+
+    `transport` takes the place of the network. Nothing is read, written or asked before the first request.
+    """
+    folder, base_url, key = settings.data_dir, settings.base_url, settings.api_key
+    if settings.sandbox:
+        from luma_mcp.sandbox import BASE_URL, Embedded  # noqa: PLC0415 - only those who play need it
+
+        folder, base_url, key = folder / "sandbox", BASE_URL, SecretStr("sandbox")
+        transport = transport or Embedded(folder, now)
+    async with AsyncExitStack() as stack:
+        connection = await stack.enter_async_context(open_connection(transport))
+        ledger = Ledger(folder / "ledger.sqlite3")
+        stack.callback(ledger.close)
+        runapi = RunAPI(connection, base_url, key)
+        uploads = Uploads(ledger, runapi, settings.readable_folders, now)
+        downloads = Downloads(connection, settings.output_dir, trusted=base_url, allow_private=settings.allow_private)
+        tracker = Tracker(ledger, runapi, Submission(ledger, runapi, uploads, now), downloads, now)
+        await stack.enter_async_context(tracker.running())
+        yield App(settings, ledger, tracker, runapi, uploads, now)

@@ -1,0 +1,93 @@
+"""What the command line shows a person: a progress bar, a table, exit codes."""
+
+import shutil
+import unicodedata
+from collections.abc import Sequence
+from datetime import datetime
+from typing import TextIO
+
+from luma_mcp.models import Task
+
+EXIT_CODES = {
+    "missing_api_key": 2,
+    "invalid_api_key": 2,
+    "insufficient_credits": 3,
+    "invalid_request": 4,
+    "source_not_allowed": 4,
+    "source_not_found": 4,
+    "limit_reached": 4,
+    "conflict": 4,
+    "task_not_found": 4,
+    "output_not_writable": 4,
+    "submission_unconfirmed": 5,
+    "rate_limited": 6,
+    "service_unavailable": 6,
+    "network": 6,
+    "bad_answer": 6,
+    "generation_failed": 7,
+    "download_failed": 8,
+}
+EXIT_HELP = """\
+exit codes: 0 done, 1 unexpected error, 2 setting or key, 3 credits, 4 request refused,
+5 outcome unknown, 6 service or network, 7 generation failed, 8 video made but not saved,
+130 interrupted (the task goes on)"""
+BAR_WIDTH = 24
+PROMPT_WIDTH = 40
+
+
+class ProgressBar:
+    """One line on a terminal that is drawn over itself; silent elsewhere."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+        self._alive = stream.isatty()
+
+    async def report(self, progress: float, total: float, message: str) -> None:
+        """Draw progress out of total, and what is going on."""
+        if self._alive:
+            done = round(BAR_WIDTH * progress / total)
+            line = f"[{'#' * done}{'-' * (BAR_WIDTH - done)}] {progress:3.0f} %  {message}"
+            self._write(line[: shutil.get_terminal_size().columns - 1])
+
+    def clear(self) -> None:
+        """Leave an empty line for what follows."""
+        if self._alive:
+            self._write("")
+
+    def _write(self, line: str) -> None:
+        self._stream.write(f"\r\x1b[2K{line}")
+        self._stream.flush()
+
+
+def exit_code(task: Task) -> int:
+    """Give the exit code for how a task ended."""
+    if task.error is None:
+        return 0
+    return EXIT_CODES.get(task.error.code, 1)
+
+
+def table(tasks: Sequence[Task]) -> str:
+    """Lay tasks out for reading, one a line."""
+    if not tasks:
+        return "No tasks yet."
+    return "\n".join(table_line(task) for task in tasks)
+
+
+def table_line(task: Task) -> str:
+    """Show one task: when, state, id, prompt, and where the result is."""
+    when = datetime.fromtimestamp(task.created_at).astimezone().strftime("%Y-%m-%d %H:%M")
+    where = task.video_path or (task.video_urls[0] if task.video_urls else task.error.message if task.error else "")
+    return (
+        f"{when}  {task.status.value:<11}  {task.task_id or '-':<36}  {clipped(task.request.prompt)}  {where}".rstrip()
+    )
+
+
+def clipped(prompt: str) -> str:
+    """Fit a prompt into its column, counting wide characters as two."""
+    kept, width = "", 0
+    for character in " ".join(prompt.split()):
+        width += 2 if unicodedata.east_asian_width(character) in "WF" else 1
+        if width > PROMPT_WIDTH:
+            return f"{kept}…"
+        kept += character
+    return kept + " " * (PROMPT_WIDTH + 1 - width)

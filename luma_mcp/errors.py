@@ -1,0 +1,223 @@
+"""Every way a request can end badly, as classes that carry the facts.
+
+LumaError
+├── BadSetting               a setting that cannot be used; ends the start
+├── MissingApiKey            missing_api_key
+├── InvalidApiKey            invalid_api_key
+├── InsufficientCredits      insufficient_credits
+├── InvalidRequest           invalid_request
+├── SourceNotAllowed         source_not_allowed
+├── SourceNotFound           source_not_found
+├── LimitReached             limit_reached
+├── RateLimited              rate_limited
+├── ServiceUnavailable       service_unavailable
+├── NetworkFailure           network
+├── Conflict                 conflict
+├── TaskNotFound             task_not_found
+├── GenerationFailed         generation_failed
+├── SubmissionUnconfirmed    submission_unconfirmed
+├── OutputNotWritable        output_not_writable
+│   └── LedgerUnusable
+├── DownloadFailed           download_failed
+└── BadAnswer                bad_answer
+    └── WrongAddress
+"""
+
+from dataclasses import dataclass
+from typing import ClassVar, Literal
+
+Charged = Literal["no", "yes", "unknown"]
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """What went wrong, in the five facts that a caller is always told (design 2.1)."""
+
+    code: str
+    message: str
+    charged: Charged
+    retry_safe: bool
+    hint: str
+
+
+class LumaError(Exception):
+    """A failure with a code, a statement about money, and advice."""
+
+    code: ClassVar[str]
+    charged: Charged = "no"
+    retry_safe: bool = True
+    hint: str = ""
+    transient: ClassVar[bool] = False
+    retry_after: float | None = None
+
+    def __init__(self, message: str, *, hint: str = "", charged: Charged | None = None) -> None:
+        super().__init__(message)
+        self.message = message
+        self.hint = hint or type(self).hint
+        self.charged = charged or type(self).charged
+
+    def failure(self) -> Failure:
+        """Give the facts in the form that is stored and shown."""
+        return Failure(self.code, self.message, self.charged, self.retry_safe, self.hint)
+
+
+class BadSetting(LumaError):
+    """A setting has a value that cannot be used."""
+
+    code = "invalid_request"
+
+    def __init__(self, variable: str, accepts: str) -> None:
+        super().__init__(f"{variable}: {accepts}")
+
+
+class MissingApiKey(LumaError):
+    """No RunAPI key is configured."""
+
+    code = "missing_api_key"
+    hint = "Set RUNAPI_API_KEY in the env block of this server in the host's configuration, then restart the host."
+
+    def __init__(self) -> None:
+        super().__init__("No RunAPI key is configured, so nothing was submitted.")
+
+
+class InvalidApiKey(LumaError):
+    """RunAPI refused the key (HTTP 401 or 403)."""
+
+    code = "invalid_api_key"
+    retry_safe = False
+    hint = "Check RUNAPI_API_KEY in the host's configuration, then restart the host."
+
+
+class InsufficientCredits(LumaError):
+    """The RunAPI account cannot pay for the task (HTTP 402)."""
+
+    code = "insufficient_credits"
+    hint = "Add credits to the RunAPI account, then repeat the call."
+
+
+class InvalidRequest(LumaError):
+    """An argument cannot be used, by our rules or by RunAPI's (HTTP 400, 422)."""
+
+    code = "invalid_request"
+    hint = "Correct the argument and call again."
+
+
+class SourceNotAllowed(LumaError):
+    """The source lies where this server may not read, or where RunAPI cannot reach."""
+
+    code = "source_not_allowed"
+    hint = "Give an http(s) URL that anyone on the internet can open, or a file in an allowed folder."
+
+
+class SourceNotFound(LumaError):
+    """The source is allowed but is not there, or is no video."""
+
+    code = "source_not_found"
+    hint = "Check the path or the task id and call again."
+
+
+class LimitReached(LumaError):
+    """A limit that the user set has been reached."""
+
+    code = "limit_reached"
+    hint = "Wait for running tasks to finish, or raise the limit in the host's configuration."
+
+
+class RateLimited(LumaError):
+    """RunAPI asks for a slower pace (HTTP 429); `retry_after` is in seconds."""
+
+    code = "rate_limited"
+    transient = True
+    hint = "Wait a minute, then repeat the call."
+
+    def __init__(self, message: str, retry_after: float | None = None) -> None:
+        super().__init__(message)
+        self.retry_after = retry_after
+
+
+class ServiceUnavailable(LumaError):
+    """RunAPI could not serve the request (HTTP 5xx and 408)."""
+
+    code = "service_unavailable"
+    transient = True
+    hint = "RunAPI is having trouble; repeat the call in a few minutes."
+
+
+class NetworkFailure(LumaError):
+    """RunAPI could not be reached, or the connection broke."""
+
+    code = "network"
+    transient = True
+    hint = "Check the connection, the proxy settings and RUNAPI_BASE_URL, then repeat the call."
+
+
+class Conflict(LumaError):
+    """RunAPI holds another request under this idempotency key (HTTP 409)."""
+
+    code = "conflict"
+    charged: Charged = "unknown"
+    retry_safe = False
+    hint = "Look at the task list of the RunAPI account before submitting again with new_take=true."
+
+
+class TaskNotFound(LumaError):
+    """No task with this id belongs to the caller."""
+
+    code = "task_not_found"
+    hint = "Call list_tasks to see the tasks that this server knows."
+
+
+class GenerationFailed(LumaError):
+    """RunAPI accepted the task and could not finish it; failed tasks are not charged (contract 6)."""
+
+    code = "generation_failed"
+    hint = "Change the prompt or the source clip, then call modify_video again."
+
+
+class SubmissionUnconfirmed(LumaError):
+    """Nobody knows whether RunAPI accepted the task."""
+
+    code = "submission_unconfirmed"
+    charged: Charged = "unknown"
+
+
+class OutputNotWritable(LumaError):
+    """A folder that this server writes to cannot be written."""
+
+    code = "output_not_writable"
+    hint = "Make the folder writable, or name another one with LUMA_MCP_OUTPUT_DIR."
+
+
+class LedgerUnusable(OutputNotWritable):
+    """The ledger of tasks cannot be opened, read or written."""
+
+    hint = "Make the data folder readable and writable, or name another one with LUMA_MCP_DATA_DIR."
+
+
+class DownloadFailed(LumaError):
+    """The finished video could not be saved; it exists and was paid for."""
+
+    code = "download_failed"
+    transient = True
+    charged: Charged = "yes"
+    retry_safe = False
+    hint = "Do not repeat modify_video. Download the file from video_urls before expires_at."
+
+
+class BadAnswer(LumaError):
+    """RunAPI answered with something that cannot be understood."""
+
+    code = "bad_answer"
+    transient = True
+    hint = "Check RUNAPI_BASE_URL; if it is right, RunAPI is having trouble: repeat the call in a few minutes."
+
+
+class WrongAddress(BadAnswer):
+    """What answers at the configured address is not RunAPI; redirects are not followed, for the key would travel."""
+
+    transient = False
+    retry_safe = False
+    hint = "Set RUNAPI_BASE_URL to the address of RunAPI itself, such as https://runapi.ai, then restart the host."
+
+    def __init__(self, host: str) -> None:
+        super().__init__(f"{host} does not serve RunAPI's Luma endpoint, or redirects elsewhere.")

@@ -1,0 +1,137 @@
+"""The ledger's file: its schema and migrations, its transactions, and how a task is laid out in it."""
+
+import json
+import sqlite3
+from collections.abc import Generator
+from contextlib import contextmanager
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from luma_mcp.errors import Failure, LedgerUnusable
+from luma_mcp.models import Status, Task, VideoRequest
+
+LOCK_SECONDS = 1.0
+MIGRATIONS = (
+    """
+    CREATE TABLE tasks (
+        key TEXT PRIMARY KEY,
+        caller TEXT NOT NULL,
+        fingerprint TEXT NOT NULL,
+        prompt TEXT NOT NULL,
+        source TEXT NOT NULL,
+        model TEXT NOT NULL,
+        watermark INTEGER NOT NULL,
+        callback_url TEXT NOT NULL,
+        wants_file INTEGER NOT NULL,
+        source_url TEXT NOT NULL,
+        task_id TEXT NOT NULL,
+        status TEXT NOT NULL,
+        attempts INTEGER NOT NULL,
+        video_urls TEXT NOT NULL,
+        video_path TEXT NOT NULL,
+        cost_usd REAL,
+        error TEXT,
+        created_at REAL NOT NULL,
+        updated_at REAL NOT NULL,
+        finished_at REAL,
+        delivered INTEGER NOT NULL,
+        lease_owner TEXT NOT NULL DEFAULT '',
+        lease_until REAL NOT NULL DEFAULT 0
+    ) STRICT;
+    CREATE UNIQUE INDEX tasks_by_id ON tasks (task_id) WHERE task_id <> '';
+    CREATE INDEX tasks_by_request ON tasks (fingerprint, created_at);
+    CREATE INDEX tasks_by_age ON tasks (caller, created_at DESC, key DESC);
+    CREATE INDEX tasks_by_status ON tasks (status, finished_at);
+    """,
+)
+WORDS = ("key", "caller", "prompt", "source", "model", "callback_url", "source_url", "task_id", "video_path")
+FLAGS = ("watermark", "wants_file", "delivered")
+NUMBERS = ("attempts", "cost_usd", "created_at", "updated_at", "finished_at")
+COLUMNS = (*WORDS, *FLAGS, *NUMBERS, "status", "video_urls", "error")
+REQUEST_FIELDS = ("prompt", "source", "model", "watermark", "callback_url")
+FIXED = frozenset({"key", "caller", "created_at", "wants_file", "delivered", *REQUEST_FIELDS})
+
+Row = dict[str, Any]
+
+
+def open_database(path: Path) -> sqlite3.Connection:
+    """Open or create the file and bring its schema up to date."""
+    path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    db = sqlite3.connect(path, timeout=LOCK_SECONDS, isolation_level=None, check_same_thread=False)
+    db.row_factory = sqlite3.Row
+    try:
+        refuse_newer(db)
+        db.execute("PRAGMA journal_mode = WAL")
+        db.execute("PRAGMA synchronous = FULL")
+        migrate(db)
+    except BaseException:
+        db.close()
+        raise
+    return db
+
+
+def migrate(db: sqlite3.Connection) -> None:
+    """Apply the migrations that the file has not seen."""
+    if schema_version(db) == len(MIGRATIONS):
+        return
+    with transaction(db):
+        refuse_newer(db)
+        for script in MIGRATIONS[schema_version(db) :]:
+            for statement in filter(str.strip, script.split(";")):
+                db.execute(statement)
+        db.execute(f"PRAGMA user_version = {len(MIGRATIONS)}")
+
+
+def refuse_newer(db: sqlite3.Connection) -> None:
+    """Refuse a file that a newer version has written, before anything about it is changed."""
+    if (version := schema_version(db)) > len(MIGRATIONS):
+        raise sqlite3.DatabaseError(f"it was written by a newer version of this server (schema {version})")
+
+
+def schema_version(db: sqlite3.Connection) -> int:
+    """Read how many migrations the file has seen."""
+    version: int = db.execute("PRAGMA user_version").fetchone()[0]
+    return version
+
+
+@contextmanager
+def transaction(db: sqlite3.Connection) -> Generator[sqlite3.Connection]:
+    """Write all or nothing, alone among all processes."""
+    db.execute("BEGIN IMMEDIATE")
+    try:
+        yield db
+    except BaseException:
+        db.execute("ROLLBACK")
+        raise
+    db.execute("COMMIT")
+
+
+@contextmanager
+def unusable(path: Path) -> Generator[None]:
+    """Turn what SQLite and the file system say into `LedgerUnusable`."""
+    try:
+        yield
+    except (sqlite3.Error, OSError) as error:
+        raise LedgerUnusable(f"The ledger {path} cannot be used: {error}.") from error
+
+
+def row_of(task: Task) -> Row:
+    """Lay a task out as columns."""
+    request = asdict(task.request)
+    plain = {name: request[name] if name in request else getattr(task, name) for name in (*WORDS, *FLAGS, *NUMBERS)}
+    return plain | {
+        "status": task.status.value,
+        "video_urls": json.dumps(task.video_urls),
+        "error": json.dumps(asdict(task.error)) if task.error else None,
+    }
+
+
+def task_of(row: sqlite3.Row) -> Task:
+    """Read a task back from its columns."""
+    values: Row = {name: row[name] for name in COLUMNS} | {name: bool(row[name]) for name in FLAGS}
+    request = VideoRequest(**{name: values.pop(name) for name in REQUEST_FIELDS})
+    values["status"] = Status(values["status"])
+    values["video_urls"] = tuple(json.loads(values["video_urls"]))
+    values["error"] = Failure(**json.loads(values["error"])) if values["error"] else None
+    return Task(request=request, **values)

@@ -1,0 +1,175 @@
+"""The records that move through the server, and the rules of how a task may change. No I/O."""
+
+import hashlib
+import json
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, replace
+from enum import StrEnum
+
+from luma_mcp.errors import Failure, GenerationFailed
+
+Clock = Callable[[], float]
+"""Gives POSIX seconds."""
+
+MODEL = "luma-modify-video"
+DAY_SECONDS = 86_400
+OUTPUT_LIFETIME_SECONDS = 7 * DAY_SECONDS  # contract 8.1
+REPLAY_SECONDS = 15 * 60  # design 3.1: how long an unknown outcome is settled under its key
+
+
+class Status(StrEnum):
+    """The state of a task (design 2.1)."""
+
+    SUBMITTING = "submitting"
+    PENDING = "pending"
+    PROCESSING = "processing"
+    COMPLETED = "completed"
+    FAILED = "failed"
+    UNCONFIRMED = "unconfirmed"
+
+    @property
+    def done(self) -> bool:
+        """Tell whether the task has reached its end."""
+        return self in DONE
+
+    @property
+    def rank(self) -> int:
+        """Order the states: a task never goes back to a lower one."""
+        return RANKS[self]
+
+
+RUNNING = (Status.SUBMITTING, Status.PENDING, Status.PROCESSING)
+DONE = (Status.COMPLETED, Status.FAILED)
+RANKS = {
+    Status.SUBMITTING: 0,
+    Status.UNCONFIRMED: 0,
+    Status.PENDING: 1,
+    Status.PROCESSING: 2,
+    Status.COMPLETED: 3,
+    Status.FAILED: 3,
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class VideoRequest:
+    """What a caller asked for, in the caller's words."""
+
+    prompt: str
+    source: str
+    model: str = MODEL
+    watermark: bool = False
+    callback_url: str = ""
+
+    def fingerprint(self, caller: str, source_digest: str = "") -> str:
+        """Name this request so that a repetition of it is recognised.
+
+        `source_digest` stands for the source where its content is known: a local file counts by content, not by path.
+        """
+        facts = asdict(self) | {"source": source_digest or self.source, "caller": caller}
+        return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """How many tasks the user allows at once and in 24 hours; None is any number."""
+
+    active: int | None = None
+    daily: int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reading:
+    """What RunAPI said about a task at one moment."""
+
+    status: Status
+    video_urls: tuple[str, ...] = ()
+    error: str = ""
+    cost_usd: float | None = None
+    retry_after: float | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Task:
+    """One paid generation, from intent to saved file. Times are POSIX seconds.
+
+    `key` is the idempotency key and the identity on this machine, `task_id` the identity at RunAPI. `source_url` is
+    what RunAPI is told, known once a local file has been uploaded. `attempts` counts the submissions that may have
+    reached RunAPI.
+    """
+
+    key: str
+    caller: str
+    request: VideoRequest
+    created_at: float
+    updated_at: float
+    wants_file: bool = False
+    source_url: str = ""
+    task_id: str = ""
+    status: Status = Status.SUBMITTING
+    attempts: int = 0
+    video_urls: tuple[str, ...] = ()
+    video_path: str = ""
+    cost_usd: float | None = None
+    error: Failure | None = None
+    finished_at: float | None = None
+    delivered: bool = False
+
+    @property
+    def expires_at(self) -> float | None:
+        """When RunAPI may delete the output (contract 8.1)."""
+        if self.status is not Status.COMPLETED or self.finished_at is None:
+            return None
+        return self.finished_at + OUTPUT_LIFETIME_SECONDS
+
+    @property
+    def awaits_file(self) -> bool:
+        """Tell whether the finished video still has to be saved."""
+        return self.status is Status.COMPLETED and self.wants_file and not self.video_path and bool(self.video_urls)
+
+    @property
+    def settled(self) -> bool:
+        """Tell whether waiting longer can bring nothing new."""
+        if self.awaits_file:
+            return self.error is not None
+        return self.status.done or self.status is Status.UNCONFIRMED
+
+    def elapsed(self, now: float) -> float:
+        """Give the seconds from submission to the end, or to `now`."""
+        return max(0.0, (self.finished_at or now) - self.created_at)
+
+    def accepted(self, task_id: str, status: Status, now: float) -> "Task":
+        """Take RunAPI's answer to a submission."""
+        known = Status.PENDING if status in DONE else status
+        return replace(self, task_id=task_id, status=known, error=None, updated_at=now)
+
+    def refused(self, failure: Failure, now: float) -> "Task":
+        """End a submission that RunAPI certainly did not accept."""
+        return replace(self, status=Status.FAILED, error=failure, updated_at=now, finished_at=now)
+
+    def unconfirmed(self, failure: Failure, now: float) -> "Task":
+        """Stop a submission whose outcome nobody knows."""
+        return replace(self, status=Status.UNCONFIRMED, error=failure, updated_at=now)
+
+    def troubled(self, failure: Failure, now: float) -> "Task":
+        """Tell of a trouble that does not end the task."""
+        return self if self.error == failure else replace(self, error=failure, updated_at=now)
+
+    def read(self, reading: Reading, now: float) -> "Task":
+        """Take what RunAPI said; a task never goes back to an earlier state."""
+        if reading.status.rank < self.status.rank or self.status.done:
+            return replace(self, error=None)
+        if reading.status is Status.FAILED:
+            return self.refused(GenerationFailed(reading.error or "RunAPI gave no reason.").failure(), now)
+        changed = replace(
+            self,
+            status=reading.status,
+            video_urls=reading.video_urls,
+            cost_usd=reading.cost_usd,
+            error=None,
+            finished_at=now if reading.status is Status.COMPLETED else None,
+        )
+        return changed if changed == self else replace(changed, updated_at=now)
+
+    def saved(self, path: str, now: float) -> "Task":
+        """Tell where the finished video lies."""
+        return replace(self, video_path=path, error=None, updated_at=now)

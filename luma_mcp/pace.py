@@ -1,0 +1,80 @@
+"""When to ask RunAPI next, and how far along a task usually is: pure functions over seconds."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+
+SHORTEST_SECONDS = 2.0
+LONGEST_SECONDS = 30.0
+TROUBLED_LONGEST_SECONDS = 60.0
+REFUSED_LONGEST_SECONDS = 300.0
+SAVING_LONGEST_SECONDS = 600.0
+ENOUGH_DURATIONS = 5
+
+
+@dataclass(frozen=True, slots=True)
+class Usual:
+    """How long comparable tasks take: by `seconds`, `share` per cent of them have finished."""
+
+    marks: tuple[tuple[float, float], ...]
+
+    @property
+    def low(self) -> float:
+        """When the first tenth has finished, in seconds."""
+        return self.marks[0][0]
+
+    @property
+    def high(self) -> float:
+        """When nine tenths have finished, in seconds."""
+        return self.marks[-1][0]
+
+
+DOCUMENTED = Usual(((30.0, 10.0), (120.0, 90.0)))  # contract 8.1: 30 to 120 s
+
+
+def usual(durations: Sequence[float]) -> Usual:
+    """Learn the usual range from finished tasks' durations, or fall back on RunAPI's documentation."""
+    if len(durations) < ENOUGH_DURATIONS:
+        return DOCUMENTED
+    ordered = sorted(durations)
+    last = len(ordered) - 1
+    return Usual(tuple((max(1.0, ordered[round(last * share / 100)]), share) for share in (10.0, 50.0, 90.0)))
+
+
+def share_finished(elapsed: float, known: Usual) -> float:
+    """Estimate the share of comparable tasks, 0 to just under 99 of 100, that finish within `elapsed` seconds."""
+    points = ((0.0, 0.0), *known.marks)
+    for (start, below), (end, above) in pairwise(points):
+        if elapsed < end:
+            return below + (above - below) * (elapsed - start) / (end - start)
+    end, reached = points[-1]
+    return reached + (99.0 - reached) * (1.0 - end / max(elapsed, end))
+
+
+def poll_after(elapsed: float, known: Usual, *, retry_after: float | None = None) -> float:
+    """Give the seconds to wait before the next question about a task that runs well.
+
+    Rare until the first comparable tasks finish, frequent while most do, rarer again for a straggler. What the server
+    asked for is the least.
+    """
+    if known is DOCUMENTED:
+        wait = min(elapsed / 6, 10.0)
+    elif elapsed < known.low:
+        wait = known.low - elapsed
+    elif elapsed < known.high:
+        wait = min((known.high - known.low) / 10, 10.0)
+    else:
+        wait = elapsed / 6
+    return max(SHORTEST_SECONDS, min(wait, LONGEST_SECONDS), retry_after or 0.0)
+
+
+def backoff(
+    failures: int, *, jitter: float, retry_after: float | None = None, longest: float = TROUBLED_LONGEST_SECONDS
+) -> float:
+    """Give the seconds to wait after `failures` failures in a row (1, 2, …).
+
+    Doubles from 1 s to `longest`; `jitter` in 0..1 adds up to half, so that many clients do not return together. What
+    the server asked for is the least.
+    """
+    wait = min(2.0 ** min(failures - 1, 20), longest)
+    return max(wait * (1 + jitter / 2), retry_after or 0.0)

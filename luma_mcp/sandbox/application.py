@@ -1,0 +1,106 @@
+"""The sandbox as an ASGI application."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+from starlette.types import Receive, Scope, Send
+
+from luma_mcp.models import Clock
+from luma_mcp.sandbox.account import Account
+from luma_mcp.sandbox.faults import Endpoint, Fault, Faults
+from luma_mcp.sandbox.files import Files
+from luma_mcp.sandbox.http import Refused, Setup, Shape, json_body, refused, with_ids
+from luma_mcp.sandbox.state import State
+from luma_mcp.sandbox.tasks import PATH, Tasks
+
+SECONDS = 8.0
+CREDIT_CENTS = 1_000_000
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """A request that came in."""
+
+    method: str
+    path: str
+    headers: Mapping[str, str]
+
+
+class Sandbox:
+    """Plays RunAPI with its state in a folder.
+
+    `seconds` is how long a generation takes. `storage_url` is the second origin, which takes the uploaded bytes. `seen`
+    lists what was asked, for tests.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        now: Clock,
+        *,
+        api_url: str,
+        storage_url: str,
+        seconds: float = SECONDS,
+        credit_cents: int = CREDIT_CENTS,
+        shape: Shape | None = None,
+    ) -> None:
+        self.state = State(folder, now, credit_cents=credit_cents)
+        self.faults = Faults()
+        self.seen: list[Seen] = []
+        self._app = application(
+            Setup(self.state, self.faults, shape or Shape(), now, seconds, api_url, storage_url), self.seen
+        )
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one request."""
+        await self._app(scope, receive, send)
+
+
+def application(setup: Setup, seen: list[Seen]) -> Starlette:
+    """Lay out the routes; every answer passes the faults that were ordered."""
+    tasks, files, account = Tasks(setup), Files(setup), Account(setup)
+
+    async def answer(name: str, endpoint: Endpoint, request: Request) -> Response:
+        seen.append(Seen(request.method, request.url.path, dict(request.headers)))
+        try:
+            response = await setup.faults.answer(name, request, endpoint)
+        except Refused as error:
+            response = await refused(request, error)
+        return with_ids(request, response)
+
+    def route(name: str, method: str, path: str, endpoint: Endpoint) -> Route:
+        return Route(path, partial(answer, name, endpoint), methods=[method])
+
+    return Starlette(
+        routes=[
+            route("create", "POST", PATH, tasks.create),
+            route("read", "GET", f"{PATH}/{{task_id}}", tasks.read),
+            route("output", "GET", "/outputs/{name}", tasks.output),
+            route("files", "POST", "/api/v1/files", files.register),
+            route("files", "POST", "/api/v1/files/prepare", files.prepare),
+            route("files", "POST", "/api/v1/files/confirm", files.confirm),
+            route("upload", "PUT", "/uploads/{token}", files.receive),
+            route("file", "GET", "/files/{token}/{name}", files.file),
+            route("account", "GET", "/api/v1/me", account.me),
+            route("account", "GET", "/api/v1/me/balance", account.balance),
+            route("pricing", "GET", "/api/v1/price_schedules", account.schedules),
+            route("pricing", "POST", "/api/v1/price_quotes", account.quote),
+            Route("/sandbox/faults", partial(order_fault, setup.faults), methods=["POST"]),
+        ],
+        exception_handlers={404: refused, 405: refused},
+    )
+
+
+async def order_fault(faults: Faults, request: Request) -> Response:
+    """Order a fault over HTTP: the fields of `Fault` as a JSON object."""
+    try:
+        faults.order(Fault(**await json_body(request)))
+    except TypeError as error:
+        return await refused(request, Refused(400, {"error": str(error)}))
+    return Response(status_code=204)

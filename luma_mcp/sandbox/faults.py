@@ -1,0 +1,108 @@
+"""Faults that a test can order from the sandbox: each request to a route takes the first one that is meant for it."""
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, replace
+from typing import Literal
+
+import anyio
+import httpx
+from starlette.requests import Request
+from starlette.responses import HTMLResponse, JSONResponse, Response
+from starlette.types import Receive, Scope, Send
+
+Kind = Literal[
+    "400", "401", "402", "403", "404", "409", "422", "429", "500", "502", "503", "504",
+    "html", "empty", "malformed", "redirect", "slow", "drop_before", "drop_after", "fail",
+]  # fmt: skip
+Endpoint = Callable[[Request], Awaitable[Response]]
+
+
+@dataclass(frozen=True, slots=True)
+class Fault:
+    """One kind of fault, for the next `times` requests to `route`.
+
+    `route` is create, read, files, account, pricing or output. `seconds` is how long a slow answer takes, or what
+    Retry-After says. `fail` lets the task be accepted and its generation end badly.
+    """
+
+    kind: Kind
+    route: str = "create"
+    times: int = 1
+    seconds: float | None = None
+    text: str = ""
+
+
+class Faults:
+    """The faults that have been ordered and not yet happened."""
+
+    def __init__(self) -> None:
+        self._ordered: list[Fault] = []
+
+    def order(self, *faults: Fault) -> None:
+        """Add faults to the queue."""
+        self._ordered.extend(faults)
+
+    def clear(self) -> None:
+        """Forget the faults that have not happened."""
+        self._ordered.clear()
+
+    def take(self, route: str, *, generation: bool = False) -> Fault | None:
+        """Use up the next fault of a route; a failed generation is taken when the task is made, not before."""
+        for index, fault in enumerate(self._ordered):
+            if fault.route == route and (fault.kind == "fail") == generation:
+                rest = [replace(fault, times=fault.times - 1)] if fault.times > 1 else []
+                self._ordered[index : index + 1] = rest
+                return fault
+        return None
+
+    async def answer(self, route: str, request: Request, endpoint: Endpoint) -> Response:
+        """Answer a request, badly if that was ordered."""
+        fault = self.take(route)
+        if fault is None:
+            return await endpoint(request)
+        if fault.kind == "slow":
+            await anyio.sleep(fault.seconds or 0)
+            return await endpoint(request)
+        if fault.kind == "drop_after":
+            await endpoint(request)
+        return broken(fault)
+
+
+def broken(fault: Fault) -> Response:
+    """Make the answer of a fault."""
+    match fault.kind:
+        case "drop_before" | "drop_after":
+            return Dropped()
+        case "html":
+            return HTMLResponse(PAGE, 502)
+        case "empty":
+            return Response(status_code=500)
+        case "malformed":
+            return Response('{"id": "550e84', media_type="application/json")
+        case "redirect":
+            return Response(status_code=307, headers={"Location": fault.text or "https://elsewhere.invalid/"})
+        case status:
+            headers = {"Retry-After": f"{fault.seconds:g}"} if fault.seconds is not None else {}
+            return JSONResponse({"error": fault.text or REASONS.get(status, "Server error")}, int(status), headers)
+
+
+PAGE = "<!DOCTYPE html><html><head><title>502 Bad Gateway</title></head><body><h1>Bad Gateway</h1></body></html>"
+REASONS = {
+    "400": "Bad request",
+    "401": "unauthorized",
+    "402": "Insufficient credits",
+    "404": "Not found",
+    "409": "Conflict",
+    "422": "Validation failed",
+    "429": "Too many requests",
+    "503": "No active channel is available",
+}
+
+
+class Dropped(Response):
+    """A connection that breaks in the middle of the answer, for real on a socket and as httpx reports it in process."""
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Begin an answer and do not finish it."""
+        await send({"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"1000")]})
+        raise httpx.RemoteProtocolError("peer closed connection without sending complete message body")

@@ -1,0 +1,103 @@
+"""The sandbox's endpoints for temporary files: prepare, PUT, confirm, and the JSON form (contract 5.1)."""
+
+import base64
+import binascii
+import hashlib
+from typing import cast
+
+from starlette.requests import Request
+from starlette.responses import FileResponse, JSONResponse, Response
+
+from luma_mcp.sandbox.http import Json, Refused, Setup, authorise, bundled_clip, json_body, timestamp
+from luma_mcp.sandbox.state import UPLOAD_LIFETIME_SECONDS, Upload
+
+
+class Files:
+    """Takes files and serves them for an hour."""
+
+    def __init__(self, setup: Setup) -> None:
+        self._setup = setup
+
+    async def prepare(self, request: Request) -> Response:
+        """Say where the bytes of a file go."""
+        authorise(request)
+        body = await json_body(request)
+        name, size, checksum = body.get("filename"), body.get("byte_size"), body.get("checksum")
+        if not (isinstance(name, str) and isinstance(size, int) and isinstance(checksum, str) and len(checksum) == 24):
+            raise Refused(self._setup.shape.validation_code, {"error": "filename, byte_size and checksum are required"})
+        upload = self._setup.state.prepare(name, size, checksum)
+        return JSONResponse(
+            {
+                "signed_id": upload.signed_id,
+                "upload_url": f"{self._setup.storage_url}/uploads/{upload.token}",
+                "headers": {"Content-Type": "video/mp4", "Content-MD5": checksum},
+            }
+        )
+
+    async def receive(self, request: Request) -> Response:
+        """Take the bytes: once, complete, with the headers that were given, and without any key."""
+        upload = self._setup.state.upload("token", request.path_params["token"])
+        if upload is None or upload.state != "prepared":
+            raise Refused(403, {"error": "This upload address was used or never given"})
+        if "authorization" in request.headers or request.headers.get("content-md5") != upload.checksum:
+            raise Refused(400, {"error": "The headers are not those that were given"})
+        digest, size, path = hashlib.md5(usedforsecurity=False), 0, self._setup.state.path(upload)
+        with path.open("wb") as file:
+            async for piece in request.stream():
+                size += file.write(piece)
+                digest.update(piece)
+        if size != upload.size or base64.b64encode(digest.digest()).decode() != upload.checksum:
+            path.unlink()
+            raise Refused(400, {"error": "The bytes are not those that were announced"})
+        self._setup.state.advance(upload, "received")
+        return Response(status_code=204)
+
+    async def confirm(self, request: Request) -> Response:
+        """Finish an upload and say where the file is."""
+        authorise(request)
+        body = await json_body(request)
+        upload = self._setup.state.upload("signed_id", str(body.get("signed_id")))
+        if upload is None or upload.state == "prepared":
+            raise Refused(404, {"error": "Not found"})
+        self._setup.state.advance(upload, "confirmed")
+        return JSONResponse(self._stored(upload))
+
+    async def register(self, request: Request) -> Response:
+        """Take a file as base64, or a URL, which stands for the clip that comes with the sandbox."""
+        authorise(request)
+        body = await json_body(request)
+        source = cast("Json", body.get("source") if isinstance(body.get("source"), dict) else {})
+        name = str(body.get("file_name") or "clip.mp4")
+        match source.get("type"):
+            case "base64":
+                content = decoded(str(source.get("data")), self._setup.shape.validation_code)
+            case "url":
+                content = bundled_clip().read_bytes()
+            case _:
+                raise Refused(self._setup.shape.validation_code, {"error": "source is required"})
+        return JSONResponse(self._stored(self._setup.state.store(name, content)))
+
+    def _stored(self, upload: Upload) -> Json:
+        return {
+            "file_name": upload.name,
+            "url": f"{self._setup.storage_url}/files/{upload.token}/clip.mp4",
+            "size_bytes": upload.size,
+            "mime_type": "video/mp4",
+            "created_at": timestamp(upload.created_at),
+            "expires_at": timestamp(upload.created_at + UPLOAD_LIFETIME_SECONDS),
+        }
+
+    async def file(self, request: Request) -> Response:
+        """Serve an uploaded file while it lives."""
+        upload = self._setup.state.upload("token", request.path_params["token"])
+        if upload is None or not upload.alive(self._setup.now()):
+            raise Refused(404, {"error": "Not found"})
+        return FileResponse(self._setup.state.path(upload), media_type="video/mp4")
+
+
+def decoded(data: str, refusal_code: int) -> bytes:
+    """Decode base64, or refuse what is none."""
+    try:
+        return base64.b64decode(data, validate=True)
+    except binascii.Error:
+        raise Refused(refusal_code, {"error": "source.data is not base64"}) from None

@@ -1,0 +1,76 @@
+"""What may stand in a setting, and how it is read: pure functions over values."""
+
+import os
+import re
+from pathlib import Path
+
+import httpx
+from pydantic import SecretStr
+
+from luma_mcp.sources import address_of
+
+PLACEHOLDER = re.compile(r"\$\{[^}]*\}|\$[A-Za-z_]\w*|%\w+%|\{\{[^}]*\}\}|<[^>]*>")
+
+
+def is_meant(value: object) -> bool:
+    """Tell whether a value was given at all: empty strings and placeholders that a host left unexpanded were not."""
+    return not isinstance(value, str) or not (value.strip() == "" or PLACEHOLDER.fullmatch(value.strip()))
+
+
+def expanded(value: object) -> object:
+    """Expand `~` and variables in a path, which several hosts leave to the server."""
+    return Path(os.path.expanduser(os.path.expandvars(value.strip()))) if isinstance(value, str) else value
+
+
+def absolute(path: Path) -> Path:
+    """Insist on an absolute path: hosts start servers in folders of their own choice."""
+    if not path.is_absolute():
+        raise ValueError("not absolute")
+    return path
+
+
+def split_paths(value: object) -> object:
+    """Split a list of folders as the system writes it: by `:`, on Windows by `;`."""
+    return [expanded(part) for part in value.split(os.pathsep) if is_meant(part)] if isinstance(value, str) else value
+
+
+def split_words(value: object) -> object:
+    """Split a list of words by commas."""
+    return [part.strip() for part in value.split(",") if part.strip()] if isinstance(value, str) else value
+
+
+def bare_key(value: object) -> object:
+    """Take the key out of what people paste around it: quotes, spaces, `Bearer`."""
+    return (
+        re.sub(r"^bearer\s+", "", value.strip().strip("\"'").strip(), flags=re.I) if isinstance(value, str) else value
+    )
+
+
+def usable_key(key: SecretStr) -> SecretStr:
+    """Refuse what cannot be sent in a header, before it gets near one."""
+    if not re.fullmatch(r"[\x21-\x7e]+", key.get_secret_value()):
+        raise ValueError("not a key")
+    return key
+
+
+def api_origin(value: str) -> str:
+    """Accept an https address; plain http only on this machine or a private network, for the key travels with it."""
+    try:
+        url = httpx.URL(value.strip().rstrip("/"))
+    except httpx.InvalidURL as error:
+        raise ValueError("not a URL") from error
+    address = address_of(url.host)
+    near = url.host == "localhost" or (address is not None and not address.is_global)
+    if not url.host or url.userinfo or url.query or not (url.scheme == "https" or (url.scheme == "http" and near)):
+        raise ValueError("not an API address")
+    return str(url)
+
+
+def leads_to_loopback(url: str) -> bool:
+    """Tell whether an address is on this machine."""
+    try:
+        host = httpx.URL(url).host
+    except httpx.InvalidURL:
+        return False
+    address = address_of(host)
+    return host == "localhost" or (address is not None and address.is_loopback)

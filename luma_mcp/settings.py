@@ -1,0 +1,171 @@
+"""Settings: read once, frozen, passed as an argument (design 2.4). The only place that looks at the environment."""
+
+import os
+from pathlib import Path
+from typing import Annotated, Any, Literal, cast
+
+from platformdirs import (
+    user_data_path,
+    user_desktop_path,
+    user_downloads_path,
+    user_videos_path,
+)
+from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, ValidationError
+from pydantic.fields import FieldInfo
+from pydantic_settings import BaseSettings, NoDecode, PydanticBaseSettingsSource, SettingsConfigDict
+
+from luma_mcp.errors import BadSetting
+from luma_mcp.setting_sources import BASE_URL_VARIABLE, KEY_VARIABLE, Meant, ProjectFile, RunAPIFile
+from luma_mcp.setting_values import absolute, api_origin, bare_key, expanded, split_paths, split_words, usable_key
+
+PREFIX = "LUMA_MCP_"
+LONGEST_WAIT_SECONDS = 3600
+
+
+Folder = Annotated[Path, BeforeValidator(expanded), AfterValidator(absolute)]
+Folders = Annotated[tuple[Folder, ...], NoDecode, BeforeValidator(split_paths)]
+Words = Annotated[tuple[str, ...], NoDecode, BeforeValidator(split_words)]
+Secrets = Annotated[tuple[SecretStr, ...], NoDecode, BeforeValidator(split_words)]
+ApiKey = Annotated[SecretStr, BeforeValidator(bare_key), AfterValidator(usable_key)]
+LogLevel = Literal["DEBUG", "INFO", "WARNING", "ERROR"]
+
+
+def setting(meaning: str, accepts: str, **more: Any) -> Any:
+    """Declare a setting with what it means and what it accepts."""
+    return Field(description=meaning, json_schema_extra={"accepts": accepts}, **more)
+
+
+class Settings(BaseSettings):
+    """All that can be set. Flags beat environment beats `.env` beats RunAPI's own file."""
+
+    model_config = SettingsConfigDict(
+        env_prefix=PREFIX,
+        env_file=".env",
+        env_file_encoding="utf-8",
+        frozen=True,
+        extra="ignore",
+        populate_by_name=True,
+    )
+
+    api_key: ApiKey | None = setting(
+        "the RunAPI key", "the key as RunAPI shows it", default=None, validation_alias=KEY_VARIABLE
+    )
+    base_url: Annotated[str, AfterValidator(api_origin)] = setting(
+        "the address of RunAPI",
+        "an https:// address (http:// only on this machine or a private network)",
+        default="https://runapi.ai",
+        validation_alias=BASE_URL_VARIABLE,
+    )
+    data_dir: Folder = setting(
+        "the folder of the task ledger",
+        "an absolute path",
+        default_factory=lambda: user_data_path("luma-mcp", appauthor=False),
+    )
+    output_dir: Folder = setting(
+        "the folder for saved videos", "an absolute path", default_factory=lambda: user_videos_path() / "luma"
+    )
+    save: Literal["auto", "never"] | None = setting(
+        "save each finished video by itself; by default auto on stdio, never on HTTP", "auto or never", default=None
+    )
+    media_roots: Folders | None = setting(
+        "the folders that source files may be read from; by default, on stdio, the output folder and the user's video,"
+        " download and desktop folders",
+        f"absolute paths separated by {os.pathsep!r}",
+        default=None,
+    )
+    wait_seconds: int = setting(
+        "how long a waiting call waits by default, in seconds; common hosts cut a call at 60",
+        f"a whole number of seconds from 0 to {LONGEST_WAIT_SECONDS}",
+        default=40,
+        ge=0,
+        le=LONGEST_WAIT_SECONDS,
+    )
+    max_wait_seconds: int = setting(
+        "the longest wait that a call may ask for, in seconds",
+        f"a whole number of seconds from 1 to {LONGEST_WAIT_SECONDS}",
+        default=300,
+        ge=1,
+        le=LONGEST_WAIT_SECONDS,
+    )
+    max_active: int | None = setting("how many tasks may run at once", "a whole number from 1", default=None, ge=1)
+    daily_limit: int | None = setting(
+        "how many tasks may be submitted a day", "a whole number from 1", default=None, ge=1
+    )
+    transport: Literal["stdio", "sse", "streamable-http", "http"] = setting(
+        "how hosts connect", "stdio, sse, streamable-http or http", default="stdio"
+    )
+    host: str = setting("the address that HTTP transports listen on", "a host name or address", default="127.0.0.1")
+    port: int = setting("the port of HTTP transports", "a port from 0 to 65535", default=8000, ge=0, le=65535)
+    auth_tokens: Secrets = setting("who may connect over HTTP", "name:token pairs separated by commas", default=())
+    allowed_hosts: Words = setting("names that HTTP clients may call", "host names separated by commas", default=())
+    public_url: str = setting(
+        "where RunAPI can call back", "an https:// address", default="", pattern=r"https://\S+|^$"
+    )
+    sandbox: bool = setting(
+        "play RunAPI inside this process: no key, no network, no cost", "true or false", default=False
+    )
+    allow_private: bool = setting(
+        "download results from private and loopback addresses too", "true or false", default=False
+    )
+    log_level: Annotated[LogLevel, BeforeValidator(lambda v: v.upper() if isinstance(v, str) else v)] = setting(
+        "how much is logged, on stderr only", "DEBUG, INFO, WARNING or ERROR", default="INFO"
+    )
+
+    @property
+    def serves_http(self) -> bool:
+        """Tell whether clients come over the network."""
+        return self.transport != "stdio"
+
+    @property
+    def saves(self) -> bool:
+        """Tell whether finished videos are saved by themselves."""
+        return self.save == "auto" or (self.save is None and not self.serves_http)
+
+    @property
+    def readable_folders(self) -> tuple[Path, ...]:
+        """List the folders that source files may be read from."""
+        if self.media_roots is not None:
+            return self.media_roots
+        if self.serves_http:
+            return ()
+        return (self.output_dir, user_videos_path(), user_downloads_path(), user_desktop_path())
+
+    def bound(self, wait_seconds: int) -> float:
+        """Give the seconds that a call may wait: -1 means the setting, and nothing exceeds the longest."""
+        return float(min(self.wait_seconds if wait_seconds < 0 else wait_seconds, self.max_wait_seconds))
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Put the sources in order, each without what was not meant."""
+        del file_secret_settings
+        environment = Meant(settings_cls, env_settings)
+        project = ProjectFile(settings_cls, dotenv_settings, environment)
+        return Meant(settings_cls, init_settings), environment, project, RunAPIFile(settings_cls)
+
+
+def load_settings(**flags: Any) -> Settings:
+    """Read all sources; raise `BadSetting`, which names the variable and what it accepts."""
+    try:
+        return Settings(**{name: value for name, value in flags.items() if value is not None})
+    except ValidationError as error:
+        name = str(error.errors(include_input=False)[0]["loc"][0])
+        raise BadSetting(*blame(name)) from None
+
+
+def blame(name: str) -> tuple[str, str]:
+    """Name the variable behind a field or alias, and say what it accepts."""
+    fields = Settings.model_fields
+    field = fields.get(name) or next(field for field in fields.values() if field.validation_alias == name)
+    return variable_of(field, name), f"accepts {cast('dict[str, str]', field.json_schema_extra)['accepts']}"
+
+
+def variable_of(field: FieldInfo, name: str) -> str:
+    """Give the environment variable of a field."""
+    return str(field.validation_alias or f"{PREFIX}{name.upper()}")

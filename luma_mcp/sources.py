@@ -1,0 +1,133 @@
+"""What a caller may name as a source, and what it means. Nothing is fetched and no name is resolved here."""
+
+import ipaddress
+import os
+import re
+import socket
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from urllib.parse import urlsplit
+from urllib.request import url2pathname
+
+import httpx
+
+from luma_mcp.errors import InvalidRequest, SourceNotAllowed, SourceNotFound
+
+TASK_PREFIX = "luma://tasks/"
+LONGEST_URL = 4096
+LOCAL_SUFFIXES = (".localhost", ".local", ".internal", ".intranet", ".lan", ".home.arpa", ".home", ".corp")
+FORMS = "an http(s) URL, a file:// URI, an absolute path, or luma://tasks/<task_id>"
+
+
+@dataclass(frozen=True, slots=True)
+class PublicUrl:
+    """A clip that RunAPI fetches by itself."""
+
+    url: str
+
+
+@dataclass(frozen=True, slots=True)
+class LocalFile:
+    """A clip on this machine, which is uploaded first."""
+
+    path: Path
+
+
+@dataclass(frozen=True, slots=True)
+class TaskOutput:
+    """The output of an earlier task."""
+
+    task_id: str
+
+
+Source = PublicUrl | LocalFile | TaskOutput
+
+
+def parse_source(value: str, argument: str = "source_video_url") -> Source:
+    """Understand a source; raise `InvalidRequest` if it has none of the known forms."""
+    scheme = value.partition(":")[0].lower()
+    if not value or any((c.isspace() and c != " ") or not c.isprintable() for c in value):
+        raise InvalidRequest(f"{argument} must be {FORMS}.")
+    if value.startswith(TASK_PREFIX):
+        return TaskOutput(value.removeprefix(TASK_PREFIX))
+    if scheme in ("http", "https"):
+        return PublicUrl(check_public_url(value, argument))
+    if scheme == "file":
+        return LocalFile(file_uri_path(value, argument))
+    if os.path.isabs(path := os.path.expanduser(value)):
+        return LocalFile(Path(path))
+    raise InvalidRequest(f"{argument} {value[:80]!r} is none of these: {FORMS}.")
+
+
+def file_uri_path(uri: str, argument: str) -> Path:
+    """Give the path in a `file://` URI of this machine."""
+    parts = urlsplit(uri)
+    if parts.netloc not in ("", "localhost") or not parts.path:
+        raise InvalidRequest(
+            f"{argument}: a file:// URI must name a file on this machine, as in file:///home/me/clip.mp4."
+        )
+    return Path(url2pathname(parts.path))
+
+
+def check_public_url(url: str, argument: str) -> str:
+    """Give the URL if RunAPI, out on the internet, can reach its host as far as the name tells."""
+    try:
+        parsed = httpx.URL(url)
+    except httpx.InvalidURL as error:
+        raise InvalidRequest(f"{argument} is not a well-formed URL.") from error
+    if len(url) > LONGEST_URL or " " in url or not parsed.host:
+        raise InvalidRequest(f"{argument} is not a well-formed URL of at most {LONGEST_URL} characters.")
+    if parsed.userinfo:
+        raise SourceNotAllowed(f"{argument} must not contain a user name or password.")
+    if not is_public_host(parsed.host):
+        raise SourceNotAllowed(f"{argument}: {parsed.host} is not on the public internet, so RunAPI cannot reach it.")
+    return url
+
+
+def is_public_host(host: str) -> bool:
+    """Tell whether a host name or address could be public; every way to write an address is understood."""
+    name = host.rstrip(".").lower()
+    if address := address_of(name):
+        return address.is_global and not address.is_multicast
+    return "." in name and not name.endswith(LOCAL_SUFFIXES)
+
+
+def address_of(host: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
+    """Read a literal address: dotted, decimal, hexadecimal, octal, IPv6, IPv4 inside IPv6; None for a name."""
+    try:
+        address = ipaddress.ip_address(host.strip("[]").partition("%")[0])
+    except ValueError:
+        return inet_aton_address(host)
+    if isinstance(address, ipaddress.IPv6Address):
+        return address.ipv4_mapped or address.sixtofour or address
+    return address
+
+
+def inet_aton_address(host: str) -> ipaddress.IPv4Address | None:
+    """Read the number forms of IPv4 that resolvers accept, such as 2130706433 and 0x7f.1."""
+    if not re.fullmatch(r"(0x[0-9a-f]*|\d+)(\.(0x[0-9a-f]*|\d+)){0,3}", host):
+        return None
+    try:
+        return ipaddress.IPv4Address(socket.inet_aton(host))
+    except OSError:
+        return None
+
+
+def allowed_file(path: Path, roots: Sequence[Path], argument: str = "source_video_url") -> Path:
+    """Give the real path of a file inside one of the allowed folders, links resolved."""
+    real = real_path(path)
+    if not any(real.is_relative_to(real_path(root)) for root in roots):
+        listed = ", ".join(str(root) for root in roots) or "none"
+        raise SourceNotAllowed(
+            f"{argument}: {path} is outside the folders that this server may read ({listed}).",
+            hint="Move the file into one of these folders, or add its folder to LUMA_MCP_MEDIA_ROOTS.",
+        )
+    if not os.path.isfile(real):
+        raise SourceNotFound(f"{argument}: there is no file {path}.")
+    return real
+
+
+def real_path(path: Path) -> Path:
+    """Resolve every link in a path; one that leads in a circle stays as it is, and is no file."""
+    return Path(os.path.realpath(path))

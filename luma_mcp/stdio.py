@@ -1,0 +1,43 @@
+"""The life of the server process on stdin and stdout."""
+
+import os
+import signal
+import sys
+
+import anyio
+
+from luma_mcp.app import App, open_app
+from luma_mcp.server import build_server
+from luma_mcp.settings import Settings
+
+
+async def serve_stdio(settings: Settings) -> None:
+    """Serve one host until it closes stdin or a signal asks for the end; then end the process, within a moment.
+
+    The process ends by itself rather than by returning: the SDK's reader may sit in a blocking read of stdin, and a
+    name look-up in a thread, and the interpreter would wait for both.
+    """
+    async with anyio.create_task_group() as host_side:
+        async with open_app(settings) as app:
+            ended, calls = anyio.Event(), anyio.CancelScope()
+            host_side.start_soon(serve_host, app, ended, calls, name="host")
+            if sys.platform != "win32":
+                host_side.start_soon(await_signal, ended, name="signals")
+            await ended.wait()
+            calls.cancel()
+        sys.stderr.flush()
+        os._exit(0)
+
+
+async def serve_host(app: App, ended: anyio.Event, calls: anyio.CancelScope) -> None:
+    """Speak the protocol until stdin ends or the calls are cancelled."""
+    with calls:
+        await build_server(app).run_stdio_async()
+    ended.set()
+
+
+async def await_signal(ended: anyio.Event) -> None:
+    """Take SIGTERM and SIGINT as a request to end in order."""
+    with anyio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
+        async for _ in signals:
+            ended.set()

@@ -1,0 +1,135 @@
+"""The tools, as plain functions. Models read their docstrings: when to use it, cost and time, what to do next."""
+
+from collections.abc import Mapping
+from typing import Annotated, Any
+
+from mcp.server.mcpserver import Context
+from mcp_types import CallToolResult, TextContent
+from pydantic import Field
+from pydantic.config import JsonDict
+
+from luma_mcp.answers import TaskList, TaskObject, as_text, failure_object, is_failure, task_list, task_object
+from luma_mcp.app import LOCAL_CALLER, App
+from luma_mcp.errors import LumaError
+from luma_mcp.models import MODEL, Status, Task, VideoRequest
+from luma_mcp.progress import Progress
+from luma_mcp.settings import LONGEST_WAIT_SECONDS
+
+WAIT_BOUNDS: JsonDict = {"minimum": -1, "maximum": LONGEST_WAIT_SECONDS}
+
+Prompt = Annotated[
+    str,
+    Field(
+        description="How the video should look, in English, as one description of the result: setting, light, weather,"
+        " style, and what must stay as it is.",
+        json_schema_extra={"minLength": 1},
+    ),
+]
+SourceVideo = Annotated[
+    str,
+    Field(
+        description="The clip to modify, MP4 or MOV: an http(s) URL that anyone on the internet can open, an absolute"
+        " path or file:// URI in an allowed folder (uploaded first), or luma://tasks/<task_id> to continue from an"
+        " earlier result.",
+        json_schema_extra={"minLength": 1},
+    ),
+]
+Model = Annotated[str, Field(description=f"The model; {MODEL} is the only one.")]
+Watermark = Annotated[bool, Field(description="True adds RunAPI's watermark.")]
+CallbackUrl = Annotated[str, Field(description="A URL of the user's own that RunAPI calls when the task ends.")]
+NewTake = Annotated[
+    bool,
+    Field(description="True pays for another result although the same request is unfinished or was never delivered."),
+]
+Wait = Annotated[
+    int,
+    Field(
+        description="How many seconds to wait for the end before answering; -1 means the setting (40 by default). Hosts"
+        " often cut a call at 60. With 0, modify_video answers as soon as RunAPI has named the task.",
+        json_schema_extra=WAIT_BOUNDS,
+    ),
+]
+TaskId = Annotated[str, Field(description="The task_id that modify_video or list_tasks gave.")]
+StatusFilter = Annotated[
+    str, Field(description="Only tasks in this state; empty for all.", json_schema_extra={"enum": ["", *Status]})
+]
+Limit = Annotated[int, Field(description="How many tasks, 1 to 100.", json_schema_extra={"minimum": 1, "maximum": 100})]
+Cursor = Annotated[str, Field(description="next_cursor of the page before; empty for the first page.")]
+
+
+async def modify_video(
+    prompt: Prompt,
+    source_video_url: SourceVideo,
+    ctx: Context[App],
+    model: Model = MODEL,
+    watermark: Watermark = False,  # noqa: FBT002 - an argument of the wire, always named
+    callback_url: CallbackUrl = "",
+    wait_seconds: Wait = -1,
+    new_take: NewTake = False,  # noqa: FBT002 - an argument of the wire, always named
+) -> Annotated[CallToolResult, TaskObject]:
+    """Use this when the user wants an existing video changed: weather, light, season, style, setting or materials, \
+while the motion stays. Luma re-renders the clip from a prompt; it does not cut, trim, subtitle, or make video from \
+nothing.
+
+Each new task costs 0.50 USD, charged only if it succeeds, and takes 30 seconds to 20 minutes. Repeating the same call \
+while its task is unfinished or undelivered joins that task and costs nothing more.
+
+The answer comes within about 40 seconds. If done is false, the work goes on: call get_task with the task_id and \
+wait_seconds 40 until done is true. When it is done, tell the user video_path (the saved file), or video_urls if it is \
+empty."""
+    app = app_of(ctx)
+    request = VideoRequest(
+        prompt=prompt.strip(),
+        source=source_video_url.strip(),
+        model=model.strip(),
+        watermark=watermark,
+        callback_url=callback_url.strip(),
+    )
+    task, joined = await app.modify_video(
+        request, LOCAL_CALLER, wait_seconds=wait_seconds, new_take=new_take, progress=Progress(ctx.report_progress)
+    )
+    return deliver(app, task, joined=joined)
+
+
+async def get_task(task_id: TaskId, ctx: Context[App], wait_seconds: Wait = 0) -> Annotated[CallToolResult, TaskObject]:
+    """Use this to see how a modify_video task is doing, or to wait for its end. It costs nothing.
+
+With wait_seconds 40 it answers as soon as the task ends and at the latest after 40 seconds, which saves calls; with 0 \
+it answers at once. If done is false, call it again."""
+    app = app_of(ctx)
+    task = await app.get_task(task_id, LOCAL_CALLER, wait_seconds=wait_seconds, progress=Progress(ctx.report_progress))
+    return deliver(app, task)
+
+
+async def list_tasks(
+    ctx: Context[App], status: StatusFilter = "", limit: Limit = 20, cursor: Cursor = ""
+) -> Annotated[CallToolResult, TaskList]:
+    """Use this to find earlier modify_video tasks, newest first: after a restart, when a task_id was lost, or to see \
+what was made. It costs nothing and asks nobody: the list is kept on this machine."""
+    app = app_of(ctx)
+    app.wake()
+    tasks, next_cursor = app.list_tasks(LOCAL_CALLER, status.strip(), limit, cursor.strip())
+    return result(task_list(tasks, next_cursor, app.now()))
+
+
+def app_of(ctx: Context[App]) -> App:
+    """Find the application behind a request."""
+    return ctx.request_context.lifespan_context
+
+
+def deliver(app: App, task: Task, *, joined: bool = False) -> CallToolResult:
+    """Hand a task to the caller, and remember it."""
+    app.delivered(task)
+    return result(task_object(task, app.now(), joined=joined), failed=is_failure(task))
+
+
+def refuse(error: LumaError) -> CallToolResult:
+    """Hand a failure that concerns no task to the caller."""
+    return result(failure_object(error), failed=True)
+
+
+def result(answer: Mapping[str, Any], *, failed: bool = False) -> CallToolResult:
+    """Give an answer in both forms, because hosts show the model one or the other."""
+    return CallToolResult(
+        content=[TextContent(type="text", text=as_text(answer))], structured_content=dict(answer), is_error=failed
+    )

@@ -1,0 +1,50 @@
+"""Reading what others sent: JSON of any shape, and text that may carry anything."""
+
+import re
+import unicodedata
+from typing import Any, TypeGuard
+
+import httpx
+
+LONGEST_TEXT = 300
+TAG = re.compile(r"<[^>]*>|&[a-z]+;", re.IGNORECASE)
+
+Json = dict[str, Any]
+
+
+def is_object(value: object) -> TypeGuard[Json]:
+    """Tell whether a value out of JSON is an object."""
+    return isinstance(value, dict)
+
+
+def is_list(value: object) -> TypeGuard[list[Any]]:
+    """Tell whether a value out of JSON is a list."""
+    return isinstance(value, list)
+
+
+def json_object(response: httpx.Response) -> Json:
+    """Give the JSON object in a response, or an empty one for anything else."""
+    try:
+        body: object = response.json()
+    except ValueError:
+        return {}
+    return body if is_object(body) else {}
+
+
+def child(body: Json, name: str) -> Json:
+    """Give the object under a name, or an empty one for anything else."""
+    value: object = body.get(name)
+    return value if is_object(value) else {}
+
+
+def text(value: object) -> str:
+    """Give a string value stripped, and nothing for any other type."""
+    return value.strip() if isinstance(value, str) else ""
+
+
+def safe_text(words: str) -> str:
+    """Make foreign text fit for a log and a model: one line, no tags, no control or invisible characters, bounded."""
+    plain = TAG.sub(" ", words[: 20 * LONGEST_TEXT])
+    visible = "".join(" " if unicodedata.category(c)[0] in "CZ" else c for c in plain)
+    line = " ".join(visible.split())
+    return line if len(line) <= LONGEST_TEXT else line[: LONGEST_TEXT - 1] + "…"

@@ -1,0 +1,49 @@
+"""Every test has a home of its own, an empty environment and, where it waits, a clock that jumps ahead."""
+
+import os
+from collections.abc import AsyncGenerator, Callable
+from pathlib import Path
+from typing import Any
+
+import anyio.lowlevel
+import anyio.to_thread
+import pytest
+import trio.testing
+
+from tests.rig import Rig, open_rig
+
+VARIABLES = ("RUNAPI_", "LUMA_MCP_", "XDG_")
+
+
+@pytest.fixture(autouse=True)
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Give each test a home folder and nothing of this machine's settings."""
+    for name in [name for name in os.environ if name.startswith(VARIABLES)]:
+        monkeypatch.delenv(name)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+@pytest.fixture
+def anyio_backend() -> tuple[str, dict[str, Any]]:
+    """Run on a virtual clock: when everything waits, time jumps to the next thing that happens."""
+    return "trio", {"clock": trio.testing.MockClock(autojump_threshold=0)}
+
+
+@pytest.fixture
+def inline_threads(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Do a thread's work at once: while a real thread works, a virtual clock would run away."""
+
+    async def run_inline(work: Callable[..., Any], *arguments: Any, **_: Any) -> Any:
+        await anyio.lowlevel.checkpoint()
+        return work(*arguments)
+
+    monkeypatch.setattr(anyio.to_thread, "run_sync", run_inline)
+
+
+@pytest.fixture
+async def rig(home: Path, inline_threads: None) -> AsyncGenerator[Rig]:
+    """Open the application against a sandbox, both on the virtual clock."""
+    async with open_rig(home) as opened:
+        yield opened

@@ -1,0 +1,144 @@
+"""The application with a sandbox behind it, on the virtual clock, and ways to talk to it."""
+
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import anyio
+import httpx
+from mcp import Client
+from mcp_types import CallToolResult, TextContent
+
+from luma_mcp.app import App, open_app
+from luma_mcp.models import Task, VideoRequest
+from luma_mcp.progress import Progress
+from luma_mcp.sandbox import STORAGE_URL, Sandbox
+from luma_mcp.sandbox.application import SECONDS
+from luma_mcp.sandbox.http import Shape
+from luma_mcp.server import build_server
+from luma_mcp.settings import Settings, load_settings
+
+API_URL = "https://runapi.ai"
+KEY = "runapi_live_0123456789"
+SOURCE = "https://example.com/clip.mp4"
+EPOCH = 1_790_000_000.0
+ERAS = ("legacy", "2026-07-28")
+
+
+@dataclass
+class VirtualClock:
+    """The virtual time as POSIX seconds; it can jump, as when a machine sleeps or somebody sets its clock."""
+
+    jumped: float = 0.0
+
+    def __call__(self) -> float:
+        return EPOCH + self.jumped + anyio.current_time()
+
+
+def settings_for(home: Path, **changes: Any) -> Settings:
+    """Make settings for folders below a test's home."""
+    return load_settings(**{"api_key": KEY, "data_dir": home / "data", "output_dir": home / "out", **changes})
+
+
+def sandbox_for(
+    home: Path, *, clock: VirtualClock | None = None, seconds: float = SECONDS, shape: Shape | None = None, **more: Any
+) -> Sandbox:
+    """Make a sandbox that plays RunAPI at its real address, with its state below a test's home."""
+    folder, now = home / "runapi", clock or VirtualClock()
+    return Sandbox(folder, now, api_url=API_URL, storage_url=STORAGE_URL, seconds=seconds, shape=shape, **more)
+
+
+@dataclass
+class Told:
+    """Progress as it was reported."""
+
+    reports: list[tuple[float, float | None, str]] = field(default_factory=list)
+    times: list[float] = field(default_factory=list)
+
+    async def __call__(self, progress: float, total: float | None, message: str | None) -> None:
+        self.reports.append((progress, total, message or ""))
+        self.times.append(anyio.current_time())
+
+    @property
+    def values(self) -> list[float]:
+        return [progress for progress, _, _ in self.reports]
+
+    @property
+    def states(self) -> list[str]:
+        """The states told of, each once, in order."""
+        found = [message.split(",")[0] for _, _, message in self.reports]
+        return [state for state, before in zip(found, ["", *found], strict=False) if state != before]
+
+
+@dataclass
+class Rig:
+    """An open application and the sandbox behind it."""
+
+    app: App
+    sandbox: Sandbox
+    clock: VirtualClock
+
+    async def submit(self, prompt: str = "fog", *, source: str = SOURCE, wait: int = 40, **more: Any) -> Task:
+        """Call the verb as the tool does."""
+        request = VideoRequest(prompt=prompt, source=source, **{k: v for k, v in more.items() if k != "new_take"})
+        task, _ = await self.app.modify_video(
+            request, "local", wait_seconds=wait, new_take=more.get("new_take", False), progress=Progress(silent)
+        )
+        return task
+
+    async def settle(self, task: Task, seconds: float = 3600.0) -> Task:
+        """Wait for the end of a task."""
+        return await self.app.wait(task.key, seconds, Progress(silent))
+
+    @asynccontextmanager
+    async def client(self, era: str = ERAS[0]) -> AsyncGenerator[Client]:
+        """Connect a client of one protocol era."""
+        async with Client(build_server(self.app), mode=era) as client:
+            yield client
+
+    def creates(self) -> int:
+        """Count the submissions that RunAPI saw."""
+        return sum(seen.method == "POST" and seen.path.endswith("/modify_video") for seen in self.sandbox.seen)
+
+    def charges(self) -> int:
+        """Count the tasks that RunAPI holds."""
+        return len(self.sandbox.state.generations())
+
+
+async def silent(progress: float, total: float, message: str) -> None:
+    """Report progress to nobody."""
+
+
+@asynccontextmanager
+async def open_rig(
+    home: Path,
+    *,
+    clock: VirtualClock | None = None,
+    sandbox: Sandbox | None = None,
+    transport: httpx.AsyncBaseTransport | None = None,
+    **changes: Any,
+) -> AsyncGenerator[Rig]:
+    """Open the application on folders below `home`, with a sandbox or any other transport as its network."""
+    now = clock or VirtualClock()
+    played = sandbox or sandbox_for(home, clock=now)
+    network = transport or httpx.ASGITransport(played)
+    try:
+        async with open_app(settings_for(home, **changes), now=now, transport=network) as app:
+            yield Rig(app, played, now)
+    finally:
+        played.state.close()
+
+
+def said(result: CallToolResult) -> str:
+    """Give the text of a result."""
+    assert len(result.content) == 1
+    assert isinstance(result.content[0], TextContent)
+    return result.content[0].text
+
+
+def facts(result: CallToolResult) -> dict[str, Any]:
+    """Give the structured part of a result."""
+    assert isinstance(result.structured_content, dict)
+    return result.structured_content

@@ -1,0 +1,182 @@
+"""The command line: what it prints where, and how it ends."""
+
+import io
+import json
+import logging
+from collections.abc import Generator
+from pathlib import Path
+
+import httpx
+import pytest
+
+from luma_mcp.__main__ import Redacting, main
+from luma_mcp.console import EXIT_CODES, ProgressBar, exit_code, table
+from luma_mcp.errors import Failure, LumaError
+from luma_mcp.models import Status, Task, VideoRequest
+from luma_mcp.sandbox.http import bundled_clip
+from luma_mcp.settings import load_settings
+from tests.rig import EPOCH, KEY, SOURCE
+from tests.served import sandbox_process
+
+
+@pytest.fixture(scope="module")
+def url(tmp_path_factory: pytest.TempPathFactory) -> Generator[str]:
+    with sandbox_process(tmp_path_factory.mktemp("sandbox"), seconds=0.2) as url:
+        yield url
+
+
+@pytest.fixture
+def configured(url: str, monkeypatch: pytest.MonkeyPatch) -> str:
+    monkeypatch.setenv("RUNAPI_API_KEY", KEY)
+    monkeypatch.setenv("RUNAPI_BASE_URL", url)
+    return url
+
+
+def test_a_clip_is_modified_and_its_path_is_all_that_stdout_says(
+    home: Path, configured: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    clip = home / "anywhere" / "clip.mp4"
+    clip.parent.mkdir()
+    clip.write_bytes(bundled_clip().read_bytes() + b"mine")
+    assert main(["modify", "anywhere/clip.mp4", "fog"]) == 0
+    output = capsys.readouterr()
+    assert Path(output.out.strip()).read_bytes() == clip.read_bytes()
+    assert output.err == ""
+    assert main(["tasks"]) == 0
+    listed = capsys.readouterr().out
+    assert "completed" in listed
+    assert output.out.strip() in listed
+
+
+def test_the_whole_task_can_be_had_as_json(configured: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["modify", SOURCE, "snow", "--json", "--save", "never"]) == 0
+    task = json.loads(capsys.readouterr().out)
+    assert (task["status"], task["video_path"]) == ("completed", "")
+    assert main(["tasks", "--json", "--status", "completed", "--limit", "1"]) == 0
+    listed = json.loads(capsys.readouterr().out)
+    assert [found["task_id"] for found in listed["tasks"]] == [task["task_id"]]
+
+
+def test_a_failed_generation_is_explained_on_stderr(configured: str, capsys: pytest.CaptureFixture[str]) -> None:
+    httpx.post(f"{configured}/sandbox/faults", json={"kind": "fail", "text": "no motion"})
+    assert main(["modify", SOURCE, "rain"]) == EXIT_CODES["generation_failed"]
+    output = capsys.readouterr()
+    assert output.out == ""
+    assert "generation_failed: no motion" in output.err
+    assert "charged: no" in output.err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code"),
+    [
+        (["modify", "none.mp4", "fog"], 4),
+        (["modify", "http://localhost/a.mp4", "fog"], 4),
+        (["modify", SOURCE, " "], 4),
+        (["tasks", "--status", "odd"], 4),
+        (["tasks", "--limit", "0"], 4),
+        (["modify", SOURCE, "fog", "--wait-seconds", "soon"], 2),
+        (["--data-dir", "relative", "tasks"], 2),
+    ],
+)
+def test_bad_input_is_explained_without_a_traceback(
+    configured: str, capsys: pytest.CaptureFixture[str], arguments: list[str], code: int
+) -> None:
+    assert main(arguments) == code
+    output = capsys.readouterr()
+    assert output.out == ""
+    assert output.err
+    assert "Traceback" not in output.err
+
+
+def test_without_a_key_the_way_to_one_is_told(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["modify", SOURCE, "fog"]) == 2
+    assert "RUNAPI_API_KEY" in capsys.readouterr().err
+
+
+def test_a_transport_that_is_not_served_yet_is_refused(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("LUMA_MCP_TRANSPORT", "sse")
+    assert main([]) == 2
+    assert capsys.readouterr().err.startswith("LUMA_MCP_TRANSPORT: ")
+
+
+def test_no_tasks_yet(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["tasks", "--sandbox"]) == 0
+    assert capsys.readouterr().out == "No tasks yet.\n"
+
+
+def test_an_interruption_says_that_the_task_goes_on(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def interrupted(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("luma_mcp.__main__.anyio.run", interrupted)
+    assert main(["modify", SOURCE, "fog", "--sandbox"]) == 130
+    assert "goes on" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("arguments", [["--help"], ["modify", "--help"], ["tasks", "--help"], ["sandbox", "--help"]])
+def test_help_is_for_newcomers(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as ended:
+        main(arguments)
+    assert ended.value.code == 0
+    text = capsys.readouterr().out
+    assert "LUMA_MCP_SANDBOX" in text
+    assert "--api-key" not in text
+    assert "auth" not in text
+
+
+def test_the_version_is_told(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        main(["--version"])
+    assert capsys.readouterr().out == "runapi-luma-mcp 0.1.0\n"
+
+
+class Terminal(io.StringIO):
+    """A stream that says it is a terminal."""
+
+    def isatty(self) -> bool:
+        return True
+
+
+@pytest.mark.anyio
+async def test_the_bar_is_drawn_over_itself_on_a_terminal_and_nowhere_else() -> None:
+    terminal, file = Terminal(), io.StringIO()
+    for stream in (terminal, file):
+        bar = ProgressBar(stream)
+        await bar.report(25, 100, "processing, 12 s elapsed")
+        await bar.report(100, 100, "completed " + "x" * 500)
+        bar.clear()
+    first, second, last = terminal.getvalue().split("\r\x1b[2K")[1:]
+    assert first == "[######------------------]  25 %  processing, 12 s elapsed"
+    assert second.startswith("[" + "#" * 24 + "] 100 %")
+    assert len(second) < 500
+    assert last == ""
+    assert file.getvalue() == ""
+
+
+def test_every_error_code_has_an_exit_code() -> None:
+    codes = {kind.code for kind in all_errors(LumaError)}
+    assert codes == EXIT_CODES.keys()
+    failure = Failure("no such code", "", "no", retry_safe=True, hint="")
+    request = VideoRequest(prompt="a  long\tprompt " + "霧" * 40, source=SOURCE)
+    task = Task(key="k", caller="local", request=request, created_at=EPOCH, updated_at=EPOCH, error=failure)
+    assert exit_code(task) == 1
+    assert "a long prompt 霧霧" in table([task])
+    assert "…" in table([task])
+    assert Status.SUBMITTING in table([task])
+
+
+def all_errors(kind: type[LumaError]) -> list[type[LumaError]]:
+    return [found for child in kind.__subclasses__() for found in (child, *all_errors(child))]
+
+
+def test_logs_show_no_secret_wherever_it_came_from() -> None:
+    settings = load_settings(api_key=KEY, auth_tokens="ann:t0ken")
+    record = logging.LogRecord("x", logging.ERROR, "f", 1, "sent %s and t0ken ann:t0ken", (KEY,), None)
+    line = Redacting(settings).format(record)
+    assert KEY not in line
+    assert "ann:t0ken" not in line
+    assert "sent [secret]" in line

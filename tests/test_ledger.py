@@ -1,0 +1,215 @@
+"""The ledger: what goes in comes out, joins are decided once, and a file that cannot be used says so."""
+
+import sqlite3
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from luma_mcp.errors import Failure, InvalidRequest, LedgerUnusable
+from luma_mcp.ledger import Ledger, new_key
+from luma_mcp.ledger_file import FIXED, MIGRATIONS, row_of
+from luma_mcp.models import Limits, Status, Task, VideoRequest
+from tests.rig import EPOCH, SOURCE
+
+NO_LIMITS = Limits()
+words = st.text(max_size=60)
+moments = st.floats(0, 4e9)
+failures = st.builds(
+    Failure, words, words, charged=st.sampled_from(["no", "yes", "unknown"]), retry_safe=st.booleans(), hint=words
+)
+requests = st.builds(VideoRequest, prompt=words, source=words, model=words, watermark=st.booleans(), callback_url=words)
+tasks = st.builds(
+    Task,
+    key=st.uuids().map(str),
+    caller=words,
+    request=requests,
+    created_at=moments,
+    updated_at=moments,
+    wants_file=st.booleans(),
+    source_url=words,
+    task_id=st.uuids().map(str) | st.just(""),
+    status=st.sampled_from(Status),
+    attempts=st.integers(0, 9),
+    video_urls=st.lists(words, max_size=3).map(tuple),
+    video_path=words,
+    cost_usd=st.none() | st.floats(0, 100),
+    error=st.none() | failures,
+    finished_at=st.none() | moments,
+    delivered=st.booleans(),
+)
+
+
+def task(number: int = 0, *, key: str = "", **changes: object) -> Task:
+    """Make a task that was created `number` seconds after the epoch of the tests."""
+    request = VideoRequest(prompt=f"take {number}", source=SOURCE)
+    at = EPOCH + number
+    made = Task(key=key or new_key(), caller="local", request=request, created_at=at, updated_at=at)
+    return replace(made, **changes)  # type: ignore[arg-type]
+
+
+def add(ledger: Ledger, draft: Task, fingerprint: str = "", *, new_take: bool = False) -> tuple[Task, bool]:
+    return ledger.join_or_add(draft, fingerprint or draft.key, NO_LIMITS, new_take=new_take)
+
+
+@pytest.fixture
+def path(home: Path) -> Path:
+    return home / "data" / "ledger.sqlite3"
+
+
+@pytest.fixture
+def ledger(path: Path) -> Ledger:
+    return Ledger(path)
+
+
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=50, deadline=None)
+@given(draft=tasks, later=tasks)
+def test_what_is_written_is_read_back_and_what_is_fixed_stays(home: Path, draft: Task, later: Task) -> None:
+    path = home / new_key()
+    with closing(Ledger(path)) as ledger:
+        add(ledger, draft)
+    with closing(Ledger(path)) as ledger:
+        assert ledger.get(draft.key) == draft
+        ledger.record(replace(later, key=draft.key, task_id=draft.task_id))
+        found = ledger.get(draft.key)
+    kept, changed = row_of(draft), row_of(replace(later, task_id=draft.task_id))
+    assert row_of(found) == {name: kept[name] if name in FIXED else changed[name] for name in kept}
+
+
+def test_nothing_touches_the_disk_before_the_first_use(path: Path) -> None:
+    Ledger(path).close()
+    assert not path.parent.exists()
+
+
+def test_the_file_is_readable_by_its_owner_only(ledger: Ledger, path: Path) -> None:
+    with closing(ledger):
+        add(ledger, task())
+        assert path.parent.stat().st_mode & 0o077 == 0
+
+
+def test_a_request_is_joined_while_it_matters(ledger: Ledger) -> None:
+    with closing(ledger):
+        first, joined = add(ledger, task(), "same")
+        assert not joined
+        assert add(ledger, task(1), "same") == (first, True)
+        assert add(ledger, task(1), "other")[1] is False
+        assert add(ledger, task(2, caller="somebody else"), "same")[1] is False
+        assert add(ledger, task(3), "same", new_take=True)[1] is False
+
+
+@pytest.mark.parametrize(
+    ("status", "task_id", "delivered", "joins"),
+    [
+        (Status.SUBMITTING, "", False, True),
+        (Status.PROCESSING, "id", True, True),
+        (Status.UNCONFIRMED, "", True, True),
+        (Status.COMPLETED, "id", False, True),
+        (Status.COMPLETED, "id", True, False),
+        (Status.FAILED, "id", False, True),
+        (Status.FAILED, "id", True, False),
+        (Status.FAILED, "", False, False),
+    ],
+)
+def test_which_tasks_are_joined(ledger: Ledger, status: Status, task_id: str, delivered: bool, joins: bool) -> None:
+    with closing(ledger):
+        first, _ = add(ledger, task(), "same")
+        ledger.record(replace(first, status=status, task_id=task_id))
+        ledger.deliver([first.key] if delivered else [])
+        assert add(ledger, task(1), "same")[1] is joins
+
+
+def test_twenty_processes_with_the_same_request_make_one_task(path: Path) -> None:
+    def submit(number: int) -> str:
+        with closing(Ledger(path)) as ledger:
+            return add(ledger, task(number), "same")[0].key
+
+    with ThreadPoolExecutor(20) as pool:
+        assert len(set(pool.map(submit, range(20)))) == 1
+
+
+def test_a_lease_has_one_owner_until_it_runs_out_or_is_given_back(ledger: Ledger) -> None:
+    with closing(ledger):
+        key = add(ledger, task())[0].key
+        assert ledger.claim(key, "a", EPOCH, EPOCH + 20)
+        assert not ledger.claim(key, "b", EPOCH + 19, EPOCH + 40)
+        assert ledger.claim(key, "a", EPOCH + 19, EPOCH + 30)
+        assert ledger.unattended(EPOCH + 29, 100) == []
+        assert ledger.unattended(EPOCH + 30, 100) == [key]
+        assert ledger.claim(key, "b", EPOCH + 30, EPOCH + 50)
+        ledger.release("a", key)
+        assert not ledger.claim(key, "a", EPOCH + 31, EPOCH + 50)
+        ledger.release("b", key)
+        assert ledger.claim(key, "a", EPOCH + 31, EPOCH + 50)
+
+
+def test_pages_are_stable_while_tasks_come(ledger: Ledger) -> None:
+    with closing(ledger):
+        for number in range(25):
+            add(ledger, task(number // 3))  # several at the same moment
+        seen: list[str] = []
+        cursor = ""
+        for _ in range(9):
+            page, cursor = ledger.page("local", "", 4, cursor)
+            seen += [found.key for found in page]
+            add(ledger, task(1000))
+            if not cursor:
+                break
+    assert len(seen) == len(set(seen)) == 25
+
+
+@pytest.mark.parametrize(
+    "cursor", ["x", "1_", "_", "1_x", "x_550e8400-e29b-41d4-a716-446655440000", "1; DROP TABLE tasks"]
+)
+def test_a_cursor_that_is_not_ours_is_refused(ledger: Ledger, cursor: str) -> None:
+    with closing(ledger), pytest.raises(InvalidRequest):
+        ledger.page("local", "", 4, cursor)
+
+
+def test_durations_are_those_of_tasks_that_were_watched(ledger: Ledger) -> None:
+    with closing(ledger):
+        for number, took in enumerate((40.0, 50.0, 90_000.0)):
+            draft = task(number, status=Status.COMPLETED, finished_at=EPOCH + number + took)
+            add(ledger, draft)
+        assert ledger.durations("luma-modify-video") == [50, 40]
+        assert ledger.durations("another") == []
+
+
+def test_a_file_from_a_newer_version_is_refused_and_left_as_it_is(ledger: Ledger, path: Path) -> None:
+    path.parent.mkdir()
+    with closing(sqlite3.connect(path)) as newer:
+        newer.execute(f"PRAGMA user_version = {len(MIGRATIONS) + 1}")
+    before = path.read_bytes()
+    with pytest.raises(LedgerUnusable, match="newer version"):
+        ledger.unattended(EPOCH, 1)
+    assert path.read_bytes() == before
+
+
+def test_a_file_that_is_no_database_is_refused_and_left_as_it_is(ledger: Ledger, path: Path) -> None:
+    path.parent.mkdir()
+    path.write_bytes(b"these are not the tasks you are looking for" * 100)
+    before = path.read_bytes()
+    with pytest.raises(LedgerUnusable, match=str(path)) as raised:
+        add(ledger, task())
+    assert path.read_bytes() == before
+    assert (raised.value.code, raised.value.charged) == ("output_not_writable", "no")
+
+
+def test_a_folder_that_was_mended_is_used_without_a_restart(ledger: Ledger, path: Path) -> None:
+    path.parent.touch()
+    with pytest.raises(LedgerUnusable):
+        add(ledger, task())
+    path.parent.unlink()
+    with closing(ledger):
+        assert add(ledger, task())[1] is False
+
+
+def test_a_failed_write_changes_nothing(ledger: Ledger) -> None:
+    with closing(ledger):
+        draft, _ = add(ledger, task())
+        with pytest.raises(LedgerUnusable):
+            add(ledger, task(key=draft.key), new_take=True)
+        assert ledger.get(draft.key) == draft

@@ -1,0 +1,163 @@
+"""How a task may change, when RunAPI is asked, and what is told meanwhile: the pure parts."""
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from luma_mcp.answers import is_failure, next_step, task_object
+from luma_mcp.errors import DownloadFailed, GenerationFailed
+from luma_mcp.models import Reading, Status, Task, VideoRequest
+from luma_mcp.pace import DOCUMENTED, backoff, poll_after, share_finished, usual
+from luma_mcp.progress import HEARTBEAT_SECONDS, Progress
+from tests.rig import EPOCH, SOURCE, Told
+
+REQUEST = VideoRequest(prompt="fog", source=SOURCE)
+TASK = Task(key="k", caller="local", request=REQUEST, created_at=EPOCH, updated_at=EPOCH, wants_file=True)
+VIDEO = ("https://a.example/v.mp4",)
+readings = st.builds(
+    Reading,
+    status=st.sampled_from([Status.PENDING, Status.PROCESSING, Status.COMPLETED, Status.FAILED]),
+    video_urls=st.just(VIDEO),
+    error=st.just("why"),
+    cost_usd=st.none() | st.just(0.5),
+    retry_after=st.none(),
+)
+seconds = st.floats(0, 1e6)
+durations = st.lists(st.floats(0.1, 3600), max_size=60)
+
+
+@given(st.lists(readings))
+def test_a_status_never_goes_back_and_an_end_is_final(said: list[Reading]) -> None:
+    task = TASK.accepted("id", Status.PROCESSING, EPOCH)
+    for number, reading in enumerate(said):
+        after = task.read(reading, EPOCH + number)
+        assert after.status.rank >= task.status.rank
+        if task.status.done:
+            assert replace(after, error=None) == replace(task, error=None)
+        task = after
+
+
+def test_trouble_is_told_until_the_next_good_reading() -> None:
+    running = TASK.accepted("id", Status.PROCESSING, EPOCH)
+    troubled = running.troubled(DownloadFailed("x").failure(), EPOCH + 1)
+    assert troubled.error
+    assert troubled.read(Reading(status=Status.PROCESSING), EPOCH + 2).error is None
+    assert troubled.read(Reading(status=Status.PENDING), EPOCH + 2).error is None
+
+
+@given(st.text(), st.text(), st.booleans())
+def test_requests_that_differ_in_any_word_have_different_fingerprints(prompt: str, other: str, mark: bool) -> None:
+    one = VideoRequest(prompt=prompt, source=SOURCE, watermark=mark)
+    assert one.fingerprint("me") == replace(one).fingerprint("me")
+    assert (one.fingerprint("me") == replace(one, prompt=other).fingerprint("me")) == (prompt == other)
+    assert one.fingerprint("me") != one.fingerprint("you")
+    assert one.fingerprint("me") != replace(one, watermark=not mark).fingerprint("me")
+    assert replace(one, source="/a").fingerprint("me", "md5:x") == replace(one, source="/b").fingerprint("me", "md5:x")
+
+
+@given(durations, seconds, seconds)
+def test_the_share_rises_and_stays_below_99(known: list[float], one: float, other: float) -> None:
+    early, late = sorted((one, other))
+    assert 0 <= share_finished(early, usual(known)) <= share_finished(late, usual(known)) < 99
+
+
+@given(durations, seconds, st.none() | st.floats(0, 600))
+def test_polls_keep_their_distance_and_do_what_the_server_asked(
+    known: list[float], elapsed: float, asked: float | None
+) -> None:
+    wait = poll_after(elapsed, usual(known), retry_after=asked)
+    assert wait >= max(2, asked or 0)
+    assert wait <= max(30, asked or 0)
+
+
+def test_polls_are_fewer_than_at_a_fixed_pace_and_notice_the_end_soon() -> None:
+    for duration in (30, 60, 120, 600):
+        for known in (DOCUMENTED, usual([duration * factor for factor in (0.8, 0.9, 1, 1.1, 1.2)])):
+            at, polls = 0.0, 0
+            while at < duration:
+                at += poll_after(at, known)
+                polls += 1
+            assert polls < duration / 2
+            assert at - duration <= 0.2 * duration
+
+
+def test_the_usual_range_is_learnt_from_enough_tasks_and_documented_before() -> None:
+    assert usual([5, 6, 7, 8]) is DOCUMENTED
+    learnt = usual([60, 50, 40, 70, 30, 80, 20, 90, 10, 100, 0])
+    assert (learnt.low, learnt.high) == (10, 90)
+    assert (DOCUMENTED.low, DOCUMENTED.high) == (30, 120)
+
+
+@given(st.integers(1, 10_000), st.floats(0, 1), st.none() | st.floats(0, 3600))
+def test_backoff_doubles_to_its_limit_and_obeys_the_server(failures: int, jitter: float, asked: float | None) -> None:
+    wait = backoff(failures, jitter=jitter, retry_after=asked)
+    assert wait >= max(min(2.0 ** min(failures - 1, 6), 60), asked or 0)
+    assert wait <= max(90, asked or 0)
+
+
+@pytest.mark.anyio
+async def test_progress_rises_at_each_state_and_as_a_heartbeat_between() -> None:
+    told = Told()
+    progress = Progress(told)
+    running = TASK.accepted("id", Status.PROCESSING, EPOCH)
+    done = running.read(Reading(status=Status.COMPLETED, video_urls=VIDEO), EPOCH + 50)
+    for task, at in (
+        (TASK, 0),
+        (running, 0),
+        (running, HEARTBEAT_SECONDS - 1),
+        (running, HEARTBEAT_SECONDS),
+        (running, 40),
+        (running, 20),  # the clock was set back
+        (running, 46),
+        (done, 50),
+        (done, 56),
+        (done.saved("/v.mp4", EPOCH + 57), 57),
+    ):
+        await progress.tell(task, DOCUMENTED, EPOCH + at)
+    assert told.values == sorted(set(told.values))
+    assert told.values[-1] == 100
+    assert max(told.values[:5]) < 99
+    assert [message.split(",")[0] for _, _, message in told.reports] == [
+        "submitting", "processing", "processing", "processing", "processing", "saving the video", "saving the video",
+        "completed",
+    ]  # fmt: skip
+    assert told.reports[2][2] == "processing, 5 s elapsed, usually 30 to 120 s"
+
+
+@pytest.mark.parametrize(
+    ("changes", "failed", "step"),
+    [
+        ({}, False, "same modify_video call"),
+        ({"status": Status.PENDING, "task_id": "id"}, False, 'get_task with task_id "id"'),
+        ({"status": Status.COMPLETED, "video_urls": VIDEO}, False, "being saved"),
+        ({"status": Status.COMPLETED, "video_urls": VIDEO, "wants_file": False}, False, "video_urls"),
+        ({"status": Status.COMPLETED, "video_urls": VIDEO, "video_path": "/v.mp4"}, False, "/v.mp4"),
+        (
+            {"status": Status.COMPLETED, "video_urls": VIDEO, "error": DownloadFailed("x").failure()},
+            True,
+            "Do not repeat",
+        ),
+        ({"status": Status.FAILED, "error": GenerationFailed("x").failure()}, True, "Change the prompt"),
+        ({"status": Status.FAILED}, False, "Nothing more"),
+        ({"status": Status.UNCONFIRMED, "error": GenerationFailed("x").failure()}, True, "Change"),
+    ],
+)
+def test_every_state_says_whether_it_is_a_failure_and_what_to_do_next(
+    changes: dict[str, Any], failed: bool, step: str
+) -> None:
+    task = replace(TASK, **changes)
+    assert (is_failure(task), step in next_step(task)) == (failed, True)
+
+
+def test_what_is_not_known_is_absent_from_the_task_object() -> None:
+    fresh = task_object(TASK, EPOCH + 1.26)
+    assert fresh["elapsed_seconds"] == 1.3
+    assert fresh["created_at"] == "2026-09-21T14:13:20.000Z"
+    assert not fresh.keys() & {"finished_at", "expires_at", "cost_usd", "error"}
+    done = replace(TASK, status=Status.COMPLETED, finished_at=EPOCH + 5, cost_usd=0.5, video_urls=VIDEO)
+    told = task_object(done, EPOCH + 60, joined=True)
+    assert (told["elapsed_seconds"], told["cost_usd"], told["joined"]) == (5, 0.5, True)
+    assert told["expires_at"] == "2026-09-28T14:13:25.000Z"

@@ -1,0 +1,42 @@
+"""What the README says is held to the code."""
+
+import re
+from pathlib import Path
+
+from luma_mcp.__main__ import HTTP_ONLY
+from luma_mcp.settings import Settings, variable_of
+from tests.test_surface import TOOLS
+
+README = (Path(__file__).parent.parent / "README.md").read_text(encoding="utf-8")
+
+
+def rows(heading: str) -> list[list[str]]:
+    """Give the cells of the table under a heading."""
+    section = README.split(f"\n## {heading}\n")[1].split("\n## ")[0]
+    lines = [line for line in section.splitlines() if line.startswith("| `")]
+    return [[cell.strip().strip("`") for cell in line.strip("|").split("|")] for line in lines]
+
+
+def test_the_table_of_tools_names_every_tool() -> None:
+    assert [row[0] for row in rows("Tools")] == list(TOOLS)
+
+
+def test_the_table_of_settings_names_every_setting_and_its_default() -> None:
+    told = {row[0]: row[1] for row in rows("Settings")}
+    known = {
+        variable_of(field, name): field
+        for name, field in Settings.model_fields.items()
+        if name not in HTTP_ONLY | {"auth_tokens"}
+    }
+    assert list(told) == list(known)
+    for variable, default in told.items():
+        plain = known[variable].default
+        if re.fullmatch(r"[\w:/.]+", default) and plain is not None:
+            assert str(plain).lower() == default.lower()
+    for name in HTTP_ONLY:
+        assert f"_{name.upper()}`" in README
+
+
+def test_the_readme_has_exactly_two_commands_for_newcomers() -> None:
+    section = README.split("## Try it without a key")[1].split("\n## ")[0]
+    assert len(re.findall(r"```sh\n(.+)\n```", section)) == 2

@@ -1,0 +1,369 @@
+"""The RunAPI client: tolerant of the uncertain, strict about money, and silent about the key."""
+
+import logging
+from collections.abc import Callable
+from datetime import UTC, datetime
+from typing import Any
+
+import httpx
+import pytest
+from pydantic import SecretStr
+
+from luma_mcp import errors
+from luma_mcp.connection import open_connection
+from luma_mcp.models import Reading, Status, Task, VideoRequest
+from luma_mcp.refusals import retry_after_seconds
+from luma_mcp.runapi import Accepted, RunAPI, UploadTarget
+from luma_mcp.untrusted import safe_text
+from tests.rig import API_URL, EPOCH, KEY, SOURCE
+
+pytestmark = pytest.mark.anyio
+Answer = Callable[[httpx.Request], httpx.Response]
+FIELDS = {"prompt": ["is required", "is short"]}
+UUID = "550e8400-e29b-41d4-a716-446655440000"
+
+
+def task(**request: Any) -> Task:
+    """Make a task that is about to be submitted."""
+    wanted = VideoRequest(**{"prompt": "fog", "source": SOURCE, **request})
+    return Task(key="key-1", caller="local", request=wanted, created_at=EPOCH, updated_at=EPOCH, source_url=SOURCE)
+
+
+async def ask(answer: Answer | httpx.Response, question: Callable[[RunAPI], Any], key: str | None = KEY) -> Any:
+    """Put a question to a RunAPI that answers as told."""
+    handler = answer if callable(answer) else lambda _: answer
+    async with open_connection(httpx.MockTransport(handler)) as connection:
+        return await question(RunAPI(connection, API_URL, SecretStr(key) if key else None))
+
+
+async def create(answer: Answer | httpx.Response, **request: Any) -> Any:
+    return await ask(answer, lambda runapi: runapi.create(task(**request)))
+
+
+async def read(answer: Answer | httpx.Response) -> Any:
+    return await ask(answer, lambda runapi: runapi.read(UUID))
+
+
+async def test_a_submission_says_what_the_contract_asks_for_and_nothing_else() -> None:
+    seen: list[httpx.Request] = []
+
+    def answer(request: httpx.Request) -> httpx.Response:
+        seen.append(request)
+        return httpx.Response(200, json={"id": UUID, "status": "processing"})
+
+    assert await create(answer) == Accepted(UUID, Status.PROCESSING)
+    await create(answer, watermark=True, callback_url="https://example.com/hook")
+    plain, full = seen
+    assert (plain.method, str(plain.url)) == ("POST", f"{API_URL}/api/v1/luma/modify_video")
+    assert plain.headers["authorization"] == f"Bearer {KEY}"
+    assert plain.headers["idempotency-key"] == "key-1"
+    body = {"model": "luma-modify-video", "prompt": "fog", "source_video_url": SOURCE}
+    assert httpx.Response(200, content=plain.content).json() == body
+    more = {"watermark": True, "callback_url": "https://example.com/hook"}
+    assert httpx.Response(200, content=full.content).json() == body | more
+
+
+@pytest.mark.parametrize("code", [200, 201, 202])
+@pytest.mark.parametrize(
+    ("body", "headers"),
+    [
+        ({"id": UUID}, {}),
+        ({"task_id": UUID}, {}),
+        ({"data": {"id": UUID}}, {}),
+        ({"data": {"task_id": UUID}}, {}),
+        ({"id": UUID, "task_id": "other"}, {}),
+        ({"id": "", "task_id": UUID}, {}),
+        ({}, {"X-RunAPI-Task-Id": UUID}),
+        ({"id": 17}, {"X-RunAPI-Task-Id": UUID}),
+        ({"id": "two words"}, {"X-RunAPI-Task-Id": UUID}),
+    ],
+)
+async def test_the_task_id_is_found_wherever_it_is(code: int, body: Any, headers: dict[str, str]) -> None:
+    accepted = await create(httpx.Response(code, json=body, headers=headers))
+    assert accepted.task_id == UUID
+
+
+@pytest.mark.parametrize("code", [400, 402, 409, 429, 500, 503])
+async def test_an_error_that_names_a_task_means_that_the_task_exists(code: int) -> None:
+    answer = httpx.Response(code, json={"error": "text"}, headers={"X-RunAPI-Task-Id": UUID})
+    assert (await create(answer)).task_id == UUID
+
+
+@pytest.mark.parametrize(
+    ("word", "status"),
+    [
+        ("pending", Status.PENDING),
+        ("queued", Status.PENDING),
+        ("processing", Status.PROCESSING),
+        ("Completed", Status.COMPLETED),
+        ("success", Status.COMPLETED),
+        ("FAILED", Status.FAILED),
+        ("generate_failed", Status.FAILED),
+        ("cancelled", Status.FAILED),
+        ("dreaming", Status.PROCESSING),
+        (None, Status.PROCESSING),
+    ],
+)
+async def test_status_words_are_understood_and_unknown_ones_mean_still_running(word: Any, status: Status) -> None:
+    answer = {"id": UUID, "status": word, "videos": [{"url": "https://x.example/v.mp4"}], "error": "why"}
+    assert (await read(httpx.Response(200, json=answer))).status is status
+
+
+@pytest.mark.parametrize(
+    ("more", "reading"),
+    [
+        (
+            {
+                "videos": [{"url": "https://a.example/1.mp4"}, {"url": ""}, "https://a.example/2.mp4"],
+                "usage": {"cost": 0.5},
+            },
+            Reading(
+                status=Status.COMPLETED, video_urls=("https://a.example/1.mp4", "https://a.example/2.mp4"), cost_usd=0.5
+            ),
+        ),
+        (
+            {"output": {"url": "https://a.example/1.mp4"}, "billing": {"settlement": {"charged_amount_cents": 50}}},
+            Reading(status=Status.COMPLETED, video_urls=("https://a.example/1.mp4",), cost_usd=0.5),
+        ),
+        (
+            {"video_url": "https://a.example/1.mp4", "billing": {"settlement": None}, "usage": {"cost": True}},
+            Reading(status=Status.COMPLETED, video_urls=("https://a.example/1.mp4",)),
+        ),
+    ],
+)
+async def test_a_completed_task_gives_its_videos_and_its_cost(more: dict[str, Any], reading: Reading) -> None:
+    assert await read(httpx.Response(200, json={"id": UUID, "status": "completed", **more})) == reading
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        httpx.Response(200, text='{"id": "550e84'),
+        httpx.Response(200, text="<html><title>Sign in</title></html>"),
+        httpx.Response(200, text=""),
+        httpx.Response(200, json=["completed"]),
+        httpx.Response(200, json={"status": "completed"}),
+        httpx.Response(200, json={"status": "completed", "videos": [{"url": "javascript:alert(1)"}]}),
+    ],
+)
+async def test_an_answer_that_cannot_be_understood_is_a_bad_answer(answer: httpx.Response) -> None:
+    with pytest.raises(errors.BadAnswer):
+        await read(answer)
+
+
+@pytest.mark.parametrize("text", ["", "{", "<html>", "[]", '{"status": "processing"}'])
+async def test_a_success_without_an_id_leaves_the_charge_unknown(text: str) -> None:
+    with pytest.raises(errors.BadAnswer) as raised:
+        await create(httpx.Response(200, text=text))
+    assert raised.value.charged == "unknown"
+    assert raised.value.transient
+
+
+@pytest.mark.parametrize(
+    ("code", "error", "charged"),
+    [
+        (400, errors.InvalidRequest, "no"),
+        (401, errors.InvalidApiKey, "no"),
+        (402, errors.InsufficientCredits, "no"),
+        (403, errors.InvalidApiKey, "no"),
+        (404, errors.WrongAddress, "no"),
+        (409, errors.Conflict, "unknown"),
+        (413, errors.InvalidRequest, "no"),
+        (418, errors.BadAnswer, "unknown"),
+        (422, errors.InvalidRequest, "no"),
+        (429, errors.RateLimited, "no"),
+        (408, errors.ServiceUnavailable, "unknown"),
+        (500, errors.ServiceUnavailable, "unknown"),
+        (502, errors.ServiceUnavailable, "unknown"),
+        (503, errors.ServiceUnavailable, "unknown"),
+        (504, errors.ServiceUnavailable, "unknown"),
+    ],
+)
+async def test_each_status_is_one_of_our_errors_that_says_whether_it_cost_money(
+    code: int, error: type[errors.LumaError], charged: str
+) -> None:
+    with pytest.raises(error) as raised:
+        await create(httpx.Response(code, json={"error": "text"}))
+    assert (raised.value.charged, bool(raised.value.hint)) == (charged, True)
+
+
+@pytest.mark.parametrize(
+    ("body", "said"),
+    [
+        ({"json": {"error": "plain text"}}, "plain text"),
+        ({"json": {"error": "Validation failed", "errors": FIELDS}}, "prompt is required, is short"),
+        ({"json": {"error": {"code": "request_conflict", "message": "structured"}}}, "structured"),
+        ({"json": {"error": "with code", "code": "cli_listen_required"}}, "with code"),
+        ({"json": {"message": "only a message"}}, "only a message"),
+        ({"json": {"detail": "a detail"}}, "a detail"),
+        ({"json": {"errorMessage": "camel"}}, "camel"),
+        ({"json": {"msg": "short"}}, "short"),
+        ({"json": {"errors": ["first of a list", {"message": "second"}]}}, "first of a list; second"),
+        ({"json": {"error": {"message": None}, "message": "fallback"}}, "fallback"),
+        ({"json": {"error": 5}}, "no explanation"),
+        ({"json": "a string"}, "a string"),
+        ({"text": "<!DOCTYPE html><html><title>502 Bad\nGateway</title></html>"}, "an HTML page, 502 Bad Gateway"),
+        ({"text": "<html><h1>Oops &amp; sorry</h1></html>"}, "an HTML page, Oops"),
+        ({"text": "<html></html>"}, "without a title"),
+        ({"text": "just words"}, "just words"),
+        ({"text": ""}, "no explanation"),
+        ({"text": "\x1b[31mred\x07\u202eevil\u200b"}, "[31mred evil"),
+        ({"text": "long " * 1000}, "…"),
+    ],
+)  # fmt: skip
+async def test_every_error_body_is_put_into_words(body: dict[str, Any], said: str) -> None:
+    with pytest.raises(errors.LumaError) as raised:
+        await read(httpx.Response(500, headers={"x-request-id": "req_1"}, **body))
+    assert said in raised.value.message
+    assert "request req_1" in raised.value.message
+    assert raised.value.message.isprintable()
+    assert len(raised.value.message) < 400
+
+
+@pytest.mark.parametrize(
+    ("kind", "charged"),
+    [
+        (httpx.ConnectError, "no"),
+        (httpx.ConnectTimeout, "no"),
+        (httpx.PoolTimeout, "no"),
+        (httpx.ProxyError, "no"),
+        (httpx.ReadTimeout, "unknown"),
+        (httpx.ReadError, "unknown"),
+        (httpx.WriteError, "unknown"),
+        (httpx.RemoteProtocolError, "unknown"),
+    ],
+)
+async def test_a_broken_connection_is_free_only_if_nothing_was_sent(kind: type[httpx.HTTPError], charged: str) -> None:
+    def answer(request: httpx.Request) -> httpx.Response:
+        raise kind("certificate verify failed")
+
+    with pytest.raises(errors.NetworkFailure) as raised:
+        await create(answer)
+    assert raised.value.charged == charged
+    assert "runapi.ai" in raised.value.message
+    assert "certificate verify failed" in raised.value.message
+
+
+@pytest.mark.parametrize("code", [301, 302, 307, 308])
+async def test_the_key_does_not_follow_a_redirect(code: int) -> None:
+    hosts: list[str] = []
+
+    def answer(request: httpx.Request) -> httpx.Response:
+        hosts.append(request.url.host)
+        return httpx.Response(code, headers={"Location": "https://elsewhere.example/api"})
+
+    for question in (create, read):
+        with pytest.raises(errors.WrongAddress) as raised:
+            await question(answer)
+        assert not raised.value.transient
+    assert set(hosts) == {"runapi.ai"}
+
+
+async def test_the_upload_goes_elsewhere_without_the_key() -> None:
+    seen: list[httpx.Request] = []
+
+    def answer(request: httpx.Request) -> httpx.Response:
+        seen.append(request)
+        if request.url.path.endswith("/prepare"):
+            headers = {"Content-Type": "video/mp4", "Content-MD5": "x"}
+            target = {"signed_id": "s", "upload_url": "https://storage.example/put", "headers": headers}
+            return httpx.Response(200, json=target)
+        return httpx.Response(200, json={"url": "https://file.example/clip.mp4"})
+
+    async def upload(runapi: RunAPI) -> str:
+        async def pieces() -> Any:
+            yield b"abc"
+
+        target = await runapi.prepare_upload("clip.mp4", 3, "x")
+        await runapi.put_upload(target, 3, pieces())
+        return await runapi.confirm_upload(target)
+
+    assert await ask(answer, upload) == "https://file.example/clip.mp4"
+    put = seen[1]
+    assert (put.method, put.url.host, put.headers["content-length"]) == ("PUT", "storage.example", "3")
+    assert put.headers["content-md5"] == "x"
+    assert "authorization" not in put.headers
+    assert KEY not in str(put.headers)
+
+
+@pytest.mark.parametrize("answer", [{}, {"signed_id": "s"}, {"signed_id": "s", "upload_url": 5}])
+async def test_an_upload_without_a_target_is_a_bad_answer(answer: dict[str, Any]) -> None:
+    with pytest.raises(errors.BadAnswer):
+        await ask(httpx.Response(200, json=answer), lambda runapi: runapi.prepare_upload("clip.mp4", 3, "x"))
+
+
+async def test_an_upload_that_is_refused_or_not_confirmed_is_an_error() -> None:
+    async def nothing() -> Any:
+        yield b""
+
+    target = UploadTarget("s", "https://storage.example/put", {})
+    broken = UploadTarget("s", "https://storage.example:port/", {})
+    with pytest.raises(errors.ServiceUnavailable):
+        await ask(httpx.Response(403), lambda runapi: runapi.put_upload(target, 0, nothing()))
+    with pytest.raises(errors.BadAnswer):
+        await ask(httpx.Response(200), lambda runapi: runapi.put_upload(broken, 0, nothing()))
+    with pytest.raises(errors.BadAnswer):
+        await ask(httpx.Response(200, json={}), lambda runapi: runapi.confirm_upload(target))
+    with pytest.raises(errors.ServiceUnavailable):
+        await ask(httpx.Response(500), lambda runapi: runapi.confirm_upload(target))
+
+
+async def test_without_a_key_nothing_is_asked() -> None:
+    with pytest.raises(errors.MissingApiKey):
+        await ask(httpx.Response(200), lambda runapi: runapi.read(UUID), key=None)
+
+
+async def test_the_key_appears_in_no_message_and_no_log(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.DEBUG)
+    with pytest.raises(errors.InvalidApiKey) as raised:
+        await create(httpx.Response(401, json={"error": f"bad token {KEY}"}))
+    assert "bad token [key]" in raised.value.message
+    assert KEY not in caplog.text
+    async with open_connection(httpx.MockTransport(lambda _: httpx.Response(200))) as connection:
+        assert KEY not in repr(vars(RunAPI(connection, API_URL, SecretStr(KEY))))
+
+
+async def test_cookies_are_not_kept() -> None:
+    seen: list[httpx.Headers] = []
+
+    def answer(request: httpx.Request) -> httpx.Response:
+        seen.append(request.headers)
+        return httpx.Response(200, json={"status": "processing"}, headers={"Set-Cookie": "session=1; Path=/"})
+
+    async def twice(runapi: RunAPI) -> None:
+        await runapi.read(UUID)
+        await runapi.read(UUID)
+
+    await ask(answer, twice)
+    assert not any("cookie" in headers for headers in seen)
+
+
+@pytest.mark.parametrize(
+    ("value", "seconds"),
+    [
+        ("7", 7),
+        ("0.5", 0.5),
+        ("Wed, 21 Oct 2026 07:28:00 GMT", 30),
+        ("Wed, 21 Oct 2026 07:00:00 GMT", None),
+        ("0", None),
+        ("-3", None),
+        ("soon", None),
+        ("", None),
+        ("999999999", 3600),
+    ],
+)
+async def test_retry_after_is_read_as_seconds_or_date(value: str, seconds: float | None) -> None:
+    now = datetime(2026, 10, 21, 7, 27, 30, tzinfo=UTC)
+    assert retry_after_seconds(httpx.Headers({"Retry-After": value}), lambda: now) == seconds
+    assert retry_after_seconds(httpx.Headers()) is None
+
+
+async def test_a_refusal_for_pace_carries_the_wait() -> None:
+    for code in (429, 503):
+        with pytest.raises(errors.LumaError) as raised:
+            await create(httpx.Response(code, headers={"Retry-After": "9"}))
+        assert raised.value.retry_after == 9
+
+
+def test_foreign_text_becomes_one_visible_line() -> None:
+    assert safe_text("a\r\n\tb <b>c</b> \u200b&nbsp;d") == "a b c d"

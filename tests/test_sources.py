@@ -1,0 +1,94 @@
+"""What may be a source: hosts that RunAPI can reach, files in allowed folders, earlier results."""
+
+from pathlib import Path
+
+import pytest
+
+from luma_mcp.errors import InvalidRequest, LumaError, SourceNotAllowed, SourceNotFound
+from luma_mcp.sources import LocalFile, PublicUrl, Source, TaskOutput, allowed_file, is_public_host, parse_source
+
+
+@pytest.mark.parametrize(
+    "host",
+    [
+        "localhost", "LOCALHOST.", "a.localhost", "printer.local", "db.internal", "nas", "router.lan", "x.home.arpa",
+        "127.0.0.1", "127.1", "2130706433", "0x7f000001", "0x7f.1", "0177.0.0.1", "0", "0.0.0.0", "10.1.2.3",
+        "172.16.0.1", "192.168.0.1", "169.254.169.254", "100.64.0.1", "224.0.0.1", "255.255.255.255", "::1", "[::1]",
+        "::", "fe80::1%eth0", "fc00::1", "::ffff:127.0.0.1", "::ffff:10.0.0.1", "2002:7f00:1::", "ff02::1",
+    ],
+)  # fmt: skip
+def test_a_host_off_the_public_internet_is_recognised_however_it_is_written(host: str) -> None:
+    assert not is_public_host(host)
+
+
+@pytest.mark.parametrize(
+    "host", ["example.com", "cdn.runapi.ai", "8.8.8.8", "2606:4700::1111", "xn--bcher-kva.example"]
+)
+def test_a_public_host_is_let_through(host: str) -> None:
+    assert is_public_host(host)
+
+
+@pytest.mark.parametrize(
+    ("value", "source"),
+    [
+        ("https://example.com/a.mp4?sig=a%20b", PublicUrl("https://example.com/a.mp4?sig=a%20b")),
+        ("HTTP://example.com/a.mp4", PublicUrl("HTTP://example.com/a.mp4")),
+        ("luma://tasks/abc", TaskOutput("abc")),
+        ("/home/me/my clip.mp4", LocalFile(Path("/home/me/my clip.mp4"))),
+        ("file:///home/me/my%20clip.mp4", LocalFile(Path("/home/me/my clip.mp4"))),
+        ("file://localhost/home/me/a.mp4", LocalFile(Path("/home/me/a.mp4"))),
+    ],
+)
+def test_each_form_of_a_source_is_understood(value: str, source: Source) -> None:
+    assert parse_source(value) == source
+
+
+def test_the_home_folder_may_be_written_short(home: Path) -> None:
+    assert parse_source("~/a.mp4") == LocalFile(home / "a.mp4")
+
+
+@pytest.mark.parametrize(
+    ("value", "error"),
+    [
+        ("", InvalidRequest),
+        ("clip.mp4", InvalidRequest),
+        ("../clip.mp4", InvalidRequest),
+        ("~nobody-of-that-name/clip.mp4", InvalidRequest),
+        ("data:video/mp4;base64,AAAA", InvalidRequest),
+        ("javascript:alert(1)", InvalidRequest),
+        ("https://", InvalidRequest),
+        ("https://exam ple.com/", InvalidRequest),
+        ("https://example.com:port/", InvalidRequest),
+        ("https://example.com/\nHost: x", InvalidRequest),
+        ("https://example.com/" + "a" * 5000, InvalidRequest),
+        ("file://server/share/a.mp4", InvalidRequest),
+        ("file:", InvalidRequest),
+        ("/home/me/\x00.mp4", InvalidRequest),
+        ("https://me:pw@example.com/a.mp4", SourceNotAllowed),
+        ("https://[::1]/a.mp4", SourceNotAllowed),
+        ("http://localhost:8000/a.mp4", SourceNotAllowed),
+    ],
+)
+def test_anything_else_is_refused(value: str, error: type[LumaError]) -> None:
+    with pytest.raises(error):
+        parse_source(value)
+
+
+def test_only_files_inside_the_allowed_folders_are_read_after_links_are_resolved(home: Path) -> None:
+    inside, outside = home / "in", home / "out"
+    for folder in (inside, outside):
+        folder.mkdir()
+        (folder / "a.mp4").touch()
+    (inside / "out.mp4").symlink_to(outside / "a.mp4")
+    (inside / "loop.mp4").symlink_to(inside / "loop.mp4")
+    (outside / "in.mp4").symlink_to(inside / "a.mp4")
+    assert allowed_file(inside / "a.mp4", [inside]) == inside / "a.mp4"
+    assert allowed_file(outside / "in.mp4", [inside]) == inside / "a.mp4"
+    for path in (outside / "a.mp4", inside / "out.mp4", inside / ".." / "out" / "a.mp4", outside / "none.mp4"):
+        with pytest.raises(SourceNotAllowed):
+            allowed_file(path, [inside])
+    for path in (inside / "none.mp4", inside, inside / "loop.mp4", inside / ("x" * 300)):
+        with pytest.raises(SourceNotFound):
+            allowed_file(path, [inside])
+    with pytest.raises(SourceNotAllowed, match="none"):
+        allowed_file(inside / "a.mp4", [])

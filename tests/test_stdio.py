@@ -1,0 +1,186 @@
+"""A real server process on real pipes, against a sandbox on a real socket."""
+
+import json
+import signal
+import sqlite3
+import subprocess
+from collections.abc import Generator
+from contextlib import closing, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, Any
+
+import anyio
+import httpx
+import pytest
+from mcp import Client, StdioServerParameters
+
+from luma_mcp.sandbox.http import bundled_clip
+from tests.rig import ERAS, KEY, SOURCE, Told, facts
+from tests.served import SERVER, sandbox_process, server_environment
+
+ASK: dict[str, Any] = {"prompt": "霧の秋の朝", "source_video_url": SOURCE}
+PATIENCE_SECONDS = 30.0
+LEAVING_SECONDS = 2.0  # hosts kill what has not ended by then
+
+
+@pytest.fixture
+def anyio_backend() -> str:
+    """Pipes and processes live in real time."""
+    return "asyncio"
+
+
+@pytest.fixture(scope="module")
+def sandbox_home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("sandbox")
+
+
+@pytest.fixture(scope="module")
+def url(sandbox_home: Path) -> Generator[str]:
+    with sandbox_process(sandbox_home, seconds=0.5) as url:
+        yield url
+
+
+@dataclass
+class Wire:
+    """A server process, spoken to line by line."""
+
+    process: subprocess.Popen[str]
+    last_id: int = 0
+
+    @property
+    def stdin(self) -> IO[str]:
+        assert self.process.stdin
+        return self.process.stdin
+
+    def send(self, method: str, params: dict[str, Any] | None = None, *, notification: bool = False) -> int:
+        self.last_id += not notification
+        message = {"jsonrpc": "2.0", "method": method, "params": params or {}}
+        self.stdin.write(json.dumps(message | ({} if notification else {"id": self.last_id})) + "\n")
+        self.stdin.flush()
+        return self.last_id
+
+    def receive(self, answer_to: int) -> list[dict[str, Any]]:
+        """Read lines until the answer to a request, all of which must be the protocol's."""
+        assert self.process.stdout
+        messages: list[dict[str, Any]] = []
+        while not messages or messages[-1].get("id") != answer_to:
+            line = self.process.stdout.readline()
+            assert line, "the server ended"
+            messages.append(json.loads(line))
+            assert messages[-1]["jsonrpc"] == "2.0"
+        return messages
+
+    def call(self, name: str, arguments: dict[str, Any]) -> dict[str, Any]:
+        asked = self.send("tools/call", {"name": name, "arguments": arguments, "_meta": {"progressToken": "p"}})
+        answer: dict[str, Any] = self.receive(asked)[-1]["result"]
+        return answer
+
+
+@contextmanager
+def started(environment: dict[str, str]) -> Generator[Wire]:
+    """Start a server and shake hands."""
+    pipe = subprocess.PIPE
+    with subprocess.Popen(SERVER, env=environment, text=True, stdin=pipe, stdout=pipe, stderr=pipe) as process:
+        wire = Wire(process)
+        client = {"protocolVersion": "2025-11-25", "capabilities": {}, "clientInfo": {"name": "test", "version": "1"}}
+        try:
+            wire.receive(wire.send("initialize", client))
+            wire.send("notifications/initialized", notification=True)
+            yield wire
+        finally:
+            process.kill()
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize("era", ERAS)
+async def test_the_main_job_over_a_real_process(home: Path, url: str, era: str) -> None:
+    told = Told()
+    server = StdioServerParameters(command=SERVER[0], args=SERVER[1:], env=server_environment(home, url))
+    with anyio.fail_after(PATIENCE_SECONDS):
+        async with Client(server, mode=era) as client:
+            result = await client.call_tool("modify_video", ASK | {"prompt": f"{ASK['prompt']} {era}"}, None, told)
+    task = facts(result)
+    assert task["status"] == "completed"
+    assert Path(task["video_path"]).read_bytes() == bundled_clip().read_bytes()
+    assert told.values == sorted(set(told.values))
+    assert told.values[-1] == 100
+    assert len(told.states) >= 2
+
+
+def test_stdout_is_the_protocols_alone_and_the_key_is_nowhere(home: Path, url: str) -> None:
+    httpx.post(f"{url}/sandbox/faults", json={"kind": "401", "text": f"bad token {KEY}"})
+    with started(server_environment(home, url, PYTHONWARNINGS="default")) as wire:
+        refused = wire.call("modify_video", ASK)
+        done = wire.call("modify_video", ASK)
+        unknown = wire.send("no/such/method")
+        assert "error" in wire.receive(unknown)[-1]
+        output, errors = wire.process.communicate(timeout=PATIENCE_SECONDS)
+    assert refused["structuredContent"]["error"]["code"] == "invalid_api_key"
+    assert done["structuredContent"]["status"] == "completed"
+    assert output == ""
+    assert KEY not in errors + json.dumps([refused, done])
+    assert "Traceback" not in errors
+
+
+def test_the_end_of_stdin_ends_the_process_and_a_new_one_finishes_its_tasks(home: Path, url: str) -> None:
+    environment = server_environment(home, url)
+    with started(environment) as wire:
+        for number in range(8):
+            wire.call("modify_video", ASK | {"prompt": f"take {number}", "wait_seconds": 0})
+        waiting = wire.send("tools/call", {"name": "modify_video", "arguments": ASK})
+        wire.stdin.close()
+        assert wire.process.wait(LEAVING_SECONDS) == 0
+    assert waiting
+    with started(environment) as wire:
+        listed: list[dict[str, Any]] = []
+        while not listed or not all(task["video_path"] for task in listed):
+            listed = wire.call("list_tasks", {"limit": 100})["structuredContent"]["tasks"]
+            wire.call("get_task", {"task_id": listed[0]["task_id"] or "unknown", "wait_seconds": 1})
+    assert len(listed) >= 8
+    assert len({task["task_id"] for task in listed}) == len(listed)
+    assert len(list((home / "Videos" / "luma").iterdir())) == len(listed)
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_ends_the_process_in_order_while_stdin_is_open(home: Path, url: str, number: signal.Signals) -> None:
+    with started(server_environment(home, url)) as wire:
+        wire.call("modify_video", ASK | {"wait_seconds": 0})
+        wire.send("tools/call", {"name": "modify_video", "arguments": ASK | {"prompt": "in flight"}})
+        wire.process.send_signal(number)
+        assert wire.process.wait(LEAVING_SECONDS) == 0
+        assert wire.process.stderr
+        assert "Traceback" not in wire.process.stderr.read()
+    ledger = home / ".local" / "share" / "luma-mcp"
+    assert [path.name for path in ledger.iterdir()] == ["ledger.sqlite3"], "the ledger was not closed"
+
+
+def test_the_embedded_sandbox_goes_on_in_a_new_process(home: Path) -> None:
+    environment = server_environment(home, "", RUNAPI_API_KEY="", LUMA_MCP_SANDBOX="true")
+    with started(environment) as wire:
+        made = wire.call("modify_video", ASK | {"wait_seconds": 0})["structuredContent"]
+        wire.stdin.close()
+        wire.process.wait(LEAVING_SECONDS)
+    played = home / ".local" / "share" / "luma-mcp" / "sandbox" / "runapi.sqlite3"
+    with closing(sqlite3.connect(played, isolation_level=None)) as state:
+        state.execute("UPDATE tasks SET created_at = created_at - 60")  # time passes
+    with started(environment) as wire:
+        done = wire.call("get_task", {"task_id": made["task_id"], "wait_seconds": 40})["structuredContent"]
+    assert done["status"] == "completed"
+    assert Path(done["video_path"]).is_file()
+
+
+def test_a_line_that_is_no_message_does_not_end_the_server(home: Path, url: str) -> None:
+    with started(server_environment(home, url)) as wire:
+        wire.stdin.write(
+            "this is not JSON\n{}\n[]\n\n\x00\n" + '{"jsonrpc": "2.0", "id": 99, "method": "tools/call"}\n'
+        )
+        wire.stdin.flush()
+        assert wire.receive(wire.send("tools/list"))[-1]["result"]["tools"]
+
+
+def test_a_bad_setting_ends_the_start_with_code_2_and_one_line(home: Path) -> None:
+    environment = server_environment(home, "", LUMA_MCP_WAIT_SECONDS="soon")
+    ended = subprocess.run(SERVER, env=environment, capture_output=True, text=True, stdin=subprocess.DEVNULL)
+    assert (ended.returncode, ended.stdout) == (2, "")
+    assert ended.stderr == "LUMA_MCP_WAIT_SECONDS: accepts a whole number of seconds from 0 to 3600\n"

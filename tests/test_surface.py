@@ -1,0 +1,154 @@
+"""The surface that hosts and models see: rules that hold for all of it."""
+
+import json
+from importlib.metadata import requires, version
+from typing import Any
+
+import pytest
+from jsonschema import Draft202012Validator
+from mcp_types import Tool
+
+from luma_mcp import __version__
+from luma_mcp.server import INSTRUCTIONS
+from tests.rig import ERAS, SOURCE, Rig, facts
+
+pytestmark = pytest.mark.anyio
+TOOLS = ("modify_video", "get_task", "list_tasks")
+ARGUMENTS: dict[str, dict[str, Any]] = {
+    "modify_video": {
+        "prompt": None,
+        "source_video_url": None,
+        "model": "luma-modify-video",
+        "watermark": False,
+        "callback_url": "",
+        "wait_seconds": -1,
+        "new_take": False,
+    },
+    "get_task": {"task_id": None, "wait_seconds": 0},
+    "list_tasks": {"status": "", "limit": 20, "cursor": ""},
+}
+FORBIDDEN = {"$ref", "anyOf", "oneOf", "allOf", "not", "const", "$defs"}
+
+
+@pytest.fixture(params=ERAS)
+async def tools(rig: Rig, request: pytest.FixtureRequest) -> dict[str, Tool]:
+    async with rig.client(request.param) as client:
+        return {tool.name: tool for tool in (await client.list_tools()).tools}
+
+
+def nodes(schema: Any) -> list[dict[str, Any]]:
+    """List every object in a schema."""
+    if isinstance(schema, list):
+        return [node for item in schema for node in nodes(item)]
+    return [schema, *(node for item in schema.values() for node in nodes(item))] if isinstance(schema, dict) else []
+
+
+async def test_the_tools_have_the_names_and_arguments_of_the_contract(tools: dict[str, Tool]) -> None:
+    assert tuple(tools) == TOOLS
+    for name, tool in tools.items():
+        properties = tool.input_schema["properties"]
+        assert {argument: schema.get("default") for argument, schema in properties.items()} == ARGUMENTS[name]
+        required = [argument for argument, default in ARGUMENTS[name].items() if default is None]
+        assert tool.input_schema.get("required", []) == required
+
+
+async def test_input_schemas_are_flat_and_closed(tools: dict[str, Tool]) -> None:
+    for tool in tools.values():
+        assert tool.input_schema["additionalProperties"] is False
+        for node in nodes(tool.input_schema):
+            assert not FORBIDDEN & node.keys()
+            assert not isinstance(node.get("type"), list)
+            assert node.get("type") != "null"
+        assert all(schema["description"] for schema in tool.input_schema["properties"].values())
+
+
+async def test_output_schemas_need_no_references(tools: dict[str, Tool]) -> None:
+    for tool in tools.values():
+        assert tool.output_schema
+        Draft202012Validator.check_schema(tool.output_schema)
+        assert not any(FORBIDDEN & node.keys() for node in nodes(tool.output_schema))
+
+
+async def test_annotations_are_complete_and_true(tools: dict[str, Tool]) -> None:
+    hints = {}
+    for name, tool in tools.items():
+        assert tool.title
+        assert tool.annotations
+        assert tool.annotations.title == tool.title
+        hints[name] = (
+            tool.annotations.read_only_hint,
+            tool.annotations.destructive_hint,
+            tool.annotations.idempotent_hint,
+            tool.annotations.open_world_hint,
+        )
+    assert hints == {
+        "modify_video": (False, False, False, True),
+        "get_task": (True, False, True, True),
+        "list_tasks": (True, False, True, False),
+    }
+
+
+async def test_descriptions_say_first_when_to_use_the_tool_and_then_what_it_costs(tools: dict[str, Tool]) -> None:
+    for tool in tools.values():
+        assert tool.description
+        assert tool.description.startswith("Use this ")
+        assert len(tool.description) < 2048
+        assert "cost" in tool.description
+    assert "0.50 USD" in (tools["modify_video"].description or "")
+
+
+@pytest.mark.parametrize("era", ERAS)
+async def test_the_server_introduces_itself(rig: Rig, era: str) -> None:
+    async with rig.client(era) as client:
+        listed = await client.list_tools()
+        info = client.server_info
+        instructions = client.instructions
+    if era == "legacy":
+        assert info
+        assert (info.name, info.version) == ("luma", __version__)
+        assert info.title
+        assert info.website_url
+        assert instructions == INSTRUCTIONS
+    else:
+        meta = dict(listed.meta or {})["io.modelcontextprotocol/serverInfo"]
+        assert (meta["name"], meta["version"]) == ("luma", __version__)
+    assert len(INSTRUCTIONS) < 2048
+    order = [INSTRUCTIONS.index(name) for name in ("modify_video", "get_task", "video_path", "list_tasks")]
+    assert order == sorted(order)
+
+
+@pytest.mark.parametrize("era", ERAS)
+async def test_every_answer_fits_its_published_schema_failures_included(rig: Rig, era: str) -> None:
+    ask = {"prompt": "fog", "source_video_url": SOURCE}
+    async with rig.client(era) as client:
+        schemas = {tool.name: tool.output_schema for tool in (await client.list_tools()).tools}
+        done = await client.call_tool("modify_video", ask)
+        answers = {
+            "modify_video": [done, await client.call_tool("modify_video", {"prompt": ""})],
+            "get_task": [
+                await client.call_tool("get_task", {"task_id": facts(done)["task_id"]}),
+                await client.call_tool("get_task", {"task_id": "unknown"}),
+            ],
+            "list_tasks": [
+                await client.call_tool("list_tasks", {}),
+                await client.call_tool("list_tasks", {"status": "odd"}),
+            ],
+        }
+    for name, results in answers.items():
+        for result in results:
+            Draft202012Validator(schemas[name] or {}).validate(facts(result))
+            assert "null" not in json.dumps(facts(result))
+
+
+async def test_an_unknown_tool_is_an_error_of_the_protocol(rig: Rig) -> None:
+    async with rig.client() as client:
+        result = await client.call_tool("make_coffee", {})
+    assert result.is_error
+
+
+def test_the_version_is_one_and_runtime_dependencies_are_bounded() -> None:
+    assert version("runapi-luma-mcp") == __version__
+    declared = [line for line in requires("runapi-luma-mcp") or [] if "extra" not in line]
+    assert all(">=" in line and "<" in line for line in declared)
+    for name in ("mcp", "httpx", "pydantic", "anyio", "pydantic-settings"):
+        assert any(line.startswith(name) for line in declared)

@@ -1,0 +1,399 @@
+"""Submitting and following through faults, restarts and other processes: paid once, never lost."""
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import anyio
+import httpx
+import pytest
+
+from luma_mcp.errors import LimitReached, LumaError
+from luma_mcp.models import Status, Task
+from luma_mcp.sandbox.faults import Fault, Kind
+from luma_mcp.sandbox.http import Shape
+from tests.rig import EPOCH, Rig, VirtualClock, open_rig, sandbox_for
+
+pytestmark = [pytest.mark.anyio, pytest.mark.usefixtures("inline_threads")]
+HOUR = 3600.0
+
+
+def polls(rig: Rig) -> int:
+    """Count the questions that RunAPI was asked about tasks."""
+    return sum(seen.method == "GET" and "/modify_video/" in seen.path for seen in rig.sandbox.seen)
+
+
+def code_of(task: Task) -> str:
+    return task.error.code if task.error else ""
+
+
+@pytest.mark.parametrize(
+    "kind", ["429", "500", "502", "503", "504", "html", "empty", "malformed", "drop_before", "drop_after"]
+)
+async def test_a_submission_survives_faults_and_is_charged_once(rig: Rig, kind: Kind) -> None:
+    rig.sandbox.faults.order(Fault(kind, times=2))
+    task = await rig.settle(await rig.submit())
+    assert task.status is Status.COMPLETED
+    assert (rig.creates(), rig.charges()) == (3, 1)
+    assert len({seen.headers["idempotency-key"] for seen in rig.sandbox.seen if seen.method == "POST"}) == 1
+
+
+async def test_retry_after_of_a_submission_is_honoured(rig: Rig) -> None:
+    rig.sandbox.faults.order(Fault("429", seconds=17))
+    task = await rig.submit(wait=0)
+    assert (task.status, rig.creates()) == (Status.SUBMITTING, 1)
+    task = await rig.settle(task)
+    assert task.status is Status.COMPLETED
+    assert 17 <= rig.sandbox.state.generations()[0].created_at - EPOCH < 18
+
+
+@pytest.mark.parametrize(
+    ("kind", "code"),
+    [
+        ("400", "invalid_request"),
+        ("401", "invalid_api_key"),
+        ("402", "insufficient_credits"),
+        ("403", "invalid_api_key"),
+        ("404", "bad_answer"),
+        ("422", "invalid_request"),
+        ("redirect", "bad_answer"),
+    ],
+)
+async def test_a_refused_submission_ends_at_once_and_costs_nothing(rig: Rig, kind: Kind, code: str) -> None:
+    rig.sandbox.faults.order(Fault(kind))
+    task = await rig.submit()
+    assert (task.status, code_of(task)) == (Status.FAILED, code)
+    assert task.error
+    assert task.error.charged == "no"
+    assert (rig.creates(), rig.charges()) == (1, 0)
+
+
+async def test_a_conflict_on_the_key_is_told_apart(rig: Rig) -> None:
+    rig.sandbox.faults.order(Fault("409"))
+    task = await rig.submit()
+    assert (task.status, code_of(task)) == (Status.FAILED, "conflict")
+    assert task.error
+    assert (task.error.charged, task.error.retry_safe) == ("unknown", False)
+
+
+async def test_an_outcome_that_nobody_knows_is_unconfirmed_until_the_same_call_settles_it(rig: Rig) -> None:
+    rig.sandbox.faults.order(Fault("drop_after"), Fault("drop_before", times=20))
+    unknown = await rig.settle(await rig.submit())
+    assert unknown.status is Status.UNCONFIRMED
+    assert unknown.error
+    facts = (unknown.error.code, unknown.error.charged, unknown.error.retry_safe)
+    assert facts == ("submission_unconfirmed", "unknown", True)
+    assert "same modify_video call" in unknown.error.hint
+    assert rig.charges() == 1
+    rig.sandbox.faults.clear()
+    settled = await rig.submit()
+    assert (settled.key, settled.status) == (unknown.key, Status.COMPLETED)
+    assert rig.charges() == 1
+
+
+@pytest.mark.parametrize("kind", ["401", "402", "403", "404"])
+async def test_a_refusal_after_a_lost_answer_does_not_claim_that_nothing_was_charged(rig: Rig, kind: Kind) -> None:
+    rig.sandbox.faults.order(Fault("drop_after"), Fault(kind))
+    task = await rig.submit()
+    assert (task.status, code_of(task)) == (Status.UNCONFIRMED, "submission_unconfirmed")
+    assert rig.charges() == 1
+
+
+async def test_an_unconfirmed_task_that_grew_old_is_reported_and_not_submitted_again(rig: Rig) -> None:
+    rig.sandbox.faults.order(Fault("drop_before", times=1000))
+    await rig.settle(await rig.submit())
+    await anyio.sleep(HOUR)
+    before = rig.creates()
+    again = await rig.submit()
+    assert again.status is Status.UNCONFIRMED
+    assert rig.creates() == before
+    rig.sandbox.faults.clear()
+    fresh = await rig.submit(new_take=True)
+    assert (fresh.status, rig.charges()) == (Status.COMPLETED, 1)
+
+
+async def test_limits_refuse_before_money_is_spent(home: Path) -> None:
+    async with open_rig(home, max_active=2, daily_limit=3) as rig:
+        await rig.submit("one", wait=0)
+        await rig.submit("two", wait=0)
+        with pytest.raises(LimitReached, match="LUMA_MCP_MAX_ACTIVE"):
+            await rig.submit("three")
+        await anyio.sleep(60)
+        assert (await rig.submit("three")).status is Status.COMPLETED
+        with pytest.raises(LimitReached, match="LUMA_MCP_DAILY_LIMIT"):
+            await rig.submit("four")
+        assert rig.charges() == 3
+        rig.clock.jumped += 24 * HOUR
+        assert (await rig.submit("four")).status is Status.COMPLETED
+
+
+@pytest.mark.parametrize(
+    "kind", ["429", "500", "503", "html", "empty", "malformed", "drop_before", "404", "401", "402"]
+)
+async def test_a_failing_poll_does_not_end_a_task(rig: Rig, kind: Kind) -> None:
+    rig.sandbox.faults.order(Fault(kind, route="read", times=4))
+    task = await rig.submit(wait=6)
+    assert task.status is Status.PROCESSING
+    assert task.error
+    assert task.error.charged == "unknown"
+    ended = await rig.settle(task)
+    assert (ended.status, ended.error) == (Status.COMPLETED, None)
+    assert rig.charges() == 1
+
+
+async def test_retry_after_of_a_poll_is_honoured(home: Path) -> None:
+    async with open_rig(home, sandbox=sandbox_for(home, seconds=60, shape=Shape(poll_retry_after=25))) as rig:
+        task = await rig.settle(await rig.submit())
+        assert task.status is Status.COMPLETED
+        assert polls(rig) <= 4
+        rig.sandbox.faults.order(Fault("503", route="read", seconds=200))
+        begun = anyio.current_time()
+        await rig.settle(await rig.submit("again"))
+        assert anyio.current_time() - begun > 200
+
+
+async def test_a_refusal_slows_the_polls_down_further_than_trouble_that_passes(home: Path) -> None:
+    async with open_rig(home, sandbox=sandbox_for(home, seconds=HOUR)) as rig:
+        rig.sandbox.faults.order(Fault("404", route="read", times=10_000))
+        task = await rig.submit()
+        await anyio.sleep(HOUR / 2)
+        assert polls(rig) < HOUR / 2 / 300 + 12
+        assert code_of(await rig.settle(task, 0)) == "task_not_found"
+        rig.sandbox.faults.clear()
+        assert (await rig.settle(task, HOUR)).status is Status.COMPLETED
+
+
+async def test_a_task_that_never_ends_is_left_alone_after_a_day_but_can_be_asked_for(home: Path) -> None:
+    clock = VirtualClock()
+    async with open_rig(home, clock=clock, sandbox=sandbox_for(home, clock=clock, seconds=50 * HOUR)) as rig:
+        task = await rig.submit()
+        clock.jumped += 25 * HOUR
+        await anyio.sleep(60)
+        told = await rig.settle(task, 0)
+        assert (told.status, code_of(told)) == (Status.PROCESSING, "service_unavailable")
+        before = polls(rig)
+        await anyio.sleep(HOUR)
+        assert polls(rig) == before
+        clock.jumped += 25 * HOUR
+        rig.app.follow(task.key)
+        assert (await rig.settle(task)).status is Status.COMPLETED
+
+
+async def test_a_machine_that_slept_for_days_still_fetches_its_video(home: Path) -> None:
+    clock = VirtualClock()
+    async with open_rig(home, clock=clock, sandbox=sandbox_for(home, clock=clock, seconds=60)) as rig:
+        task = await rig.submit(wait=0)
+        clock.jumped += 50 * HOUR
+        assert Path((await rig.settle(task)).video_path).is_file()
+
+
+async def test_one_followers_bug_does_not_take_down_the_others(
+    rig: Rig, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    create = rig.app.runapi.create
+
+    async def buggy(task: Task) -> Any:
+        if task.request.prompt == "bug":
+            raise ZeroDivisionError
+        return await create(task)
+
+    monkeypatch.setattr(rig.app.runapi, "create", buggy)
+    broken, fine = await rig.submit("bug", wait=0), await rig.submit("fine")
+    assert fine.status is Status.COMPLETED
+    assert rig.app.ledger.get(broken.key).status is Status.SUBMITTING
+    assert [record.levelname for record in caplog.records] == ["ERROR"]
+    monkeypatch.undo()
+    assert (await rig.settle(broken, HOUR)).status in (Status.COMPLETED, Status.UNCONFIRMED)
+
+
+@pytest.mark.parametrize("left_after", [0.0, 0.5, 2.0, 5.0, 7.9, 8.3])
+async def test_a_new_process_finishes_what_the_last_one_began(home: Path, left_after: float) -> None:
+    async with open_rig(home) as first:
+        with anyio.move_on_after(left_after):
+            await first.submit()
+            await anyio.sleep(60)
+    async with open_rig(home) as second:
+        second.app.wake()
+        await anyio.sleep(60)
+        (task,), _ = second.app.list_tasks("local", "", 10, "")
+        assert task.status is Status.COMPLETED
+        assert Path(task.video_path).is_file()
+        assert second.charges() == 1
+        assert len(list((home / "out").iterdir())) == 1
+
+
+async def test_nothing_happens_before_the_first_real_request(home: Path) -> None:
+    async with open_rig(home) as first:
+        await first.submit(wait=0)
+    async with open_rig(home) as probe, probe.client() as client:
+        assert client.server_info
+        await anyio.sleep(HOUR)
+        assert probe.sandbox.seen == []
+        await client.list_tools()
+        await anyio.sleep(60)
+        assert polls(probe) > 0
+
+
+async def test_a_submission_cut_off_before_its_answer_is_settled_under_the_same_key(home: Path) -> None:
+    sandbox = sandbox_for(home)
+    sandbox.faults.order(Fault("slow", seconds=500))
+    async with open_rig(home, sandbox=sandbox) as first:
+        cut = await first.submit(wait=0)
+    assert cut.status is Status.SUBMITTING
+    async with open_rig(home) as second:
+        second.app.wake()
+        await anyio.sleep(30)
+        assert second.app.ledger.get(cut.key).status is Status.COMPLETED
+        assert second.charges() == 1
+
+
+@pytest.mark.parametrize(
+    ("attempts", "status", "charged"), [(1, Status.UNCONFIRMED, "unknown"), (0, Status.FAILED, "no")]
+)
+async def test_a_submission_found_again_too_late_is_reported_and_not_sent(
+    home: Path, attempts: int, status: Status, charged: str
+) -> None:
+    async with open_rig(home) as first:
+        first.sandbox.faults.order(Fault("slow", seconds=500))
+        cut = await first.submit(wait=0)
+        first.app.ledger.record(replace(cut, attempts=attempts))
+    await anyio.sleep(16 * 60)
+    async with open_rig(home) as second:
+        second.app.wake()
+        await anyio.sleep(30)
+        found = second.app.ledger.get(cut.key)
+        assert found.status is status
+        assert found.error
+        assert found.error.charged == charged
+        assert second.creates() == 0
+
+
+async def test_an_unconfirmed_task_is_settled_by_the_next_start_within_15_minutes(home: Path) -> None:
+    sandbox = sandbox_for(home)
+    sandbox.faults.order(Fault("drop_after"), Fault("401"))
+    async with open_rig(home, sandbox=sandbox) as first:
+        unknown = await first.submit()
+        assert unknown.status is Status.UNCONFIRMED
+    async with open_rig(home) as second:
+        second.app.wake()
+        await anyio.sleep(30)
+        assert second.app.ledger.get(unknown.key).status is Status.COMPLETED
+        assert second.charges() == 1
+
+
+async def test_two_processes_share_the_ledger_and_only_one_asks(home: Path) -> None:
+    sandbox = sandbox_for(home, seconds=60)
+    async with open_rig(home, sandbox=sandbox) as one, open_rig(home, sandbox=sandbox) as other:
+        task = await one.submit(wait=0)
+        other.app.wake()
+        ended = await other.settle(task)
+        assert ended.status is Status.COMPLETED
+        alone = polls(one)
+        assert (await one.settle(await one.submit("alone", wait=0))).status is Status.COMPLETED
+        assert polls(one) - alone == pytest.approx(alone, abs=2)
+        assert len(list((home / "out").iterdir())) == 2
+
+
+async def test_another_process_takes_over_when_the_holder_dies(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    sandbox = sandbox_for(home, seconds=60)
+    async with open_rig(home, sandbox=sandbox) as other:
+        async with open_rig(home, sandbox=sandbox) as holder:
+            task = await holder.submit(wait=0)
+            monkeypatch.setattr(holder.app.tracker, "_let_go", lambda *_: None)
+            other.app.wake()
+        asked = polls(other)
+        await anyio.sleep(30)
+        assert polls(other) > asked
+        assert (await other.settle(task)).status is Status.COMPLETED
+
+
+@pytest.mark.parametrize("kind", ["404", "503", "drop_before"])
+async def test_a_download_is_repeated_until_it_succeeds(rig: Rig, kind: Kind) -> None:
+    rig.sandbox.faults.order(Fault(kind, route="output", times=2))
+    task = await rig.submit()
+    assert (task.status, task.error) == (Status.COMPLETED, None)
+    assert Path(task.video_path).is_file()
+
+
+async def test_a_download_that_keeps_failing_is_told_as_paid_and_goes_on_behind(rig: Rig) -> None:
+    rig.sandbox.faults.order(Fault("503", route="output", times=8))
+    task = await rig.submit()
+    assert (task.status, code_of(task), task.video_path) == (Status.COMPLETED, "download_failed", "")
+    assert task.error
+    assert (task.error.charged, task.error.retry_safe) == ("yes", False)
+    await anyio.sleep(HOUR)
+    later = rig.app.ledger.get(task.key)
+    assert later.error is None
+    assert Path(later.video_path).is_file()
+
+
+async def test_a_video_is_no_longer_fetched_once_it_has_expired(rig: Rig) -> None:
+    rig.sandbox.faults.order(Fault("404", route="output", times=100_000))
+    task = await rig.submit()
+    rig.clock.jumped += 8 * 24 * HOUR
+    await anyio.sleep(HOUR)
+    before = len(rig.sandbox.seen)
+    await anyio.sleep(HOUR)
+    assert len(rig.sandbox.seen) == before
+    assert code_of(rig.app.ledger.get(task.key)) == "download_failed"
+
+
+async def test_a_key_that_is_not_a_runapi_key_is_sent_to_runapi_only(home: Path) -> None:
+    hosts: dict[str, bool] = {}
+    sandbox = sandbox_for(home)
+    inner = httpx.ASGITransport(sandbox)
+
+    class Watched(httpx.AsyncBaseTransport):
+        async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+            hosts[request.url.host] = hosts.get(request.url.host, False) or "authorization" in request.headers
+            return await inner.handle_async_request(request)
+
+    clip = home / "out" / "clip.mp4"
+    clip.parent.mkdir()
+    clip.write_bytes(b"\0\0\0\x18ftypmp42" + b"\0" * 100)
+    async with open_rig(home, sandbox=sandbox, transport=Watched()) as rig:
+        assert (await rig.submit(source=str(clip))).status is Status.COMPLETED
+    assert hosts == {"runapi.ai": True, "storage.sandbox.invalid": False}
+
+
+async def test_an_upload_that_breaks_is_repeated_from_its_beginning(rig: Rig, home: Path) -> None:
+    clip = home / "out" / "clip.mp4"
+    clip.parent.mkdir()
+    clip.write_bytes(b"\0\0\0\x18ftypmp42" + b"\0" * 100)
+    rig.sandbox.faults.order(
+        Fault("503", route="files"), Fault("drop_after", route="upload"), Fault("403", route="upload")
+    )
+    task = await rig.settle(await rig.submit(source=str(clip)))
+    assert (task.status, rig.charges()) == (Status.COMPLETED, 1)
+    assert Path(task.video_path).read_bytes() == clip.read_bytes()
+
+
+async def test_a_clip_that_is_no_video_or_not_there_is_refused(rig: Rig, home: Path) -> None:
+    (home / "out").mkdir()
+    (home / "out" / "notes.mp4").write_text("these are my notes")
+    (home / "out" / "empty.mp4").touch()
+    for name in ("notes.mp4", "empty.mp4", "none.mp4"):
+        with pytest.raises(LumaError) as raised:
+            await rig.submit(source=str(home / "out" / name))
+        assert raised.value.code == "source_not_found"
+    assert rig.sandbox.seen == []
+
+
+async def test_an_expired_result_is_continued_from_its_saved_file_while_that_exists(rig: Rig) -> None:
+    task = await rig.submit()
+    rig.clock.jumped += 8 * 24 * HOUR
+    again = await rig.submit("snow", source=f"luma://tasks/{task.task_id}")
+    assert again.status is Status.COMPLETED
+    Path(task.video_path).unlink()
+    with pytest.raises(LumaError) as raised:
+        await rig.submit("rain", source=f"luma://tasks/{task.task_id}")
+    assert raised.value.code == "source_not_found"
+
+
+async def test_the_same_file_under_another_name_joins(rig: Rig, home: Path) -> None:
+    (home / "out").mkdir()
+    for name in ("a.mp4", "b.mp4"):
+        (home / "out" / name).write_bytes(b"\0\0\0\x18ftypmp42" + b"\0" * 100)
+    first = await rig.submit(source=str(home / "out" / "a.mp4"), wait=0)
+    second = await rig.submit(source=str(home / "out" / "b.mp4"), wait=0)
+    assert first.key == second.key
