@@ -17,6 +17,7 @@ from luma_mcp.models import Limits, Status, Task, VideoRequest
 from tests.rig import EPOCH, SOURCE
 
 NO_LIMITS = Limits()
+KEY = "550e8400-e29b-41d4-a716-446655440000"
 words = st.text(max_size=60)
 moments = st.floats(0, 4e9)
 failures = st.builds(
