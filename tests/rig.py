@@ -1,6 +1,6 @@
 """The application with a sandbox behind it, on the virtual clock, and ways to talk to it."""
 
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -19,11 +19,13 @@ from luma_mcp.sandbox.application import SECONDS
 from luma_mcp.sandbox.http import Shape
 from luma_mcp.server import build_server
 from luma_mcp.settings import Settings, load_settings
+from luma_mcp.untrusted import is_object
 
 API_URL = "https://runapi.ai"
 KEY = "runapi_live_0123456789"
 SOURCE = "https://example.com/clip.mp4"
 EPOCH = 1_790_000_000.0
+Answer = Callable[[httpx.Request], httpx.Response]
 ERAS = ("legacy", "2026-07-28")
 
 
@@ -54,8 +56,8 @@ def sandbox_for(
 class Told:
     """Progress as it was reported."""
 
-    reports: list[tuple[float, float | None, str]] = field(default_factory=list)
-    times: list[float] = field(default_factory=list)
+    reports: list[tuple[float, float | None, str]] = field(default_factory=list[tuple[float, float | None, str]])
+    times: list[float] = field(default_factory=list[float])
 
     async def __call__(self, progress: float, total: float | None, message: str | None) -> None:
         self.reports.append((progress, total, message or ""))
@@ -107,6 +109,16 @@ class Rig:
         return len(self.sandbox.state.generations())
 
 
+def handler_for(answer: Answer | httpx.Response) -> Answer:
+    """Make a web of a function, or of the one answer that it always gives."""
+
+    def always(_: httpx.Request) -> httpx.Response:
+        assert isinstance(answer, httpx.Response)
+        return answer
+
+    return always if isinstance(answer, httpx.Response) else answer
+
+
 async def silent(progress: float, total: float, message: str) -> None:
     """Report progress to nobody."""
 
@@ -140,5 +152,5 @@ def said(result: CallToolResult) -> str:
 
 def facts(result: CallToolResult) -> dict[str, Any]:
     """Give the structured part of a result."""
-    assert isinstance(result.structured_content, dict)
+    assert is_object(result.structured_content)
     return result.structured_content

@@ -5,6 +5,7 @@ Usage: python smoke.py COMMAND HOME
 
 import sys
 from pathlib import Path
+from typing import Any
 
 import anyio
 from mcp import Client, StdioServerParameters
@@ -21,7 +22,7 @@ async def modify_once(command: str, home: Path, era: str) -> None:
     async with Client(StdioServerParameters(command=command, env=environment), mode=era) as client:
         request = {"prompt": f"fog, {era}", "source_video_url": "https://example.com/clip.mp4"}
         result = await client.call_tool("modify_video", request, progress_callback=tell)
-    task = result.structured_content or {}
+    task: dict[str, Any] = dict(result.structured_content or {})
     assert not result.is_error, task
     assert task["status"] == "completed", task
     assert told == sorted(set(told)), told

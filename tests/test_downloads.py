@@ -1,6 +1,6 @@
 """Saving: complete or not at all, never over another file, from public addresses only, with a name people can read."""
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,7 +13,7 @@ from luma_mcp.connection import open_connection
 from luma_mcp.downloads import NAME_BYTES, Downloads, claim_name, file_name
 from luma_mcp.errors import DownloadFailed, LumaError, OutputNotWritable
 from luma_mcp.models import Status, Task, VideoRequest
-from tests.rig import API_URL, EPOCH, SOURCE
+from tests.rig import API_URL, EPOCH, SOURCE, Answer, handler_for
 
 pytestmark = [pytest.mark.anyio, pytest.mark.usefixtures("inline_threads")]
 VIDEO = b"\0\0\0\x18ftypmp42" + b"v" * 1_000_000
@@ -29,13 +29,11 @@ TASK = Task(
     finished_at=EPOCH,
 )
 NAME = "2026-09-21-a-foggy-autumn-morning-550e8400.mp4"
-Answer = Callable[[httpx.Request], httpx.Response]
 
 
 async def save(home: Path, answer: Answer | httpx.Response, task: Task = TASK, *, allow_private: bool = False) -> Path:
     """Save a task's video from a web that answers as told."""
-    handler = answer if callable(answer) else lambda _: answer
-    async with open_connection(httpx.MockTransport(handler)) as connection:
+    async with open_connection(httpx.MockTransport(handler_for(answer))) as connection:
         downloads = Downloads(connection, home / "out", trusted=API_URL, allow_private=allow_private)
         return await downloads.save(task)
 

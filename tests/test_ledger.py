@@ -45,12 +45,11 @@ tasks = st.builds(
 )
 
 
-def task(number: int = 0, *, key: str = "", **changes: object) -> Task:
+def task(number: int = 0, *, key: str = "", caller: str = "local") -> Task:
     """Make a task that was created `number` seconds after the epoch of the tests."""
     request = VideoRequest(prompt=f"take {number}", source=SOURCE)
     at = EPOCH + number
-    made = Task(key=key or new_key(), caller="local", request=request, created_at=at, updated_at=at)
-    return replace(made, **changes)  # type: ignore[arg-type]
+    return Task(key=key or new_key(), caller=caller, request=request, created_at=at, updated_at=at)
 
 
 def add(ledger: Ledger, draft: Task, fingerprint: str = "", *, new_take: bool = False) -> tuple[Task, bool]:
@@ -173,7 +172,7 @@ def test_a_cursor_that_is_not_ours_is_refused(ledger: Ledger, cursor: str) -> No
 def test_durations_are_those_of_tasks_that_were_watched(ledger: Ledger) -> None:
     with closing(ledger):
         for number, took in enumerate((40.0, 50.0, 90_000.0)):
-            draft = task(number, status=Status.COMPLETED, finished_at=EPOCH + number + took)
+            draft = replace(task(number), status=Status.COMPLETED, finished_at=EPOCH + number + took)
             add(ledger, draft)
         assert ledger.durations("luma-modify-video") == [50, 40]
         assert ledger.durations("another") == []

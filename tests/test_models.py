@@ -153,11 +153,11 @@ def test_every_state_says_whether_it_is_a_failure_and_what_to_do_next(
 
 
 def test_what_is_not_known_is_absent_from_the_task_object() -> None:
-    fresh = task_object(TASK, EPOCH + 1.26)
+    fresh = dict(task_object(TASK, EPOCH + 1.26))
     assert fresh["elapsed_seconds"] == 1.3
     assert fresh["created_at"] == "2026-09-21T14:13:20.000Z"
     assert not fresh.keys() & {"finished_at", "expires_at", "cost_usd", "error"}
     done = replace(TASK, status=Status.COMPLETED, finished_at=EPOCH + 5, cost_usd=0.5, video_urls=VIDEO)
-    told = task_object(done, EPOCH + 60, joined=True)
+    told = dict(task_object(done, EPOCH + 60, joined=True))
     assert (told["elapsed_seconds"], told["cost_usd"], told["joined"]) == (5, 0.5, True)
     assert told["expires_at"] == "2026-09-28T14:13:25.000Z"

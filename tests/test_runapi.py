@@ -1,7 +1,7 @@
 """The RunAPI client: tolerant of the uncertain, strict about money, and silent about the key."""
 
 import logging
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
 from datetime import UTC, datetime
 from typing import Any
 
@@ -15,29 +15,27 @@ from luma_mcp.models import Reading, Status, Task, VideoRequest
 from luma_mcp.refusals import retry_after_seconds
 from luma_mcp.runapi import Accepted, RunAPI, UploadTarget
 from luma_mcp.untrusted import safe_text
-from tests.rig import API_URL, EPOCH, KEY, SOURCE
+from tests.rig import API_URL, EPOCH, KEY, SOURCE, Answer, handler_for
 
 pytestmark = pytest.mark.anyio
-Answer = Callable[[httpx.Request], httpx.Response]
 FIELDS = {"prompt": ["is required", "is short"]}
 UUID = "550e8400-e29b-41d4-a716-446655440000"
 
 
-def task(**request: Any) -> Task:
+def task(*, watermark: bool = False, callback_url: str = "") -> Task:
     """Make a task that is about to be submitted."""
-    wanted = VideoRequest(**{"prompt": "fog", "source": SOURCE, **request})
+    wanted = VideoRequest(prompt="fog", source=SOURCE, watermark=watermark, callback_url=callback_url)
     return Task(key="key-1", caller="local", request=wanted, created_at=EPOCH, updated_at=EPOCH, source_url=SOURCE)
 
 
 async def ask(answer: Answer | httpx.Response, question: Callable[[RunAPI], Any], key: str | None = KEY) -> Any:
     """Put a question to a RunAPI that answers as told."""
-    handler = answer if callable(answer) else lambda _: answer
-    async with open_connection(httpx.MockTransport(handler)) as connection:
+    async with open_connection(httpx.MockTransport(handler_for(answer))) as connection:
         return await question(RunAPI(connection, API_URL, SecretStr(key) if key else None))
 
 
-async def create(answer: Answer | httpx.Response, **request: Any) -> Any:
-    return await ask(answer, lambda runapi: runapi.create(task(**request)))
+async def create(answer: Answer | httpx.Response, submitted: Task | None = None) -> Any:
+    return await ask(answer, lambda runapi: runapi.create(submitted or task()))
 
 
 async def read(answer: Answer | httpx.Response) -> Any:
@@ -52,7 +50,7 @@ async def test_a_submission_says_what_the_contract_asks_for_and_nothing_else() -
         return httpx.Response(200, json={"id": UUID, "status": "processing"})
 
     assert await create(answer) == Accepted(UUID, Status.PROCESSING)
-    await create(answer, watermark=True, callback_url="https://example.com/hook")
+    await create(answer, task(watermark=True, callback_url="https://example.com/hook"))
     plain, full = seen
     assert (plain.method, str(plain.url)) == ("POST", f"{API_URL}/api/v1/luma/modify_video")
     assert plain.headers["authorization"] == f"Bearer {KEY}"
@@ -271,7 +269,7 @@ async def test_the_upload_goes_elsewhere_without_the_key() -> None:
         return httpx.Response(200, json={"url": "https://file.example/clip.mp4"})
 
     async def upload(runapi: RunAPI) -> str:
-        async def pieces() -> Any:
+        async def pieces() -> AsyncIterator[bytes]:
             yield b"abc"
 
         target = await runapi.prepare_upload("clip.mp4", 3, "x")
@@ -293,7 +291,7 @@ async def test_an_upload_without_a_target_is_a_bad_answer(answer: dict[str, Any]
 
 
 async def test_an_upload_that_is_refused_or_not_confirmed_is_an_error() -> None:
-    async def nothing() -> Any:
+    async def nothing() -> AsyncIterator[bytes]:
         yield b""
 
     target = UploadTarget("s", "https://storage.example/put", {})

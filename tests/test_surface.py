@@ -5,11 +5,12 @@ from importlib.metadata import requires, version
 from typing import Any
 
 import pytest
-from jsonschema import Draft202012Validator
+from jsonschema import Draft202012Validator, validate
 from mcp_types import Tool
 
 from luma_mcp import __version__
 from luma_mcp.server import INSTRUCTIONS
+from luma_mcp.untrusted import Json, is_list, is_object
 from tests.rig import ERAS, SOURCE, Rig, facts
 
 pytestmark = pytest.mark.anyio
@@ -36,11 +37,11 @@ async def tools(rig: Rig, request: pytest.FixtureRequest) -> dict[str, Tool]:
         return {tool.name: tool for tool in (await client.list_tools()).tools}
 
 
-def nodes(schema: Any) -> list[dict[str, Any]]:
+def nodes(schema: object) -> list[Json]:
     """List every object in a schema."""
-    if isinstance(schema, list):
+    if is_list(schema):
         return [node for item in schema for node in nodes(item)]
-    return [schema, *(node for item in schema.values() for node in nodes(item))] if isinstance(schema, dict) else []
+    return [schema, *(node for item in schema.values() for node in nodes(item))] if is_object(schema) else []
 
 
 async def test_the_tools_have_the_names_and_arguments_of_the_contract(tools: dict[str, Tool]) -> None:
@@ -136,7 +137,7 @@ async def test_every_answer_fits_its_published_schema_failures_included(rig: Rig
         }
     for name, results in answers.items():
         for result in results:
-            Draft202012Validator(schemas[name] or {}).validate(facts(result))
+            validate(facts(result), schemas[name] or {})
             assert "null" not in json.dumps(facts(result))
 
 
