@@ -6,6 +6,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 
 import anyio
+import anyio.to_thread
 import httpx
 from pydantic import SecretStr
 
@@ -63,7 +64,7 @@ class App:
         """
         bound = self._bound(wait_seconds)
         begun = anyio.current_time()
-        digest = await self._check(request, caller)
+        digest = await self._check_in_time(request, caller, max(bound, SUBMIT_SECONDS))
         limits = Limits(self.settings.max_active, self.settings.daily_limit)
         fingerprint = request.fingerprint(caller, digest)
         task, joined = self.ledger.join_or_add(self._draft(request, caller), fingerprint, limits, new_take=new_take)
@@ -106,6 +107,14 @@ class App:
         if (not task.status.done and task.status is not Status.UNCONFIRMED) or task.awaits_file:
             self.tracker.follow(key)
 
+    async def _check_in_time(self, request: VideoRequest, caller: str, seconds: float) -> str:
+        with anyio.move_on_after(seconds):
+            return await self._check(request, caller)
+        raise InvalidRequest(
+            f"The source file or the output folder could not be read within {seconds:.0f} seconds.",
+            hint="Give a smaller file or one on a faster disk, or a longer wait_seconds.",
+        )
+
     async def _check(self, request: VideoRequest, caller: str) -> str:
         """Check all that can be checked without money; give the digest of the source's content."""
         if not request.prompt:
@@ -119,7 +128,7 @@ class App:
         self.runapi.require_key()
         digest = await self.uploads.check(request, caller)
         if self.settings.saves:
-            check_writable(self.settings.output_dir)
+            await anyio.to_thread.run_sync(check_writable, self.settings.output_dir, abandon_on_cancel=True)
         return digest
 
     def _draft(self, request: VideoRequest, caller: str) -> Task:

@@ -41,7 +41,7 @@ class Clip:
 
 async def inspect_clip(path: Path) -> Clip:
     """Check by the first bytes that a file is MP4 or MOV, and measure it; raise `SourceNotFound` if it is not."""
-    return await anyio.to_thread.run_sync(measure, path)
+    return await anyio.to_thread.run_sync(measure, path, abandon_on_cancel=True)
 
 
 def measure(path: Path) -> Clip:

@@ -294,6 +294,23 @@ async def test_an_output_folder_that_cannot_be_written_is_found_before_money_is_
         assert rig.sandbox.seen == []
 
 
+async def test_a_source_that_cannot_be_read_in_time_is_refused_within_the_bound(
+    rig: Rig, home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def hang(*_: Any, **__: Any) -> None:
+        await anyio.sleep_forever()
+
+    clip = home / "out" / "clip.mp4"
+    clip.parent.mkdir()
+    clip.touch()
+    monkeypatch.setattr("anyio.to_thread.run_sync", hang)
+    async with rig.client() as client:
+        result = await client.call_tool("modify_video", ASK | {"source_video_url": str(clip)})
+    assert anyio.current_time() == pytest.approx(40)
+    assert facts(result)["error"]["code"] == "invalid_request"
+    assert rig.sandbox.seen == []
+
+
 async def test_a_data_folder_that_cannot_be_used_is_told_by_every_tool_and_nothing_is_sent(
     home: Path, inline_threads: None
 ) -> None:

@@ -1,0 +1,93 @@
+"""The one HTTP client on real sockets: the system's trust store, the proxy variables, and no work before its use."""
+
+import ssl
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import anyio
+import httpx
+import pytest
+import trustme
+from anyio.abc import SocketAttribute, SocketStream
+from anyio.streams.tls import TLSListener, TLSStream
+from pydantic import SecretStr
+
+from luma_mcp.connection import open_connection
+from luma_mcp.errors import NetworkFailure
+from luma_mcp.models import Status
+from luma_mcp.runapi import RunAPI
+from tests.rig import KEY
+
+pytestmark = pytest.mark.anyio
+ANSWER = b'HTTP/1.1 200 OK\r\nContent-Length: 24\r\n\r\n{"status": "processing"}'
+
+
+@pytest.fixture
+def anyio_backend() -> str:
+    """Sockets live in real time."""
+    return "asyncio"
+
+
+@asynccontextmanager
+async def web(context: ssl.SSLContext | None, received: list[bytes]) -> AsyncGenerator[int]:
+    """Listen on loopback, note what comes first, answer it, and give the port."""
+
+    async def serve(stream: SocketStream | TLSStream) -> None:
+        async with stream:
+            received.append(await stream.receive())
+            await stream.send(ANSWER)
+
+    listener = await anyio.create_tcp_listener(local_host="127.0.0.1")
+    port = listener.extra_attributes[SocketAttribute.local_port]()
+    async with anyio.create_task_group() as group:
+        group.start_soon((TLSListener(listener, context) if context else listener).serve, serve)
+        yield port
+        group.cancel_scope.cancel()
+    await listener.aclose()
+
+
+async def read_status(base_url: str) -> Status:
+    async with open_connection(None) as connection:
+        return (await RunAPI(connection, base_url, SecretStr(KEY)).read("id")).status
+
+
+async def test_a_certificate_counts_if_the_system_trusts_its_issuer(
+    home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    authority = trustme.CA()
+    authority.cert_pem.write_to_path(str(home / "ca.pem"))
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    issued = authority.issue_cert("localhost")
+    issued.private_key_and_cert_chain_pem.write_to_path(str(home / "server.pem"))
+    context.load_cert_chain(home / "server.pem")
+    async with web(context, []) as port:
+        with pytest.raises(NetworkFailure, match="certificate") as raised:
+            await read_status(f"https://localhost:{port}")
+        assert isinstance(raised.value.__cause__, httpx.ConnectError)
+        monkeypatch.setenv("SSL_CERT_FILE", str(home / "ca.pem"))
+        assert await read_status(f"https://localhost:{port}") is Status.PROCESSING
+
+
+async def test_the_proxy_variables_are_honoured_and_the_key_is_not_shown_to_the_proxy(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    received: list[bytes] = []
+    async with web(None, received) as port:
+        monkeypatch.setenv("HTTPS_PROXY", f"http://127.0.0.1:{port}")
+        with pytest.raises(NetworkFailure):
+            await read_status("https://runapi.example")
+    assert received[0].startswith(b"CONNECT runapi.example:443 ")
+    assert KEY.encode() not in received[0]
+
+
+async def test_an_address_where_nobody_listens_is_told_with_its_cause() -> None:
+    async with web(None, []) as port:
+        pass
+    with pytest.raises(NetworkFailure, match=r"127\.0\.0\.1 could not be reached"):
+        await read_status(f"http://127.0.0.1:{port}")
+
+
+async def test_a_connection_that_is_not_used_makes_no_client() -> None:
+    async with open_connection(None) as connection:
+        assert vars(connection)["_made"] is None
