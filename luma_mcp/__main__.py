@@ -2,16 +2,18 @@
 
 import argparse
 import logging
+import os
 import sys
 from collections.abc import Callable, Sequence
 from functools import partial
+from io import TextIOWrapper
 from pathlib import Path
 from typing import Any, cast
 
 import anyio
 
 from luma_mcp import __version__
-from luma_mcp.answers import TaskObject, as_text, task_list, task_object
+from luma_mcp.answers import as_text, task_list, task_object
 from luma_mcp.app import LOCAL_CALLER, open_app
 from luma_mcp.console import EXIT_CODES, EXIT_HELP, ProgressBar, exit_code, table
 from luma_mcp.errors import BadSetting, Failure, LumaError
@@ -38,6 +40,9 @@ BAR_SECONDS = 0.5
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run a command and give its exit code."""
+    for stream in (sys.stdout, sys.stderr):  # noqa: TID251 - only its encoding is set
+        if isinstance(stream, TextIOWrapper):
+            stream.reconfigure(encoding="utf-8", errors="backslashreplace")
     arguments = vars(parser().parse_args(argv))
     run = cast("Callable[..., int]", arguments.pop("run"))
     own = {name: arguments.pop(name) for name in list(arguments) if name not in Settings.model_fields}
@@ -51,6 +56,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     except LumaError as error:
         explain(error.failure())
         return EXIT_CODES[error.code]
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # so that nothing is flushed into the closed pipe at exit
+        return 141
     except KeyboardInterrupt:
         say("Interrupted. A submitted task goes on; the same command joins it again.")
         return 130
@@ -126,18 +134,14 @@ def run_modify(settings: Settings, source: str, prompt: str, *, new_take: bool, 
         source = str(path)
         settings = settings.model_copy(update={"media_roots": (*settings.readable_folders, path.parent)})
     request = VideoRequest(prompt=prompt.strip(), source=source.strip())
-    task, answer = anyio.run(partial(modify_until_settled, settings, request, new_take=new_take))
-    if as_json:
-        show(as_text(answer))
-    elif task.error is None:
-        show(task.video_path or "\n".join(task.video_urls))
+    task = anyio.run(partial(modify_until_settled, settings, request, new_take=new_take, as_json=as_json))
     if task.error:
         explain(task.error)
     return exit_code(task)
 
 
-async def modify_until_settled(settings: Settings, request: VideoRequest, *, new_take: bool) -> tuple[Task, TaskObject]:
-    """Submit or join a request and wait for its end, however long it takes."""
+async def modify_until_settled(settings: Settings, request: VideoRequest, *, new_take: bool, as_json: bool) -> Task:
+    """Submit or join a request, wait for its end, however long it takes, and print it: only then is it delivered."""
     bar = ProgressBar(sys.stderr)
     progress = Progress(bar.report, heartbeat_seconds=BAR_SECONDS)
     async with open_app(settings) as app:
@@ -146,11 +150,16 @@ async def modify_until_settled(settings: Settings, request: VideoRequest, *, new
                 request, LOCAL_CALLER, wait_seconds=settings.max_wait_seconds, new_take=new_take, progress=progress
             )
             while not task.settled:
+                app.follow(task.key)
                 task = await app.wait(task.key, settings.max_wait_seconds, progress)
         finally:
             bar.clear()
+        if as_json:
+            show(as_text(task_object(task, app.now(), joined=joined)))
+        elif task.error is None:
+            show(task.video_path or "\n".join(task.video_urls))
         app.delivered(task)
-        return task, task_object(task, app.now(), joined=joined)
+        return task
 
 
 def run_tasks(settings: Settings, status: str, limit: int, *, as_json: bool) -> int:
@@ -170,7 +179,10 @@ def run_sandbox(settings: Settings, listen: int, seconds: float) -> int:
     """Serve the sandbox until interrupted."""
     from luma_mcp.sandbox.serve import serve_sandbox  # noqa: PLC0415 - brings a web server, which nothing else needs
 
-    anyio.run(serve_sandbox, settings.data_dir / "sandbox", listen, seconds, say)
+    try:
+        anyio.run(serve_sandbox, settings.data_dir / "sandbox", listen, seconds, say)
+    except (OSError, OverflowError) as error:
+        raise BadSetting("--listen", f"port {listen} cannot be used: {error}") from error
     return 0
 
 
@@ -207,7 +219,7 @@ def explain(failure: Failure) -> None:
 
 def show(result: str) -> None:
     """Put a command's result on stdout."""
-    print(result)  # noqa: T201 - the result of a command line call; no protocol is served then
+    print(result, flush=True)  # noqa: T201 - the result of a command line call; no protocol is served then
 
 
 def say(line: str) -> None:

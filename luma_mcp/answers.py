@@ -9,8 +9,10 @@ from pydantic import Field
 from typing_extensions import TypedDict
 
 from luma_mcp.errors import Failure, LumaError
-from luma_mcp.models import Status, Task
+from luma_mcp.models import SANDBOX_ORIGIN, Status, Task
 
+PLAYED = " This is the sandbox: nothing was charged, and the video is a stand-in."
+HINTED = frozenset({"invalid_api_key", "insufficient_credits", "task_not_found", "bad_answer"})
 StatusWord = Literal["submitting", "pending", "processing", "completed", "failed", "unconfirmed"]
 Moment = Annotated[str, Field(description="RFC 3339, UTC", json_schema_extra={"format": "date-time"})]
 
@@ -104,10 +106,13 @@ def next_step(task: Task) -> str:
     """Tell the model in one sentence what to do next."""
     match task.status:
         case Status.SUBMITTING:
-            return (
+            so_far = f"{task.error.message} This server keeps trying. " if task.error else ""
+            return so_far + (
                 "RunAPI has not confirmed the task yet: repeat exactly the same modify_video call in a few seconds; it"
                 " joins this submission and is not charged twice."
             )
+        case Status.PENDING | Status.PROCESSING if task.error and task.error.code in HINTED:
+            return f'{task.error.hint} Then call get_task with task_id "{task.task_id}": the task goes on at RunAPI.'
         case Status.PENDING | Status.PROCESSING:
             return (
                 f'Call get_task with task_id "{task.task_id}" and wait_seconds 40 until done is true; do not call'
@@ -122,7 +127,8 @@ def next_step(task: Task) -> str:
 def completed_step(task: Task) -> str:
     """Tell where a finished video is."""
     if task.video_path:
-        return f"Nothing more to do: tell the user that the finished video is at {task.video_path}."
+        played = PLAYED if task.origin == SANDBOX_ORIGIN else ""
+        return f"Nothing more to do: tell the user that the finished video is at {task.video_path}.{played}"
     if task.error:
         return task.error.hint
     if task.awaits_file:

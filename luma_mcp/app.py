@@ -1,5 +1,6 @@
 """The application: the one place where the parts meet, are opened and closed; and what it can do, in verbs."""
 
+import logging
 import time
 from collections.abc import AsyncGenerator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -12,17 +13,19 @@ from pydantic import SecretStr
 
 from luma_mcp.connection import open_connection
 from luma_mcp.downloads import Downloads, check_writable
-from luma_mcp.errors import InvalidRequest, TaskNotFound
+from luma_mcp.errors import InvalidRequest, LedgerUnusable, TaskNotFound
 from luma_mcp.ledger import Ledger, new_key
-from luma_mcp.models import MODEL, REPLAY_SECONDS, Clock, Limits, Status, Task, VideoRequest
+from luma_mcp.models import MODEL, REPLAY_SECONDS, SANDBOX_ORIGIN, Clock, Limits, Status, Task, VideoRequest
 from luma_mcp.pace import usual
 from luma_mcp.progress import Progress
 from luma_mcp.runapi import RunAPI
 from luma_mcp.settings import LONGEST_WAIT_SECONDS, Settings
 from luma_mcp.sources import check_public_url
-from luma_mcp.submission import Submission
+from luma_mcp.submission import Submission, expired
 from luma_mcp.tracker import Tracker
 from luma_mcp.uploads import Uploads
+
+logger = logging.getLogger(__name__)
 
 LOCAL_CALLER = "local"
 SUBMIT_SECONDS = 5.0
@@ -60,19 +63,22 @@ class App:
     ) -> tuple[Task, bool]:
         """Submit a request, or join the task that it repeats, and wait within the bound; tell whether it joined.
 
-        Waits at least `SUBMIT_SECONDS` for RunAPI to name the task. Raises a `LumaError` if nothing was submitted.
+        Waits at least `SUBMIT_SECONDS` for RunAPI to name the task. Raises a `LumaError` that is charged "no" if
+        nothing was submitted, and `LedgerUnusable` charged "unknown" if the ledger fails afterwards.
         """
         bound = self._bound(wait_seconds)
         begun = anyio.current_time()
         digest = await self._check_in_time(request, caller, max(bound, SUBMIT_SECONDS))
         limits = Limits(self.settings.max_active, self.settings.daily_limit)
-        fingerprint = request.fingerprint(caller, digest)
+        fingerprint = request.fingerprint(caller, self.runapi.origin, digest)
         task, joined = self.ledger.join_or_add(self._draft(request, caller), fingerprint, limits, new_take=new_take)
-        if task.status is Status.UNCONFIRMED and self.now() - task.created_at < REPLAY_SECONDS:
-            self.ledger.resubmit(task.key, self.now())
-        self.follow(task.key)
-        await self._watch(task.key, begun + max(bound, SUBMIT_SECONDS), progress, until=is_named)
-        return await self._watch(task.key, begun + bound, progress), joined
+        try:
+            self._settle(task)
+            await self._watch(task.key, begun + max(bound, SUBMIT_SECONDS), progress, until=is_named)
+            return await self._watch(task.key, begun + bound, progress), joined
+        except LedgerUnusable as error:
+            error.charged = "unknown"  # the intent is written, and may be on its way
+            raise
 
     async def get_task(self, task_id: str, caller: str, *, wait_seconds: int, progress: Progress) -> Task:
         """Give a task of the caller's, after waiting within the bound for its end; raise `TaskNotFound`."""
@@ -97,15 +103,27 @@ class App:
         return self.ledger.page(caller, status, limit, cursor)
 
     def delivered(self, *tasks: Task) -> None:
-        """Remember that finished tasks were handed to a caller who was still there."""
-        self.ledger.deliver([task.key for task in tasks if task.status.done and not task.delivered])
+        """Remember that finished tasks were handed to a caller; failing to must not cost the caller the answer."""
+        try:
+            self.ledger.deliver([task.key for task in tasks if task.status.done and not task.delivered])
+        except LedgerUnusable as error:
+            logger.warning("A delivery was not noted: %s", error.message)
 
     def follow(self, key: str) -> None:
         """See to it that an unfinished task is followed, here or in another process."""
         self.wake()
         task = self.ledger.get(key)
-        if (not task.status.done and task.status is not Status.UNCONFIRMED) or task.awaits_file:
+        running = not task.status.done and task.status is not Status.UNCONFIRMED
+        if (running or task.awaits_file) and task.origin == self.runapi.origin:
             self.tracker.follow(key)
+
+    def _settle(self, task: Task) -> None:
+        """See to it that a submitted or joined task comes to its end: one in doubt goes out again under its key."""
+        if task.status is Status.UNCONFIRMED and self.now() - task.created_at < REPLAY_SECONDS:
+            self.ledger.resubmit(task.key, self.now())
+        elif task.status is Status.UNCONFIRMED:
+            self.ledger.record(expired(task, self.now()))
+        self.follow(task.key)
 
     async def _check_in_time(self, request: VideoRequest, caller: str, seconds: float) -> str:
         with anyio.move_on_after(seconds):
@@ -117,15 +135,17 @@ class App:
 
     async def _check(self, request: VideoRequest, caller: str) -> str:
         """Check all that can be checked without money; give the digest of the source's content."""
-        if not request.prompt:
+        if not any(c.isprintable() and not c.isspace() for c in request.prompt):
             raise InvalidRequest("prompt must say how the video should change.")
+        if any("\ud800" <= c <= "\udfff" for c in request.prompt + request.source):
+            raise InvalidRequest("prompt and source_video_url must be valid Unicode text.")
         if len(request.prompt) > LONGEST_PROMPT:
             raise InvalidRequest(f"prompt must be at most {LONGEST_PROMPT} characters.")
         if request.model != MODEL:
             raise InvalidRequest(f"model must be {MODEL}, the only one that RunAPI offers here.")
-        if request.callback_url and not check_public_url(request.callback_url, "callback_url").startswith("http"):
-            raise InvalidRequest("callback_url must be an https:// URL.")
-        self.runapi.require_key()
+        if request.callback_url:
+            check_public_url(request.callback_url, "callback_url")
+        self.runapi.check_ready()
         digest = await self.uploads.check(request, caller)
         if self.settings.saves:
             await anyio.to_thread.run_sync(check_writable, self.settings.output_dir, abandon_on_cancel=True)
@@ -138,6 +158,8 @@ class App:
             request=request,
             created_at=self.now(),
             updated_at=self.now(),
+            origin=self.runapi.origin,
+            key_id=self.runapi.key_id,
             wants_file=self.settings.saves,
         )
 
@@ -182,9 +204,9 @@ async def open_app(
     """
     folder, base_url, key = settings.data_dir, settings.base_url, settings.api_key
     if settings.sandbox:
-        from luma_mcp.sandbox import BASE_URL, Embedded  # noqa: PLC0415 - only those who play need it
+        from luma_mcp.sandbox import Embedded  # noqa: PLC0415 - only those who play need it
 
-        folder, base_url, key = folder / "sandbox", BASE_URL, SecretStr("sandbox")
+        folder, base_url, key = folder / "sandbox", SANDBOX_ORIGIN, SecretStr("sandbox")
         transport = transport or Embedded(folder, now)
     async with AsyncExitStack() as stack:
         connection = await stack.enter_async_context(open_connection(transport))

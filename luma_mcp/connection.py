@@ -9,6 +9,7 @@ import httpx
 import truststore
 
 from luma_mcp import __version__
+from luma_mcp.errors import ProxyUnusable
 
 TIMEOUT = httpx.Timeout(30.0, connect=10.0, pool=30.0)
 LIMITS = httpx.Limits(max_connections=20, max_keepalive_connections=10)
@@ -27,6 +28,13 @@ class Connection:
         if self._made is None:
             self._made = self._make()
         return self._made
+
+    def check(self) -> None:
+        """Raise `ProxyUnusable` if no client can be made, as with proxy variables that httpx cannot use."""
+        try:
+            _ = self.http
+        except (ImportError, ValueError, httpx.InvalidURL) as error:
+            raise ProxyUnusable(str(error)) from error
 
     async def aclose(self) -> None:
         """Close the client if there is one."""

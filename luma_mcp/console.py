@@ -69,7 +69,7 @@ def exit_code(task: Task) -> int:
 def table(tasks: Sequence[Task]) -> str:
     """Lay tasks out for reading, one a line."""
     if not tasks:
-        return "No tasks yet."
+        return "No tasks."
     return "\n".join(table_line(task) for task in tasks)
 
 

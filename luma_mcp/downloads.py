@@ -5,6 +5,8 @@ import os
 import re
 import tempfile
 import unicodedata
+from collections.abc import Generator
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -13,13 +15,15 @@ import anyio.to_thread
 import httpx
 
 from luma_mcp.connection import Connection
-from luma_mcp.errors import DownloadFailed, OutputNotWritable
+from luma_mcp.errors import DownloadFailed, OutputNotWritable, VideoNotWritten
 from luma_mcp.models import Task
-from luma_mcp.sources import is_public_host
+from luma_mcp.sources import is_public_host, looks_like_video
 from luma_mcp.untrusted import safe_text
 
 PIECE_BYTES = 1 << 18
 STALLED_SECONDS = 60.0
+LONGEST_SECONDS = 1800.0
+AT_ONCE = 4  # leaves most of the connections to questions about tasks
 REDIRECTS = 5
 NAME_WORDS = 6
 NAME_BYTES = 150
@@ -56,24 +60,35 @@ class Downloads:
         self._folder = folder
         self._trusted = origin(httpx.URL(trusted))
         self._allow_private = allow_private
+        self._at_once = anyio.CapacityLimiter(AT_ONCE)
 
     async def save(self, task: Task) -> Path:
-        """Download a completed task's video and give its path; raise `DownloadFailed` or `OutputNotWritable`."""
+        """Download a completed task's video and give its path.
+
+        Raises `DownloadFailed` or `VideoNotWritten`, both of which say that the video was paid for.
+        """
         target = self._folder / file_name(task)
-        part = target.with_name(f".{target.name}.part")
-        check_writable(self._folder)
+        part = self._folder / f".{task.key}.part"
         try:
-            await self._fetch(httpx.URL(task.video_urls[0]), part)
-            return await anyio.to_thread.run_sync(publish, part, target)
+            async with self._at_once:
+                check_writable(self._folder)
+                with temporary(part):
+                    await self._fetch_in_time(task.video_urls[0], part)
+                    return await anyio.to_thread.run_sync(publish, part, target, abandon_on_cancel=True)
         except httpx.HTTPError as error:
             detail = safe_text(str(error)) or type(error).__name__
             raise DownloadFailed(f"The finished video could not be downloaded: {detail}.") from error
         except httpx.InvalidURL as error:
             raise DownloadFailed("The finished video's address is not a URL.") from error
+        except OutputNotWritable as error:
+            raise VideoNotWritten(error.message) from error
         except OSError as error:
-            raise OutputNotWritable(f"{target} cannot be written: {error.strerror}.", charged="yes") from error
-        finally:
-            part.unlink(missing_ok=True)
+            raise VideoNotWritten(f"{target} cannot be written: {error.strerror}.") from error
+
+    async def _fetch_in_time(self, url: str, part: Path) -> None:
+        with anyio.move_on_after(LONGEST_SECONDS):
+            return await self._fetch(httpx.URL(url), part)
+        raise DownloadFailed(f"The finished video did not arrive in {LONGEST_SECONDS:.0f} seconds.")
 
     async def _fetch(self, url: httpx.URL, part: Path) -> None:
         for _ in range(REDIRECTS + 1):
@@ -105,16 +120,26 @@ def origin(url: httpx.URL) -> tuple[str, str, int | None]:
     return url.scheme, url.host, url.port
 
 
+@contextmanager
+def temporary(part: Path) -> Generator[None]:
+    """Keep a temporary name free before and after: what was left under it may be linked to a saved video."""
+    part.unlink(missing_ok=True)
+    try:
+        yield
+    finally:
+        part.unlink(missing_ok=True)
+
+
 async def write_to(response: httpx.Response, part: Path) -> None:
     """Stream a response into a file on disk, complete and of the announced length."""
-    if not response.is_success:
+    if response.status_code != httpx.codes.OK:
         raise DownloadFailed(f"The finished video could not be downloaded: its address answers {response.status_code}.")
-    async with await anyio.open_file(part, "wb") as file:
+    async with await anyio.open_file(part, "xb") as file:
         async for piece in response.aiter_bytes(PIECE_BYTES):
             await file.write(piece)
         written = await file.tell()
         await file.flush()
-        await anyio.to_thread.run_sync(os.fsync, file.wrapped.fileno())
+        await anyio.to_thread.run_sync(os.fsync, file.wrapped.fileno(), abandon_on_cancel=True)
     announced = response.headers.get("content-length", "")
     encoded = response.headers.get("content-encoding")
     if written == 0 or (announced.isdigit() and not encoded and int(announced) != written):
@@ -122,7 +147,13 @@ async def write_to(response: httpx.Response, part: Path) -> None:
 
 
 def publish(part: Path, target: Path) -> Path:
-    """Give a complete file its name, never over another file; the same bytes under that name count as done."""
+    """Give a complete file its name, never over another file; the same bytes under that name count as done.
+
+    Raises `DownloadFailed` for what is no video.
+    """
+    with part.open("rb") as file:
+        if not looks_like_video(file.read(12)):
+            raise DownloadFailed("What lies at the finished video's address is no video.")
     for candidate in [target, *(target.with_stem(f"{target.stem}-{n}") for n in range(2, 100))]:
         if same_bytes(part, candidate):
             return candidate

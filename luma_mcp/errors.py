@@ -12,12 +12,14 @@ LumaError
 ├── RateLimited              rate_limited
 ├── ServiceUnavailable       service_unavailable
 ├── NetworkFailure           network
+│   └── ProxyUnusable
 ├── Conflict                 conflict
 ├── TaskNotFound             task_not_found
 ├── GenerationFailed         generation_failed
 ├── SubmissionUnconfirmed    submission_unconfirmed
 ├── OutputNotWritable        output_not_writable
-│   └── LedgerUnusable
+│   ├── LedgerUnusable
+│   └── VideoNotWritten
 ├── DownloadFailed           download_failed
 └── BadAnswer                bad_answer
     └── WrongAddress
@@ -131,7 +133,7 @@ class RateLimited(LumaError):
     hint = "Wait a minute, then repeat the call."
 
     def __init__(self, message: str, retry_after: float | None = None) -> None:
-        super().__init__(message)
+        super().__init__(message, hint=f"Wait {retry_after:.0f} seconds, then repeat the call." if retry_after else "")
         self.retry_after = retry_after
 
 
@@ -149,6 +151,16 @@ class NetworkFailure(LumaError):
     code = "network"
     transient = True
     hint = "Check the connection, the proxy settings and RUNAPI_BASE_URL, then repeat the call."
+
+
+class ProxyUnusable(NetworkFailure):
+    """The proxy variables of the environment cannot be used."""
+
+    transient = False
+    hint = "Set HTTPS_PROXY to an http:// address (SOCKS is not supported), or unset ALL_PROXY, then restart the host."
+
+    def __init__(self, cause: str) -> None:
+        super().__init__(f"The proxy settings of the environment cannot be used: {cause}")
 
 
 class Conflict(LumaError):
@@ -192,6 +204,17 @@ class LedgerUnusable(OutputNotWritable):
     """The ledger of tasks cannot be opened, read or written."""
 
     hint = "Make the data folder readable and writable, or name another one with LUMA_MCP_DATA_DIR."
+
+
+class VideoNotWritten(OutputNotWritable):
+    """The finished video was paid for, and there is no place to save it."""
+
+    charged: Charged = "yes"
+    retry_safe = False
+    hint = (
+        "Do not repeat modify_video. Make the output folder writable: the video is then saved by itself; or download it"
+        " from video_urls before expires_at."
+    )
 
 
 class DownloadFailed(LumaError):

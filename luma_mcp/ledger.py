@@ -21,17 +21,23 @@ from luma_mcp.models import (
     Task,
 )
 
+LONGEST_LEASE_SECONDS = 600.0
 COMPARABLE_SECONDS = 3600.0  # longer means that nobody was there to see the end
 UNATTENDED = """
-    SELECT key FROM tasks WHERE lease_until <= :now AND (
+    SELECT key FROM tasks WHERE origin = :origin AND (lease_until <= :now OR lease_until > :now + :longest) AND (
         status IN ('submitting', 'pending', 'processing') AND created_at > :born
         OR status = 'completed' AND wants_file AND video_path = '' AND video_urls <> '[]' AND finished_at > :oldest
     ) ORDER BY created_at"""
 JOINABLE = """
     SELECT * FROM tasks WHERE fingerprint = ? AND caller = ? AND (
         status IN ('submitting', 'pending', 'processing', 'unconfirmed') OR task_id <> '' AND NOT delivered
+        OR error ->> 'charged' = 'unknown'
     ) ORDER BY created_at DESC LIMIT 1"""
-ACTIVE = "SELECT count(*) FROM tasks WHERE status IN ('submitting', 'pending', 'processing')"
+CLAIM = """
+    UPDATE tasks SET lease_owner = :owner, lease_until = :until
+    WHERE key = :key AND (lease_owner = :owner OR lease_until <= :now OR lease_until > :now + :longest)"""
+UNENDED = "(status NOT IN ('completed', 'failed') OR status = :status) AND task_id IN ('', :task_id)"
+ACTIVE = "SELECT count(*) FROM tasks WHERE status IN ('submitting', 'pending', 'processing') AND created_at > ?"
 SUBMITTED = "SELECT count(*) FROM tasks WHERE created_at > ? AND (task_id <> '' OR status <> 'failed')"
 
 
@@ -66,12 +72,17 @@ class Ledger:
         return draft, False
 
     def record(self, task: Task) -> Task:
-        """Write what may change about a task; what it was submitted with and who has seen it stay."""
+        """Write what may change about a task; what it was submitted with and who has seen it stay.
+
+        An end is final and an id is never replaced, whatever a process believes that slept meanwhile: gives the task as
+        it stands afterwards.
+        """
         row = {name: value for name, value in row_of(task).items() if name not in FIXED}
         changes = ", ".join(f"{name} = :{name}" for name in row)
         with self._transaction() as db:
-            db.execute(f"UPDATE tasks SET {changes} WHERE key = :key", row | {"key": task.key})  # noqa: S608 - column names of ours
-        return task
+            update = f"UPDATE tasks SET {changes} WHERE key = :key AND {UNENDED}"  # noqa: S608 - column names of ours
+            written = db.execute(update, row | {"key": task.key})
+        return task if written.rowcount else self.get(task.key)
 
     def resubmit(self, key: str, now: float) -> None:
         """Put an unconfirmed task back to work under its key."""
@@ -90,17 +101,17 @@ class Ledger:
 
     def claim(self, key: str, owner: str, now: float, until: float) -> bool:
         """Take or prolong the lease on a task, unless another owner holds it; tell whether it is held now."""
-        changed = self._change(
-            "UPDATE tasks SET lease_owner = ?, lease_until = ? WHERE key = ? AND (lease_owner = ? OR lease_until <= ?)",
-            (owner, until, key, owner, now),
-        )
-        return changed == 1
+        lease = {"key": key, "owner": owner, "now": now, "until": until, "longest": LONGEST_LEASE_SECONDS}
+        return self._change(CLAIM, lease) == 1
 
-    def release(self, owner: str, key: str) -> None:
-        """Give a lease back."""
-        self._change(
-            "UPDATE tasks SET lease_owner = '', lease_until = 0 WHERE key = ? AND lease_owner = ?", (key, owner)
-        )
+    def renew(self, owner: str, until: float) -> None:
+        """Prolong all leases of an owner."""
+        self._change("UPDATE tasks SET lease_until = ? WHERE lease_owner = ?", (until, owner))
+
+    def release(self, owner: str, key: str, until: float = 0.0) -> None:
+        """Give a lease back; nobody takes it before `until`."""
+        query = "UPDATE tasks SET lease_owner = '', lease_until = ? WHERE key = ? AND lease_owner = ?"
+        self._change(query, (until, key, owner))
 
     # -- reading ------------------------------------------------------------------------------------------------------
 
@@ -113,15 +124,21 @@ class Ledger:
         rows = self._rows("SELECT * FROM tasks WHERE task_id = ? AND task_id <> '' AND caller = ?", (task_id, caller))
         return task_of(rows[0]) if rows else None
 
-    def unattended(self, now: float, age: float) -> list[str]:
-        """List the keys of unfinished tasks of at most `age` seconds that nobody holds a lease on, oldest first."""
-        rows = self._rows(UNATTENDED, {"now": now, "born": now - age, "oldest": now - OUTPUT_LIFETIME_SECONDS})
+    def unattended(self, origin: str, now: float, age: float) -> list[str]:
+        """List the keys of an origin's unfinished tasks of at most `age` seconds without a lease, oldest first.
+
+        A lease that runs implausibly long does not count: the clock was set back since.
+        """
+        bounds = {"now": now, "born": now - age, "oldest": now - OUTPUT_LIFETIME_SECONDS}
+        rows = self._rows(UNATTENDED, {"origin": origin, "longest": LONGEST_LEASE_SECONDS, **bounds})
         return [row["key"] for row in rows]
 
-    def unconfirmed(self, now: float) -> list[str]:
-        """List the keys of tasks whose outcome is unknown and young enough to be settled."""
-        query = "SELECT key FROM tasks WHERE status = 'unconfirmed' AND created_at > ? ORDER BY created_at"
-        return [row["key"] for row in self._rows(query, (now - REPLAY_SECONDS,))]
+    def unconfirmed(self, origin: str, now: float) -> list[str]:
+        """List the keys of an origin's tasks whose outcome is unknown and that are young enough to be settled."""
+        query = (
+            "SELECT key FROM tasks WHERE status = 'unconfirmed' AND origin = ? AND created_at > ? ORDER BY created_at"
+        )
+        return [row["key"] for row in self._rows(query, (origin, now - REPLAY_SECONDS))]
 
     def durations(self, model: str, limit: int = 50) -> list[float]:
         """List how many seconds the newest completed tasks of a model took."""
@@ -150,7 +167,7 @@ class Ledger:
         with unusable(self._path):
             return self._connection().execute(query, values).fetchall()
 
-    def _change(self, query: str, values: Sequence[Any]) -> int:
+    def _change(self, query: str, values: Sequence[Any] | Row) -> int:
         with unusable(self._path):
             return self._connection().execute(query, values).rowcount
 
@@ -173,12 +190,15 @@ def joinable(db: sqlite3.Connection, caller: str, fingerprint: str) -> Task | No
 
 def check_limits(db: sqlite3.Connection, limits: Limits, now: float) -> None:
     """Refuse another task when as many run, or were submitted in 24 hours, as the user allows."""
-    active = db.execute(ACTIVE).fetchone()[0]
+    active = db.execute(ACTIVE, (now - DAY_SECONDS,)).fetchone()[0]
     if limits.active is not None and active >= limits.active:
         raise LimitReached(f"{active} tasks are running, and LUMA_MCP_MAX_ACTIVE allows {limits.active}.")
     today = db.execute(SUBMITTED, (now - DAY_SECONDS,)).fetchone()[0]
     if limits.daily is not None and today >= limits.daily:
-        raise LimitReached(f"{today} tasks were submitted in 24 hours, and LUMA_MCP_DAILY_LIMIT allows {limits.daily}.")
+        raise LimitReached(
+            f"{today} tasks were submitted in 24 hours, and LUMA_MCP_DAILY_LIMIT allows {limits.daily}.",
+            hint="Wait until older ones are more than 24 hours ago, or raise the limit in the host's configuration.",
+        )
 
 
 def new_key() -> str:

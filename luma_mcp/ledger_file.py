@@ -11,7 +11,7 @@ from typing import Any
 from luma_mcp.errors import Failure, LedgerUnusable
 from luma_mcp.models import Status, Task, VideoRequest
 
-LOCK_SECONDS = 1.0
+LOCK_SECONDS = 0.5
 MIGRATIONS = (
     """
     CREATE TABLE tasks (
@@ -23,6 +23,8 @@ MIGRATIONS = (
         model TEXT NOT NULL,
         watermark INTEGER NOT NULL,
         callback_url TEXT NOT NULL,
+        origin TEXT NOT NULL,
+        key_id TEXT NOT NULL,
         wants_file INTEGER NOT NULL,
         source_url TEXT NOT NULL,
         task_id TEXT NOT NULL,
@@ -45,12 +47,15 @@ MIGRATIONS = (
     CREATE INDEX tasks_by_status ON tasks (status, finished_at);
     """,
 )
-WORDS = ("key", "caller", "prompt", "source", "model", "callback_url", "source_url", "task_id", "video_path")
+WORDS = (
+    *("key", "caller", "prompt", "source", "model", "callback_url"),
+    *("origin", "key_id", "source_url", "task_id", "video_path"),
+)
 FLAGS = ("watermark", "wants_file", "delivered")
 NUMBERS = ("attempts", "cost_usd", "created_at", "updated_at", "finished_at")
 COLUMNS = (*WORDS, *FLAGS, *NUMBERS, "status", "video_urls", "error")
 REQUEST_FIELDS = ("prompt", "source", "model", "watermark", "callback_url")
-FIXED = frozenset({"key", "caller", "created_at", "wants_file", "delivered", *REQUEST_FIELDS})
+FIXED = frozenset({"key", "caller", "created_at", "origin", "wants_file", "delivered", *REQUEST_FIELDS})
 
 Row = dict[str, Any]
 

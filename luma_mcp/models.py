@@ -11,6 +11,7 @@ from luma_mcp.errors import Failure, GenerationFailed
 Clock = Callable[[], float]
 """Gives POSIX seconds."""
 
+SANDBOX_ORIGIN = "https://runapi.sandbox.invalid"
 MODEL = "luma-modify-video"
 DAY_SECONDS = 86_400
 OUTPUT_LIFETIME_SECONDS = 7 * DAY_SECONDS  # contract 8.1
@@ -60,12 +61,12 @@ class VideoRequest:
     watermark: bool = False
     callback_url: str = ""
 
-    def fingerprint(self, caller: str, source_digest: str = "") -> str:
-        """Name this request so that a repetition of it is recognised.
+    def fingerprint(self, caller: str, origin: str, source_digest: str = "") -> str:
+        """Name this request so that a repetition of it, by the same caller at the same RunAPI, is recognised.
 
         `source_digest` stands for the source where its content is known: a local file counts by content, not by path.
         """
-        facts = asdict(self) | {"source": source_digest or self.source, "caller": caller}
+        facts = asdict(self) | {"source": source_digest or self.source, "caller": caller, "origin": origin}
         return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
 
 
@@ -94,7 +95,8 @@ class Task:
 
     `key` is the idempotency key and the identity on this machine, `task_id` the identity at RunAPI. `source_url` is
     what RunAPI is told, known once a local file has been uploaded. `attempts` counts the submissions that may have
-    reached RunAPI.
+    reached RunAPI. `origin` is the address that it is submitted to; `key_id` tells RunAPI keys apart, because an
+    idempotency key means nothing to another account.
     """
 
     key: str
@@ -102,6 +104,8 @@ class Task:
     request: VideoRequest
     created_at: float
     updated_at: float
+    origin: str = ""
+    key_id: str = ""
     wants_file: bool = False
     source_url: str = ""
     task_id: str = ""

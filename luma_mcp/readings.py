@@ -10,11 +10,12 @@ from luma_mcp.models import Reading, Status
 from luma_mcp.untrusted import Json, child, is_list, is_object, safe_text, text
 
 TASK_ID_HEADER = "x-runapi-task-id"
-TASK_ID = re.compile(r"[\x21-\x7e]{1,200}")
+TASK_ID = re.compile(r"[\x21-\x2e\x30-\x5b\x5d-\x7e]{1,200}")  # visible ASCII without slashes
 COMPLETED_WORDS = frozenset({"completed", "complete", "succeeded", "success", "finished"})
 FAILED_WORDS = frozenset(
     {"failed", "error", "canceled", "cancelled", "timeout", "generate_failed", "create_task_failed"}
 )
+LARGEST_AMOUNT = 1e9
 WAITING_WORDS = frozenset({"pending", "queued"})
 
 
@@ -67,7 +68,8 @@ def video_urls_in(body: Json) -> tuple[str, ...]:
 def url_in(value: object) -> str:
     """Give the http(s) URL in a string or in an object's `url`."""
     found = text(value.get("url")) if is_object(value) else text(value)
-    return found if found.lower().startswith(("http://", "https://")) else ""
+    usable = found.isprintable() and found.lower().startswith(("http://", "https://"))
+    return found if usable else ""
 
 
 def error_in(body: Json) -> str:
@@ -87,4 +89,4 @@ def cost_in(body: Json) -> float | None:
 
 def is_amount(value: object) -> TypeGuard[float]:
     """Tell whether a value out of JSON is a sum of money."""
-    return isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value < float("inf")
+    return isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value < LARGEST_AMOUNT

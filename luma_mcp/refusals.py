@@ -20,11 +20,11 @@ from luma_mcp.errors import (
     TaskNotFound,
     WrongAddress,
 )
-from luma_mcp.untrusted import Json, is_list, is_object, json_object, safe_text, text
+from luma_mcp.untrusted import Json, is_list, is_object, json_object, safe_text, text, without_secret
 
+LONGEST_PAGE_BYTES = 1 << 16
 LONGEST_RETRY_AFTER_SECONDS = 3600.0
 HTML = re.compile(r"<!doctype|<html", re.IGNORECASE)
-HEADING = re.compile(r"<(title|h1)[^>]*>(.*?)</\1>", re.IGNORECASE | re.DOTALL)
 MESSAGE_KEYS = ("message", "detail", "errorMessage", "msg")
 REFUSALS = {
     400: InvalidRequest,
@@ -43,7 +43,7 @@ REFUSALS = {
 def refusal(response: httpx.Response, *, hidden: SecretStr | None = None) -> LumaError:
     """Turn an answer that is no success into the error that fits it; `hidden` never appears in its text."""
     status = response.status_code
-    said = f"RunAPI answered {status}: {explanation(response, hidden)}{request_id(response)}"
+    said = without_secret(f"RunAPI answered {status}: {explanation(response)}{request_id(response)}", hidden)
     if status == 429:
         return RateLimited(said, retry_after_seconds(response.headers))
     if response.is_redirect:
@@ -57,23 +57,30 @@ def refusal(response: httpx.Response, *, hidden: SecretStr | None = None) -> Lum
     return BadAnswer(said)
 
 
-def explanation(response: httpx.Response, hidden: SecretStr | None) -> str:
+def explanation(response: httpx.Response) -> str:
     """Find the sentence for humans in any of the body shapes, or say that there is none."""
     found = next((words for words in candidates(response) if words), "")
-    if hidden:
-        found = found.replace(hidden.get_secret_value(), "[key]")
     return safe_text(found) or "no explanation given"
 
 
 def candidates(response: httpx.Response) -> Iterator[str]:
     """Yield what may be the explanation, most telling first."""
-    raw = response.text
+    raw = response.content[:LONGEST_PAGE_BYTES].decode("utf-8", "replace")
     if HTML.search(raw):
-        heading = HEADING.search(raw)
-        yield f"an HTML page, {heading.group(2) if heading else 'without a title'}"
+        yield f"an HTML page, {heading(raw) or 'without a title'}"
         return
     body = json_object(response)
     yield from explanations(body) if body else [raw]
+
+
+def heading(page: str) -> str:
+    """Find the title of an HTML page, or its first heading."""
+    for name in ("title", "h1"):
+        _, opened, rest = page.partition(f"<{name}")
+        inside, closed, _ = rest.partition(f"</{name}")
+        if opened and closed:
+            return inside.partition(">")[2]
+    return ""
 
 
 def explanations(body: Json) -> Iterator[str]:
@@ -110,11 +117,11 @@ def retry_after_seconds(
 ) -> float | None:
     """Read `Retry-After` as seconds or HTTP date; what is negative, absurd or unreadable does not count."""
     value = headers.get("retry-after", "").strip()
-    if re.fullmatch(r"\d{1,9}(\.\d+)?", value):
+    if re.fullmatch(r"\d{1,100}(\.\d+)?", value):
         seconds = float(value)
     else:
         try:
             seconds = (parsedate_to_datetime(value) - now()).total_seconds()
-        except (TypeError, ValueError):
+        except (TypeError, ValueError, OverflowError):
             return None
     return min(seconds, LONGEST_RETRY_AFTER_SECONDS) if seconds > 0 else None

@@ -1,10 +1,13 @@
 """RunAPI over HTTP: one method an endpoint, and the key to one origin only. Contract: sections 1, 2 and 5."""
 
-from collections.abc import AsyncIterator, Mapping
-from dataclasses import dataclass
+import hashlib
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping
+from contextlib import aclosing
+from dataclasses import dataclass, replace
 from typing import Any, cast
 from urllib.parse import quote
 
+import anyio
 import httpx
 from pydantic import SecretStr
 
@@ -21,8 +24,11 @@ from luma_mcp.errors import (
 from luma_mcp.models import Reading, Status, Task
 from luma_mcp.readings import reading, status_in, task_id_in
 from luma_mcp.refusals import refusal, retry_after_seconds
-from luma_mcp.untrusted import Json, child, json_object, safe_text, text
+from luma_mcp.untrusted import Json, child, json_object, safe_text, text, without_secret
 
+TOTAL_SECONDS = 60.0
+LARGEST_ANSWER_BYTES = 1 << 22
+BODY_HEADERS = frozenset({"content-encoding", "content-length", "transfer-encoding"})
 TASKS = "/api/v1/luma/modify_video"
 NEVER_SENT = (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout, httpx.ProxyError, httpx.UnsupportedProtocol)
 
@@ -51,11 +57,14 @@ class RunAPI:
         self._connection = connection
         self._base_url = base_url
         self._api_key = api_key
+        self.origin = base_url
+        self.key_id = hashlib.sha256(api_key.get_secret_value().encode()).hexdigest()[:16] if api_key else ""
 
-    def require_key(self) -> None:
-        """Raise `MissingApiKey` if there is no key to ask with."""
+    def check_ready(self) -> None:
+        """Raise `MissingApiKey` or `ProxyUnusable` if this machine is not set up to ask anything."""
         if self._api_key is None:
             raise MissingApiKey
+        self._connection.check()
 
     async def create(self, task: Task) -> Accepted:
         """Submit a task under its idempotency key; a repetition under it cannot charge twice (contract 1.4)."""
@@ -65,7 +74,7 @@ class RunAPI:
             error.charged = "no" if isinstance(error.__cause__, NEVER_SENT) else "unknown"
             raise
         body = json_object(response)
-        if task_id := task_id_in(body, response.headers):
+        if task_id := task_id_in(body if response.is_success else {}, response.headers):
             return Accepted(task_id, status_in(body))
         if response.is_success:
             raise BadAnswer("RunAPI took the submission but named no task.", charged="unknown")
@@ -78,7 +87,10 @@ class RunAPI:
         response = await self._send("GET", f"{TASKS}/{quote(task_id, safe='')}")
         if not response.is_success:
             raise self._refusal(response)
-        return reading(json_object(response), retry_after_seconds(response.headers))
+        found = reading(json_object(response), retry_after_seconds(response.headers))
+        if any(url != without_secret(url, self._api_key) for url in found.video_urls):
+            raise BadAnswer("RunAPI's answer about the task repeats the key.")
+        return replace(found, error=without_secret(found.error, self._api_key))
 
     async def prepare_upload(self, name: str, size: int, checksum: str) -> UploadTarget:
         """Ask where to put a file of `size` bytes whose MD5 in base64 is `checksum` (contract 5.1)."""
@@ -120,17 +132,23 @@ class RunAPI:
     async def _send(
         self, method: str, path: str, body: Json | None = None, headers: Mapping[str, str] | None = None
     ) -> httpx.Response:
-        self.require_key()
+        self.check_ready()
         key = cast("SecretStr", self._api_key).get_secret_value()
         sent = {"Accept": "application/json", "Authorization": f"Bearer {key}", **(headers or {})}
         request = self._connection.http.build_request(method, self._base_url + path, json=body, headers=sent)
-        return await self._exchange(request)
+        with anyio.move_on_after(TOTAL_SECONDS):
+            return await self._exchange(request)
+        raise NetworkFailure(f"{request.url.host} did not finish its answer in {TOTAL_SECONDS:.0f} seconds.")
 
     async def _exchange(self, request: httpx.Request) -> httpx.Response:
         try:
-            return await self._connection.http.send(request, follow_redirects=False)
+            response = await self._connection.http.send(request, follow_redirects=False, stream=True)
+            try:
+                return await bounded(response)
+            finally:
+                await response.aclose()
         except httpx.HTTPError as error:
-            raise network_failure(error, request.url.host) from error
+            raise network_failure(error, request.url.host, self._api_key) from error
 
     def _refusal(self, response: httpx.Response) -> LumaError:
         return refusal(response, hidden=self._api_key)
@@ -158,7 +176,19 @@ def submission(task: Task) -> dict[str, Any]:
     return body
 
 
-def network_failure(error: httpx.HTTPError, host: str) -> NetworkFailure:
+async def bounded(response: httpx.Response) -> httpx.Response:
+    """Read an answer whole, unless it is larger than any answer of an API; raise `BadAnswer` for that."""
+    content = bytearray()
+    async with aclosing(cast("AsyncGenerator[bytes]", response.aiter_bytes())) as pieces:
+        async for piece in pieces:
+            content += piece
+            if len(content) > LARGEST_ANSWER_BYTES:
+                raise BadAnswer(f"{response.request.url.host} sent an answer that is too large.")
+    headers = [(name, value) for name, value in response.headers.multi_items() if name not in BODY_HEADERS]
+    return httpx.Response(response.status_code, headers=headers, content=bytes(content), request=response.request)
+
+
+def network_failure(error: httpx.HTTPError, host: str, hidden: SecretStr | None) -> NetworkFailure:
     """Say in one sentence what broke on the way to `host`."""
     causes: dict[type[httpx.HTTPError], str] = {
         httpx.ConnectTimeout: "did not accept a connection in time",
@@ -168,5 +198,5 @@ def network_failure(error: httpx.HTTPError, host: str) -> NetworkFailure:
         httpx.ConnectError: "could not be reached",
     }
     cause = next((words for kind, words in causes.items() if isinstance(error, kind)), "broke the connection")
-    detail = safe_text(str(error)) or type(error).__name__
+    detail = without_secret(safe_text(str(error)), hidden) or type(error).__name__
     return NetworkFailure(f"{host} {cause} ({detail}).")

@@ -9,7 +9,7 @@ from mcp.server.context import CallNext, HandlerResult, ServerRequestContext
 from mcp.server.mcpserver import Context
 from mcp.server.mcpserver.exceptions import ToolError
 from mcp.server.mcpserver.tools import Tool
-from mcp_types import ToolAnnotations
+from mcp.types import ToolAnnotations
 from pydantic import ValidationError
 
 from luma_mcp import __version__, tools
@@ -40,6 +40,8 @@ call list_tasks.
 
 Every failure has error.code, error.charged (no, yes, unknown), error.retry_safe and error.hint, and every answer has \
 next_step: follow it, and tell the user about charges truthfully."""
+
+SANDBOX_NOTE = "Sandbox: nothing is charged, and results are stand-ins. Tell the user so.\n\n"
 
 READS = ToolAnnotations(read_only_hint=True, destructive_hint=False, idempotent_hint=True, open_world_hint=True)
 READS_LOCALLY = ToolAnnotations(
@@ -86,7 +88,7 @@ def build_server(app: App) -> MCPServer[App]:
         title=TITLE,
         version=__version__,
         website_url=WEBSITE,
-        instructions=INSTRUCTIONS,
+        instructions=f"{SANDBOX_NOTE}{INSTRUCTIONS}" if app.settings.sandbox else INSTRUCTIONS,
         tools=[
             luma_tool(tools.modify_video, "Modify a video", SPENDS),
             luma_tool(tools.get_task, "See or await a task", READS),

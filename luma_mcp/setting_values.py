@@ -9,7 +9,9 @@ from pydantic import SecretStr
 
 from luma_mcp.sources import address_of
 
-PLACEHOLDER = re.compile(r"\$\{[^}]*\}|\$[A-Za-z_]\w*|%\w+%|\{\{[^}]*\}\}|<[^>]*>")
+PLACEHOLDER = re.compile(
+    r"\$\{[^}]*\}|\$[A-Za-z_]\w*|%\w+%|\{\{[^}]*\}\}|<[^>]*>|your[-_ ](runapi[-_ ])?(api[-_ ])?key.*", re.I
+)
 
 
 def is_meant(value: object) -> bool:

@@ -17,7 +17,9 @@ from luma_mcp.errors import InvalidRequest, SourceNotAllowed, SourceNotFound
 TASK_PREFIX = "luma://tasks/"
 LONGEST_URL = 4096
 LOCAL_SUFFIXES = (".localhost", ".local", ".internal", ".intranet", ".lan", ".home.arpa", ".home", ".corp")
-FORMS = "an http(s) URL, a file:// URI, an absolute path, or luma://tasks/<task_id>"
+EMBEDDING = (ipaddress.IPv6Network("::/96"), ipaddress.IPv6Network("64:ff9b::/96"))  # IPv4 in IPv6: old form, NAT64
+FIRST_BOXES = (b"ftyp", b"moov", b"mdat", b"wide", b"free", b"skip")
+FORMS = "an http(s) URL, a file:// URI, an absolute or ~ path, or luma://tasks/<task_id>"
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +64,10 @@ def parse_source(value: str, argument: str = "source_video_url") -> Source:
 
 def file_uri_path(uri: str, argument: str) -> Path:
     """Give the path in a `file://` URI of this machine."""
-    parts = urlsplit(uri)
+    try:
+        parts = urlsplit(uri)
+    except ValueError as error:
+        raise InvalidRequest(f"{argument} is not a well-formed URI.") from error
     if parts.netloc not in ("", "localhost") or not parts.path:
         raise InvalidRequest(
             f"{argument}: a file:// URI must name a file on this machine, as in file:///home/me/clip.mp4."
@@ -76,8 +81,10 @@ def check_public_url(url: str, argument: str) -> str:
         parsed = httpx.URL(url)
     except httpx.InvalidURL as error:
         raise InvalidRequest(f"{argument} is not a well-formed URL.") from error
-    if len(url) > LONGEST_URL or " " in url or not parsed.host:
+    if len(url) > LONGEST_URL or " " in url or not parsed.host or not 0 < (parsed.port or 443) < 65536:
         raise InvalidRequest(f"{argument} is not a well-formed URL of at most {LONGEST_URL} characters.")
+    if parsed.scheme not in ("http", "https"):
+        raise InvalidRequest(f"{argument} must be an http(s) URL.")
     if parsed.userinfo:
         raise SourceNotAllowed(f"{argument} must not contain a user name or password.")
     if not is_public_host(parsed.host):
@@ -100,7 +107,9 @@ def address_of(host: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | Non
     except ValueError:
         return inet_aton_address(host)
     if isinstance(address, ipaddress.IPv6Address):
-        return address.ipv4_mapped or address.sixtofour or address
+        embedded = any(address in network for network in EMBEDDING)
+        inner = ipaddress.IPv4Address(int(address) & 0xFFFFFFFF) if embedded else None
+        return address.ipv4_mapped or address.sixtofour or inner or address
     return address
 
 
@@ -118,9 +127,10 @@ def allowed_file(path: Path, roots: Sequence[Path], argument: str = "source_vide
     """Give the real path of a file inside one of the allowed folders, links resolved."""
     real = real_path(path)
     if not any(real.is_relative_to(real_path(root)) for root in roots):
+        leading = "" if real == path else f", which leads to {real},"
         listed = ", ".join(str(root) for root in roots) or "none"
         raise SourceNotAllowed(
-            f"{argument}: {path} is outside the folders that this server may read ({listed}).",
+            f"{argument}: {path}{leading} is outside the folders that this server may read ({listed}).",
             hint="Move the file into one of these folders, or add its folder to LUMA_MCP_MEDIA_ROOTS.",
         )
     if not os.path.isfile(real):
@@ -131,3 +141,8 @@ def allowed_file(path: Path, roots: Sequence[Path], argument: str = "source_vide
 def real_path(path: Path) -> Path:
     """Resolve every link in a path; one that leads in a circle stays as it is, and is no file."""
     return Path(os.path.realpath(path))
+
+
+def looks_like_video(first: bytes) -> bool:
+    """Recognise an ISO media file (MP4, MOV) by the type of its first box."""
+    return first[4:8] in FIRST_BOXES

@@ -3,12 +3,15 @@
 import os
 import signal
 import sys
+import threading
 
 import anyio
 
 from luma_mcp.app import App, open_app
 from luma_mcp.server import build_server
 from luma_mcp.settings import Settings
+
+FORCE_SECONDS = 1.5  # hosts kill what has not ended after 2
 
 
 async def serve_stdio(settings: Settings) -> None:
@@ -24,9 +27,17 @@ async def serve_stdio(settings: Settings) -> None:
             if sys.platform != "win32":
                 host_side.start_soon(await_signal, ended, name="signals")
             await ended.wait()
+            leave_by_force()
             calls.cancel()
         sys.stderr.flush()
         os._exit(0)
+
+
+def leave_by_force() -> None:
+    """End the process even if what is closed in order gets stuck, on a locked ledger or a slow disk."""
+    timer = threading.Timer(FORCE_SECONDS, os._exit, (0,))
+    timer.daemon = True
+    timer.start()
 
 
 async def serve_host(app: App, ended: anyio.Event, calls: anyio.CancelScope) -> None:

@@ -5,11 +5,17 @@ from dataclasses import replace
 
 import anyio
 
-from luma_mcp.errors import Conflict, InvalidRequest, LumaError, ServiceUnavailable, SubmissionUnconfirmed
+from luma_mcp.errors import (
+    Conflict,
+    LedgerUnusable,
+    LumaError,
+    ServiceUnavailable,
+    SubmissionUnconfirmed,
+)
 from luma_mcp.ledger import Ledger
 from luma_mcp.models import REPLAY_SECONDS, Clock, Task
 from luma_mcp.pace import backoff
-from luma_mcp.runapi import RunAPI
+from luma_mcp.runapi import Accepted, RunAPI
 from luma_mcp.uploads import Uploads
 
 BOUND_SECONDS = 180.0
@@ -33,32 +39,41 @@ class Submission:
         self._now = now
 
     async def submit(self, task: Task) -> Task:
-        """Bring a task to RunAPI; it comes back accepted, failed or unconfirmed, and is recorded as such."""
-        if self._now() - task.created_at > REPLAY_SECONDS:
+        """Bring a task to RunAPI; it comes back accepted, failed or unconfirmed, and is recorded as such.
+
+        Raises `LedgerUnusable` when a step cannot be written: the task then stays as it was, to be submitted again
+        under its key.
+        """
+        replayable = not task.attempts or task.key_id == self._runapi.key_id
+        if self._now() - task.created_at > REPLAY_SECONDS or not replayable:
             return self._ledger.record(expired(task, self._now()))
         in_doubt = task.attempts > 0
         deadline = anyio.current_time() + BOUND_SECONDS
         failures = 0
         while True:
             try:
-                return await self._attempt(self._ledger.get(task.key))
+                task, answer = await self._attempt(task)
+            except LedgerUnusable:
+                raise
             except LumaError as error:
                 failures += 1
                 in_doubt = in_doubt or error.charged == "unknown"
                 wait = backoff(failures, jitter=random.random(), retry_after=error.retry_after)  # noqa: S311 - spreads load, guards nothing
                 if not error.transient or anyio.current_time() + wait > deadline:
-                    return self._conclude(self._ledger.get(task.key), error, in_doubt=in_doubt)
+                    task = self._ledger.get(task.key)
+                    return self._ledger.record(conclusion(task, error, self._now(), in_doubt=in_doubt))
+                told = replace(error.failure(), charged="unknown" if in_doubt else "no")
+                self._ledger.record(self._ledger.get(task.key).troubled(told, self._now()))
                 await anyio.sleep(wait)
+                task = self._ledger.get(task.key)
+            else:
+                return self._ledger.record(task.accepted(answer.task_id, answer.status, self._now()))
 
-    async def _attempt(self, task: Task) -> Task:
+    async def _attempt(self, task: Task) -> tuple[Task, Accepted]:
         if not task.source_url:
             task = self._ledger.record(replace(task, source_url=await self._uploads.url(task)))
-        task = self._ledger.record(replace(task, attempts=task.attempts + 1))
-        answer = await self._runapi.create(task)
-        return self._ledger.record(task.accepted(answer.task_id, answer.status, self._now()))
-
-    def _conclude(self, task: Task, error: LumaError, *, in_doubt: bool) -> Task:
-        return self._ledger.record(conclusion(task, error, self._now(), in_doubt=in_doubt))
+        task = self._ledger.record(replace(task, attempts=task.attempts + 1, key_id=self._runapi.key_id))
+        return task, await self._runapi.create(task)
 
 
 def expired(task: Task, now: float) -> Task:
@@ -73,10 +88,10 @@ def expired(task: Task, now: float) -> Task:
 def conclusion(task: Task, error: LumaError, now: float, *, in_doubt: bool) -> Task:
     """Decide what a submission that got no id has come to.
 
-    A refusal ends it. After an answer was lost, only a refusal of the request itself does: a refused key or an empty
-    account says nothing about what an earlier attempt may have started.
+    A refusal ends it. After an answer was lost, only a conflict on the key does, which is in doubt by itself: no other
+    refusal says what an earlier attempt may have started.
     """
-    if in_doubt and not isinstance(error, InvalidRequest | Conflict):
+    if in_doubt and not isinstance(error, Conflict):
         lost = SubmissionUnconfirmed(
             f"Whether RunAPI accepted this task is not known. {error.message}", hint=REPEAT_HINT
         )

@@ -11,7 +11,7 @@ import anyio
 from anyio.abc import TaskGroup
 
 from luma_mcp.downloads import Downloads
-from luma_mcp.errors import Failure, LumaError, ServiceUnavailable
+from luma_mcp.errors import DownloadFailed, Failure, LumaError, ServiceUnavailable
 from luma_mcp.ledger import Ledger
 from luma_mcp.models import OUTPUT_LIFETIME_SECONDS, Clock, Task
 from luma_mcp.pace import REFUSED_LONGEST_SECONDS, SAVING_LONGEST_SECONDS, backoff, poll_after, usual
@@ -24,6 +24,7 @@ CRASHED_SECONDS = 600.0
 LOOK_SECONDS = 1.0
 FOLLOW_SECONDS = 24 * 3600.0
 QUIET_SAVE_FAILURES = 2
+GONE = "It can no longer be downloaded. modify_video with new_take=true makes, and charges, another one."
 
 logger = logging.getLogger(__name__)
 
@@ -91,16 +92,16 @@ class Tracker:
 
     def _go_round(self, *, starting: bool) -> None:
         """Prolong the leases held, take up what nobody attends to, and at the start settle what was in doubt."""
-        for key in self._following:
-            self._hold(key)
-        for key in self._ledger.unconfirmed(self._now()) if starting else ():
-            self._ledger.resubmit(key, self._now())
+        now, origin = self._now(), self._runapi.origin
+        self._ledger.renew(self._owner, now + LEASE_SECONDS)
+        for key in self._ledger.unconfirmed(origin, now) if starting else ():
+            self._ledger.resubmit(key, now)
         age = OUTPUT_LIFETIME_SECONDS if starting else FOLLOW_SECONDS
-        for key in self._ledger.unattended(self._now(), age):
+        for key in self._ledger.unattended(origin, now, age):
             self.follow(key)
 
-    def _hold(self, key: str, seconds: float = LEASE_SECONDS) -> bool:
-        return self._ledger.claim(key, self._owner, self._now(), self._now() + seconds)
+    def _hold(self, key: str) -> bool:
+        return self._ledger.claim(key, self._owner, self._now(), self._now() + LEASE_SECONDS)
 
     def _tell(self) -> None:
         self._changed.set()
@@ -126,10 +127,7 @@ class Tracker:
 
     def _let_go(self, key: str, kept_for: float) -> None:
         try:
-            if not kept_for:
-                self._ledger.release(self._owner, key)
-            elif self._hold(key, kept_for):
-                pass
+            self._ledger.release(self._owner, key, until=self._now() + kept_for if kept_for else 0.0)
         except LumaError as error:
             logger.debug("The lease on task %s runs out by itself: %s", key, error.message)
 
@@ -189,12 +187,16 @@ class Tracker:
             else:
                 self._record(task, task.saved(str(path), self._now()))
                 return
+        if (task.expires_at or 0) <= self._now():
+            gone = DownloadFailed("The finished video was not saved in the seven days that RunAPI keeps it.", hint=GONE)
+            self._record(task, task.troubled(gone.failure(), self._now()))
 
     def _record(self, before: Task, after: Task) -> Task:
-        if after != before:
-            self._ledger.record(after)
-            self._tell()
-        return after
+        if after == before:
+            return before
+        written = self._ledger.record(after)
+        self._tell()
+        return written
 
 
 def trouble(error: LumaError) -> Failure:

@@ -1,12 +1,15 @@
 """Reading what others sent: JSON of any shape, and text that may carry anything."""
 
+import json
 import re
 import unicodedata
 from typing import Any, TypeGuard
 
 import httpx
+from pydantic import SecretStr
 
 LONGEST_TEXT = 300
+SHORTEST_SECRET = 8
 TAG = re.compile(r"<[^>]*>|&[a-z]+;", re.IGNORECASE)
 
 Json = dict[str, Any]
@@ -25,8 +28,8 @@ def is_list(value: object) -> TypeGuard[list[Any]]:
 def json_object(response: httpx.Response) -> Json:
     """Give the JSON object in a response, or an empty one for anything else."""
     try:
-        body: object = response.json()
-    except ValueError:
+        body: object = json.loads(response.content)
+    except (ValueError, RecursionError):
         return {}
     return body if is_object(body) else {}
 
@@ -40,6 +43,12 @@ def child(body: Json, name: str) -> Json:
 def text(value: object) -> str:
     """Give a string value stripped, and nothing for any other type."""
     return value.strip() if isinstance(value, str) else ""
+
+
+def without_secret(words: str, secret: SecretStr | None) -> str:
+    """Take a secret out of foreign text, which may echo it; what is too short to be one is part of ordinary words."""
+    hidden = secret.get_secret_value() if secret else ""
+    return words.replace(hidden, "[key]") if len(hidden) >= SHORTEST_SECRET else words
 
 
 def safe_text(words: str) -> str:

@@ -13,10 +13,9 @@ from luma_mcp.errors import SourceNotFound
 from luma_mcp.ledger import Ledger
 from luma_mcp.models import Clock, Status, Task, VideoRequest
 from luma_mcp.runapi import RunAPI
-from luma_mcp.sources import LocalFile, PublicUrl, TaskOutput, allowed_file, parse_source
+from luma_mcp.sources import LocalFile, PublicUrl, TaskOutput, allowed_file, looks_like_video, parse_source
 
 PIECE_BYTES = 1 << 18
-FIRST_BOXES = (b"ftyp", b"moov", b"mdat", b"wide", b"free", b"skip")
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,11 +59,6 @@ def measure(path: Path) -> Clip:
     return Clip(path, size, base64.b64encode(digest.digest()).decode())
 
 
-def looks_like_video(first: bytes) -> bool:
-    """Recognise an ISO media file (MP4, MOV) by the type of its first box."""
-    return first[4:8] in FIRST_BOXES
-
-
 class Uploads:
     """Turns what a caller named as source into something that RunAPI can fetch."""
 
@@ -98,6 +92,9 @@ class Uploads:
 
     def _output_of(self, task_id: str, caller: str) -> str | Path:
         earlier = self._ledger.find(caller, task_id)
+        if earlier and not earlier.status.done:
+            hint = "Wait for its end with get_task, then call modify_video again."
+            raise SourceNotFound(f"source_video_url: task {task_id} is still {earlier.status}.", hint=hint)
         if earlier is None or earlier.status is not Status.COMPLETED:
             raise SourceNotFound(f"source_video_url: there is no finished task {task_id[:80]!r} to continue from.")
         if earlier.video_urls and (earlier.expires_at or 0) > self._now():
@@ -109,5 +106,8 @@ class Uploads:
     async def _upload(self, path: Path) -> str:
         clip = await inspect_clip(path)
         target = await self._runapi.prepare_upload(path.name, clip.size, clip.md5)
-        await self._runapi.put_upload(target, clip.size, clip.pieces())
+        try:
+            await self._runapi.put_upload(target, clip.size, clip.pieces())
+        except OSError as error:
+            raise SourceNotFound(f"{path} cannot be read: {error.strerror}.") from error
         return await self._runapi.confirm_upload(target)

@@ -103,7 +103,7 @@ def test_a_transport_that_is_not_served_yet_is_refused(
 
 def test_no_tasks_yet(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["tasks", "--sandbox"]) == 0
-    assert capsys.readouterr().out == "No tasks yet.\n"
+    assert capsys.readouterr().out == "No tasks.\n"
 
 
 def test_an_interruption_says_that_the_task_goes_on(

@@ -14,7 +14,7 @@ from anyio.streams.tls import TLSListener, TLSStream
 from pydantic import SecretStr
 
 from luma_mcp.connection import open_connection
-from luma_mcp.errors import NetworkFailure
+from luma_mcp.errors import NetworkFailure, ProxyUnusable
 from luma_mcp.models import Status
 from luma_mcp.runapi import RunAPI
 from tests.rig import KEY
@@ -79,6 +79,13 @@ async def test_the_proxy_variables_are_honoured_and_the_key_is_not_shown_to_the_
             await read_status("https://runapi.example")
     assert received[0].startswith(b"CONNECT runapi.example:443 ")
     assert KEY.encode() not in received[0]
+
+
+async def test_a_proxy_that_cannot_be_used_is_told_before_anything_is_written(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ALL_PROXY", "socks5://127.0.0.1:9")
+    async with open_connection(None) as connection:
+        with pytest.raises(ProxyUnusable, match="proxy"):
+            RunAPI(connection, "https://runapi.example", SecretStr(KEY)).check_ready()
 
 
 async def test_an_address_where_nobody_listens_is_told_with_its_cause() -> None:

@@ -4,6 +4,7 @@ from collections.abc import AsyncIterator
 from dataclasses import replace
 from pathlib import Path
 
+import anyio
 import httpx
 import pytest
 from hypothesis import given
@@ -87,6 +88,29 @@ async def test_where_links_are_not_to_be_had_a_name_is_reserved_instead(
     assert path.read_bytes() == VIDEO
 
 
+@pytest.mark.parametrize("kind", ["link", "symlink"])
+async def test_what_an_earlier_try_left_behind_is_not_written_through(home: Path, kind: str) -> None:
+    saved, part = home / "saved.mp4", home / "out" / f".{TASK.key}.part"
+    part.parent.mkdir()
+    saved.write_text("precious")
+    part.hardlink_to(saved) if kind == "link" else part.symlink_to(saved)
+    with pytest.raises(DownloadFailed):
+        await save(home, httpx.Response(200, content=broken(VIDEO)))
+    assert saved.read_text() == "precious"
+    assert files(home) == []
+
+
+async def test_a_video_that_never_ends_to_arrive_is_given_up(home: Path) -> None:
+    async def drip() -> AsyncIterator[bytes]:
+        while True:
+            yield b"."
+            await anyio.sleep(30)
+
+    with pytest.raises(DownloadFailed, match="1800 seconds"):
+        await save(home, httpx.Response(200, content=drip()))
+    assert files(home) == []
+
+
 async def broken(content: bytes) -> AsyncIterator[bytes]:
     """Send half of something, and stop."""
     yield content[: len(content) // 2]
@@ -97,13 +121,15 @@ async def broken(content: bytes) -> AsyncIterator[bytes]:
     "answer",
     [
         httpx.Response(404),
+        httpx.Response(206, content=VIDEO),
+        httpx.Response(200, content=b"<html>please sign in</html>"),
         httpx.Response(500),
         httpx.Response(302),
         httpx.Response(200, content=b""),
         httpx.Response(200, content=broken(VIDEO)),
         httpx.Response(200, content=VIDEO, headers={"Content-Length": str(len(VIDEO) + 1)}),
     ],
-    ids=["404", "500", "no location", "empty", "broken", "short"],
+    ids=["404", "part", "page", "500", "no location", "empty", "broken", "short"],
 )
 async def test_an_incomplete_video_leaves_nothing_behind(home: Path, answer: httpx.Response) -> None:
     with pytest.raises(DownloadFailed) as raised:

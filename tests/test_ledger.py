@@ -14,7 +14,7 @@ from luma_mcp.errors import Failure, InvalidRequest, LedgerUnusable
 from luma_mcp.ledger import Ledger, new_key
 from luma_mcp.ledger_file import FIXED, MIGRATIONS, row_of
 from luma_mcp.models import Limits, Status, Task, VideoRequest
-from tests.rig import EPOCH, SOURCE
+from tests.rig import API_URL, EPOCH, SOURCE
 
 NO_LIMITS = Limits()
 KEY = "550e8400-e29b-41d4-a716-446655440000"
@@ -49,7 +49,7 @@ def task(number: int = 0, *, key: str = "", caller: str = "local") -> Task:
     """Make a task that was created `number` seconds after the epoch of the tests."""
     request = VideoRequest(prompt=f"take {number}", source=SOURCE)
     at = EPOCH + number
-    return Task(key=key or new_key(), caller=caller, request=request, created_at=at, updated_at=at)
+    return Task(key=key or new_key(), caller=caller, request=request, origin=API_URL, created_at=at, updated_at=at)
 
 
 def add(ledger: Ledger, draft: Task, fingerprint: str = "", *, new_take: bool = False) -> tuple[Task, bool]:
@@ -69,7 +69,7 @@ def ledger(path: Path) -> Ledger:
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=50, deadline=None)
 @given(draft=tasks, later=tasks)
 def test_what_is_written_is_read_back_and_what_is_fixed_stays(home: Path, draft: Task, later: Task) -> None:
-    path = home / new_key()
+    path, draft = home / new_key(), replace(draft, status=Status.SUBMITTING)
     with closing(Ledger(path)) as ledger:
         add(ledger, draft)
     with closing(Ledger(path)) as ledger:
@@ -137,13 +137,56 @@ def test_a_lease_has_one_owner_until_it_runs_out_or_is_given_back(ledger: Ledger
         assert ledger.claim(key, "a", EPOCH, EPOCH + 20)
         assert not ledger.claim(key, "b", EPOCH + 19, EPOCH + 40)
         assert ledger.claim(key, "a", EPOCH + 19, EPOCH + 30)
-        assert ledger.unattended(EPOCH + 29, 100) == []
-        assert ledger.unattended(EPOCH + 30, 100) == [key]
+        assert ledger.unattended(API_URL, EPOCH + 29, 100) == []
+        assert ledger.unattended("https://other.example", EPOCH + 30, 100) == []
+        assert ledger.unattended(API_URL, EPOCH + 30, 100) == [key]
         assert ledger.claim(key, "b", EPOCH + 30, EPOCH + 50)
         ledger.release("a", key)
         assert not ledger.claim(key, "a", EPOCH + 31, EPOCH + 50)
         ledger.release("b", key)
         assert ledger.claim(key, "a", EPOCH + 31, EPOCH + 50)
+
+
+def test_a_lease_from_the_future_does_not_strand_a_task(ledger: Ledger) -> None:
+    with closing(ledger):
+        key = add(ledger, task())[0].key
+        assert ledger.claim(key, "a", EPOCH + 1e7, EPOCH + 1e7 + 15)  # then the clock was corrected
+        assert ledger.unattended(API_URL, EPOCH + 1, 100) == [key]
+        assert ledger.claim(key, "b", EPOCH + 1, EPOCH + 16)
+
+
+def test_an_end_is_final_and_an_id_is_never_replaced(ledger: Ledger) -> None:
+    with closing(ledger):
+        draft, _ = add(ledger, task())
+        stale = replace(draft, task_id="one", status=Status.PROCESSING)
+        ended = ledger.record(replace(stale, status=Status.COMPLETED, finished_at=EPOCH + 9, video_path="/v.mp4"))
+        assert ledger.record(stale) == ended
+        assert ledger.record(replace(stale, status=Status.FAILED)) == ended
+        assert ledger.record(replace(ended, task_id="two")) == ended
+        assert ledger.get(draft.key) == ended
+
+
+def test_the_file_is_written_ahead_and_through_to_the_disk(ledger: Ledger) -> None:
+    with closing(ledger):
+        add(ledger, task())
+        (mode,) = ledger._connection().execute("PRAGMA journal_mode").fetchone()
+        (synchronous,) = ledger._connection().execute("PRAGMA synchronous").fetchone()
+    assert (mode, synchronous) == ("wal", 2)
+
+
+def test_a_file_of_an_older_version_gets_the_migrations_that_it_lacks(
+    ledger: Ledger, path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with closing(ledger):
+        kept, _ = add(ledger, task())
+    second = "CREATE TABLE notes (words TEXT); INSERT INTO notes VALUES ('once')"
+    monkeypatch.setattr("luma_mcp.ledger_file.MIGRATIONS", (*MIGRATIONS, second))
+    for _ in range(2):
+        with closing(Ledger(path)) as newer:
+            assert newer.get(kept.key) == kept
+    with closing(sqlite3.connect(path)) as file:
+        assert file.execute("SELECT words FROM notes").fetchall() == [("once",)]
+        assert file.execute("PRAGMA user_version").fetchone() == (2,)
 
 
 def test_pages_are_stable_while_tasks_come(ledger: Ledger) -> None:
@@ -184,7 +227,7 @@ def test_a_file_from_a_newer_version_is_refused_and_left_as_it_is(ledger: Ledger
         newer.execute(f"PRAGMA user_version = {len(MIGRATIONS) + 1}")
     before = path.read_bytes()
     with pytest.raises(LedgerUnusable, match="newer version"):
-        ledger.unattended(EPOCH, 1)
+        ledger.unattended(API_URL, EPOCH, 1)
     assert path.read_bytes() == before
 
 

@@ -12,7 +12,7 @@ from luma_mcp.errors import DownloadFailed, GenerationFailed
 from luma_mcp.models import Reading, Status, Task, VideoRequest
 from luma_mcp.pace import DOCUMENTED, backoff, poll_after, share_finished, usual
 from luma_mcp.progress import HEARTBEAT_SECONDS, Progress
-from tests.rig import EPOCH, SOURCE, Told
+from tests.rig import API_URL, EPOCH, SOURCE, Told
 
 REQUEST = VideoRequest(prompt="fog", source=SOURCE)
 TASK = Task(key="k", caller="local", request=REQUEST, created_at=EPOCH, updated_at=EPOCH, wants_file=True)
@@ -51,11 +51,15 @@ def test_trouble_is_told_until_the_next_good_reading() -> None:
 @given(st.text(), st.text(), st.booleans())
 def test_requests_that_differ_in_any_word_have_different_fingerprints(prompt: str, other: str, mark: bool) -> None:
     one = VideoRequest(prompt=prompt, source=SOURCE, watermark=mark)
-    assert one.fingerprint("me") == replace(one).fingerprint("me")
-    assert (one.fingerprint("me") == replace(one, prompt=other).fingerprint("me")) == (prompt == other)
-    assert one.fingerprint("me") != one.fingerprint("you")
-    assert one.fingerprint("me") != replace(one, watermark=not mark).fingerprint("me")
-    assert replace(one, source="/a").fingerprint("me", "md5:x") == replace(one, source="/b").fingerprint("me", "md5:x")
+    assert one.fingerprint("me", API_URL) == replace(one).fingerprint("me", API_URL)
+    assert (one.fingerprint("me", API_URL) == replace(one, prompt=other).fingerprint("me", API_URL)) == (
+        prompt == other
+    )
+    assert one.fingerprint("me", API_URL) != one.fingerprint("you", API_URL)
+    assert one.fingerprint("me", API_URL) != replace(one, watermark=not mark).fingerprint("me", API_URL)
+    assert one.fingerprint("me", API_URL) != one.fingerprint("me", "https://other.example")
+    paths = (replace(one, source=path).fingerprint("me", API_URL, "md5:x") for path in ("/a", "/b"))
+    assert len(set(paths)) == 1
 
 
 @given(durations, seconds, seconds)

@@ -5,6 +5,7 @@ from collections.abc import AsyncIterator, Callable
 from datetime import UTC, datetime
 from typing import Any
 
+import anyio
 import httpx
 import pytest
 from pydantic import SecretStr
@@ -87,6 +88,24 @@ async def test_an_error_that_names_a_task_means_that_the_task_exists(code: int) 
     assert (await create(answer)).task_id == UUID
 
 
+async def test_an_id_in_the_body_of_an_error_is_not_a_tasks() -> None:
+    with pytest.raises(errors.InvalidRequest):
+        await create(httpx.Response(400, json={"id": "err_17", "error": "text"}))
+
+
+async def test_an_answer_that_is_too_large_or_never_ends_is_given_up() -> None:
+    async def drip() -> AsyncIterator[bytes]:
+        while True:
+            yield b" "
+            await anyio.sleep(5)
+
+    with pytest.raises(errors.BadAnswer, match="too large"):
+        await read(httpx.Response(200, content=b" " * (1 << 23)))
+    with pytest.raises(errors.NetworkFailure, match="60 seconds") as raised:
+        await create(httpx.Response(200, content=drip()))
+    assert raised.value.charged == "unknown"
+
+
 @pytest.mark.parametrize(
     ("word", "status"),
     [
@@ -124,6 +143,10 @@ async def test_status_words_are_understood_and_unknown_ones_mean_still_running(w
             Reading(status=Status.COMPLETED, video_urls=("https://a.example/1.mp4",), cost_usd=0.5),
         ),
         (
+            {"video_url": "https://a.example/1.mp4", "usage": {"cost": 10**400}},
+            Reading(status=Status.COMPLETED, video_urls=("https://a.example/1.mp4",)),
+        ),
+        (
             {"video_url": "https://a.example/1.mp4", "billing": {"settlement": None}, "usage": {"cost": True}},
             Reading(status=Status.COMPLETED, video_urls=("https://a.example/1.mp4",)),
         ),
@@ -140,6 +163,8 @@ async def test_a_completed_task_gives_its_videos_and_its_cost(more: dict[str, An
         httpx.Response(200, text="<html><title>Sign in</title></html>"),
         httpx.Response(200, text=""),
         httpx.Response(200, json=["completed"]),
+        httpx.Response(200, text="[" * 100_000),
+        httpx.Response(200, text='{"status": "completed", "videos": [{"url": "https://a.example/\\ud800.mp4"}]}'),
         httpx.Response(200, json={"status": "completed"}),
         httpx.Response(200, json={"status": "completed", "videos": [{"url": "javascript:alert(1)"}]}),
     ],
@@ -203,6 +228,8 @@ async def test_each_status_is_one_of_our_errors_that_says_whether_it_cost_money(
         ({"text": "<!DOCTYPE html><html><title>502 Bad\nGateway</title></html>"}, "an HTML page, 502 Bad Gateway"),
         ({"text": "<html><h1>Oops &amp; sorry</h1></html>"}, "an HTML page, Oops"),
         ({"text": "<html></html>"}, "without a title"),
+        ({"text": "<html>" + "<h1>" * 60_000}, "without a title"),
+        ({"text": "words", "headers": {"content-type": "text/plain; charset=rot13"}}, "words"),
         ({"text": "just words"}, "just words"),
         ({"text": ""}, "no explanation"),
         ({"text": "\x1b[31mred\x07\u202eevil\u200b"}, "[31mred evil"),
@@ -211,7 +238,7 @@ async def test_each_status_is_one_of_our_errors_that_says_whether_it_cost_money(
 )  # fmt: skip
 async def test_every_error_body_is_put_into_words(body: dict[str, Any], said: str) -> None:
     with pytest.raises(errors.LumaError) as raised:
-        await read(httpx.Response(500, headers={"x-request-id": "req_1"}, **body))
+        await read(httpx.Response(500, **{**body, "headers": {"x-request-id": "req_1", **body.get("headers", {})}}))
     assert said in raised.value.message
     assert "request req_1" in raised.value.message
     assert raised.value.message.isprintable()
@@ -316,6 +343,20 @@ async def test_the_key_appears_in_no_message_and_no_log(caplog: pytest.LogCaptur
     with pytest.raises(errors.InvalidApiKey) as raised:
         await create(httpx.Response(401, json={"error": f"bad token {KEY}"}))
     assert "bad token [key]" in raised.value.message
+    with pytest.raises(errors.ServiceUnavailable) as raised_too:
+        await create(httpx.Response(500, headers={"x-request-id": f"Bearer {KEY}"}))
+    assert KEY not in raised_too.value.message
+    failed = await read(httpx.Response(200, json={"status": "failed", "error": f"echo {KEY}"}))
+    assert failed.error == "echo [key]"
+    with pytest.raises(errors.BadAnswer):
+        await read(httpx.Response(200, json={"status": "completed", "video_url": f"https://a.example/{KEY}"}))
+
+    def break_off(_: httpx.Request) -> httpx.Response:
+        raise httpx.RemoteProtocolError(f"illegal status line: {KEY}")
+
+    with pytest.raises(errors.NetworkFailure) as broken:
+        await create(break_off)
+    assert KEY not in broken.value.message
     assert KEY not in caplog.text
     async with open_connection(httpx.MockTransport(lambda _: httpx.Response(200))) as connection:
         assert KEY not in repr(vars(RunAPI(connection, API_URL, SecretStr(KEY))))
@@ -348,6 +389,8 @@ async def test_cookies_are_not_kept() -> None:
         ("soon", None),
         ("", None),
         ("999999999", 3600),
+        ("99999999999999", 3600),
+        ("Wed, 21 Oct 99999999999999999999 07:28:00 GMT", None),
     ],
 )
 async def test_retry_after_is_read_as_seconds_or_date(value: str, seconds: float | None) -> None:

@@ -68,6 +68,7 @@ def test_flags_beat_environment_beats_dotenv_beats_runapis_file(home: Path, monk
         "${RUNAPI_API_KEY}",
         "$RUNAPI_API_KEY",
         "<your key>",
+        "your key",
         "%RUNAPI_API_KEY%",
         "{{key}}",
     ],

@@ -14,7 +14,8 @@ from luma_mcp.sources import LocalFile, PublicUrl, Source, TaskOutput, allowed_f
         "localhost", "LOCALHOST.", "a.localhost", "printer.local", "db.internal", "nas", "router.lan", "x.home.arpa",
         "127.0.0.1", "127.1", "2130706433", "0x7f000001", "0x7f.1", "0177.0.0.1", "0", "0.0.0.0", "10.1.2.3",
         "172.16.0.1", "192.168.0.1", "169.254.169.254", "100.64.0.1", "224.0.0.1", "255.255.255.255", "::1", "[::1]",
-        "::", "fe80::1%eth0", "fc00::1", "::ffff:127.0.0.1", "::ffff:10.0.0.1", "2002:7f00:1::", "ff02::1",
+        "::", "fe80::1%eth0", "fc00::1", "::ffff:127.0.0.1", "::ffff:10.0.0.1",
+        "::7f00:1", "64:ff9b::7f00:1", "2002:7f00:1::", "ff02::1",
     ],
 )  # fmt: skip
 def test_a_host_off_the_public_internet_is_recognised_however_it_is_written(host: str) -> None:
@@ -63,6 +64,8 @@ def test_the_home_folder_may_be_written_short(home: Path) -> None:
         ("https://example.com/" + "a" * 5000, InvalidRequest),
         ("file://server/share/a.mp4", InvalidRequest),
         ("file:", InvalidRequest),
+        ("file://[::1/a.mp4", InvalidRequest),
+        ("https://example.com:99999/", InvalidRequest),
         ("/home/me/\x00.mp4", InvalidRequest),
         ("https://me:pw@example.com/a.mp4", SourceNotAllowed),
         ("https://[::1]/a.mp4", SourceNotAllowed),

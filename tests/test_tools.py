@@ -181,6 +181,7 @@ async def test_a_failed_generation_is_an_error_that_was_not_charged(rig: Rig) ->
     [
         ({"prompt": ""}, "invalid_request"),
         ({"prompt": " \n\t "}, "invalid_request"),
+        ({"prompt": "\u200b\u2060"}, "invalid_request"),
         ({"prompt": "x" * 20_001}, "invalid_request"),
         ({"source_video_url": ""}, "invalid_request"),
         ({"source_video_url": "my holiday clip"}, "invalid_request"),
@@ -194,6 +195,7 @@ async def test_a_failed_generation_is_an_error_that_was_not_charged(rig: Rig) ->
         ({"model": "luma-imagine"}, "invalid_request"),
         ({"callback_url": "http://127.0.0.1/hook"}, "source_not_allowed"),
         ({"callback_url": "not a url"}, "invalid_request"),
+        ({"callback_url": "httpx://example.com/hook"}, "invalid_request"),
         ({"wait_seconds": -2}, "invalid_request"),
         ({"wait_seconds": 3601}, "invalid_request"),
         ({"wait_seconds": "soon"}, "invalid_request"),

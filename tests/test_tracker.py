@@ -1,5 +1,7 @@
 """Submitting and following through faults, restarts and other processes: paid once, never lost."""
 
+import sqlite3
+import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -10,9 +12,10 @@ import pytest
 
 from luma_mcp.errors import LimitReached, LumaError
 from luma_mcp.models import Status, Task
+from luma_mcp.progress import Progress
 from luma_mcp.sandbox.faults import Fault, Kind
 from luma_mcp.sandbox.http import Shape
-from tests.rig import EPOCH, Rig, VirtualClock, open_rig, sandbox_for
+from tests.rig import API_URL, EPOCH, KEY, Rig, VirtualClock, open_rig, sandbox_for, silent
 
 pytestmark = [pytest.mark.anyio, pytest.mark.usefixtures("inline_threads")]
 HOUR = 3600.0
@@ -41,7 +44,7 @@ async def test_a_submission_survives_faults_and_is_charged_once(rig: Rig, kind: 
 async def test_retry_after_of_a_submission_is_honoured(rig: Rig) -> None:
     rig.sandbox.faults.order(Fault("429", seconds=17))
     task = await rig.submit(wait=0)
-    assert (task.status, rig.creates()) == (Status.SUBMITTING, 1)
+    assert (task.status, code_of(task), rig.creates()) == (Status.SUBMITTING, "rate_limited", 1)
     task = await rig.settle(task)
     assert task.status is Status.COMPLETED
     assert 17 <= rig.sandbox.state.generations()[0].created_at - EPOCH < 18
@@ -91,7 +94,7 @@ async def test_an_outcome_that_nobody_knows_is_unconfirmed_until_the_same_call_s
     assert rig.charges() == 1
 
 
-@pytest.mark.parametrize("kind", ["401", "402", "403", "404"])
+@pytest.mark.parametrize("kind", ["400", "401", "402", "403", "404"])
 async def test_a_refusal_after_a_lost_answer_does_not_claim_that_nothing_was_charged(rig: Rig, kind: Kind) -> None:
     rig.sandbox.faults.order(Fault("drop_after"), Fault(kind))
     task = await rig.submit()
@@ -110,6 +113,62 @@ async def test_an_unconfirmed_task_that_grew_old_is_reported_and_not_submitted_a
     rig.sandbox.faults.clear()
     fresh = await rig.submit(new_take=True)
     assert (fresh.status, rig.charges()) == (Status.COMPLETED, 1)
+
+
+async def test_a_conflict_after_a_lost_answer_is_not_followed_by_a_second_task(rig: Rig) -> None:
+    rig.sandbox.faults.order(Fault("drop_after"), Fault("409"))
+    first = await rig.submit()
+    again = await rig.submit()
+    assert (code_of(first), code_of(again)) == ("conflict", "conflict")
+    assert first.key == again.key
+    assert rig.charges() == 1
+
+
+async def charged_by(rig: Rig) -> str:
+    """Submit, and tell what the answer says about money; nothing if it is no failure."""
+    try:
+        task = await rig.submit()
+    except LumaError as error:
+        return error.charged
+    return task.error.charged if task.error else ""
+
+
+@pytest.mark.parametrize("failing", range(1, 13))
+async def test_a_ledger_that_fails_at_any_write_loses_and_charges_nothing_twice(
+    rig: Rig, monkeypatch: pytest.MonkeyPatch, failing: int
+) -> None:
+    connection, writes = rig.app.ledger._connection, 0
+
+    def flaky() -> sqlite3.Connection:
+        nonlocal writes
+        writes += sys._getframe(1).f_code.co_name in ("_transaction", "_change")
+        if writes == failing:
+            raise sqlite3.OperationalError("database is locked")
+        return connection()
+
+    monkeypatch.setattr(rig.app.ledger, "_connection", flaky)
+    for _ in range(3):
+        charged = await charged_by(rig)
+        assert charged != "no" or rig.charges() == 0
+        await anyio.sleep(60)
+    tasks, _ = rig.app.list_tasks("local", "", 10, "")
+    assert [task.status for task in tasks] == [Status.COMPLETED]
+    assert Path(tasks[0].video_path).is_file()
+    assert rig.charges() == 1
+    assert writes > failing
+
+
+async def test_a_task_is_not_carried_to_another_runapi_or_another_account(home: Path) -> None:
+    first_sandbox = sandbox_for(home)
+    first_sandbox.faults.order(Fault("slow", seconds=500))
+    async with open_rig(home, sandbox=first_sandbox) as first:
+        cut = await first.submit(wait=0)
+    for base_url, api_key in (("https://other.example", KEY), (API_URL, "another-account")):
+        async with open_rig(home, sandbox=sandbox_for(home), base_url=base_url, api_key=api_key) as other:
+            other.app.wake()
+            await anyio.sleep(60)
+            assert other.creates() == 0
+            assert not other.app.ledger.get(cut.key).task_id
 
 
 async def test_limits_refuse_before_money_is_spent(home: Path) -> None:
@@ -206,7 +265,7 @@ async def test_one_followers_bug_does_not_take_down_the_others(
     assert (await rig.settle(broken, HOUR)).status in (Status.COMPLETED, Status.UNCONFIRMED)
 
 
-@pytest.mark.parametrize("left_after", [0.0, 0.5, 2.0, 5.0, 7.9, 8.3])
+@pytest.mark.parametrize("left_after", [0.01, 0.5, 2.0, 5.0, 7.9, 8.3])
 async def test_a_new_process_finishes_what_the_last_one_began(home: Path, left_after: float) -> None:
     async with open_rig(home) as first:
         with anyio.move_on_after(left_after):
@@ -339,7 +398,23 @@ async def test_a_video_is_no_longer_fetched_once_it_has_expired(rig: Rig) -> Non
     before = len(rig.sandbox.seen)
     await anyio.sleep(HOUR)
     assert len(rig.sandbox.seen) == before
-    assert code_of(rig.app.ledger.get(task.key)) == "download_failed"
+    gone = await rig.app.get_task(task.task_id, "local", wait_seconds=300, progress=Progress(silent))
+    assert code_of(gone) == "download_failed"
+    assert gone.error
+    assert "seven days" in gone.error.message
+
+
+async def test_an_output_folder_that_breaks_after_payment_does_not_invite_to_pay_again(rig: Rig, home: Path) -> None:
+    task = await rig.submit(wait=0)
+    (home / "out").rmdir()
+    (home / "out").touch()
+    told = await rig.settle(task)
+    assert told.error
+    assert (told.status, told.error.code) == (Status.COMPLETED, "output_not_writable")
+    assert (told.error.charged, told.error.retry_safe) == ("yes", False)
+    (home / "out").unlink()
+    await anyio.sleep(HOUR)
+    assert Path(rig.app.ledger.get(task.key).video_path).is_file()
 
 
 async def test_a_key_that_is_not_a_runapi_key_is_sent_to_runapi_only(home: Path) -> None:
