@@ -1,7 +1,6 @@
 """The command line: what each command needs, and the only places where an event loop starts."""
 
 import argparse
-import logging
 import os
 import sys
 from collections.abc import Callable, Sequence
@@ -17,6 +16,7 @@ from luma_mcp.answers import as_text, task_list, task_object
 from luma_mcp.app import LOCAL_CALLER, open_app
 from luma_mcp.console import EXIT_CODES, EXIT_HELP, ProgressBar, exit_code, table
 from luma_mcp.errors import BadSetting, Failure, LumaError
+from luma_mcp.logs import configure_logging
 from luma_mcp.models import Task, VideoRequest
 from luma_mcp.progress import Progress
 from luma_mcp.settings import Settings, load_settings, variable_of
@@ -87,9 +87,16 @@ def parser() -> argparse.ArgumentParser:
     tasks.add_argument("--json", action="store_true", dest="as_json", help="print the list as JSON")
 
     sandbox = command("sandbox", run_sandbox, "serve the sandbox RunAPI on a port of this machine")
-    sandbox.add_argument("--listen", type=int, default=8788, metavar="PORT", help="the port (default 8788)")
+    sandbox.add_argument("--listen", type=port_number, default=8788, metavar="PORT", help="the port (default 8788)")
     sandbox.add_argument("--seconds", type=float, default=8, metavar="S", help="how long a task takes (default 8)")
     return top
+
+
+def port_number(value: str) -> int:
+    """Read a port; 0 means any that is free."""
+    if not 0 <= int(value) <= 65535:
+        raise ValueError(value)
+    return int(value)
 
 
 def add_command(
@@ -181,34 +188,9 @@ def run_sandbox(settings: Settings, listen: int, seconds: float) -> int:
 
     try:
         anyio.run(serve_sandbox, settings.data_dir / "sandbox", listen, seconds, say)
-    except (OSError, OverflowError) as error:
+    except OSError as error:
         raise BadSetting("--listen", f"port {listen} cannot be used: {error}") from error
     return 0
-
-
-def configure_logging(settings: Settings) -> None:
-    """Log to stderr, without secrets; libraries that log addresses and headers stay quiet."""
-    handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(Redacting(settings))
-    logging.basicConfig(level=settings.log_level, handlers=[handler], force=True)
-    for name in ("httpx", "httpcore", "httpx2", "httpcore2", "mcp", "uvicorn"):
-        logging.getLogger(name).setLevel(logging.ERROR if settings.log_level == "ERROR" else logging.WARNING)
-
-
-class Redacting(logging.Formatter):
-    """Writes log lines with every secret that the settings hold replaced, wherever it came from."""
-
-    def __init__(self, settings: Settings) -> None:
-        super().__init__("%(asctime)s %(levelname)s %(name)s: %(message)s")
-        secrets = (settings.api_key, *settings.auth_tokens)
-        self._secrets = [secret.get_secret_value() for secret in secrets if secret]
-
-    def format(self, record: logging.LogRecord) -> str:
-        """Format a record without secrets."""
-        line = super().format(record)
-        for secret in self._secrets:
-            line = line.replace(secret, "[secret]")
-        return line
 
 
 def explain(failure: Failure) -> None:

@@ -21,6 +21,7 @@ from luma_mcp.sources import is_public_host, looks_like_video
 from luma_mcp.untrusted import safe_text
 
 PIECE_BYTES = 1 << 18
+COMPLETE = 200  # a part of the video, 206, is not what was asked for
 STALLED_SECONDS = 60.0
 LONGEST_SECONDS = 1800.0
 AT_ONCE = 4  # leaves most of the connections to questions about tasks
@@ -132,7 +133,7 @@ def temporary(part: Path) -> Generator[None]:
 
 async def write_to(response: httpx.Response, part: Path) -> None:
     """Stream a response into a file on disk, complete and of the announced length."""
-    if response.status_code != httpx.codes.OK:
+    if response.status_code != COMPLETE:
         raise DownloadFailed(f"The finished video could not be downloaded: its address answers {response.status_code}.")
     async with await anyio.open_file(part, "xb") as file:
         async for piece in response.aiter_bytes(PIECE_BYTES):

@@ -3,20 +3,23 @@
 import io
 import json
 import logging
+import socket
+import subprocess
 from collections.abc import Generator
 from pathlib import Path
 
 import httpx
 import pytest
 
-from luma_mcp.__main__ import Redacting, main
+from luma_mcp.__main__ import main
 from luma_mcp.console import EXIT_CODES, ProgressBar, exit_code, table
 from luma_mcp.errors import Failure, LumaError
+from luma_mcp.logs import Redacting
 from luma_mcp.models import Status, Task, VideoRequest
 from luma_mcp.sandbox.http import bundled_clip
 from luma_mcp.settings import load_settings
 from tests.rig import EPOCH, KEY, SOURCE
-from tests.served import sandbox_process
+from tests.served import SERVER, sandbox_process
 
 
 @pytest.fixture(scope="module")
@@ -115,6 +118,25 @@ def test_an_interruption_says_that_the_task_goes_on(
     monkeypatch.setattr("luma_mcp.__main__.anyio.run", interrupted)
     assert main(["modify", SOURCE, "fog", "--sandbox"]) == 130
     assert "goes on" in capsys.readouterr().err
+
+
+def test_a_port_that_is_taken_is_told_in_one_line(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        number = str(taken.getsockname()[1])
+        assert main(["sandbox", "--listen", number, "--data-dir", str(home)]) == 2
+    assert capsys.readouterr().err.startswith(f"--listen: port {number} cannot be used: ")
+
+
+def test_a_result_that_nobody_reads_is_not_taken_as_delivered(home: Path, configured: str) -> None:
+    command = [*SERVER, "modify", SOURCE, "unread"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stdout
+        process.stdout.close()
+        assert process.wait() == 141
+        assert process.stderr
+        assert "Traceback" not in process.stderr.read()
+    again = subprocess.run([*command, "--json"], capture_output=True, text=True)
+    assert json.loads(again.stdout)["joined"]
 
 
 @pytest.mark.parametrize("arguments", [["--help"], ["modify", "--help"], ["tasks", "--help"], ["sandbox", "--help"]])

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from luma_mcp.errors import Failure, InvalidRequest, LedgerUnusable
 from luma_mcp.ledger import Ledger, new_key
-from luma_mcp.ledger_file import FIXED, MIGRATIONS, row_of
+from luma_mcp.ledger_file import FIXED, MIGRATIONS, open_database, row_of
 from luma_mcp.models import Limits, Status, Task, VideoRequest
 from tests.rig import API_URL, EPOCH, SOURCE
 
@@ -166,11 +166,12 @@ def test_an_end_is_final_and_an_id_is_never_replaced(ledger: Ledger) -> None:
         assert ledger.get(draft.key) == ended
 
 
-def test_the_file_is_written_ahead_and_through_to_the_disk(ledger: Ledger) -> None:
+def test_the_file_is_written_ahead_and_through_to_the_disk(ledger: Ledger, path: Path) -> None:
     with closing(ledger):
         add(ledger, task())
-        (mode,) = ledger._connection().execute("PRAGMA journal_mode").fetchone()
-        (synchronous,) = ledger._connection().execute("PRAGMA synchronous").fetchone()
+    with closing(open_database(path)) as opened:
+        (mode,) = opened.execute("PRAGMA journal_mode").fetchone()
+        (synchronous,) = opened.execute("PRAGMA synchronous").fetchone()
     assert (mode, synchronous) == ("wal", 2)
 
 

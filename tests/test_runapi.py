@@ -237,8 +237,10 @@ async def test_each_status_is_one_of_our_errors_that_says_whether_it_cost_money(
     ],
 )  # fmt: skip
 async def test_every_error_body_is_put_into_words(body: dict[str, Any], said: str) -> None:
+    answer = httpx.Response(500, **body)
+    answer.headers["x-request-id"] = "req_1"
     with pytest.raises(errors.LumaError) as raised:
-        await read(httpx.Response(500, **{**body, "headers": {"x-request-id": "req_1", **body.get("headers", {})}}))
+        await read(answer)
     assert said in raised.value.message
     assert "request req_1" in raised.value.message
     assert raised.value.message.isprintable()
