@@ -3,7 +3,7 @@
 import json
 import sqlite3
 from collections.abc import Generator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -64,15 +64,14 @@ def open_database(path: Path) -> sqlite3.Connection:
     """Open or create the file and bring its schema up to date."""
     path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
     db = sqlite3.connect(path, timeout=LOCK_SECONDS, isolation_level=None, check_same_thread=False)
-    db.row_factory = sqlite3.Row
-    try:
+    with ExitStack() as unless_ready:
+        unless_ready.callback(db.close)
+        db.row_factory = sqlite3.Row
         refuse_newer(db)
         db.execute("PRAGMA journal_mode = WAL")
         db.execute("PRAGMA synchronous = FULL")
         migrate(db)
-    except BaseException:
-        db.close()
-        raise
+        unless_ready.pop_all()
     return db
 
 
@@ -103,13 +102,9 @@ def schema_version(db: sqlite3.Connection) -> int:
 @contextmanager
 def transaction(db: sqlite3.Connection) -> Generator[sqlite3.Connection]:
     """Write all or nothing, alone among all processes."""
-    db.execute("BEGIN IMMEDIATE")
-    try:
+    with db:
+        db.execute("BEGIN IMMEDIATE")
         yield db
-    except BaseException:
-        db.execute("ROLLBACK")
-        raise
-    db.execute("COMMIT")
 
 
 @contextmanager

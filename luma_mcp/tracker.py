@@ -118,6 +118,7 @@ class Tracker:
             kept_for = LEASE_SECONDS
             logger.warning("Task %s is put aside for %.0f s: %s", key, kept_for, error.message)
         except Exception:
+            # The one boundary: a bug in following one task must not end the others.
             kept_for = CRASHED_SECONDS
             logger.exception("Task %s is put aside for %.0f s after an unexpected error", key, kept_for)
         finally:
