@@ -1,6 +1,5 @@
 """The application: the one place where the parts meet, are opened and closed; and what it can do, in verbs."""
 
-import logging
 import time
 from collections.abc import AsyncGenerator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -24,8 +23,6 @@ from luma_mcp.sources import check_public_url
 from luma_mcp.submission import Submission, expired
 from luma_mcp.tracker import Tracker
 from luma_mcp.uploads import Uploads
-
-logger = logging.getLogger(__name__)
 
 LOCAL_CALLER = "local"
 SUBMIT_SECONDS = 5.0
@@ -102,12 +99,15 @@ class App:
             raise InvalidRequest("limit must be from 1 to 100.")
         return self.ledger.page(caller, status, limit, cursor)
 
-    def delivered(self, *tasks: Task) -> None:
-        """Remember that finished tasks were handed to a caller; failing to must not cost the caller the answer."""
-        try:
-            self.ledger.deliver([task.key for task in tasks if task.status.done and not task.delivered])
-        except LedgerUnusable as error:
-            logger.warning("A delivery was not noted: %s", error.message)
+    def answered(self, task: Task) -> None:
+        """Remember a task as handed to a caller, once the answer has had time to leave."""
+        if task.status.done and not task.delivered:
+            self.tracker.answered(task.key)
+
+    def delivered(self, task: Task) -> None:
+        """Remember a task as handed to a caller, who has it already."""
+        if task.status.done:
+            self.ledger.deliver([task.key])
 
     def follow(self, key: str) -> None:
         """See to it that an unfinished task is followed, here or in another process."""

@@ -119,7 +119,7 @@ def app_of(ctx: Context[App]) -> App:
 
 def deliver(app: App, task: Task, *, joined: bool = False) -> CallToolResult:
     """Hand a task to the caller, and remember it."""
-    app.delivered(task)
+    app.answered(task)
     return result(task_object(task, app.now(), joined=joined), failed=is_failure(task))
 
 

@@ -22,6 +22,7 @@ ROUND_SECONDS = 5.0
 LEASE_SECONDS = 15.0
 CRASHED_SECONDS = 600.0
 LOOK_SECONDS = 1.0
+DELIVERY_SECONDS = 1.0
 FOLLOW_SECONDS = 24 * 3600.0
 QUIET_SAVE_FAILURES = 2
 GONE = "It can no longer be downloaded. modify_video with new_take=true makes, and charges, another one."
@@ -70,6 +71,10 @@ class Tracker:
             self._following.add(key)
             self._followers.start_soon(self._guard, key, name=f"follow {key}")
 
+    def answered(self, key: str) -> None:
+        """Note a finished task as delivered a moment from now: by then its answer has left, or has died with us."""
+        self._followers.start_soon(self._note_delivery, key, name=f"answered {key}")
+
     async def changed(self) -> None:
         """Wait until something changed here, or long enough that another process may have changed something."""
         with anyio.move_on_after(LOOK_SECONDS):
@@ -99,6 +104,13 @@ class Tracker:
         age = OUTPUT_LIFETIME_SECONDS if starting else FOLLOW_SECONDS
         for key in self._ledger.unattended(origin, now, age):
             self.follow(key)
+
+    async def _note_delivery(self, key: str) -> None:
+        await anyio.sleep(DELIVERY_SECONDS)
+        try:
+            self._ledger.deliver([key])
+        except LumaError as error:
+            logger.warning("The delivery of task %s was not noted: %s", key, error.message)
 
     def _hold(self, key: str) -> bool:
         return self._ledger.claim(key, self._owner, self._now(), self._now() + LEASE_SECONDS)

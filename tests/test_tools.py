@@ -148,9 +148,22 @@ async def test_a_new_take_is_another_task_and_a_delivered_result_is_not_joined(r
         take = facts(await client.call_tool("modify_video", ASK | {"new_take": True}))
         assert take["task_id"] != first["task_id"]
         await client.call_tool("get_task", {"task_id": first["task_id"], "wait_seconds": 40})
+        await anyio.sleep(2)
         again = facts(await client.call_tool("modify_video", ASK))
     assert not again["joined"]
     assert rig.charges() == 3
+
+
+async def test_a_process_that_dies_with_its_answer_has_not_delivered_it(home: Path, inline_threads: None) -> None:
+    async with open_rig(home) as first, first.client() as client:
+        await client.call_tool("modify_video", ASK)
+    async with open_rig(home) as second, second.client() as client:
+        again = facts(await client.call_tool("modify_video", ASK))
+        assert again["joined"]
+        await anyio.sleep(2)
+        fresh = facts(await client.call_tool("modify_video", ASK))
+        assert not fresh["joined"]
+        assert second.charges() == 2
 
 
 async def test_a_finished_result_that_reached_nobody_is_handed_over_by_the_repeated_call(rig: Rig) -> None:
