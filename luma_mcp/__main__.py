@@ -20,6 +20,7 @@ from luma_mcp.logs import configure_logging
 from luma_mcp.models import Task, VideoRequest
 from luma_mcp.progress import Progress
 from luma_mcp.settings import Settings, load_settings, variable_of
+from luma_mcp.sources import real_path
 from luma_mcp.stdio import serve_stdio
 
 ABOUT = """\
@@ -137,7 +138,7 @@ def serve(settings: Settings) -> int:
 def run_modify(settings: Settings, source: str, prompt: str, *, new_take: bool, as_json: bool) -> int:
     """Modify one clip and print where the result is."""
     if "://" not in source:
-        path = Path(source).expanduser().resolve()
+        path = real_path(Path(os.path.expanduser(source)))
         source = str(path)
         settings = settings.model_copy(update={"media_roots": (*settings.readable_folders, path.parent)})
     request = VideoRequest(prompt=prompt.strip(), source=source.strip())

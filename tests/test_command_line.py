@@ -73,6 +73,8 @@ def test_a_failed_generation_is_explained_on_stderr(configured: str, capsys: pyt
     ("arguments", "code"),
     [
         (["modify", "none.mp4", "fog"], 4),
+        (["modify", "~nobody-of-that-name/a.mp4", "fog"], 4),
+        (["modify", "circle.mp4", "fog"], 4),
         (["modify", "http://localhost/a.mp4", "fog"], 4),
         (["modify", SOURCE, " "], 4),
         (["tasks", "--status", "odd"], 4),
@@ -82,8 +84,9 @@ def test_a_failed_generation_is_explained_on_stderr(configured: str, capsys: pyt
     ],
 )
 def test_bad_input_is_explained_without_a_traceback(
-    configured: str, capsys: pytest.CaptureFixture[str], arguments: list[str], code: int
+    home: Path, configured: str, capsys: pytest.CaptureFixture[str], arguments: list[str], code: int
 ) -> None:
+    (home / "circle.mp4").symlink_to(home / "circle.mp4")
     assert main(arguments) == code
     output = capsys.readouterr()
     assert output.out == ""
