@@ -166,7 +166,8 @@ async def modify_until_settled(settings: Settings, request: VideoRequest, *, new
             show(as_text(task_object(task, app.now(), joined=joined)))
         elif task.error is None:
             show(task.video_path or "\n".join(task.video_urls))
-        app.delivered(task)
+        if task.status.done:
+            await app.deliveries.deliver([task.key])
         return task
 
 

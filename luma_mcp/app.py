@@ -10,7 +10,10 @@ import anyio.to_thread
 import httpx
 from pydantic import SecretStr
 
+from luma_mcp.background import background_work
 from luma_mcp.connection import open_connection
+from luma_mcp.crash_points import reach
+from luma_mcp.deliveries import Deliveries
 from luma_mcp.downloads import Downloads, check_writable
 from luma_mcp.errors import InvalidRequest, LedgerUnusable, TaskNotFound
 from luma_mcp.ledger import Ledger, new_key
@@ -47,6 +50,7 @@ class App:
     settings: Settings
     ledger: Ledger
     tracker: Tracker
+    deliveries: Deliveries
     runapi: RunAPI
     uploads: Uploads
     now: Clock
@@ -68,11 +72,14 @@ class App:
         digest = await self._check_in_time(request, caller, max(bound, SUBMIT_SECONDS))
         limits = Limits(self.settings.max_active, self.settings.daily_limit)
         fingerprint = request.fingerprint(caller, self.runapi.origin, digest)
-        task, joined = self.ledger.join_or_add(self._draft(request, caller), fingerprint, limits, new_take=new_take)
+        draft = self._draft(request, caller)
+        task, joined = await self.ledger.join_or_add(draft, fingerprint, limits, new_take=new_take)
+        reach("submission.intended")
         try:
-            self._settle(task)
-            await self._watch(task.key, begun + max(bound, SUBMIT_SECONDS), progress, until=is_named)
-            return await self._watch(task.key, begun + bound, progress), joined
+            with self.deliveries.call(task.key):
+                await self._settle(task)
+                await self._watch(task.key, begun + max(bound, SUBMIT_SECONDS), progress, until=is_named)
+                return await self._watch(task.key, begun + bound, progress), joined
         except LedgerUnusable as error:
             error.charged = "unknown"  # the intent is written, and may be on its way
             raise
@@ -85,7 +92,8 @@ class App:
         if task is None:
             raise TaskNotFound(f"There is no task {task_id[:80]!r} in this server's ledger.")
         self.follow(task.key)
-        return await self._watch(task.key, begun + bound, progress)
+        with self.deliveries.call(task.key):
+            return await self._watch(task.key, begun + bound, progress)
 
     async def wait(self, key: str, seconds: float, progress: Progress) -> Task:
         """Wait for a task's end, at most some seconds."""
@@ -99,16 +107,6 @@ class App:
             raise InvalidRequest("limit must be from 1 to 100.")
         return self.ledger.page(caller, status, limit, cursor)
 
-    def answered(self, task: Task) -> None:
-        """Remember a task as handed to a caller, once the answer has had time to leave."""
-        if task.status.done and not task.delivered:
-            self.tracker.answered(task.key)
-
-    def delivered(self, task: Task) -> None:
-        """Remember a task as handed to a caller, who has it already."""
-        if task.status.done:
-            self.ledger.deliver([task.key])
-
     def follow(self, key: str) -> None:
         """See to it that an unfinished task is followed, here or in another process."""
         self.wake()
@@ -117,12 +115,12 @@ class App:
         if (running or task.awaits_file) and task.origin == self.runapi.origin:
             self.tracker.follow(key)
 
-    def _settle(self, task: Task) -> None:
+    async def _settle(self, task: Task) -> None:
         """See to it that a submitted or joined task comes to its end: one in doubt goes out again under its key."""
         if task.status is Status.UNCONFIRMED and self.now() - task.created_at < REPLAY_SECONDS:
-            self.ledger.resubmit(task.key, self.now())
+            await self.ledger.resubmit(task.key, self.now())
         elif task.status is Status.UNCONFIRMED:
-            self.ledger.record(expired(task, self.now()))
+            await self.ledger.record(expired(task, self.now()))
         self.follow(task.key)
 
     async def _check_in_time(self, request: VideoRequest, caller: str, seconds: float) -> str:
@@ -186,9 +184,14 @@ class App:
         return self.ledger.get(key)
 
 
+def always() -> bool:
+    """Say yes."""
+    return True
+
+
 def checked_id(task_id: str) -> str:
     """Give a task id without the blanks around it; raise `InvalidRequest` if it cannot be one."""
-    found = task_id.strip().removeprefix("luma://tasks/")
+    found = task_id.strip(" ").removeprefix("luma://tasks/")
     if not found or len(found) > LONGEST_ID or not found.isprintable() or any(c in found for c in " /\\"):
         raise InvalidRequest("task_id must be the id that modify_video or list_tasks gave.")
     return found
@@ -196,11 +199,16 @@ def checked_id(task_id: str) -> str:
 
 @asynccontextmanager
 async def open_app(
-    settings: Settings, *, now: Clock = time.time, transport: httpx.AsyncBaseTransport | None = None
+    settings: Settings,
+    *,
+    now: Clock = time.time,
+    transport: httpx.AsyncBaseTransport | None = None,
+    leaves: Callable[[], bool] = always,
 ) -> AsyncGenerator[App]:
     """Open everything, and close it when left: followers stop, connections and the ledger are closed.
 
-    `transport` takes the place of the network. Nothing is read, written or asked before the first request.
+    `transport` takes the place of the network. `leaves` tells whether answers still get out of this process. Nothing is
+    read, written or asked before the first request.
     """
     folder, base_url, key = settings.data_dir, settings.base_url, settings.api_key
     if settings.sandbox:
@@ -215,6 +223,11 @@ async def open_app(
         runapi = RunAPI(connection, base_url, key)
         uploads = Uploads(ledger, runapi, settings.readable_folders, now)
         downloads = Downloads(connection, settings.output_dir, trusted=base_url, allow_private=settings.allow_private)
-        tracker = Tracker(ledger, runapi, Submission(ledger, runapi, uploads, now), downloads, now)
-        await stack.enter_async_context(tracker.running())
-        yield App(settings, ledger, tracker, runapi, uploads, now)
+        submission = Submission(ledger, runapi, uploads, now)
+        background = await stack.enter_async_context(background_work())
+        tracker = Tracker(ledger, runapi, submission, downloads, background, now, keep_days=settings.keep_days)
+        deliveries = Deliveries(ledger, leaves)
+        background.start_soon(tracker.attend, name="tracker")
+        background.start_soon(deliveries.attend, name="deliveries")
+        yield App(settings, ledger, tracker, deliveries, runapi, uploads, now)
+        await deliveries.leave()

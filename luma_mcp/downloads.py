@@ -15,6 +15,7 @@ import anyio.to_thread
 import httpx
 
 from luma_mcp.connection import Connection
+from luma_mcp.crash_points import reach
 from luma_mcp.errors import DownloadFailed, OutputNotWritable, VideoNotWritten
 from luma_mcp.models import Task
 from luma_mcp.sources import is_public_host, looks_like_video
@@ -136,8 +137,10 @@ async def write_to(response: httpx.Response, part: Path) -> None:
     if response.status_code != COMPLETE:
         raise DownloadFailed(f"The finished video could not be downloaded: its address answers {response.status_code}.")
     async with await anyio.open_file(part, "xb") as file:
+        reach("download.begun")
         async for piece in response.aiter_bytes(PIECE_BYTES):
             await file.write(piece)
+            reach("download.receiving")
         written = await file.tell()
         await file.flush()
         await anyio.to_thread.run_sync(os.fsync, file.wrapped.fileno(), abandon_on_cancel=True)
@@ -162,6 +165,7 @@ def publish(part: Path, target: Path) -> Path:
             claim_name(part, candidate)
         except FileExistsError:
             continue
+        reach("download.published")
         return candidate
     raise FileExistsError(17, "a hundred files of that name exist", str(target))
 

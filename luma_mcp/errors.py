@@ -19,6 +19,7 @@ LumaError
 ├── SubmissionUnconfirmed    submission_unconfirmed
 ├── OutputNotWritable        output_not_writable
 │   ├── LedgerUnusable
+│   │   └── LedgerDamaged
 │   └── VideoNotWritten
 ├── DownloadFailed           download_failed
 └── BadAnswer                bad_answer
@@ -204,6 +205,15 @@ class LedgerUnusable(OutputNotWritable):
     """The ledger of tasks cannot be opened, read or written."""
 
     hint = "Make the data folder readable and writable, or name another one with LUMA_MCP_DATA_DIR."
+
+
+class LedgerDamaged(LedgerUnusable):
+    """The ledger's file was damaged; it is kept aside, and a new one is in its place."""
+
+    retry_safe = False
+    hint = (
+        "Call list_tasks. A task that is missing may have been charged: look at the RunAPI account before repeating it."
+    )
 
 
 class VideoNotWritten(OutputNotWritable):

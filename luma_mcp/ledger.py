@@ -1,190 +1,175 @@
 """The tasks on disk: the one truth, shared by every server process on this machine (SQLite, WAL).
 
-A row is written before RunAPI is asked and changed before an answer is used. The connection is synchronous, because its
-statements take microseconds, and opened at first use, because a server that is only probed must not touch the disk.
+A row is written before RunAPI is asked and changed before an answer is used.
 """
 
+import json
+import math
 import sqlite3
 import uuid
-from collections.abc import Generator, Iterable, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from luma_mcp.errors import InvalidRequest, LimitReached
-from luma_mcp.ledger_file import FIXED, Row, open_database, row_of, task_of, transaction, unusable
+from luma_mcp.errors import InvalidRequest, LimitReached, TaskNotFound
+from luma_mcp.ledger_file import LedgerFile
+from luma_mcp.ledger_queries import (
+    ACTIVE,
+    CLAIM,
+    DURATIONS,
+    FORGET,
+    GOES_ON,
+    JOINABLE,
+    PAGE,
+    RELEASE,
+    RENEW,
+    RESUBMIT,
+    SUBMITTED,
+    UNATTENDED,
+    UNCONFIRMED,
+)
+from luma_mcp.ledger_schema import FIXED, Row, row_of, task_of
 from luma_mcp.models import (
     DAY_SECONDS,
     OUTPUT_LIFETIME_SECONDS,
     REPLAY_SECONDS,
     Limits,
+    Status,
     Task,
 )
 
 LONGEST_LEASE_SECONDS = 600.0
 COMPARABLE_SECONDS = 3600.0  # longer means that nobody was there to see the end
-UNATTENDED = """
-    SELECT key FROM tasks WHERE origin = :origin AND (lease_until <= :now OR lease_until > :now + :longest) AND (
-        status IN ('submitting', 'pending', 'processing') AND created_at > :born
-        OR status = 'completed' AND wants_file AND video_path = '' AND video_urls <> '[]' AND finished_at > :oldest
-    ) ORDER BY created_at"""
-JOINABLE = """
-    SELECT * FROM tasks WHERE fingerprint = ? AND caller = ? AND (
-        status IN ('submitting', 'pending', 'processing', 'unconfirmed') OR task_id <> '' AND NOT delivered
-        OR error ->> 'charged' = 'unknown'
-    ) ORDER BY created_at DESC LIMIT 1"""
-CLAIM = """
-    UPDATE tasks SET lease_owner = :owner, lease_until = :until
-    WHERE key = :key AND (lease_owner = :owner OR lease_until <= :now OR lease_until > :now + :longest)"""
-UNENDED = "(status NOT IN ('completed', 'failed') OR status = :status) AND task_id IN ('', :task_id)"
-ACTIVE = "SELECT count(*) FROM tasks WHERE status IN ('submitting', 'pending', 'processing') AND created_at > ?"
-SUBMITTED = "SELECT count(*) FROM tasks WHERE created_at > ? AND (task_id <> '' OR status <> 'failed')"
 
 
 class Ledger:
     """The table of tasks in the file `path`. Every method raises `LedgerUnusable` when the file cannot be used."""
 
     def __init__(self, path: Path) -> None:
-        self._path = path
-        self._opened: sqlite3.Connection | None = None
+        self._file = LedgerFile(path)
 
     def close(self) -> None:
         """Close the file; a later call opens it again."""
-        if self._opened:
-            self._opened.close()
-            self._opened = None
+        self._file.close()
 
     # -- writing ------------------------------------------------------------------------------------------------------
 
-    def join_or_add(self, draft: Task, fingerprint: str, limits: Limits, *, new_take: bool) -> tuple[Task, bool]:
+    async def join_or_add(self, draft: Task, fingerprint: str, limits: Limits, *, new_take: bool) -> tuple[Task, bool]:
         """Give the caller's task for the same request if it still matters, else write the intent; tell which it was.
 
         A task matters while it is unfinished, unconfirmed, or finished without having been delivered (design 3.1).
         Raises `LimitReached`.
         """
-        with self._transaction() as db:
+
+        def write(db: sqlite3.Connection) -> tuple[Task, bool]:
             if not new_take and (found := joinable(db, draft.caller, fingerprint)):
                 return found, True
             check_limits(db, limits, draft.created_at)
-            row = row_of(draft) | {"fingerprint": fingerprint}
-            names = ", ".join(row)
-            db.execute(f"INSERT INTO tasks ({names}) VALUES ({', '.join(f':{name}' for name in row)})", row)  # noqa: S608 - column names of ours
-        return draft, False
+            insert(db, row_of(draft) | {"fingerprint": fingerprint})
+            return draft, False
 
-    def record(self, task: Task) -> Task:
+        with self._file.telling():
+            return await self._file.write(write)
+
+    async def record(self, task: Task) -> Task:
         """Write what may change about a task; what it was submitted with and who has seen it stay.
 
-        An end is final and an id is never replaced, whatever a process believes that slept meanwhile: gives the task as
-        it stands afterwards.
+        An end is final, an id is never replaced and a state never goes back, whatever a process believes that slept
+        meanwhile: gives the task as it stands afterwards.
         """
         row = {name: value for name, value in row_of(task).items() if name not in FIXED}
         changes = ", ".join(f"{name} = :{name}" for name in row)
-        with self._transaction() as db:
-            update = f"UPDATE tasks SET {changes} WHERE key = :key AND {UNENDED}"  # noqa: S608 - column names of ours
-            written = db.execute(update, row | {"key": task.key})
-        return task if written.rowcount else self.get(task.key)
+        update = f"UPDATE tasks SET {changes} WHERE key = :key AND {GOES_ON}"  # noqa: S608 - column names of ours
+        past = {"past": json.dumps([status for status in Status if status.rank <= task.status.rank])}
+        return task if await self._change(update, row | past | {"key": task.key}) else self.get(task.key)
 
-    def resubmit(self, key: str, now: float) -> None:
-        """Put an unconfirmed task back to work under its key."""
-        self._change(
-            "UPDATE tasks SET status = 'submitting', error = NULL, updated_at = ?"
-            " WHERE key = ? AND status = 'unconfirmed'",
-            (now, key),
-        )
+    async def resubmit(self, key: str, now: float) -> None:
+        """Put an unconfirmed task back to work under its key, now."""
+        await self._change(RESUBMIT, {"key": key, "now": now})
 
-    def deliver(self, keys: Iterable[str]) -> None:
+    async def deliver(self, keys: Sequence[str]) -> None:
         """Remember that these results were handed to a caller."""
-        with self._transaction() as db:
-            db.executemany("UPDATE tasks SET delivered = 1 WHERE key = ? AND NOT delivered", [(key,) for key in keys])
+        marks = ", ".join("?" * len(keys))
+        await self._change(f"UPDATE tasks SET delivered = 1 WHERE key IN ({marks}) AND NOT delivered", keys)  # noqa: S608 - question marks
+
+    async def forget(self, now: float, days: int) -> None:
+        """Delete the tasks that ended more than `days` days ago; saved videos stay."""
+        bounds = {"oldest": now - OUTPUT_LIFETIME_SECONDS, "before": now - days * DAY_SECONDS}
+        if await self._change(FORGET, bounds):
+            await self._file.shrink()
 
     # -- leases -------------------------------------------------------------------------------------------------------
 
-    def claim(self, key: str, owner: str, now: float, until: float) -> bool:
+    async def claim(self, key: str, owner: str, now: float, until: float) -> bool:
         """Take or prolong the lease on a task, unless another owner holds it; tell whether it is held now."""
         lease = {"key": key, "owner": owner, "now": now, "until": until, "longest": LONGEST_LEASE_SECONDS}
-        return self._change(CLAIM, lease) == 1
+        return await self._change(CLAIM, lease) == 1
 
-    def renew(self, owner: str, until: float) -> None:
+    async def renew(self, owner: str, until: float) -> None:
         """Prolong all leases of an owner."""
-        self._change("UPDATE tasks SET lease_until = ? WHERE lease_owner = ?", (until, owner))
+        await self._change(RENEW, (until, owner))
 
-    def release(self, owner: str, key: str, until: float = 0.0) -> None:
+    async def release(self, owner: str, key: str, until: float = 0.0) -> None:
         """Give a lease back; nobody takes it before `until`."""
-        query = "UPDATE tasks SET lease_owner = '', lease_until = ? WHERE key = ? AND lease_owner = ?"
-        self._change(query, (until, key, owner))
+        await self._change(RELEASE, (until, key, owner))
 
     # -- reading ------------------------------------------------------------------------------------------------------
 
     def get(self, key: str) -> Task:
-        """Read a task that is known to exist."""
-        return task_of(self._rows("SELECT * FROM tasks WHERE key = ?", (key,))[0])
+        """Read a task that should be known; raise `TaskNotFound` if it was forgotten."""
+        for row in self._file.read("SELECT * FROM tasks WHERE key = ?", (key,)):
+            return task_of(row)
+        raise TaskNotFound("The task is no longer in this server's ledger.")
 
     def find(self, caller: str, task_id: str) -> Task | None:
         """Find a caller's task by its id at RunAPI."""
-        rows = self._rows("SELECT * FROM tasks WHERE task_id = ? AND task_id <> '' AND caller = ?", (task_id, caller))
+        query = "SELECT * FROM tasks WHERE task_id = ? AND task_id <> '' AND caller = ?"
+        with self._file.telling():
+            rows = self._file.read(query, (task_id, caller))
         return task_of(rows[0]) if rows else None
 
     def unattended(self, origin: str, now: float, age: float) -> list[str]:
-        """List the keys of an origin's unfinished tasks of at most `age` seconds without a lease, oldest first.
+        """List the keys of an origin's tasks of at most `age` seconds that need work and have no lease, oldest first.
 
-        A lease that runs implausibly long does not count: the clock was set back since.
+        Unfinished ones need it, finished ones without their file, and for `REPLAY_SECONDS` those whose outcome is
+        unknown. A lease that runs implausibly long does not count: the clock was set back since.
         """
-        bounds = {"now": now, "born": now - age, "oldest": now - OUTPUT_LIFETIME_SECONDS}
-        rows = self._rows(UNATTENDED, {"origin": origin, "longest": LONGEST_LEASE_SECONDS, **bounds})
+        ages = {"born": age, "oldest": OUTPUT_LIFETIME_SECONDS, "doubted": REPLAY_SECONDS}
+        bounds: Row = {name: now - seconds for name, seconds in ages.items()}
+        rows = self._file.read(UNATTENDED, bounds | {"origin": origin, "now": now, "longest": LONGEST_LEASE_SECONDS})
         return [row["key"] for row in rows]
 
     def unconfirmed(self, origin: str, now: float) -> list[str]:
         """List the keys of an origin's tasks whose outcome is unknown and that are young enough to be settled."""
-        query = (
-            "SELECT key FROM tasks WHERE status = 'unconfirmed' AND origin = ? AND created_at > ? ORDER BY created_at"
-        )
-        return [row["key"] for row in self._rows(query, (origin, now - REPLAY_SECONDS))]
+        return [row["key"] for row in self._file.read(UNCONFIRMED, (origin, now - REPLAY_SECONDS))]
 
     def durations(self, model: str, limit: int = 50) -> list[float]:
         """List how many seconds the newest completed tasks of a model took."""
-        rows = self._rows(
-            "SELECT finished_at - created_at AS seconds FROM tasks WHERE status = 'completed' AND model = ?"
-            " AND finished_at - created_at < ? ORDER BY finished_at DESC LIMIT ?",
-            (model, COMPARABLE_SECONDS, limit),
-        )
-        return [row["seconds"] for row in rows]
+        return [row["seconds"] for row in self._file.read(DURATIONS, (model, COMPARABLE_SECONDS, limit))]
 
     def page(self, caller: str, status: str, limit: int, cursor: str) -> tuple[list[Task], str]:
         """Give `limit` of a caller's tasks, newest first, from `cursor` on; and the next cursor, empty at the end."""
-        created_at, key = position(cursor)
-        rows = self._rows(
-            "SELECT * FROM tasks WHERE caller = ? AND (? = '' OR status = ?) AND (created_at, key) < (?, ?)"
-            " ORDER BY created_at DESC, key DESC LIMIT ?",
-            (caller, status, status, created_at, key, limit + 1),
-        )
+        created_at, before = position(cursor)
+        place: Row = {"created_at": created_at, "before": before, "limit": limit + 1}
+        query = PAGE.format(status="status = :status AND" if status else "")
+        with self._file.telling():
+            rows = self._file.read(query, {"caller": caller, "status": status, **place})
         tasks = [task_of(row) for row in rows[:limit]]
-        more = len(rows) > limit
-        return tasks, f"{tasks[-1].created_at!r}_{tasks[-1].key}" if more else ""
+        return tasks, cursor_after(tasks[-1]) if len(rows) > limit else ""
 
-    # -- the file -----------------------------------------------------------------------------------------------------
+    async def _change(self, query: str, values: Sequence[Any] | Row) -> int:
+        return await self._file.write(lambda db: db.execute(query, values).rowcount)
 
-    def _rows(self, query: str, values: Sequence[Any] | Row) -> list[sqlite3.Row]:
-        with unusable(self._path):
-            return self._connection().execute(query, values).fetchall()
 
-    def _change(self, query: str, values: Sequence[Any] | Row) -> int:
-        with unusable(self._path):
-            return self._connection().execute(query, values).rowcount
-
-    @contextmanager
-    def _transaction(self) -> Generator[sqlite3.Connection]:
-        with unusable(self._path), transaction(self._connection()) as db:
-            yield db
-
-    def _connection(self) -> sqlite3.Connection:
-        if self._opened is None:
-            self._opened = open_database(self._path)
-        return self._opened
+def insert(db: sqlite3.Connection, row: Row) -> None:
+    """Write a new row."""
+    names = ", ".join(row)
+    db.execute(f"INSERT INTO tasks ({names}) VALUES ({', '.join(f':{name}' for name in row)})", row)  # noqa: S608 - column names of ours
 
 
 def joinable(db: sqlite3.Connection, caller: str, fingerprint: str) -> Task | None:
     """Find the newest task that a repetition of its request joins."""
-    row = db.execute(JOINABLE, (fingerprint, caller)).fetchone()
+    row = db.execute(JOINABLE, (caller, fingerprint)).fetchone()
     return task_of(row) if row else None
 
 
@@ -206,12 +191,20 @@ def new_key() -> str:
     return str(uuid.uuid4())
 
 
+def cursor_after(task: Task) -> str:
+    """Name the place behind a task in the list."""
+    return f"{task.created_at!r}_{task.key}"
+
+
 def position(cursor: str) -> tuple[float, str]:
-    """Read a cursor of ours: the age and key of the last task of the page before."""
+    """Read a cursor of ours: the age and key of the last task of the page before; raise `InvalidRequest`."""
     if not cursor:
-        return float("inf"), ""
+        return math.inf, ""
     created_at, _, key = cursor.partition("_")
     try:
-        return float(created_at), str(uuid.UUID(key))
+        place = float(created_at), str(uuid.UUID(key))
     except ValueError as error:
         raise InvalidRequest("cursor is not one that list_tasks returned.") from error
+    if not math.isfinite(place[0]) or cursor != f"{place[0]!r}_{place[1]}":
+        raise InvalidRequest("cursor is not one that list_tasks returned.")
+    return place

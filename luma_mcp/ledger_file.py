@@ -1,110 +1,147 @@
-"""The ledger's file: its schema and migrations, its transactions, and how a task is laid out in it."""
+"""The ledger's file in use: one connection that reads, one that writes, and a clear error when neither can."""
 
-import json
+import logging
 import sqlite3
-from collections.abc import Generator
-from contextlib import ExitStack, contextmanager
-from dataclasses import asdict
+from collections.abc import Callable, Generator, Sequence
+from contextlib import closing, contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
-from luma_mcp.errors import Failure, LedgerUnusable
-from luma_mcp.models import Status, Task, VideoRequest
+import anyio
+import anyio.to_thread
 
-LOCK_SECONDS = 0.5
-MIGRATIONS = (
+from luma_mcp.errors import LedgerDamaged, LedgerUnusable
+from luma_mcp.ledger_rescue import is_damaged, replace_damaged, restore
+from luma_mcp.ledger_schema import Row, open_database, refuse_newer, transaction
+
+QUEUE_SECONDS = 3.0
+UNWRITABLE = frozenset({sqlite3.SQLITE_READONLY, sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR})
+
+T = TypeVar("T")
+logger = logging.getLogger(__name__)
+
+
+class LedgerFile:
+    """Reads on the event loop, because reading takes microseconds and waits for nobody; writes on a thread.
+
+    A writer may have to wait, a few seconds at most, for another process's lock or for a slow disk; nobody else does.
     """
-    CREATE TABLE tasks (
-        key TEXT PRIMARY KEY,
-        caller TEXT NOT NULL,
-        fingerprint TEXT NOT NULL,
-        prompt TEXT NOT NULL,
-        source TEXT NOT NULL,
-        model TEXT NOT NULL,
-        watermark INTEGER NOT NULL,
-        callback_url TEXT NOT NULL,
-        origin TEXT NOT NULL,
-        key_id TEXT NOT NULL,
-        wants_file INTEGER NOT NULL,
-        source_url TEXT NOT NULL,
-        task_id TEXT NOT NULL,
-        status TEXT NOT NULL,
-        attempts INTEGER NOT NULL,
-        video_urls TEXT NOT NULL,
-        video_path TEXT NOT NULL,
-        cost_usd REAL,
-        error TEXT,
-        created_at REAL NOT NULL,
-        updated_at REAL NOT NULL,
-        finished_at REAL,
-        delivered INTEGER NOT NULL,
-        lease_owner TEXT NOT NULL DEFAULT '',
-        lease_until REAL NOT NULL DEFAULT 0
-    ) STRICT;
-    CREATE UNIQUE INDEX tasks_by_id ON tasks (task_id) WHERE task_id <> '';
-    CREATE INDEX tasks_by_request ON tasks (fingerprint, created_at);
-    CREATE INDEX tasks_by_age ON tasks (caller, created_at DESC, key DESC);
-    CREATE INDEX tasks_by_status ON tasks (status, finished_at);
-    """,
-)
-WORDS = (
-    *("key", "caller", "prompt", "source", "model", "callback_url"),
-    *("origin", "key_id", "source_url", "task_id", "video_path"),
-)
-FLAGS = ("watermark", "wants_file", "delivered")
-NUMBERS = ("attempts", "cost_usd", "created_at", "updated_at", "finished_at")
-COLUMNS = (*WORDS, *FLAGS, *NUMBERS, "status", "video_urls", "error")
-REQUEST_FIELDS = ("prompt", "source", "model", "watermark", "callback_url")
-FIXED = frozenset({"key", "caller", "created_at", "origin", "wants_file", "delivered", *REQUEST_FIELDS})
 
-Row = dict[str, Any]
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._reader = Opened(path)
+        self._writer = Opened(path)
+        self._turn = anyio.CapacityLimiter(1)
+        self._notice = ""
+
+    def close(self) -> None:
+        """Close the file; a later call opens it again."""
+        self._reader.close()
+        self._writer.close()
+
+    def read(self, query: str, values: Sequence[Any] | Row) -> list[sqlite3.Row]:
+        """Run a query; raise `LedgerUnusable`."""
+        with self._usable():
+            try:
+                return self._reader.connection().execute(query, values).fetchall()
+            except sqlite3.OperationalError as error:
+                if not is_frozen(self._path, error):
+                    raise
+            with closing(open_frozen(self._path)) as frozen:
+                return frozen.execute(query, values).fetchall()
+
+    async def write(self, work: Callable[[sqlite3.Connection], T]) -> T:
+        """Do some work as one transaction, alone among all processes; raise `LedgerUnusable`."""
+        with anyio.move_on_after(QUEUE_SECONDS):
+            return await anyio.to_thread.run_sync(self._write, work, limiter=self._turn)
+        raise LedgerUnusable(f"The ledger {self._path} cannot be used: others are still writing to it.")
+
+    async def shrink(self) -> None:
+        """Give the space of deleted rows back to the disk."""
+        await anyio.to_thread.run_sync(self._shrink, limiter=self._turn)
+
+    def _shrink(self) -> None:
+        with self._usable():
+            self._writer.connection().executescript("PRAGMA incremental_vacuum")  # `execute` would free one page only
+
+    def _write(self, work: Callable[[sqlite3.Connection], T]) -> T:
+        with self._usable(), transaction(self._writer.connection()) as db:
+            return work(db)
+
+    @contextmanager
+    def telling(self) -> Generator[None]:
+        """Let a caller know once that the ledger was damaged, whoever found it out."""
+        if notice := self._notice:
+            self._notice = ""
+            raise LedgerDamaged(notice)
+        try:
+            yield
+        except LedgerDamaged:
+            self._notice = ""
+            raise
+
+    @contextmanager
+    def _usable(self) -> Generator[None]:
+        with unusable(self._path):
+            try:
+                yield
+            except sqlite3.DatabaseError as error:
+                if not is_damaged(error) or not (notice := replace_damaged(self._path)):
+                    raise
+                logger.error("%s", notice)
+                self._notice = notice
+                raise LedgerDamaged(notice) from error
 
 
-def open_database(path: Path) -> sqlite3.Connection:
-    """Open or create the file and bring its schema up to date."""
-    path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-    db = sqlite3.connect(path, timeout=LOCK_SECONDS, isolation_level=None, check_same_thread=False)
-    with ExitStack() as unless_ready:
-        unless_ready.callback(db.close)
-        db.row_factory = sqlite3.Row
-        refuse_newer(db)
-        db.execute("PRAGMA journal_mode = WAL")
-        db.execute("PRAGMA synchronous = FULL")
-        migrate(db)
-        unless_ready.pop_all()
+class Opened:
+    """A connection to the file that lies at a path now: one that was replaced or removed is not written to."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._db: sqlite3.Connection | None = None
+        self._identity: tuple[int, int] | None = None
+
+    def close(self) -> None:
+        """Close the connection; it is opened again when needed."""
+        if self._db:
+            self._db.close()
+            self._db = None
+
+    def connection(self) -> sqlite3.Connection:
+        """Give the connection, opened anew if the file is another one; a file that was removed is put back."""
+        lies_there = identity(self._path)
+        if self._db and lies_there != self._identity:
+            if lies_there is None:
+                logger.warning("The ledger %s was removed while in use, and is put back", self._path)
+                restore(self._path, self._db)
+            self.close()
+        if self._db is None:
+            self._db = open_database(self._path)
+            self._identity = identity(self._path)
+        return self._db
+
+
+def is_frozen(path: Path, error: sqlite3.OperationalError) -> bool:
+    """Tell whether a file cannot be opened in a folder or on a disk that takes no writes, but is complete in itself."""
+    wal = path.with_name(f"{path.name}-wal")
+    return error.sqlite_errorcode & 0xFF in UNWRITABLE and path.is_file() and not (wal.is_file() and wal.stat().st_size)
+
+
+def open_frozen(path: Path) -> sqlite3.Connection:
+    """Open a file that nobody can write to, for reading: SQLite then needs no files beside it."""
+    db = sqlite3.connect(f"{path.as_uri()}?mode=ro&immutable=1", uri=True)
+    db.row_factory = sqlite3.Row
+    refuse_newer(db)
     return db
 
 
-def migrate(db: sqlite3.Connection) -> None:
-    """Apply the migrations that the file has not seen."""
-    if schema_version(db) == len(MIGRATIONS):
-        return
-    with transaction(db):
-        refuse_newer(db)
-        for script in MIGRATIONS[schema_version(db) :]:
-            for statement in filter(str.strip, script.split(";")):
-                db.execute(statement)
-        db.execute(f"PRAGMA user_version = {len(MIGRATIONS)}")
-
-
-def refuse_newer(db: sqlite3.Connection) -> None:
-    """Refuse a file that a newer version has written, before anything about it is changed."""
-    if (version := schema_version(db)) > len(MIGRATIONS):
-        raise sqlite3.DatabaseError(f"it was written by a newer version of this server (schema {version})")
-
-
-def schema_version(db: sqlite3.Connection) -> int:
-    """Read how many migrations the file has seen."""
-    version: int = db.execute("PRAGMA user_version").fetchone()[0]
-    return version
-
-
-@contextmanager
-def transaction(db: sqlite3.Connection) -> Generator[sqlite3.Connection]:
-    """Write all or nothing, alone among all processes."""
-    with db:
-        db.execute("BEGIN IMMEDIATE")
-        yield db
+def identity(path: Path) -> tuple[int, int] | None:
+    """Tell which file lies at a path, whatever it is called; None if there is none."""
+    try:
+        found = path.stat()
+    except OSError:
+        return None
+    return found.st_dev, found.st_ino
 
 
 @contextmanager
@@ -114,24 +151,3 @@ def unusable(path: Path) -> Generator[None]:
         yield
     except (sqlite3.Error, OSError) as error:
         raise LedgerUnusable(f"The ledger {path} cannot be used: {error}.") from error
-
-
-def row_of(task: Task) -> Row:
-    """Lay a task out as columns."""
-    request = asdict(task.request)
-    plain = {name: request[name] if name in request else getattr(task, name) for name in (*WORDS, *FLAGS, *NUMBERS)}
-    return plain | {
-        "status": task.status.value,
-        "video_urls": json.dumps(task.video_urls),
-        "error": json.dumps(asdict(task.error)) if task.error else None,
-    }
-
-
-def task_of(row: sqlite3.Row) -> Task:
-    """Read a task back from its columns."""
-    values: Row = {name: row[name] for name in COLUMNS} | {name: bool(row[name]) for name in FLAGS}
-    request = VideoRequest(**{name: values.pop(name) for name in REQUEST_FIELDS})
-    values["status"] = Status(values["status"])
-    values["video_urls"] = tuple(json.loads(values["video_urls"]))
-    values["error"] = Failure(**json.loads(values["error"])) if values["error"] else None
-    return Task(request=request, **values)

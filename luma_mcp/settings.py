@@ -87,9 +87,15 @@ class Settings(BaseSettings):
         ge=1,
         le=LONGEST_WAIT_SECONDS,
     )
-    max_active: int | None = setting("how many tasks may run at once", "a whole number from 1", default=None, ge=1)
+    max_active: int = setting("how many tasks may run at once", "a whole number from 1", default=20, ge=1)
     daily_limit: int | None = setting(
         "how many tasks may be submitted a day", "a whole number from 1", default=None, ge=1
+    )
+    keep_days: int | None = setting(
+        "after how many days ended tasks are deleted from the ledger; saved videos stay",
+        "a whole number from 1",
+        default=None,
+        ge=1,
     )
     transport: Literal["stdio", "sse", "streamable-http", "http"] = setting(
         "how hosts connect", "stdio, sse, streamable-http or http", default="stdio"

@@ -1,9 +1,11 @@
 """The life of the server process on stdin and stdout."""
 
 import os
+import select
 import signal
 import sys
 import threading
+from functools import partial
 
 import anyio
 
@@ -20,8 +22,9 @@ async def serve_stdio(settings: Settings) -> None:
     The process ends by itself rather than by returning: the SDK's reader may sit in a blocking read of stdin, and a
     name look-up in a thread, and the interpreter would wait for both.
     """
+    stdout = os.dup(1)
     async with anyio.create_task_group() as host_side:
-        async with open_app(settings) as app:
+        async with open_app(settings, leaves=partial(host_reads, stdout)) as app:
             ended, calls = anyio.Event(), anyio.CancelScope()
             host_side.start_soon(serve_host, app, ended, calls, name="host")
             if sys.platform != "win32":
@@ -31,6 +34,15 @@ async def serve_stdio(settings: Settings) -> None:
             calls.cancel()
         sys.stderr.flush()
         os._exit(0)
+
+
+def host_reads(stdout: int) -> bool:
+    """Tell whether the host still holds its end of stdout and takes what is written there."""
+    if sys.platform == "win32":
+        return True
+    watched = select.poll()
+    watched.register(stdout, select.POLLOUT)
+    return [state for _, state in watched.poll(0)] == [select.POLLOUT]
 
 
 def leave_by_force() -> None:

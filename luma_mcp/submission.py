@@ -5,6 +5,7 @@ from dataclasses import replace
 
 import anyio
 
+from luma_mcp.crash_points import reach
 from luma_mcp.errors import (
     Conflict,
     LedgerUnusable,
@@ -13,15 +14,16 @@ from luma_mcp.errors import (
     SubmissionUnconfirmed,
 )
 from luma_mcp.ledger import Ledger
-from luma_mcp.models import REPLAY_SECONDS, Clock, Task
+from luma_mcp.models import REPLAY_SECONDS, Clock, Status, Task
 from luma_mcp.pace import backoff
 from luma_mcp.runapi import Accepted, RunAPI
 from luma_mcp.uploads import Uploads
 
-BOUND_SECONDS = 180.0
+BOUND_SECONDS = 180.0  # while RunAPI has certainly taken nothing
+DOUBT_SECONDS = 30.0  # once an answer was lost: shorter than a call waits, so that it can say so
 REPEAT_HINT = (
     "Repeat exactly the same modify_video call within 15 minutes of the first one: it goes out under the same"
-    " idempotency key, so it cannot be charged twice."
+    " idempotency key, so it cannot be charged twice. Until then this server also asks by itself from time to time."
 )
 TOO_OLD_HINT = (
     "It is too old to be repeated safely. Look at the task list of the RunAPI account; if the task is not there, submit"
@@ -44,11 +46,11 @@ class Submission:
         Raises `LedgerUnusable` when a step cannot be written: the task then stays as it was, to be submitted again
         under its key.
         """
-        replayable = not task.attempts or task.key_id == self._runapi.key_id
-        if self._now() - task.created_at > REPLAY_SECONDS or not replayable:
-            return self._ledger.record(expired(task, self._now()))
+        if not self._sendable(task):
+            known = task.status is Status.UNCONFIRMED
+            return task if known else await self._ledger.record(expired(task, self._now()))
         in_doubt = task.attempts > 0
-        deadline = anyio.current_time() + BOUND_SECONDS
+        deadline = anyio.current_time() + (DOUBT_SECONDS if in_doubt else BOUND_SECONDS)
         failures = 0
         while True:
             try:
@@ -57,23 +59,36 @@ class Submission:
                 raise
             except LumaError as error:
                 failures += 1
-                in_doubt = in_doubt or error.charged == "unknown"
+                if error.charged == "unknown" and not in_doubt:
+                    in_doubt, deadline = True, anyio.current_time() + DOUBT_SECONDS
                 wait = backoff(failures, jitter=random.random(), retry_after=error.retry_after)  # noqa: S311 - spreads load, guards nothing
+                task = self._ledger.get(task.key)
                 if not error.transient or anyio.current_time() + wait > deadline:
-                    task = self._ledger.get(task.key)
-                    return self._ledger.record(conclusion(task, error, self._now(), in_doubt=in_doubt))
-                told = replace(error.failure(), charged="unknown" if in_doubt else "no")
-                self._ledger.record(self._ledger.get(task.key).troubled(told, self._now()))
+                    return await self._ledger.record(conclusion(task, error, self._now(), in_doubt=in_doubt))
+                await self._tell_trouble(task, error, in_doubt=in_doubt)
                 await anyio.sleep(wait)
                 task = self._ledger.get(task.key)
             else:
-                return self._ledger.record(task.accepted(answer.task_id, answer.status, self._now()))
+                reach("submission.answered")
+                return await self._ledger.record(task.accepted(answer.task_id, answer.status, self._now()))
+
+    def _sendable(self, task: Task) -> bool:
+        """Tell whether it is safe to send a task: it is young, and what was sent before went to the same account."""
+        same_account = not task.attempts or task.key_id == self._runapi.key_id
+        return same_account and self._now() - task.created_at <= REPLAY_SECONDS
 
     async def _attempt(self, task: Task) -> tuple[Task, Accepted]:
         if not task.source_url:
-            task = self._ledger.record(replace(task, source_url=await self._uploads.url(task)))
-        task = self._ledger.record(replace(task, attempts=task.attempts + 1, key_id=self._runapi.key_id))
+            reach("submission.preparing")
+            task = await self._ledger.record(replace(task, source_url=await self._uploads.url(task)))
+        task = await self._ledger.record(replace(task, attempts=task.attempts + 1, key_id=self._runapi.key_id))
+        reach("submission.sending")
         return task, await self._runapi.create(task)
+
+    async def _tell_trouble(self, task: Task, error: LumaError, *, in_doubt: bool) -> None:
+        if task.status is not Status.UNCONFIRMED:
+            told = replace(error.failure(), charged="unknown" if in_doubt else "no")
+            await self._ledger.record(task.troubled(told, self._now()))
 
 
 def expired(task: Task, now: float) -> Task:

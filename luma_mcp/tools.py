@@ -10,6 +10,7 @@ from pydantic.config import JsonDict
 
 from luma_mcp.answers import TaskList, TaskObject, as_text, failure_object, is_failure, task_list, task_object
 from luma_mcp.app import LOCAL_CALLER, App
+from luma_mcp.crash_points import reach
 from luma_mcp.errors import LumaError
 from luma_mcp.models import MODEL, Status, Task, VideoRequest
 from luma_mcp.progress import Progress
@@ -119,7 +120,8 @@ def app_of(ctx: Context[App]) -> App:
 
 def deliver(app: App, task: Task, *, joined: bool = False) -> CallToolResult:
     """Hand a task to the caller, and remember it."""
-    app.answered(task)
+    app.deliveries.handed(task)
+    reach("answer.handed")
     return result(task_object(task, app.now(), joined=joined), failed=is_failure(task))
 
 

@@ -114,18 +114,19 @@ async def test_a_submission_that_outlasts_the_bound_is_reported_as_such_and_can_
     assert rig.charges() == 1
 
 
-async def test_fifty_calls_at_once_are_each_charged_once(rig: Rig) -> None:
+async def test_fifty_calls_at_once_are_each_charged_once(home: Path, inline_threads: None) -> None:
     finished: list[dict[str, Any]] = []
 
     async def one(client: Client, number: int) -> None:
         finished.append(facts(await client.call_tool("modify_video", ASK | {"prompt": f"take {number}"})))
 
-    async with rig.client() as client, anyio.create_task_group() as group:
-        for number in range(50):
-            group.start_soon(one, client, number)
+    async with open_rig(home, max_active=50) as rig:
+        async with rig.client() as client, anyio.create_task_group() as group:
+            for number in range(50):
+                group.start_soon(one, client, number)
+        assert (rig.charges(), rig.sandbox.state.charges()) == (50, 50 * 50)
     assert {task["status"] for task in finished} == {"completed"}
     assert len({task["video_path"] for task in finished}) == 50
-    assert (rig.charges(), rig.sandbox.state.charges()) == (50, 50 * 50)
 
 
 async def test_twenty_identical_calls_at_once_are_one_task(rig: Rig) -> None:
@@ -148,32 +149,9 @@ async def test_a_new_take_is_another_task_and_a_delivered_result_is_not_joined(r
         take = facts(await client.call_tool("modify_video", ASK | {"new_take": True}))
         assert take["task_id"] != first["task_id"]
         await client.call_tool("get_task", {"task_id": first["task_id"], "wait_seconds": 40})
-        await anyio.sleep(2)
         again = facts(await client.call_tool("modify_video", ASK))
     assert not again["joined"]
     assert rig.charges() == 3
-
-
-async def test_a_process_that_dies_with_its_answer_has_not_delivered_it(home: Path, inline_threads: None) -> None:
-    async with open_rig(home) as first, first.client() as client:
-        await client.call_tool("modify_video", ASK)
-    async with open_rig(home) as second, second.client() as client:
-        again = facts(await client.call_tool("modify_video", ASK))
-        assert again["joined"]
-        await anyio.sleep(2)
-        fresh = facts(await client.call_tool("modify_video", ASK))
-        assert not fresh["joined"]
-        assert second.charges() == 2
-
-
-async def test_a_finished_result_that_reached_nobody_is_handed_over_by_the_repeated_call(rig: Rig) -> None:
-    async with rig.client() as client:
-        with anyio.move_on_after(3):
-            await client.call_tool("modify_video", ASK)
-        await anyio.sleep(60)
-        again = facts(await client.call_tool("modify_video", ASK))
-    assert (again["status"], again["joined"]) == ("completed", True)
-    assert rig.charges() == 1
 
 
 async def test_a_failed_generation_is_an_error_that_was_not_charged(rig: Rig) -> None:

@@ -156,7 +156,7 @@ async def test_a_ledger_that_fails_at_any_write_loses_and_charges_nothing_twice(
     rig: Rig, monkeypatch: pytest.MonkeyPatch, failing: int
 ) -> None:
     flaky = FlakyWrites(failing)
-    monkeypatch.setattr("luma_mcp.ledger.unusable", flaky)
+    monkeypatch.setattr("luma_mcp.ledger_file.unusable", flaky)
     for _ in range(3):
         charged = await charged_by(rig)
         assert charged != "no" or rig.charges() == 0
@@ -325,7 +325,7 @@ async def test_a_submission_found_again_too_late_is_reported_and_not_sent(
     async with open_rig(home) as first:
         first.sandbox.faults.order(Fault("slow", seconds=500))
         cut = await first.submit(wait=0)
-        first.app.ledger.record(replace(cut, attempts=attempts))
+        await first.app.ledger.record(replace(cut, attempts=attempts))
     await anyio.sleep(16 * 60)
     async with open_rig(home) as second:
         second.app.wake()
@@ -363,7 +363,7 @@ async def test_two_processes_share_the_ledger_and_only_one_asks(home: Path) -> N
         assert len(list((home / "out").iterdir())) == 2
 
 
-def keep(_key: str, _kept_for: float) -> None:
+async def keep(_key: str, _kept_for: float) -> None:
     """Die without giving a lease back."""
 
 

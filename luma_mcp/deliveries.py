@@ -1,0 +1,88 @@
+"""Which finished results have reached a caller: only of those may a repeated call make, and charge, another one."""
+
+import logging
+from collections import Counter
+from collections.abc import Callable, Generator
+from contextlib import contextmanager
+
+import anyio
+
+from luma_mcp.crash_points import reach
+from luma_mcp.errors import LumaError
+from luma_mcp.ledger import Ledger
+from luma_mcp.models import Task
+
+LEAVING_SECONDS = 1.0
+
+logger = logging.getLogger(__name__)
+
+
+class Deliveries:
+    """Results that were handed over as answers, until it is clear that they left this process.
+
+    An answer that was handed over has left when its caller asks for something else, or when a second has passed and the
+    way to the caller is open. `leaves` tells whether it is.
+    """
+
+    def __init__(self, ledger: Ledger, leaves: Callable[[], bool]) -> None:
+        self._ledger = ledger
+        self._leaves = leaves
+        self._waiting: Counter[str] = Counter()
+        self._given_up: set[str] = set()
+        self._handed: dict[str, str] = {}
+
+    @contextmanager
+    def call(self, key: str) -> Generator[None]:
+        """Be a call that waits for a task.
+
+        A second one at the same time shows that its caller has given up on the first, without a word: then nobody knows
+        which of their answers anyone reads.
+        """
+        if self._waiting[key]:
+            self._given_up.add(key)
+        else:
+            self._given_up.discard(key)
+        self._waiting[key] += 1
+        try:
+            yield
+        finally:
+            self._waiting[key] -= 1
+            if not self._waiting[key]:
+                del self._waiting[key]
+
+    def handed(self, task: Task) -> None:
+        """Note that a task was given as the answer to an open request."""
+        if task.status.done and not task.delivered and task.key not in self._given_up:
+            self._handed[task.key] = task.caller
+
+    async def heard_from(self, caller: str) -> None:
+        """Count what was handed to a caller as delivered: it asks for something else now."""
+        await self.deliver([key for key, owner in self._handed.items() if owner == caller])
+
+    async def leave(self) -> None:
+        """Count what was handed over as delivered at the end, if the way to the callers is still open."""
+        if self._leaves():
+            with anyio.move_on_after(LEAVING_SECONDS, shield=True):
+                await self.deliver(list(self._handed))
+
+    async def attend(self) -> None:
+        """Look after what was handed over, for ever."""
+        while True:
+            before = list(self._handed)
+            await anyio.sleep(LEAVING_SECONDS)
+            if self._leaves():
+                await self.deliver([key for key in before if key in self._handed])
+
+    async def deliver(self, keys: list[str]) -> None:
+        """Write down that these results have reached a caller."""
+        if not keys:
+            return
+        try:
+            reach("delivery.noting")
+            await self._ledger.deliver(keys)
+            reach("delivery.noted")
+        except LumaError as error:
+            logger.warning("The delivery of a result was not noted: %s", error.message)
+            return
+        for key in keys:
+            self._handed.pop(key, None)

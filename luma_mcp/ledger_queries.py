@@ -1,0 +1,45 @@
+"""What the ledger asks of its file, in SQL. Each query that runs often has an index, however long the history is."""
+
+UNATTENDED = """
+    SELECT key, created_at FROM tasks INDEXED BY tasks_unended
+    WHERE status NOT IN ('completed', 'failed') AND created_at > :born AND origin = :origin
+        AND (status <> 'unconfirmed' OR created_at > :doubted)
+        AND (lease_until <= :now OR lease_until > :now + :longest)
+    UNION ALL
+    SELECT key, created_at FROM tasks INDEXED BY tasks_unsaved
+    WHERE status = 'completed' AND wants_file AND video_path = '' AND finished_at > :oldest AND origin = :origin
+        AND video_urls <> '[]' AND (lease_until <= :now OR lease_until > :now + :longest)
+    ORDER BY created_at"""
+UNCONFIRMED = """
+    SELECT key FROM tasks INDEXED BY tasks_unended
+    WHERE status NOT IN ('completed', 'failed') AND status = 'unconfirmed' AND origin = ? AND created_at > ?
+    ORDER BY created_at"""
+JOINABLE = """
+    SELECT * FROM tasks WHERE caller = ? AND fingerprint = ? AND (
+        status NOT IN ('completed', 'failed') OR task_id <> '' AND NOT delivered OR error ->> 'charged' = 'unknown'
+    ) ORDER BY created_at DESC LIMIT 1"""
+ACTIVE = """
+    SELECT count(*) FROM tasks INDEXED BY tasks_unended
+    WHERE status NOT IN ('completed', 'failed') AND status <> 'unconfirmed' AND created_at > ?"""
+SUBMITTED = "SELECT count(*) FROM tasks WHERE created_at > ? AND (task_id <> '' OR status <> 'failed')"
+DURATIONS = """
+    SELECT finished_at - created_at AS seconds FROM tasks
+    WHERE status = 'completed' AND model = ? AND finished_at - created_at < ? ORDER BY finished_at DESC LIMIT ?"""
+PAGE = """
+    SELECT * FROM tasks WHERE caller = :caller AND {status} (created_at, key) < (:created_at, :before)
+    ORDER BY created_at DESC, key DESC LIMIT :limit"""
+
+CLAIM = """
+    UPDATE tasks SET lease_owner = :owner, lease_until = :until
+    WHERE key = :key AND (lease_owner = :owner OR lease_until <= :now OR lease_until > :now + :longest)"""
+RENEW = "UPDATE tasks SET lease_until = ? WHERE lease_owner = ? AND lease_owner <> ''"
+RELEASE = "UPDATE tasks SET lease_owner = '', lease_until = ? WHERE key = ? AND lease_owner = ?"
+GOES_ON = """(status NOT IN ('completed', 'failed') OR status = :status) AND task_id IN ('', :task_id)
+    AND status IN (SELECT value FROM json_each(:past))"""
+RESUBMIT = """
+    UPDATE tasks SET status = 'submitting', error = NULL, updated_at = :now,
+        lease_until = CASE lease_owner WHEN '' THEN 0 ELSE lease_until END
+    WHERE key = :key AND status = 'unconfirmed'"""
+FORGET = """
+    DELETE FROM tasks WHERE status IN ('completed', 'failed', 'unconfirmed') AND updated_at < :before
+        AND NOT (status = 'completed' AND wants_file AND video_path = '' AND finished_at > :oldest)"""

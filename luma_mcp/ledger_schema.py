@@ -1,0 +1,147 @@
+"""What the ledger's file looks like: schema and migrations, transactions, and how a task is laid out in it."""
+
+import json
+import sqlite3
+from collections.abc import Generator
+from contextlib import ExitStack, contextmanager
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from luma_mcp.crash_points import reach
+from luma_mcp.errors import Failure
+from luma_mcp.models import Status, Task, VideoRequest
+
+LOCK_SECONDS = 2.0
+WAL_BYTES = 1 << 20
+MIGRATIONS = (
+    """
+    CREATE TABLE tasks (
+        key TEXT PRIMARY KEY,
+        caller TEXT NOT NULL,
+        fingerprint TEXT NOT NULL,
+        prompt TEXT NOT NULL,
+        source TEXT NOT NULL,
+        model TEXT NOT NULL,
+        watermark INTEGER NOT NULL,
+        callback_url TEXT NOT NULL,
+        origin TEXT NOT NULL,
+        key_id TEXT NOT NULL,
+        wants_file INTEGER NOT NULL,
+        source_url TEXT NOT NULL,
+        task_id TEXT NOT NULL,
+        status TEXT NOT NULL,
+        attempts INTEGER NOT NULL,
+        video_urls TEXT NOT NULL,
+        video_path TEXT NOT NULL,
+        cost_usd REAL,
+        error TEXT,
+        created_at REAL NOT NULL,
+        updated_at REAL NOT NULL,
+        finished_at REAL,
+        delivered INTEGER NOT NULL,
+        lease_owner TEXT NOT NULL DEFAULT '',
+        lease_until REAL NOT NULL DEFAULT 0
+    ) STRICT;
+    CREATE UNIQUE INDEX tasks_by_id ON tasks (task_id) WHERE task_id <> '';
+    CREATE INDEX tasks_by_request ON tasks (fingerprint, created_at);
+    CREATE INDEX tasks_by_age ON tasks (caller, created_at DESC, key DESC);
+    CREATE INDEX tasks_by_status ON tasks (status, finished_at);
+    """,
+    """
+    DROP INDEX tasks_by_request;
+    DROP INDEX tasks_by_status;
+    CREATE INDEX tasks_by_request ON tasks (caller, fingerprint, created_at);
+    CREATE INDEX tasks_by_status ON tasks (caller, status, created_at DESC, key DESC);
+    CREATE INDEX tasks_by_start ON tasks (created_at);
+    CREATE INDEX tasks_by_end ON tasks (model, finished_at) WHERE status = 'completed';
+    CREATE INDEX tasks_unended ON tasks (created_at) WHERE status NOT IN ('completed', 'failed');
+    CREATE INDEX tasks_unsaved ON tasks (finished_at) WHERE status = 'completed' AND wants_file AND video_path = '';
+    CREATE INDEX tasks_leased ON tasks (lease_owner) WHERE lease_owner <> '';
+    """,
+)
+WORDS = (
+    *("key", "caller", "prompt", "source", "model", "callback_url"),
+    *("origin", "key_id", "source_url", "task_id", "video_path"),
+)
+FLAGS = ("watermark", "wants_file", "delivered")
+NUMBERS = ("attempts", "cost_usd", "created_at", "updated_at", "finished_at")
+COLUMNS = (*WORDS, *FLAGS, *NUMBERS, "status", "video_urls", "error")
+REQUEST_FIELDS = ("prompt", "source", "model", "watermark", "callback_url")
+FIXED = frozenset({"key", "caller", "created_at", "origin", "wants_file", "delivered", *REQUEST_FIELDS})
+
+Row = dict[str, Any]
+
+
+def open_database(path: Path) -> sqlite3.Connection:
+    """Open or create the file and bring its schema up to date."""
+    path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    db = sqlite3.connect(path, timeout=LOCK_SECONDS, isolation_level=None, check_same_thread=False)
+    with ExitStack() as unless_ready:
+        unless_ready.callback(db.close)
+        db.row_factory = sqlite3.Row
+        refuse_newer(db)
+        if schema_version(db) == 0:
+            db.execute("PRAGMA auto_vacuum = INCREMENTAL")
+        db.execute("PRAGMA journal_mode = WAL")
+        db.execute("PRAGMA synchronous = FULL")
+        db.execute(f"PRAGMA journal_size_limit = {WAL_BYTES}")
+        migrate(db)
+        unless_ready.pop_all()
+    return db
+
+
+def migrate(db: sqlite3.Connection) -> None:
+    """Apply the migrations that the file has not seen."""
+    if schema_version(db) == len(MIGRATIONS):
+        return
+    with transaction(db):
+        refuse_newer(db)
+        for script in MIGRATIONS[schema_version(db) :]:
+            for statement in filter(str.strip, script.split(";")):
+                db.execute(statement)
+        db.execute(f"PRAGMA user_version = {len(MIGRATIONS)}")
+
+
+def refuse_newer(db: sqlite3.Connection) -> None:
+    """Refuse a file that a newer version has written, before anything about it is changed."""
+    if (version := schema_version(db)) > len(MIGRATIONS):
+        raise sqlite3.DatabaseError(f"it was written by a newer version of this server (schema {version})")
+
+
+def schema_version(db: sqlite3.Connection) -> int:
+    """Read how many migrations the file has seen."""
+    version: int = db.execute("PRAGMA user_version").fetchone()[0]
+    return version
+
+
+@contextmanager
+def transaction(db: sqlite3.Connection) -> Generator[sqlite3.Connection]:
+    """Write all or nothing, alone among all processes."""
+    with db:
+        db.execute("BEGIN IMMEDIATE")
+        reach("ledger.begun")
+        yield db
+        reach("ledger.written")
+    reach("ledger.committed")
+
+
+def row_of(task: Task) -> Row:
+    """Lay a task out as columns."""
+    request = asdict(task.request)
+    plain = {name: request[name] if name in request else getattr(task, name) for name in (*WORDS, *FLAGS, *NUMBERS)}
+    return plain | {
+        "status": task.status.value,
+        "video_urls": json.dumps(task.video_urls),
+        "error": json.dumps(asdict(task.error)) if task.error else None,
+    }
+
+
+def task_of(row: sqlite3.Row) -> Task:
+    """Read a task back from its columns."""
+    values: Row = {name: row[name] for name in COLUMNS} | {name: bool(row[name]) for name in FLAGS}
+    request = VideoRequest(**{name: values.pop(name) for name in REQUEST_FIELDS})
+    values["status"] = Status(values["status"])
+    values["video_urls"] = tuple(json.loads(values["video_urls"]))
+    values["error"] = Failure(**json.loads(values["error"])) if values["error"] else None
+    return Task(request=request, **values)

@@ -1,0 +1,102 @@
+"""Delivery: a result counts as handed over only when it reached a caller whose request was still open."""
+
+from pathlib import Path
+
+import anyio
+import pytest
+
+from luma_mcp.deliveries import LEAVING_SECONDS
+from luma_mcp.errors import LedgerUnusable
+from tests.rig import SOURCE, Rig, VirtualClock, facts, open_rig, sandbox_for
+
+pytestmark = [pytest.mark.anyio, pytest.mark.usefixtures("inline_threads")]
+ASK = {"prompt": "fog", "source_video_url": SOURCE}
+
+
+def delivered(rig: Rig) -> list[bool]:
+    """Tell of each task, newest first, whether its result was delivered."""
+    return [task.delivered for task in rig.app.list_tasks("local", "", 10, "")[0]]
+
+
+async def test_a_caller_that_asks_again_has_read_its_answer(rig: Rig) -> None:
+    async with rig.client() as client:
+        await client.call_tool("modify_video", ASK)
+        again = facts(await client.call_tool("modify_video", ASK))
+    assert not again["joined"]
+    assert delivered(rig)[-1] is True
+
+
+async def test_an_answer_counts_after_a_moment_of_an_open_way(home: Path) -> None:
+    way = {"open": False}
+    async with open_rig(home, leaves=lambda: way["open"]) as rig, rig.client() as client:
+        await client.list_tools()  # what the client would otherwise ask for after the call
+        await client.call_tool("modify_video", ASK)
+        await anyio.sleep(10 * LEAVING_SECONDS)
+        assert delivered(rig) == [False]
+        way["open"] = True
+        await anyio.sleep(2 * LEAVING_SECONDS)
+        assert delivered(rig) == [True]
+
+
+@pytest.mark.parametrize("open_at_the_end", [True, False])
+async def test_at_the_end_of_the_process_it_counts_whether_the_host_was_still_there(
+    home: Path, open_at_the_end: bool
+) -> None:
+    async with open_rig(home, leaves=lambda: open_at_the_end) as first, first.client() as client:
+        await client.list_tools()
+        await client.call_tool("modify_video", ASK)
+    async with open_rig(home) as second, second.client() as client:
+        again = facts(await client.call_tool("modify_video", ASK))
+    assert again["joined"] is not open_at_the_end
+    assert second.charges() == 1 + open_at_the_end
+
+
+async def test_a_cancelled_call_delivers_nothing(rig: Rig) -> None:
+    async with rig.client() as client:
+        with anyio.move_on_after(3):
+            await client.call_tool("modify_video", ASK)
+        await anyio.sleep(60)
+        again = facts(await client.call_tool("modify_video", ASK))
+    assert (again["status"], again["joined"], rig.charges()) == ("completed", True, 1)
+
+
+async def test_a_list_of_tasks_delivers_none_of_them(rig: Rig) -> None:
+    async with rig.client() as client:
+        with anyio.move_on_after(3):
+            await client.call_tool("modify_video", ASK)
+        await anyio.sleep(60)
+        await client.call_tool("list_tasks", {})
+        await anyio.sleep(60)
+    assert delivered(rig) == [False]
+
+
+async def test_a_host_that_gives_up_without_a_word_and_repeats_the_call_pays_once(home: Path) -> None:
+    """As a client does whose own time-out is shorter than the wait, and who does not cancel."""
+    clock = VirtualClock()
+    async with (
+        open_rig(home, clock=clock, sandbox=sandbox_for(home, clock=clock, seconds=12)) as rig,
+        rig.client() as client,
+        anyio.create_task_group() as abandoned,
+    ):
+        for _ in range(2):
+            abandoned.start_soon(client.call_tool, "modify_video", ASK)
+            await anyio.sleep(7)
+        await anyio.sleep(20)
+        assert delivered(rig) == [False]
+        seen = facts(await client.call_tool("modify_video", ASK))
+        assert (seen["joined"], seen["status"], rig.charges()) == (True, "completed", 1)
+        await anyio.sleep(5)
+        assert delivered(rig) == [True]
+
+
+async def test_a_delivery_that_cannot_be_noted_is_noted_later(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def fail(keys: list[str]) -> None:
+        raise LedgerUnusable("database is locked")
+
+    async with rig.client() as client:
+        with monkeypatch.context() as patched:
+            patched.setattr(rig.app.ledger, "deliver", fail)
+            await client.call_tool("modify_video", ASK)
+            await anyio.sleep(5)
+        await anyio.sleep(5)
+    assert delivered(rig) == [True]
