@@ -10,9 +10,9 @@ import anyio.to_thread
 import httpx
 from pydantic import SecretStr
 
+from luma_mcp import crash_points
 from luma_mcp.background import background_work
 from luma_mcp.connection import open_connection
-from luma_mcp.crash_points import reach
 from luma_mcp.deliveries import Deliveries
 from luma_mcp.downloads import Downloads, check_writable
 from luma_mcp.errors import InvalidRequest, LedgerUnusable, TaskNotFound
@@ -74,7 +74,7 @@ class App:
         fingerprint = request.fingerprint(caller, self.runapi.origin, digest)
         draft = self._draft(request, caller)
         task, joined = await self.ledger.join_or_add(draft, fingerprint, limits, new_take=new_take)
-        reach("submission.intended")
+        crash_points.reach("submission.intended")
         try:
             with self.deliveries.call(task.key):
                 await self._settle(task)

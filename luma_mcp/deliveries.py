@@ -7,7 +7,7 @@ from contextlib import contextmanager
 
 import anyio
 
-from luma_mcp.crash_points import reach
+from luma_mcp import crash_points
 from luma_mcp.errors import LumaError
 from luma_mcp.ledger import Ledger
 from luma_mcp.models import Task
@@ -78,9 +78,9 @@ class Deliveries:
         if not keys:
             return
         try:
-            reach("delivery.noting")
+            crash_points.reach("delivery.noting")
             await self._ledger.deliver(keys)
-            reach("delivery.noted")
+            crash_points.reach("delivery.noted")
         except LumaError as error:
             logger.warning("The delivery of a result was not noted: %s", error.message)
             return

@@ -14,8 +14,8 @@ import anyio
 import anyio.to_thread
 import httpx
 
+from luma_mcp import crash_points
 from luma_mcp.connection import Connection
-from luma_mcp.crash_points import reach
 from luma_mcp.errors import DownloadFailed, OutputNotWritable, VideoNotWritten
 from luma_mcp.models import Task
 from luma_mcp.sources import is_public_host, looks_like_video
@@ -137,10 +137,10 @@ async def write_to(response: httpx.Response, part: Path) -> None:
     if response.status_code != COMPLETE:
         raise DownloadFailed(f"The finished video could not be downloaded: its address answers {response.status_code}.")
     async with await anyio.open_file(part, "xb") as file:
-        reach("download.begun")
+        crash_points.reach("download.begun")
         async for piece in response.aiter_bytes(PIECE_BYTES):
             await file.write(piece)
-            reach("download.receiving")
+            crash_points.reach("download.receiving")
         written = await file.tell()
         await file.flush()
         await anyio.to_thread.run_sync(os.fsync, file.wrapped.fileno(), abandon_on_cancel=True)
@@ -148,6 +148,7 @@ async def write_to(response: httpx.Response, part: Path) -> None:
     encoded = response.headers.get("content-encoding")
     if written == 0 or (announced.isdigit() and not encoded and int(announced) != written):
         raise DownloadFailed(f"The download broke off after {written} bytes of {announced or 'an unknown number'}.")
+    crash_points.reach("download.complete")
 
 
 def publish(part: Path, target: Path) -> Path:
@@ -165,7 +166,7 @@ def publish(part: Path, target: Path) -> Path:
             claim_name(part, candidate)
         except FileExistsError:
             continue
-        reach("download.published")
+        crash_points.reach("download.published")
         return candidate
     raise FileExistsError(17, "a hundred files of that name exist", str(target))
 

@@ -8,7 +8,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from luma_mcp.crash_points import reach
+from luma_mcp import crash_points
 from luma_mcp.errors import Failure
 from luma_mcp.models import Status, Task, VideoRequest
 
@@ -120,10 +120,10 @@ def transaction(db: sqlite3.Connection) -> Generator[sqlite3.Connection]:
     """Write all or nothing, alone among all processes."""
     with db:
         db.execute("BEGIN IMMEDIATE")
-        reach("ledger.begun")
+        crash_points.reach("ledger.begun")
         yield db
-        reach("ledger.written")
-    reach("ledger.committed")
+        crash_points.reach("ledger.written")
+    crash_points.reach("ledger.committed")
 
 
 def row_of(task: Task) -> Row:

@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import anyio
 
-from luma_mcp.crash_points import reach
+from luma_mcp import crash_points
 from luma_mcp.errors import (
     Conflict,
     LedgerUnusable,
@@ -69,7 +69,7 @@ class Submission:
                 await anyio.sleep(wait)
                 task = self._ledger.get(task.key)
             else:
-                reach("submission.answered")
+                crash_points.reach("submission.answered")
                 return await self._ledger.record(task.accepted(answer.task_id, answer.status, self._now()))
 
     def _sendable(self, task: Task) -> bool:
@@ -79,10 +79,10 @@ class Submission:
 
     async def _attempt(self, task: Task) -> tuple[Task, Accepted]:
         if not task.source_url:
-            reach("submission.preparing")
+            crash_points.reach("submission.preparing")
             task = await self._ledger.record(replace(task, source_url=await self._uploads.url(task)))
         task = await self._ledger.record(replace(task, attempts=task.attempts + 1, key_id=self._runapi.key_id))
-        reach("submission.sending")
+        crash_points.reach("submission.sending")
         return task, await self._runapi.create(task)
 
     async def _tell_trouble(self, task: Task, error: LumaError, *, in_doubt: bool) -> None:

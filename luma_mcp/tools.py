@@ -8,9 +8,9 @@ from mcp.types import CallToolResult, TextContent
 from pydantic import Field
 from pydantic.config import JsonDict
 
+from luma_mcp import crash_points
 from luma_mcp.answers import TaskList, TaskObject, as_text, failure_object, is_failure, task_list, task_object
 from luma_mcp.app import LOCAL_CALLER, App
-from luma_mcp.crash_points import reach
 from luma_mcp.errors import LumaError
 from luma_mcp.models import MODEL, Status, Task, VideoRequest
 from luma_mcp.progress import Progress
@@ -121,7 +121,7 @@ def app_of(ctx: Context[App]) -> App:
 def deliver(app: App, task: Task, *, joined: bool = False) -> CallToolResult:
     """Hand a task to the caller, and remember it."""
     app.deliveries.handed(task)
-    reach("answer.handed")
+    crash_points.reach("answer.handed")
     return result(task_object(task, app.now(), joined=joined), failed=is_failure(task))
 
 

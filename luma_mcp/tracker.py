@@ -9,7 +9,7 @@ from dataclasses import replace
 import anyio
 from anyio.abc import TaskGroup
 
-from luma_mcp.crash_points import reach
+from luma_mcp import crash_points
 from luma_mcp.downloads import Downloads
 from luma_mcp.errors import DownloadFailed, Failure, LumaError, ServiceUnavailable
 from luma_mcp.ledger import Ledger
@@ -146,7 +146,7 @@ class Tracker:
 
     async def _follow(self, task: Task) -> float:
         """Bring a task as far as it comes, and tell for how many seconds nothing more can be done."""
-        reach("lease.taken")
+        crash_points.reach("lease.taken")
         pause = 0.0
         if not task.task_id:
             task = await self._submission.submit(task)
@@ -165,9 +165,9 @@ class Tracker:
             if not await self._hold(task.key):
                 break
             try:
-                reach("poll.asking")
+                crash_points.reach("poll.asking")
                 reading = await self._runapi.read(task.task_id)
-                reach("poll.answered")
+                crash_points.reach("poll.answered")
             except LumaError as error:
                 failures += 1
                 task = await self._record(task, task.troubled(trouble(error), self._now()))
@@ -196,7 +196,7 @@ class Tracker:
         while (task.expires_at or 0) > self._now() and await self._hold(task.key):
             try:
                 path = await self._downloads.save(task)
-                reach("download.saved")
+                crash_points.reach("download.saved")
             except LumaError as error:
                 failures += 1
                 if failures > QUIET_SAVE_FAILURES or not error.transient:

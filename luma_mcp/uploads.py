@@ -9,7 +9,7 @@ from pathlib import Path
 import anyio
 import anyio.to_thread
 
-from luma_mcp.crash_points import reach
+from luma_mcp import crash_points
 from luma_mcp.errors import SourceNotFound
 from luma_mcp.ledger import Ledger
 from luma_mcp.models import Clock, Status, Task, VideoRequest
@@ -107,12 +107,12 @@ class Uploads:
     async def _upload(self, path: Path) -> str:
         clip = await inspect_clip(path)
         target = await self._runapi.prepare_upload(path.name, clip.size, clip.md5)
-        reach("upload.prepared")
+        crash_points.reach("upload.prepared")
         try:
             await self._runapi.put_upload(target, clip.size, clip.pieces())
         except OSError as error:
             raise SourceNotFound(f"{path} cannot be read: {error.strerror}.") from error
-        reach("upload.sent")
+        crash_points.reach("upload.sent")
         url = await self._runapi.confirm_upload(target)
-        reach("upload.confirmed")
+        crash_points.reach("upload.confirmed")
         return url

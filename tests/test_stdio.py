@@ -8,7 +8,7 @@ from collections.abc import Generator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 import anyio
 import httpx
@@ -18,6 +18,7 @@ from mcp import Client, StdioServerParameters
 from luma_mcp.sandbox.http import bundled_clip
 from tests.rig import ERAS, KEY, SOURCE, Told, facts
 from tests.served import SERVER, sandbox_process, server_environment
+from tests.wire import Wire
 
 ASK: dict[str, Any] = {"prompt": "霧の秋の朝", "source_video_url": SOURCE}
 PATIENCE_SECONDS = 30.0
@@ -42,51 +43,22 @@ def url(sandbox_home: Path) -> Generator[str]:
 
 
 @dataclass
-class Wire:
-    """A server process, spoken to line by line."""
+class Spoken(Wire):
+    """A server process of its own, spoken to line by line."""
 
     process: subprocess.Popen[str]
-    last_id: int = 0
-
-    @property
-    def stdin(self) -> IO[str]:
-        assert self.process.stdin
-        return self.process.stdin
-
-    def send(self, method: str, params: dict[str, Any] | None = None, *, notification: bool = False) -> int:
-        self.last_id += not notification
-        message = {"jsonrpc": "2.0", "method": method, "params": params or {}}
-        self.stdin.write(json.dumps(message | ({} if notification else {"id": self.last_id})) + "\n")
-        self.stdin.flush()
-        return self.last_id
-
-    def receive(self, answer_to: int) -> list[dict[str, Any]]:
-        """Read lines until the answer to a request, all of which must be the protocol's."""
-        assert self.process.stdout
-        messages: list[dict[str, Any]] = []
-        while not messages or messages[-1].get("id") != answer_to:
-            line = self.process.stdout.readline()
-            assert line, "the server ended"
-            messages.append(json.loads(line))
-            assert messages[-1]["jsonrpc"] == "2.0"
-        return messages
-
-    def call(self, name: str, arguments: dict[str, Any]) -> dict[str, Any]:
-        asked = self.send("tools/call", {"name": name, "arguments": arguments, "_meta": {"progressToken": "p"}})
-        answer: dict[str, Any] = self.receive(asked)[-1]["result"]
-        return answer
 
 
 @contextmanager
-def started(environment: dict[str, str]) -> Generator[Wire]:
+def started(environment: dict[str, str]) -> Generator[Spoken]:
     """Start a server and shake hands."""
     pipe = subprocess.PIPE
     with subprocess.Popen(SERVER, env=environment, text=True, stdin=pipe, stdout=pipe, stderr=pipe) as process:
-        wire = Wire(process)
-        client = {"protocolVersion": "2025-11-25", "capabilities": {}, "clientInfo": {"name": "test", "version": "1"}}
+        assert process.stdin
+        assert process.stdout
+        wire = Spoken(process.stdin, process.stdout, process)
         try:
-            wire.receive(wire.send("initialize", client))
-            wire.send("notifications/initialized", notification=True)
+            wire.shake_hands()
             yield wire
         finally:
             process.kill()
