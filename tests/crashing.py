@@ -16,6 +16,7 @@ from luma_mcp.__main__ import main
 from tests.wire import Wire
 
 ENDING_SECONDS = 10.0
+LATE_IMPORTS = ("httpcore", "anyio._backends._asyncio")  # what a server imports with its first request
 
 
 @dataclass
@@ -40,7 +41,7 @@ class Crashing(Wire):
 def server(environment: Mapping[str, str], log: Path, die_at: str = "") -> Generator[Crashing]:
     """Start a server, shake hands, and kill it in the end; `die_at` is a crash point and which time it is reached."""
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload([__name__])
+    context.set_forkserver_preload([__name__, *LATE_IMPORTS])
     theirs_in, ours_out = context.Pipe(duplex=False)
     ours_in, theirs_out = context.Pipe(duplex=False)
     process = context.Process(target=serve, args=(theirs_in, theirs_out, dict(environment), str(log), die_at))
