@@ -1,17 +1,20 @@
 """Every test has a home of its own, an empty environment and, where it waits, a clock that jumps ahead."""
 
 import os
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator
 from pathlib import Path
 from typing import Any
 
-import anyio.lowlevel
 import anyio.to_thread
+import hypothesis
 import pytest
 import trio.testing
 
-from tests.rig import Rig, open_rig
+from tests.rig import Rig, open_rig, run_inline
 
+hypothesis.settings.register_profile("usual", deadline=None, derandomize=True, max_examples=50)
+hypothesis.settings.register_profile("long", deadline=None, max_examples=2000, print_blob=True)
+hypothesis.settings.load_profile("usual")
 VARIABLES = ("RUNAPI_", "LUMA_MCP_", "XDG_")
 
 
@@ -34,10 +37,6 @@ def anyio_backend() -> tuple[str, dict[str, Any]]:
 @pytest.fixture
 def inline_threads(monkeypatch: pytest.MonkeyPatch) -> None:
     """Do a thread's work at once: while a real thread works, a virtual clock would run away."""
-
-    async def run_inline(work: Callable[..., Any], *arguments: Any, **_: Any) -> Any:
-        await anyio.lowlevel.checkpoint()
-        return work(*arguments)
 
     monkeypatch.setattr(anyio.to_thread, "run_sync", run_inline)
 

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import anyio
+import anyio.lowlevel
 import httpx
 from mcp import Client
 from mcp_types import CallToolResult, TextContent
@@ -117,6 +118,12 @@ def handler_for(answer: Answer | httpx.Response) -> Answer:
         return answer
 
     return always if isinstance(answer, httpx.Response) else answer
+
+
+async def run_inline(work: Callable[..., Any], *arguments: Any, **_: Any) -> Any:
+    """Do at once what a thread should do."""
+    await anyio.lowlevel.checkpoint()
+    return work(*arguments)
 
 
 async def silent(progress: float, total: float, message: str) -> None:

@@ -49,9 +49,10 @@ class Sandbox:
         seconds: float = SECONDS,
         credit_cents: int = CREDIT_CENTS,
         shape: Shape | None = None,
+        faults: Faults | None = None,
     ) -> None:
         self.state = State(folder, now, credit_cents=credit_cents)
-        self.faults = Faults()
+        self.faults = faults or Faults()
         self.seen: list[Seen] = []
         self._app = application(
             Setup(self.state, self.faults, shape or Shape(), now, seconds, api_url, storage_url), self.seen
