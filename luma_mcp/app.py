@@ -72,6 +72,7 @@ class App:
         digest = await self._check_in_time(request, caller, max(bound, SUBMIT_SECONDS))
         limits = Limits(self.settings.max_active, self.settings.daily_limit)
         fingerprint = request.fingerprint(caller, self.runapi.origin, digest)
+        await self.deliveries.heard_from(caller)
         draft = self._draft(request, caller)
         task, joined = await self.ledger.join_or_add(draft, fingerprint, limits, new_take=new_take)
         crash_points.reach("submission.intended")

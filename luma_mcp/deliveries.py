@@ -20,7 +20,7 @@ logger = logging.getLogger(__name__)
 class Deliveries:
     """Results that were handed over as answers, until it is clear that they left this process.
 
-    An answer that was handed over has left when its caller asks for something else, or when a second has passed and the
+    An answer that was handed over has left when its caller asks for another video, or when a second has passed and the
     way to the caller is open. `leaves` tells whether it is.
     """
 

@@ -13,7 +13,7 @@ from mcp.types import ToolAnnotations
 from pydantic import ValidationError
 
 from luma_mcp import __version__, tools
-from luma_mcp.app import LOCAL_CALLER, App
+from luma_mcp.app import App
 from luma_mcp.errors import InvalidRequest, LumaError
 from luma_mcp.untrusted import Json, is_list, is_object
 
@@ -81,8 +81,6 @@ def build_server(app: App) -> MCPServer[App]:
     async def wake(ctx: ServerRequestContext[Any, Any], call_next: CallNext) -> HandlerResult:
         if ctx.method not in PROBES:
             app.wake()
-            if not ctx.method.startswith("notifications/"):
-                await app.deliveries.heard_from(LOCAL_CALLER)
         return await call_next(ctx)
 
     return MCPServer(

@@ -12,14 +12,16 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from luma_mcp.errors import Failure, InvalidRequest, LedgerUnusable
-from luma_mcp.ledger import Ledger, new_key
-from luma_mcp.ledger_schema import FIXED, MIGRATIONS, open_database, row_of
+from luma_mcp.ledger import Ledger, insert, new_key
+from luma_mcp.ledger_queries import PAGE
+from luma_mcp.ledger_schema import FIXED, MIGRATIONS, open_database, row_of, transaction
 from luma_mcp.models import Limits, Status, Task, VideoRequest
 from tests.rig import API_URL, EPOCH, SOURCE
 
 pytestmark = [pytest.mark.anyio, pytest.mark.usefixtures("inline_threads")]
 NO_LIMITS = Limits()
 KEY = "550e8400-e29b-41d4-a716-446655440000"
+PLACE = ("caller", "status", "created_at", "before", "limit")
 words = st.text(max_size=60)
 moments = st.floats(0, 4e9)
 failures = st.builds(
@@ -207,6 +209,31 @@ async def test_pages_are_stable_while_tasks_come(ledger: Ledger) -> None:
             if not cursor:
                 break
     assert len(seen) == len(set(seen)) == 25
+
+
+async def test_ten_thousand_tasks_are_listed_page_by_page_without_reading_them_all(ledger: Ledger, path: Path) -> None:
+    with closing(ledger):
+        await add(ledger, task())
+        made = [replace(task(n), status=Status.FAILED if n % 100 else Status.COMPLETED) for n in range(1, 10_000)]
+        with closing(open_database(path)) as db, transaction(db):
+            for one in made:
+                insert(db, row_of(one) | {"fingerprint": one.key})
+            plans = [
+                row["detail"]
+                for query in (PAGE.format(status=""), PAGE.format(status="status = :status AND"))
+                for row in db.execute(f"EXPLAIN QUERY PLAN {query}", dict.fromkeys(PLACE, ""))
+            ]
+        assert [plan.split(" (")[0] for plan in plans] == [
+            "SEARCH tasks USING INDEX tasks_by_age",
+            "SEARCH tasks USING INDEX tasks_by_status",
+        ]
+        for status, number in (("", 10_000), ("completed", 99), ("pending", 0)):
+            seen, cursor = ledger.page("local", status, 100, "")
+            while cursor:
+                page, cursor = ledger.page("local", status, 100, cursor)
+                seen += page
+            assert len({one.key for one in seen}) == len(seen) == number
+            assert [one.created_at for one in seen] == sorted((one.created_at for one in seen), reverse=True)
 
 
 @pytest.mark.parametrize(

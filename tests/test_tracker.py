@@ -17,7 +17,7 @@ from luma_mcp.models import Status, Task
 from luma_mcp.progress import Progress
 from luma_mcp.sandbox.faults import Fault, Kind
 from luma_mcp.sandbox.http import Shape
-from tests.rig import API_URL, EPOCH, KEY, Rig, VirtualClock, open_rig, sandbox_for, silent
+from tests.rig import API_URL, EPOCH, KEY, Rig, Told, VirtualClock, open_rig, sandbox_for, silent
 
 pytestmark = [pytest.mark.anyio, pytest.mark.usefixtures("inline_threads")]
 HOUR = 3600.0
@@ -94,6 +94,28 @@ async def test_an_outcome_that_nobody_knows_is_unconfirmed_until_the_same_call_s
     settled = await rig.submit()
     assert (settled.key, settled.status) == (unknown.key, Status.COMPLETED)
     assert rig.charges() == 1
+
+
+async def test_an_unknown_outcome_is_told_within_the_call_and_settled_in_the_background(rig: Rig) -> None:
+    rig.sandbox.faults.order(Fault("drop_after"), Fault("503", times=5))
+    unknown = await rig.submit(wait=40)
+    assert (unknown.status, code_of(unknown)) == (Status.UNCONFIRMED, "submission_unconfirmed")
+    await anyio.sleep(150)
+    assert rig.app.ledger.get(unknown.key).status is Status.COMPLETED
+    assert rig.charges() == 1
+
+
+async def test_an_unknown_outcome_is_asked_about_for_15_minutes_and_not_longer(rig: Rig) -> None:
+    rig.sandbox.faults.order(Fault("drop_before", times=10_000))
+    unknown = await rig.submit()
+    await anyio.sleep(16 * 60)
+    assert rig.sandbox.seen[-1].method == "POST"
+    asked = rig.creates()
+    assert asked > 20
+    await anyio.sleep(HOUR)
+    assert rig.creates() == asked
+    told = rig.app.ledger.get(unknown.key)
+    assert (told.status, code_of(told)) == (Status.UNCONFIRMED, "submission_unconfirmed")
 
 
 @pytest.mark.parametrize("kind", ["400", "401", "402", "403", "404"])
@@ -361,6 +383,20 @@ async def test_two_processes_share_the_ledger_and_only_one_asks(home: Path) -> N
         assert (await one.settle(await one.submit("alone", wait=0))).status is Status.COMPLETED
         assert polls(one) - alone == pytest.approx(alone, abs=2)
         assert len(list((home / "out").iterdir())) == 2
+
+
+async def test_a_change_made_by_another_process_is_noticed_within_two_seconds(home: Path) -> None:
+    sandbox = sandbox_for(home, seconds=30)
+    async with open_rig(home, sandbox=sandbox) as holder, open_rig(home, sandbox=sandbox) as other:
+        task = await holder.submit(wait=0)
+        told = Told()
+        async with anyio.create_task_group() as waiting:
+            waiting.start_soon(other.app.wait, task.key, 100.0, Progress(told))
+            await holder.settle(task)
+            ended = anyio.current_time()
+        assert told.states[-1] == "completed"
+        assert told.times[-1] - ended <= 2
+        assert told.states == ["processing", "completed"]
 
 
 async def keep(_key: str, _kept_for: float) -> None:
