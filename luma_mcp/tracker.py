@@ -59,6 +59,7 @@ class Tracker:
         self._awake = anyio.Event()
         self._changed = anyio.Event()
         self._following: set[str] = set()
+        self._asked_once: set[str] = set()
         self._followers = followers
 
     def wake(self) -> None:
@@ -96,14 +97,19 @@ class Tracker:
             await anyio.sleep(ROUND_SECONDS)
 
     async def _go_round(self, *, starting: bool) -> None:
-        """Prolong the leases held, take up what nobody attends to, and at the start settle what was in doubt."""
+        """Prolong the leases held, take up what nobody attends to, and at the start settle what was in doubt.
+
+        A task that is too old to be followed may have ended since: each process asks for it once.
+        """
         now, origin = self._now(), self._runapi.origin
         if self._following:
             await self._ledger.renew(self._owner, now + LEASE_SECONDS)
         for key in self._ledger.unconfirmed(origin, now) if starting else ():
             await self._ledger.resubmit(key, now)
-        age = OUTPUT_LIFETIME_SECONDS if starting else FOLLOW_SECONDS
-        for key in self._ledger.unattended(origin, now, age):
+        recent = self._ledger.unattended(origin, now, FOLLOW_SECONDS)
+        older = set(self._ledger.unattended(origin, now, OUTPUT_LIFETIME_SECONDS)) - set(recent) - self._asked_once
+        self._asked_once |= older
+        for key in (*recent, *older):
             self.follow(key)
 
     async def _tidy(self) -> None:

@@ -188,6 +188,8 @@ class PaidOnce(RuleBasedStateMachine):
             self.patch.setattr(rig.app.tracker, "_let_go", nothing)
             self.patch.setattr(rig.app.deliveries, "leave", nothing)
             context.__exit__(None, None, None)
+            for take in self.takes.values():
+                take.handed_by = "dead" if take.handed_by == name else take.handed_by
 
     # -- what is known ------------------------------------------------------------------------------------------------
 

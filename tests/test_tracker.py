@@ -278,6 +278,25 @@ async def test_a_machine_that_slept_for_days_still_fetches_its_video(home: Path)
         assert Path((await rig.settle(task)).video_path).is_file()
 
 
+async def test_an_old_task_of_a_process_that_just_died_is_asked_for_too(
+    home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock = VirtualClock()
+    sandbox = sandbox_for(home, clock=clock, seconds=60)
+    async with open_rig(home, clock=clock, sandbox=sandbox) as first:
+        task = await first.submit(wait=0)
+    clock.jumped += 50 * HOUR
+    async with open_rig(home, clock=clock, sandbox=sandbox) as second:
+        sandbox.faults.order(Fault("slow", route="read", seconds=100))
+        second.app.wake()
+        await anyio.sleep(1)
+        monkeypatch.setattr(second.app.tracker, "_let_go", keep)
+    async with open_rig(home, clock=clock, sandbox=sandbox) as third:
+        third.app.wake()
+        await anyio.sleep(60)
+        assert third.app.ledger.get(task.key).status is Status.COMPLETED
+
+
 async def test_one_followers_bug_does_not_take_down_the_others(
     rig: Rig, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
