@@ -158,7 +158,7 @@ async def modify_until_settled(settings: Settings, request: VideoRequest, *, new
                 request, LOCAL_CALLER, wait_seconds=settings.max_wait_seconds, new_take=new_take, progress=progress
             )
             while not task.settled:
-                app.follow(task.key)
+                await app.follow(task.key)
                 task = await app.wait(task.key, settings.max_wait_seconds, progress)
         finally:
             bar.clear()
@@ -181,7 +181,7 @@ def run_tasks(settings: Settings, status: str, limit: int, *, as_json: bool) -> 
 async def read_tasks(settings: Settings, status: str, limit: int) -> tuple[float, list[Task], str]:
     """Read a page of the ledger."""
     async with open_app(settings) as app:
-        return app.now(), *app.list_tasks(LOCAL_CALLER, status, limit, "")
+        return app.now(), *await app.list_tasks(LOCAL_CALLER, status, limit, "")
 
 
 def run_sandbox(settings: Settings, listen: int, seconds: float) -> int:

@@ -23,7 +23,7 @@ from luma_mcp.progress import Progress
 from luma_mcp.runapi import RunAPI
 from luma_mcp.settings import LONGEST_WAIT_SECONDS, Settings
 from luma_mcp.sources import check_public_url
-from luma_mcp.submission import Submission, expired
+from luma_mcp.submission import Submission, too_old
 from luma_mcp.tracker import Tracker
 from luma_mcp.uploads import Uploads
 
@@ -72,16 +72,16 @@ class App:
         digest = await self._check_in_time(request, caller, max(bound, SUBMIT_SECONDS))
         limits = Limits(self.settings.max_active, self.settings.daily_limit)
         fingerprint = request.fingerprint(caller, self.runapi.origin, digest)
-        await self.deliveries.heard_from(caller)
-        draft = self._draft(request, caller)
-        task, joined = await self.ledger.join_or_add(draft, fingerprint, limits, new_take=new_take)
+        draft, read = self._draft(request, caller), self.deliveries.handed_to(caller)
+        task, joined = await self.ledger.join_or_add(draft, fingerprint, limits, new_take=new_take, delivered=read)
+        self.deliveries.forget(read)
         crash_points.reach("submission.intended")
         try:
             with self.deliveries.call(task.key):
                 await self._settle(task)
                 await self._watch(task.key, begun + max(bound, SUBMIT_SECONDS), progress, until=is_named)
                 return await self._watch(task.key, begun + bound, progress), joined
-        except LedgerUnusable as error:
+        except (LedgerUnusable, TaskNotFound) as error:
             error.charged = "unknown"  # the intent is written, and may be on its way
             raise
 
@@ -89,10 +89,10 @@ class App:
         """Give a task of the caller's, after waiting within the bound for its end; raise `TaskNotFound`."""
         bound = self._bound(wait_seconds)
         begun = anyio.current_time()
-        task = self.ledger.find(caller, checked_id(task_id))
+        task = await self.ledger.find(caller, checked_id(task_id))
         if task is None:
             raise TaskNotFound(f"There is no task {task_id[:80]!r} in this server's ledger.")
-        self.follow(task.key)
+        await self.follow(task.key)
         with self.deliveries.call(task.key):
             return await self._watch(task.key, begun + bound, progress)
 
@@ -100,18 +100,18 @@ class App:
         """Wait for a task's end, at most some seconds."""
         return await self._watch(key, anyio.current_time() + seconds, progress)
 
-    def list_tasks(self, caller: str, status: str, limit: int, cursor: str) -> tuple[list[Task], str]:
+    async def list_tasks(self, caller: str, status: str, limit: int, cursor: str) -> tuple[list[Task], str]:
         """Give a page of the caller's tasks, newest first, and the cursor of the next."""
         if status and status not in list(Status):
             raise InvalidRequest(f"status must be one of {', '.join(Status)}, or empty for all.")
         if not 1 <= limit <= 100:
             raise InvalidRequest("limit must be from 1 to 100.")
-        return self.ledger.page(caller, status, limit, cursor)
+        return await self.ledger.page(caller, status, limit, cursor)
 
-    def follow(self, key: str) -> None:
+    async def follow(self, key: str) -> None:
         """See to it that an unfinished task is followed, here or in another process."""
         self.wake()
-        task = self.ledger.get(key)
+        task = await self.ledger.get(key)
         running = not task.status.done and task.status is not Status.UNCONFIRMED
         if (running or task.awaits_file) and task.origin == self.runapi.origin:
             self.tracker.follow(key)
@@ -121,8 +121,8 @@ class App:
         if task.status is Status.UNCONFIRMED and self.now() - task.created_at < REPLAY_SECONDS:
             await self.ledger.resubmit(task.key, self.now())
         elif task.status is Status.UNCONFIRMED:
-            await self.ledger.record(expired(task, self.now()))
-        self.follow(task.key)
+            await self.ledger.explain(task.key, too_old())
+        await self.follow(task.key)
 
     async def _check_in_time(self, request: VideoRequest, caller: str, seconds: float) -> str:
         with anyio.move_on_after(seconds):
@@ -174,15 +174,15 @@ class App:
         self, key: str, deadline: float, progress: Progress, until: Callable[[Task], bool] = is_settled
     ) -> Task:
         """Tell of a task's progress until it has come far enough, or until the deadline on the event loop's clock."""
-        known = usual(self.ledger.durations(MODEL))
+        known = usual(await self.ledger.durations(MODEL))
         with anyio.CancelScope(deadline=deadline):
             while True:
-                task = self.ledger.get(key)
+                task = await self.ledger.get(key)
                 await progress.tell(task, known, self.now())
                 if until(task):
                     break
                 await self.tracker.changed()
-        return self.ledger.get(key)
+        return await self.ledger.get(key)
 
 
 def always() -> bool:

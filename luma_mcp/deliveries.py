@@ -55,9 +55,14 @@ class Deliveries:
         if task.status.done and not task.delivered and task.key not in self._given_up:
             self._handed[task.key] = task.caller
 
-    async def heard_from(self, caller: str) -> None:
-        """Count what was handed to a caller as delivered: it asks for something else now."""
-        await self.deliver([key for key, owner in self._handed.items() if owner == caller])
+    def handed_to(self, caller: str) -> list[str]:
+        """List what was handed to a caller: it has left if the caller asks for something else now."""
+        return [key for key, owner in self._handed.items() if owner == caller]
+
+    def forget(self, keys: list[str]) -> None:
+        """Stop looking after results whose delivery is written down."""
+        for key in keys:
+            self._handed.pop(key, None)
 
     async def leave(self) -> None:
         """Count what was handed over as delivered at the end, if the way to the callers is still open."""
@@ -84,5 +89,4 @@ class Deliveries:
         except LumaError as error:
             logger.warning("The delivery of a result was not noted: %s", error.message)
             return
-        for key in keys:
-            self._handed.pop(key, None)
+        self.forget(keys)

@@ -5,6 +5,7 @@ import os
 import re
 import tempfile
 import unicodedata
+import uuid
 from collections.abc import Generator
 from contextlib import contextmanager
 from datetime import UTC, datetime
@@ -70,10 +71,11 @@ class Downloads:
         Raises `DownloadFailed` or `VideoNotWritten`, both of which say that the video was paid for.
         """
         target = self._folder / file_name(task)
-        part = self._folder / f".{task.key}.part"
+        part = self._folder / f".{task.key}-{uuid.uuid4().hex[:8]}.part"
         try:
             async with self._at_once:
                 check_writable(self._folder)
+                await anyio.to_thread.run_sync(remove_leftovers, self._folder, task.key, abandon_on_cancel=True)
                 with temporary(part):
                     await self._fetch_in_time(task.video_urls[0], part)
                     return await anyio.to_thread.run_sync(publish, part, target, abandon_on_cancel=True)
@@ -122,10 +124,15 @@ def origin(url: httpx.URL) -> tuple[str, str, int | None]:
     return url.scheme, url.host, url.port
 
 
+def remove_leftovers(folder: Path, key: str) -> None:
+    """Remove what earlier downloads of a task left behind when they were killed."""
+    for leftover in folder.glob(f".{key}*.part"):
+        leftover.unlink(missing_ok=True)
+
+
 @contextmanager
 def temporary(part: Path) -> Generator[None]:
-    """Keep a temporary name free before and after: what was left under it may be linked to a saved video."""
-    part.unlink(missing_ok=True)
+    """Let a temporary name be free afterwards."""
     try:
         yield
     finally:

@@ -207,6 +207,10 @@ class LedgerUnusable(OutputNotWritable):
     hint = "Make the data folder readable and writable, or name another one with LUMA_MCP_DATA_DIR."
 
 
+class LeaseLost(Exception):
+    """Another process has taken a task over; what this one still believes about it counts no more."""
+
+
 class LedgerDamaged(LedgerUnusable):
     """The ledger's file was damaged; it is kept aside, and a new one is in its place."""
 

@@ -8,10 +8,11 @@ import math
 import sqlite3
 import uuid
 from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from luma_mcp.errors import InvalidRequest, LimitReached, TaskNotFound
+from luma_mcp.errors import Failure, InvalidRequest, LeaseLost, LedgerUnusable, LimitReached, TaskNotFound
 from luma_mcp.ledger_file import LedgerFile
 from luma_mcp.ledger_queries import (
     ACTIVE,
@@ -19,6 +20,7 @@ from luma_mcp.ledger_queries import (
     DURATIONS,
     FORGET,
     GOES_ON,
+    HELD,
     JOINABLE,
     PAGE,
     RELEASE,
@@ -28,7 +30,7 @@ from luma_mcp.ledger_queries import (
     UNATTENDED,
     UNCONFIRMED,
 )
-from luma_mcp.ledger_schema import FIXED, Row, row_of, task_of
+from luma_mcp.ledger_schema import FIXED, Row, is_task, row_of, task_of
 from luma_mcp.models import (
     DAY_SECONDS,
     OUTPUT_LIFETIME_SECONDS,
@@ -47,6 +49,7 @@ class Ledger:
 
     def __init__(self, path: Path) -> None:
         self._file = LedgerFile(path)
+        self._owner = uuid.uuid4().hex
 
     def close(self) -> None:
         """Close the file; a later call opens it again."""
@@ -54,14 +57,17 @@ class Ledger:
 
     # -- writing ------------------------------------------------------------------------------------------------------
 
-    async def join_or_add(self, draft: Task, fingerprint: str, limits: Limits, *, new_take: bool) -> tuple[Task, bool]:
+    async def join_or_add(
+        self, draft: Task, fingerprint: str, limits: Limits, *, new_take: bool, delivered: Sequence[str] = ()
+    ) -> tuple[Task, bool]:
         """Give the caller's task for the same request if it still matters, else write the intent; tell which it was.
 
-        A task matters while it is unfinished, unconfirmed, or finished without having been delivered (design 3.1).
-        Raises `LimitReached`.
+        A task matters while it is unfinished, unconfirmed, or finished without having been delivered (design 3.1), as
+        those with the keys in `delivered` now are. Raises `LimitReached`.
         """
 
         def write(db: sqlite3.Connection) -> tuple[Task, bool]:
+            mark_delivered(db, delivered)
             if not new_take and (found := joinable(db, draft.caller, fingerprint)):
                 return found, True
             check_limits(db, limits, draft.created_at)
@@ -72,16 +78,28 @@ class Ledger:
             return await self._file.write(write)
 
     async def record(self, task: Task) -> Task:
-        """Write what may change about a task; what it was submitted with and who has seen it stay.
+        """Write what may change about a task whose lease is held; what it was submitted with and who has seen it stay.
 
-        An end is final, an id is never replaced and a state never goes back, whatever a process believes that slept
-        meanwhile: gives the task as it stands afterwards.
+        An end is final, an id is never replaced and a state never goes back: gives the task as it stands afterwards.
+        Raises `LeaseLost` when another owner took the task over, as after a sleep.
         """
         row = {name: value for name, value in row_of(task).items() if name not in FIXED}
         changes = ", ".join(f"{name} = :{name}" for name in row)
         update = f"UPDATE tasks SET {changes} WHERE key = :key AND {GOES_ON}"  # noqa: S608 - column names of ours
-        past = {"past": json.dumps([status for status in Status if status.rank <= task.status.rank])}
-        return task if await self._change(update, row | past | {"key": task.key}) else self.get(task.key)
+        past = json.dumps([status for status in Status if status.rank <= task.status.rank])
+        values = row | {"past": past, "key": task.key, "owner": self._owner}
+
+        def write(db: sqlite3.Connection) -> bool:
+            if db.execute(HELD, (task.key, self._owner)).fetchone() is None:
+                raise LeaseLost(task.key)
+            return db.execute(update, values).rowcount == 1
+
+        return task if await self._file.write(write) else await self.get(task.key)
+
+    async def explain(self, key: str, failure: Failure) -> None:
+        """Say something else about a task whose outcome is unknown."""
+        query = "UPDATE tasks SET error = ? WHERE key = ? AND status = 'unconfirmed'"
+        await self._change(query, (json.dumps(asdict(failure)), key))
 
     async def resubmit(self, key: str, now: float) -> None:
         """Put an unconfirmed task back to work under its key, now."""
@@ -89,8 +107,7 @@ class Ledger:
 
     async def deliver(self, keys: Sequence[str]) -> None:
         """Remember that these results were handed to a caller."""
-        marks = ", ".join("?" * len(keys))
-        await self._change(f"UPDATE tasks SET delivered = 1 WHERE key IN ({marks}) AND NOT delivered", keys)  # noqa: S608 - question marks
+        await self._file.write(lambda db: mark_delivered(db, keys))
 
     async def forget(self, now: float, days: int) -> None:
         """Delete the tasks that ended more than `days` days ago; saved videos stay."""
@@ -100,62 +117,65 @@ class Ledger:
 
     # -- leases -------------------------------------------------------------------------------------------------------
 
-    async def claim(self, key: str, owner: str, now: float, until: float) -> bool:
-        """Take or prolong the lease on a task, unless another owner holds it; tell whether it is held now."""
-        lease = {"key": key, "owner": owner, "now": now, "until": until, "longest": LONGEST_LEASE_SECONDS}
+    async def claim(self, key: str, now: float, until: float) -> bool:
+        """Take or prolong the lease on a task (POSIX seconds), unless another holds it; tell whether it is held now."""
+        lease = {"key": key, "owner": self._owner, "now": now, "until": until, "longest": LONGEST_LEASE_SECONDS}
         return await self._change(CLAIM, lease) == 1
 
-    async def renew(self, owner: str, until: float) -> None:
-        """Prolong all leases of an owner."""
-        await self._change(RENEW, (until, owner))
+    async def renew(self, until: float) -> None:
+        """Prolong all leases held, to a moment in POSIX seconds."""
+        await self._change(RENEW, (until, self._owner))
 
-    async def release(self, owner: str, key: str, until: float = 0.0) -> None:
-        """Give a lease back; nobody takes it before `until`."""
-        await self._change(RELEASE, (until, key, owner))
+    async def release(self, key: str, until: float = 0.0, *, while_status: str = "") -> None:
+        """Give a lease back; nobody takes it before `until` (POSIX seconds), as long as it stays in a certain state."""
+        values = {"until": until, "key": key, "owner": self._owner, "status": while_status}
+        await self._change(RELEASE, values)
 
     # -- reading ------------------------------------------------------------------------------------------------------
 
-    def get(self, key: str) -> Task:
+    async def get(self, key: str) -> Task:
         """Read a task that should be known; raise `TaskNotFound` if it was forgotten."""
-        for row in self._file.read("SELECT * FROM tasks WHERE key = ?", (key,)):
-            return task_of(row)
+        for row in await self._file.read("SELECT * FROM tasks WHERE key = ?", (key,)):
+            return readable(row)
         raise TaskNotFound("The task is no longer in this server's ledger.")
 
-    def find(self, caller: str, task_id: str) -> Task | None:
+    async def find(self, caller: str, task_id: str) -> Task | None:
         """Find a caller's task by its id at RunAPI."""
         query = "SELECT * FROM tasks WHERE task_id = ? AND task_id <> '' AND caller = ?"
         with self._file.telling():
-            rows = self._file.read(query, (task_id, caller))
-        return task_of(rows[0]) if rows else None
+            rows = await self._file.read(query, (task_id, caller))
+        return readable(rows[0]) if rows else None
 
-    def unattended(self, origin: str, now: float, age: float) -> list[str]:
+    async def unattended(self, origin: str, key_id: str, now: float, age: float) -> list[str]:
         """List the keys of an origin's tasks of at most `age` seconds that need work and have no lease, oldest first.
 
         Unfinished ones need it, finished ones without their file, and for `REPLAY_SECONDS` those whose outcome is
-        unknown. A lease that runs implausibly long does not count: the clock was set back since.
+        unknown. What was sent with another RunAPI key is left to servers that have it. A lease that runs implausibly
+        long does not count: the clock was set back since.
         """
         ages = {"born": age, "oldest": OUTPUT_LIFETIME_SECONDS, "doubted": REPLAY_SECONDS}
         bounds: Row = {name: now - seconds for name, seconds in ages.items()}
-        rows = self._file.read(UNATTENDED, bounds | {"origin": origin, "now": now, "longest": LONGEST_LEASE_SECONDS})
+        account = {"origin": origin, "key_id": key_id}
+        rows = await self._file.read(UNATTENDED, bounds | account | {"now": now, "longest": LONGEST_LEASE_SECONDS})
         return [row["key"] for row in rows]
 
-    def unconfirmed(self, origin: str, now: float) -> list[str]:
-        """List the keys of an origin's tasks whose outcome is unknown and that are young enough to be settled."""
-        return [row["key"] for row in self._file.read(UNCONFIRMED, (origin, now - REPLAY_SECONDS))]
+    async def unconfirmed(self, origin: str, key_id: str, now: float) -> list[str]:
+        """List the keys of an account's tasks whose outcome is unknown and that are young enough to be settled."""
+        return [row["key"] for row in await self._file.read(UNCONFIRMED, (origin, key_id, now - REPLAY_SECONDS))]
 
-    def durations(self, model: str, limit: int = 50) -> list[float]:
+    async def durations(self, model: str, limit: int = 50) -> list[float]:
         """List how many seconds the newest completed tasks of a model took."""
-        return [row["seconds"] for row in self._file.read(DURATIONS, (model, COMPARABLE_SECONDS, limit))]
+        return [row["seconds"] for row in await self._file.read(DURATIONS, (model, COMPARABLE_SECONDS, limit))]
 
-    def page(self, caller: str, status: str, limit: int, cursor: str) -> tuple[list[Task], str]:
+    async def page(self, caller: str, status: str, limit: int, cursor: str) -> tuple[list[Task], str]:
         """Give `limit` of a caller's tasks, newest first, from `cursor` on; and the next cursor, empty at the end."""
         created_at, before = position(cursor)
         place: Row = {"created_at": created_at, "before": before, "limit": limit + 1}
         query = PAGE.format(status="status = :status AND" if status else "")
         with self._file.telling():
-            rows = self._file.read(query, {"caller": caller, "status": status, **place})
-        tasks = [task_of(row) for row in rows[:limit]]
-        return tasks, cursor_after(tasks[-1]) if len(rows) > limit else ""
+            rows = await self._file.read(query, {"caller": caller, "status": status, **place})
+        tasks = [task_of(row) for row in rows[:limit] if is_task(row)]
+        return tasks, cursor_after(rows[limit - 1]) if len(rows) > limit else ""
 
     async def _change(self, query: str, values: Sequence[Any] | Row) -> int:
         return await self._file.write(lambda db: db.execute(query, values).rowcount)
@@ -167,6 +187,11 @@ def insert(db: sqlite3.Connection, row: Row) -> None:
     db.execute(f"INSERT INTO tasks ({names}) VALUES ({', '.join(f':{name}' for name in row)})", row)  # noqa: S608 - column names of ours
 
 
+def mark_delivered(db: sqlite3.Connection, keys: Sequence[str]) -> None:
+    """Note that results were handed over."""
+    db.executemany("UPDATE tasks SET delivered = 1 WHERE key = ? AND NOT delivered", [(key,) for key in keys])
+
+
 def joinable(db: sqlite3.Connection, caller: str, fingerprint: str) -> Task | None:
     """Find the newest task that a repetition of its request joins."""
     row = db.execute(JOINABLE, (caller, fingerprint)).fetchone()
@@ -175,7 +200,8 @@ def joinable(db: sqlite3.Connection, caller: str, fingerprint: str) -> Task | No
 
 def check_limits(db: sqlite3.Connection, limits: Limits, now: float) -> None:
     """Refuse another task when as many run, or were submitted in 24 hours, as the user allows."""
-    active = db.execute(ACTIVE, (now - DAY_SECONDS,)).fetchone()[0]
+    ages = {"born": now - DAY_SECONDS, "doubted": now - REPLAY_SECONDS}
+    active = db.execute(ACTIVE, ages).fetchone()[0]
     if limits.active is not None and active >= limits.active:
         raise LimitReached(f"{active} tasks are running, and LUMA_MCP_MAX_ACTIVE allows {limits.active}.")
     today = db.execute(SUBMITTED, (now - DAY_SECONDS,)).fetchone()[0]
@@ -191,9 +217,16 @@ def new_key() -> str:
     return str(uuid.uuid4())
 
 
-def cursor_after(task: Task) -> str:
+def readable(row: sqlite3.Row) -> Task:
+    """Read a task that a caller or follower needs; raise `LedgerUnusable` if the row makes no sense."""
+    if is_task(row):
+        return task_of(row)
+    raise LedgerUnusable(f"The task {row['key']} cannot be read from the ledger.")
+
+
+def cursor_after(row: sqlite3.Row) -> str:
     """Name the place behind a task in the list."""
-    return f"{task.created_at!r}_{task.key}"
+    return f"{row['created_at']!r}_{row['key']}"
 
 
 def position(cursor: str) -> tuple[float, str]:

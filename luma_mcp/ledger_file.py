@@ -2,6 +2,7 @@
 
 import logging
 import sqlite3
+import threading
 from collections.abc import Callable, Generator, Sequence
 from contextlib import closing, contextmanager
 from pathlib import Path
@@ -11,7 +12,7 @@ import anyio
 import anyio.to_thread
 
 from luma_mcp.errors import LedgerDamaged, LedgerUnusable
-from luma_mcp.ledger_rescue import is_damaged, replace_damaged, restore
+from luma_mcp.ledger_rescue import check_place, is_damaged, replace_damaged, restore
 from luma_mcp.ledger_schema import Row, open_database, refuse_newer, transaction
 
 QUEUE_SECONDS = 3.0
@@ -22,16 +23,17 @@ logger = logging.getLogger(__name__)
 
 
 class LedgerFile:
-    """Reads on the event loop, because reading takes microseconds and waits for nobody; writes on a thread.
+    """Reads on one thread and writes on another, so that nothing of the file ever holds up the event loop.
 
-    A writer may have to wait, a few seconds at most, for another process's lock or for a slow disk; nobody else does.
+    A writer may have to wait, a few seconds at most, for another process's lock or for a slow disk; readers do not.
     """
 
     def __init__(self, path: Path) -> None:
         self._path = path
         self._reader = Opened(path)
         self._writer = Opened(path)
-        self._turn = anyio.CapacityLimiter(1)
+        self._reading = anyio.CapacityLimiter(1)
+        self._writing = anyio.CapacityLimiter(1)
         self._notice = ""
 
     def close(self) -> None:
@@ -39,11 +41,15 @@ class LedgerFile:
         self._reader.close()
         self._writer.close()
 
-    def read(self, query: str, values: Sequence[Any] | Row) -> list[sqlite3.Row]:
+    async def read(self, query: str, values: Sequence[Any] | Row) -> list[sqlite3.Row]:
         """Run a query; raise `LedgerUnusable`."""
+        return await anyio.to_thread.run_sync(self._read, query, values, limiter=self._reading)
+
+    def _read(self, query: str, values: Sequence[Any] | Row) -> list[sqlite3.Row]:
         with self._usable():
             try:
-                return self._reader.connection().execute(query, values).fetchall()
+                with self._reader.in_use() as db:
+                    return db.execute(query, values).fetchall()
             except sqlite3.OperationalError as error:
                 if not is_frozen(self._path, error):
                     raise
@@ -53,19 +59,20 @@ class LedgerFile:
     async def write(self, work: Callable[[sqlite3.Connection], T]) -> T:
         """Do some work as one transaction, alone among all processes; raise `LedgerUnusable`."""
         with anyio.move_on_after(QUEUE_SECONDS):
-            return await anyio.to_thread.run_sync(self._write, work, limiter=self._turn)
+            return await anyio.to_thread.run_sync(self._write, work, limiter=self._writing)
         raise LedgerUnusable(f"The ledger {self._path} cannot be used: others are still writing to it.")
 
     async def shrink(self) -> None:
         """Give the space of deleted rows back to the disk."""
-        await anyio.to_thread.run_sync(self._shrink, limiter=self._turn)
+        await anyio.to_thread.run_sync(self._shrink, limiter=self._writing)
 
     def _shrink(self) -> None:
-        with self._usable():
-            self._writer.connection().executescript("PRAGMA incremental_vacuum")  # `execute` would free one page only
+        with self._usable(), self._writer.in_use() as db:
+            db.executescript("PRAGMA incremental_vacuum")  # `execute` would free one page only
 
     def _write(self, work: Callable[[sqlite3.Connection], T]) -> T:
-        with self._usable(), transaction(self._writer.connection()) as db:
+        with self._usable(), self._writer.in_use() as db, transaction(db):
+            refuse_newer(db)
             return work(db)
 
     @contextmanager
@@ -80,17 +87,26 @@ class LedgerFile:
             self._notice = ""
             raise
 
+    def _rescue(self) -> str:
+        try:
+            return replace_damaged(self._path)
+        except OSError as error:
+            raise OSError(f"it is damaged, and cannot be kept aside: {error.strerror}") from error
+
     @contextmanager
     def _usable(self) -> Generator[None]:
         with unusable(self._path):
             try:
                 yield
             except sqlite3.DatabaseError as error:
-                if not is_damaged(error) or not (notice := replace_damaged(self._path)):
+                if not is_damaged(error):
                     raise
-                logger.error("%s", notice)
-                self._notice = notice
-                raise LedgerDamaged(notice) from error
+                if notice := self._rescue():
+                    logger.error("%s", notice)
+                    self._notice = notice
+                if self._notice:
+                    raise LedgerDamaged(self._notice) from error
+                raise  # another process was faster, and tells its own callers
 
 
 class Opened:
@@ -100,22 +116,34 @@ class Opened:
         self._path = path
         self._db: sqlite3.Connection | None = None
         self._identity: tuple[int, int] | None = None
+        self._busy = threading.Lock()
 
     def close(self) -> None:
-        """Close the connection; it is opened again when needed."""
+        """Close the connection, once no thread is in the middle of something; it is opened again when needed."""
+        with self._busy:
+            self._let_go()
+
+    @contextmanager
+    def in_use(self) -> Generator[sqlite3.Connection]:
+        """Give the connection to one thread at a time."""
+        with self._busy:
+            yield self._connection()
+
+    def _let_go(self) -> None:
         if self._db:
             self._db.close()
             self._db = None
 
-    def connection(self) -> sqlite3.Connection:
+    def _connection(self) -> sqlite3.Connection:
         """Give the connection, opened anew if the file is another one; a file that was removed is put back."""
         lies_there = identity(self._path)
         if self._db and lies_there != self._identity:
             if lies_there is None:
                 logger.warning("The ledger %s was removed while in use, and is put back", self._path)
                 restore(self._path, self._db)
-            self.close()
+            self._let_go()
         if self._db is None:
+            check_place(self._path)
             self._db = open_database(self._path)
             self._identity = identity(self._path)
         return self._db
@@ -124,7 +152,8 @@ class Opened:
 def is_frozen(path: Path, error: sqlite3.OperationalError) -> bool:
     """Tell whether a file cannot be opened in a folder or on a disk that takes no writes, but is complete in itself."""
     wal = path.with_name(f"{path.name}-wal")
-    return error.sqlite_errorcode & 0xFF in UNWRITABLE and path.is_file() and not (wal.is_file() and wal.stat().st_size)
+    code = getattr(error, "sqlite_errorcode", sqlite3.SQLITE_OK) & 0xFF
+    return code in UNWRITABLE and path.is_file() and not (wal.is_file() and wal.stat().st_size)
 
 
 def open_frozen(path: Path) -> sqlite3.Connection:

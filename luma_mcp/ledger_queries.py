@@ -3,7 +3,8 @@
 UNATTENDED = """
     SELECT key, created_at FROM tasks INDEXED BY tasks_unended
     WHERE status NOT IN ('completed', 'failed') AND created_at > :born AND origin = :origin
-        AND (status <> 'unconfirmed' OR created_at > :doubted)
+        AND (status <> 'unconfirmed' OR created_at > :doubted AND key_id = :key_id)
+        AND (task_id <> '' OR key_id = :key_id OR created_at <= :doubted)
         AND (lease_until <= :now OR lease_until > :now + :longest)
     UNION ALL
     SELECT key, created_at FROM tasks INDEXED BY tasks_unsaved
@@ -12,7 +13,8 @@ UNATTENDED = """
     ORDER BY created_at"""
 UNCONFIRMED = """
     SELECT key FROM tasks INDEXED BY tasks_unended
-    WHERE status NOT IN ('completed', 'failed') AND status = 'unconfirmed' AND origin = ? AND created_at > ?
+    WHERE status NOT IN ('completed', 'failed') AND status = 'unconfirmed' AND origin = ? AND key_id = ?
+        AND created_at > ?
     ORDER BY created_at"""
 JOINABLE = """
     SELECT * FROM tasks WHERE caller = ? AND fingerprint = ? AND (
@@ -20,7 +22,8 @@ JOINABLE = """
     ) ORDER BY created_at DESC LIMIT 1"""
 ACTIVE = """
     SELECT count(*) FROM tasks INDEXED BY tasks_unended
-    WHERE status NOT IN ('completed', 'failed') AND status <> 'unconfirmed' AND created_at > ?"""
+    WHERE status NOT IN ('completed', 'failed') AND created_at > :born
+        AND (status <> 'unconfirmed' OR created_at > :doubted)"""
 SUBMITTED = "SELECT count(*) FROM tasks WHERE created_at > ? AND (task_id <> '' OR status <> 'failed')"
 DURATIONS = """
     SELECT finished_at - created_at AS seconds FROM tasks
@@ -33,7 +36,10 @@ CLAIM = """
     UPDATE tasks SET lease_owner = :owner, lease_until = :until
     WHERE key = :key AND (lease_owner = :owner OR lease_until <= :now OR lease_until > :now + :longest)"""
 RENEW = "UPDATE tasks SET lease_until = ? WHERE lease_owner = ? AND lease_owner <> ''"
-RELEASE = "UPDATE tasks SET lease_owner = '', lease_until = ? WHERE key = ? AND lease_owner = ?"
+HELD = "SELECT 1 FROM tasks WHERE key = ? AND lease_owner = ?"
+RELEASE = """
+    UPDATE tasks SET lease_owner = '', lease_until = CASE WHEN status = :status OR :status = '' THEN :until ELSE 0 END
+    WHERE key = :key AND lease_owner = :owner"""
 GOES_ON = """(status NOT IN ('completed', 'failed') OR status = :status) AND task_id IN ('', :task_id)
     AND status IN (SELECT value FROM json_each(:past))"""
 RESUBMIT = """

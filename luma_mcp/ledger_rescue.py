@@ -1,30 +1,57 @@
-"""What is done when the ledger's file is damaged, or was taken away while in use: nothing in it is thrown away."""
+"""What is done when the ledger's file is damaged, or was taken away while in use: nothing in it is thrown away.
 
+A rescue may itself be killed at any step: the damaged file stays in place until a complete new one can take it.
+"""
+
+import shutil
 import sqlite3
 from collections.abc import Generator, Iterator
 from contextlib import closing, contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
 
-from luma_mcp.ledger_schema import COLUMNS, open_database, refuse_newer, task_of, transaction
+from luma_mcp import crash_points
+from luma_mcp.ledger_schema import COLUMNS, is_task, open_database, refuse_newer, transaction
 
 SHARERS = ("", "-wal", "-shm")
 SAVED = (*COLUMNS, "fingerprint")
 DAMAGE = frozenset({sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB})
+PAGE_SIZE_BYTES = slice(16, 18)  # places in the header of a database file
+PAGE_COUNT_BYTES = slice(28, 32)
+
+
+class Hollow(sqlite3.DatabaseError):
+    """The file was emptied although there is more beside it."""
 
 
 def is_damaged(error: BaseException | None) -> bool:
-    """Tell whether SQLite found the file itself broken."""
-    return isinstance(error, sqlite3.DatabaseError) and getattr(error, "sqlite_errorcode", 0) & 0xFF in DAMAGE
+    """Tell whether the file itself was found broken."""
+    code = getattr(error, "sqlite_errorcode", sqlite3.SQLITE_OK) & 0xFF
+    return isinstance(error, Hollow) or (isinstance(error, sqlite3.DatabaseError) and code in DAMAGE)
+
+
+def beside(path: Path, suffix: str) -> Path:
+    """Name a file that belongs to the ledger's."""
+    return path.with_name(path.name + suffix)
 
 
 @contextmanager
 def alone(path: Path) -> Generator[None]:
     """Let one process at a time work on the file itself; the lock dies with its holder."""
     path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-    with closing(sqlite3.connect(f"{path}-rescue", isolation_level=None)) as lock:
+    with closing(sqlite3.connect(beside(path, "-rescue"), isolation_level=None)) as lock:
         lock.execute("BEGIN EXCLUSIVE")
         yield
+
+
+def check_place(path: Path) -> None:
+    """Finish a rescue that was interrupted, and refuse a file that lost what is beside it (`Hollow`)."""
+    if beside(path, ".rescued").exists():
+        with alone(path):
+            put_in_place(path)
+    wal = beside(path, "-wal")
+    if path.exists() and not path.stat().st_size and wal.exists() and wal.stat().st_size:
+        raise Hollow("the file is empty")
 
 
 def replace_damaged(path: Path) -> str:
@@ -33,17 +60,21 @@ def replace_damaged(path: Path) -> str:
     Says nothing if the file is sound: another process was faster.
     """
     with alone(path):
+        put_in_place(path)
         if not still_damaged(path):
             return ""
         kept = keep_aside(path)
-        with closing(open_database(path)) as fresh:
-            found = salvage(kept, fresh)
+        crash_points.reach("rescue.kept")
+        found = salvage(path)
+        crash_points.reach("rescue.salvaged")
+        put_in_place(path)
     return f"The ledger was damaged and is kept as {kept}. A new one was begun with {found} tasks read from it."
 
 
 def still_damaged(path: Path) -> bool:
     """Check the whole file."""
     try:
+        check_place(path)
         with closing(sqlite3.connect(path)) as db:
             return [tuple(row) for row in db.execute("PRAGMA quick_check")] != [("ok",)]
     except sqlite3.DatabaseError as error:
@@ -53,17 +84,62 @@ def still_damaged(path: Path) -> bool:
 
 
 def keep_aside(path: Path) -> Path:
-    """Give the file, and what SQLite keeps beside it, a name that says what happened and when."""
+    """Copy the file, and what SQLite keeps beside it, to a name that says what happened and when."""
     stem = f"{path.name}.damaged-{datetime.now(UTC):%Y%m%d-%H%M%S}"
     names = [stem, *(f"{stem}-{number}" for number in range(2, 100))]
     kept = path.with_name(next(name for name in names if not path.with_name(name).exists()))
-    for suffix in SHARERS:
-        with suppress(FileNotFoundError):
-            path.with_name(path.name + suffix).rename(kept.with_name(kept.name + suffix))
+    copy(path, kept)
     return kept
 
 
-def salvage(damaged: Path, fresh: sqlite3.Connection) -> int:
+def copy(path: Path, to: Path) -> None:
+    """Copy a database with what SQLite keeps beside it."""
+    for suffix in SHARERS:
+        with suppress(FileNotFoundError):
+            shutil.copy2(beside(path, suffix), beside(to, suffix))
+
+
+def salvage(path: Path) -> int:
+    """Make a complete new file, under a name that says so, of the tasks that can still be read; give their number."""
+    work, new = beside(path, "-rescue-work"), beside(path, "-rescue-new")
+    for leftover in (work, new):
+        remove(leftover)
+    copy(path, work)
+    fill_up(work)
+    with closing(open_database(new)) as fresh:
+        found = copy_rows(work, fresh)
+    remove(work)
+    new.replace(beside(path, ".rescued"))
+    return found
+
+
+def put_in_place(path: Path) -> None:
+    """Let a rescued file take the place of the damaged one, which is kept aside by then."""
+    rescued = beside(path, ".rescued")
+    if rescued.exists():
+        for suffix in SHARERS[1:]:
+            beside(path, suffix).unlink(missing_ok=True)
+        crash_points.reach("rescue.cleared")
+        rescued.replace(path)
+
+
+def remove(path: Path) -> None:
+    """Remove a database with what SQLite keeps beside it."""
+    for suffix in SHARERS:
+        beside(path, suffix).unlink(missing_ok=True)
+
+
+def fill_up(path: Path) -> None:
+    """Give a file that was cut off the length that its header speaks of, so that SQLite reads what is left."""
+    with path.open("r+b") as file:
+        header = file.read(PAGE_COUNT_BYTES.stop)
+        page_size = int.from_bytes(header[PAGE_SIZE_BYTES])
+        announced = page_size * int.from_bytes(header[PAGE_COUNT_BYTES])
+        if header.startswith(b"SQLite format 3") and path.stat().st_size < announced < 1 << 32:
+            file.truncate(announced)
+
+
+def copy_rows(damaged: Path, fresh: sqlite3.Connection) -> int:
     """Copy the tasks that can still be read, from both ends towards the damage; give their number."""
     columns = ", ".join(SAVED)
     insert = f"INSERT OR IGNORE INTO tasks ({columns}) VALUES ({', '.join('?' * len(SAVED))})"  # noqa: S608 - column names of ours
@@ -77,15 +153,6 @@ def readable(old: sqlite3.Connection) -> Iterator[sqlite3.Row]:
     for direction in ("ASC", "DESC"):
         with suppress(sqlite3.Error):
             yield from filter(is_task, old.execute(f"SELECT * FROM tasks ORDER BY rowid {direction}"))  # noqa: S608 - one of two words
-
-
-def is_task(row: sqlite3.Row) -> bool:
-    """Tell whether a row makes sense."""
-    try:
-        task_of(row)
-    except (ValueError, TypeError, LookupError):
-        return False
-    return True
 
 
 def restore(path: Path, opened: sqlite3.Connection) -> None:

@@ -80,6 +80,7 @@ def open_database(path: Path) -> sqlite3.Connection:
     with ExitStack() as unless_ready:
         unless_ready.callback(db.close)
         db.row_factory = sqlite3.Row
+        db.text_factory = legible
         refuse_newer(db)
         if schema_version(db) == 0:
             db.execute("PRAGMA auto_vacuum = INCREMENTAL")
@@ -89,6 +90,11 @@ def open_database(path: Path) -> sqlite3.Connection:
         migrate(db)
         unless_ready.pop_all()
     return db
+
+
+def legible(stored: bytes) -> str:
+    """Read text as it was written, and text that a broken disk made of it as far as it goes."""
+    return stored.decode(errors="replace")
 
 
 def migrate(db: sqlite3.Connection) -> None:
@@ -145,3 +151,12 @@ def task_of(row: sqlite3.Row) -> Task:
     values["video_urls"] = tuple(json.loads(values["video_urls"]))
     values["error"] = Failure(**json.loads(values["error"])) if values["error"] else None
     return Task(request=request, **values)
+
+
+def is_task(row: sqlite3.Row) -> bool:
+    """Tell whether a row makes sense."""
+    try:
+        task_of(row)
+    except (ValueError, TypeError, LookupError):
+        return False
+    return True

@@ -68,27 +68,29 @@ def file_uri_path(uri: str, argument: str) -> Path:
         parts = urlsplit(uri)
     except ValueError as error:
         raise InvalidRequest(f"{argument} is not a well-formed URI.") from error
-    if parts.netloc not in ("", "localhost") or not parts.path:
+    path = url2pathname(parts.path)
+    if parts.netloc not in ("", "localhost") or not path or "\0" in path:
         raise InvalidRequest(
             f"{argument}: a file:// URI must name a file on this machine, as in file:///home/me/clip.mp4."
         )
-    return Path(url2pathname(parts.path))
+    return Path(path)
 
 
 def check_public_url(url: str, argument: str) -> str:
     """Give the URL if RunAPI, out on the internet, can reach its host as far as the name tells."""
     try:
         parsed = httpx.URL(url)
-    except httpx.InvalidURL as error:
+        host = parsed.host
+    except (httpx.InvalidURL, ValueError) as error:  # the host's encoded form is read only when asked for
         raise InvalidRequest(f"{argument} is not a well-formed URL.") from error
-    if len(url) > LONGEST_URL or " " in url or not parsed.host or not 0 < (parsed.port or 443) < 65536:
+    if len(url) > LONGEST_URL or " " in url or not host or not 0 < (parsed.port or 443) < 65536:
         raise InvalidRequest(f"{argument} is not a well-formed URL of at most {LONGEST_URL} characters.")
     if parsed.scheme not in ("http", "https"):
         raise InvalidRequest(f"{argument} must be an http(s) URL.")
     if parsed.userinfo:
         raise SourceNotAllowed(f"{argument} must not contain a user name or password.")
-    if not is_public_host(parsed.host):
-        raise SourceNotAllowed(f"{argument}: {parsed.host} is not on the public internet, so RunAPI cannot reach it.")
+    if not is_public_host(host):
+        raise SourceNotAllowed(f"{argument}: {host} is not on the public internet, so RunAPI cannot reach it.")
     return url
 
 

@@ -9,6 +9,10 @@ from functools import partial
 
 import anyio
 
+if sys.platform != "win32":
+    import fcntl
+    import termios
+
 from luma_mcp.app import App, open_app
 from luma_mcp.server import build_server
 from luma_mcp.settings import Settings
@@ -37,12 +41,22 @@ async def serve_stdio(settings: Settings) -> None:
 
 
 def host_reads(stdout: int) -> bool:
-    """Tell whether the host still holds its end of stdout and takes what is written there."""
+    """Tell whether the host still holds its end of stdout and has read what was written there."""
     if sys.platform == "win32":
         return True
     watched = select.poll()
     watched.register(stdout, select.POLLOUT)
-    return [state for _, state in watched.poll(0)] == [select.POLLOUT]
+    return [state for _, state in watched.poll(0)] == [select.POLLOUT] and not unread(stdout)
+
+
+def unread(stdout: int) -> int:
+    """Count the bytes that the host has not read, where a pipe can tell."""
+    if sys.platform == "win32":
+        return 0
+    try:
+        return int.from_bytes(fcntl.ioctl(stdout, termios.FIONREAD, bytes(4)), sys.byteorder)
+    except OSError:
+        return 0
 
 
 def leave_by_force() -> None:

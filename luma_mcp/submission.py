@@ -1,5 +1,6 @@
 """Bringing one intent to RunAPI: upload, POST under its key, until the outcome is known or cannot be (design 3.1)."""
 
+import logging
 import random
 from dataclasses import replace
 
@@ -8,6 +9,7 @@ import anyio
 from luma_mcp import crash_points
 from luma_mcp.errors import (
     Conflict,
+    Failure,
     LedgerUnusable,
     LumaError,
     ServiceUnavailable,
@@ -20,6 +22,7 @@ from luma_mcp.runapi import Accepted, RunAPI
 from luma_mcp.uploads import Uploads
 
 BOUND_SECONDS = 180.0  # while RunAPI has certainly taken nothing
+KEEPING_SECONDS = 5.0
 DOUBT_SECONDS = 30.0  # once an answer was lost: shorter than a call waits, so that it can say so
 REPEAT_HINT = (
     "Repeat exactly the same modify_video call within 15 minutes of the first one: it goes out under the same"
@@ -29,6 +32,8 @@ TOO_OLD_HINT = (
     "It is too old to be repeated safely. Look at the task list of the RunAPI account; if the task is not there, submit"
     " it again with new_take=true."
 )
+
+logger = logging.getLogger(__name__)
 
 
 class Submission:
@@ -44,15 +49,12 @@ class Submission:
         """Bring a task to RunAPI; it comes back accepted, failed or unconfirmed, and is recorded as such.
 
         Raises `LedgerUnusable` when a step cannot be written: the task then stays as it was, to be submitted again
-        under its key.
+        under its key. Raises `LeaseLost` when another process has taken it over.
         """
-        if not self._sendable(task):
-            known = task.status is Status.UNCONFIRMED
-            return task if known else await self._ledger.record(expired(task, self._now()))
         in_doubt = task.attempts > 0
         deadline = anyio.current_time() + (DOUBT_SECONDS if in_doubt else BOUND_SECONDS)
         failures = 0
-        while True:
+        while self._sendable(task):
             try:
                 task, answer = await self._attempt(task)
             except LedgerUnusable:
@@ -62,15 +64,17 @@ class Submission:
                 if error.charged == "unknown" and not in_doubt:
                     in_doubt, deadline = True, anyio.current_time() + DOUBT_SECONDS
                 wait = backoff(failures, jitter=random.random(), retry_after=error.retry_after)  # noqa: S311 - spreads load, guards nothing
-                task = self._ledger.get(task.key)
+                task = await self._ledger.get(task.key)
                 if not error.transient or anyio.current_time() + wait > deadline:
                     return await self._ledger.record(conclusion(task, error, self._now(), in_doubt=in_doubt))
                 await self._tell_trouble(task, error, in_doubt=in_doubt)
                 await anyio.sleep(wait)
-                task = self._ledger.get(task.key)
+                task = await self._ledger.get(task.key)
             else:
                 crash_points.reach("submission.answered")
-                return await self._ledger.record(task.accepted(answer.task_id, answer.status, self._now()))
+                return await self._keep(task.accepted(answer.task_id, answer.status, self._now()))
+        known = task.status is Status.UNCONFIRMED
+        return task if known else await self._ledger.record(expired(task, self._now()))
 
     def _sendable(self, task: Task) -> bool:
         """Tell whether it is safe to send a task: it is young, and what was sent before went to the same account."""
@@ -85,6 +89,15 @@ class Submission:
         crash_points.reach("submission.sending")
         return task, await self._runapi.create(task)
 
+    async def _keep(self, task: Task) -> Task:
+        """Write down what RunAPI took, however long that is impossible: nothing else knows that it was paid for."""
+        while True:
+            try:
+                return await self._ledger.record(task)
+            except LedgerUnusable as error:
+                logger.warning("Task %s cannot be written down yet: %s", task.task_id, error.message)
+                await anyio.sleep(KEEPING_SECONDS)
+
     async def _tell_trouble(self, task: Task, error: LumaError, *, in_doubt: bool) -> None:
         if task.status is not Status.UNCONFIRMED:
             told = replace(error.failure(), charged="unknown" if in_doubt else "no")
@@ -94,10 +107,14 @@ class Submission:
 def expired(task: Task, now: float) -> Task:
     """Conclude a submission that is found again too late: what was asked for that long ago must not cost money now."""
     if task.attempts:
-        unanswered = SubmissionUnconfirmed("This submission was never answered.", hint=TOO_OLD_HINT)
-        return task.unconfirmed(unanswered.failure(), now)
+        return task.unconfirmed(too_old(), now)
     unsent = ServiceUnavailable("This server ended before the submission was sent.", hint="Call modify_video again.")
     return task.refused(unsent.failure(), now)
+
+
+def too_old() -> Failure:
+    """Say that an unknown outcome can no longer be settled by repeating the call."""
+    return SubmissionUnconfirmed("This submission was never answered.", hint=TOO_OLD_HINT).failure()
 
 
 def conclusion(task: Task, error: LumaError, now: float, *, in_doubt: bool) -> Task:

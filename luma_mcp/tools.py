@@ -109,7 +109,7 @@ async def list_tasks(
 what was made. It costs nothing and asks nobody: the list is kept on this machine."""
     app = app_of(ctx)
     app.wake()
-    tasks, next_cursor = app.list_tasks(LOCAL_CALLER, status.strip(), limit, cursor.strip())
+    tasks, next_cursor = await app.list_tasks(LOCAL_CALLER, status.strip(), limit, cursor.strip())
     return result(task_list(tasks, next_cursor, app.now()))
 
 

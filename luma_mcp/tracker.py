@@ -3,7 +3,6 @@
 import logging
 import math
 import random
-import uuid
 from dataclasses import replace
 
 import anyio
@@ -11,10 +10,10 @@ from anyio.abc import TaskGroup
 
 from luma_mcp import crash_points
 from luma_mcp.downloads import Downloads
-from luma_mcp.errors import DownloadFailed, Failure, LumaError, ServiceUnavailable
+from luma_mcp.errors import DownloadFailed, Failure, LeaseLost, LumaError, ServiceUnavailable
 from luma_mcp.ledger import Ledger
 from luma_mcp.models import OUTPUT_LIFETIME_SECONDS, Clock, Status, Task
-from luma_mcp.pace import REFUSED_LONGEST_SECONDS, SAVING_LONGEST_SECONDS, backoff, poll_after, usual
+from luma_mcp.pace import REFUSED_LONGEST_SECONDS, SAVING_LONGEST_SECONDS, Usual, backoff, poll_after, usual
 from luma_mcp.runapi import RunAPI
 from luma_mcp.submission import Submission
 
@@ -24,6 +23,7 @@ CRASHED_SECONDS = 600.0
 LOOK_SECONDS = 1.0
 DOUBTED_SECONDS = 60.0
 RELEASE_SECONDS = 1.0
+TAKEN_UP_AT_ONCE = 50
 TIDY_SECONDS = 3600.0
 FOLLOW_SECONDS = 24 * 3600.0
 QUIET_SAVE_FAILURES = 2
@@ -55,11 +55,11 @@ class Tracker:
         self._downloads = downloads
         self._now = now
         self._keep_days = keep_days
-        self._owner = uuid.uuid4().hex
         self._awake = anyio.Event()
         self._changed = anyio.Event()
         self._following: set[str] = set()
         self._asked_once: set[str] = set()
+        self._foreign: set[str] = set()  # tasks of another RunAPI account, which only servers with its key can follow
         self._followers = followers
 
     def wake(self) -> None:
@@ -94,6 +94,9 @@ class Tracker:
                 if error.message != said:
                     logger.warning("Unfinished tasks cannot be followed now: %s", error.message)
                 said = error.message
+            except Exception:
+                # As for each follower: a bug in going round must not end the server and all its calls.
+                logger.exception("Going round the unfinished tasks ended unexpectedly")
             await anyio.sleep(ROUND_SECONDS)
 
     async def _go_round(self, *, starting: bool) -> None:
@@ -101,15 +104,16 @@ class Tracker:
 
         A task that is too old to be followed may have ended since: each process asks for it once.
         """
-        now, origin = self._now(), self._runapi.origin
+        now, account = self._now(), (self._runapi.origin, self._runapi.key_id)
         if self._following:
-            await self._ledger.renew(self._owner, now + LEASE_SECONDS)
-        for key in self._ledger.unconfirmed(origin, now) if starting else ():
+            await self._ledger.renew(now + LEASE_SECONDS)
+        for key in await self._ledger.unconfirmed(*account, now) if starting else ():
             await self._ledger.resubmit(key, now)
-        recent = self._ledger.unattended(origin, now, FOLLOW_SECONDS)
-        older = set(self._ledger.unattended(origin, now, OUTPUT_LIFETIME_SECONDS)) - set(recent) - self._asked_once
+        recent = await self._ledger.unattended(*account, now, FOLLOW_SECONDS)
+        older = set(await self._ledger.unattended(*account, now, OUTPUT_LIFETIME_SECONDS)).difference(recent)
+        free = [*recent, *(older - self._asked_once)]
         self._asked_once |= older
-        for key in (*recent, *older):
+        for key in [key for key in free if key not in self._foreign][:TAKEN_UP_AT_ONCE]:
             self.follow(key)
 
     async def _tidy(self) -> None:
@@ -117,7 +121,7 @@ class Tracker:
             await self._ledger.forget(self._now(), self._keep_days)
 
     async def _hold(self, key: str) -> bool:
-        return await self._ledger.claim(key, self._owner, self._now(), self._now() + LEASE_SECONDS)
+        return await self._ledger.claim(key, self._now(), self._now() + LEASE_SECONDS)
 
     def _tell(self) -> None:
         self._changed.set()
@@ -130,7 +134,9 @@ class Tracker:
         kept_for = 0.0
         try:
             if await self._hold(key):
-                kept_for = await self._follow(self._ledger.get(key))
+                kept_for = await self._follow(await self._ledger.get(key))
+        except LeaseLost:
+            logger.info("Task %s is followed by another process now", key)
         except LumaError as error:
             kept_for = LEASE_SECONDS
             logger.warning("Task %s is put aside for %.0f s: %s", key, kept_for, error.message)
@@ -145,8 +151,10 @@ class Tracker:
             self._tell()
 
     async def _let_go(self, key: str, kept_for: float) -> None:
+        doubted = Status.UNCONFIRMED if kept_for == DOUBTED_SECONDS else ""
+        until = self._now() + kept_for if kept_for else 0.0
         try:
-            await self._ledger.release(self._owner, key, until=self._now() + kept_for if kept_for else 0.0)
+            await self._ledger.release(key, until, while_status=doubted)
         except LumaError as error:
             logger.debug("The lease on task %s runs out by itself: %s", key, error.message)
 
@@ -157,7 +165,7 @@ class Tracker:
         if not task.task_id:
             task = await self._submission.submit(task)
             self._tell()
-            pause = poll_after(0.0, usual(self._ledger.durations(task.request.model)))
+            pause = poll_after(0.0, await self._usual(task))
         if task.task_id and not task.status.done:
             task = await self._poll_until_done(task, pause)
         if task.awaits_file:
@@ -175,6 +183,9 @@ class Tracker:
                 reading = await self._runapi.read(task.task_id)
                 crash_points.reach("poll.answered")
             except LumaError as error:
+                if not error.transient and task.key_id != self._runapi.key_id:
+                    self._foreign.add(task.key)
+                    break
                 failures += 1
                 task = await self._record(task, task.troubled(trouble(error), self._now()))
                 pause = backoff_for(error, failures)
@@ -183,9 +194,11 @@ class Tracker:
             task = await self._record(task, task.read(reading, self._now()))
             if await self._overdue(task):
                 break
-            known = usual(self._ledger.durations(task.request.model))
-            pause = poll_after(task.elapsed(self._now()), known, retry_after=reading.retry_after)
+            pause = poll_after(task.elapsed(self._now()), await self._usual(task), retry_after=reading.retry_after)
         return task
+
+    async def _usual(self, task: Task) -> Usual:
+        return usual(await self._ledger.durations(task.request.model))
 
     async def _overdue(self, task: Task) -> bool:
         """Tell, and tell the caller, that a task has run too long to be followed further."""

@@ -77,7 +77,7 @@ class Uploads:
             case LocalFile(path):
                 return (await inspect_clip(allowed_file(path, self._roots))).digest
             case TaskOutput(task_id):
-                self._output_of(task_id, caller)
+                await self._output_of(task_id, caller)
                 return request.source
 
     async def url(self, task: Task) -> str:
@@ -88,11 +88,11 @@ class Uploads:
             case LocalFile(path):
                 return await self._upload(allowed_file(path, self._roots))
             case TaskOutput(task_id):
-                output = self._output_of(task_id, task.caller)
+                output = await self._output_of(task_id, task.caller)
                 return output if isinstance(output, str) else await self._upload(output)
 
-    def _output_of(self, task_id: str, caller: str) -> str | Path:
-        earlier = self._ledger.find(caller, task_id)
+    async def _output_of(self, task_id: str, caller: str) -> str | Path:
+        earlier = await self._ledger.find(caller, task_id)
         if earlier and not earlier.status.done:
             hint = "Wait for its end with get_task, then call modify_video again."
             raise SourceNotFound(f"source_video_url: task {task_id} is still {earlier.status}.", hint=hint)
@@ -100,7 +100,7 @@ class Uploads:
             raise SourceNotFound(f"source_video_url: there is no finished task {task_id[:80]!r} to continue from.")
         if earlier.video_urls and (earlier.expires_at or 0) > self._now():
             return earlier.video_urls[0]
-        if earlier.video_path and Path(earlier.video_path).is_file():
+        if earlier.video_path and await anyio.Path(earlier.video_path).is_file():
             return Path(earlier.video_path)
         raise SourceNotFound(f"source_video_url: the output of task {task_id} has expired and its saved file is gone.")
 

@@ -141,12 +141,12 @@ async def sandbox_served(sandbox: Sandbox, listener: socket.socket) -> AsyncGene
         server.should_exit = True
 
 
-def every_task(home: Path) -> list[Task]:
+async def every_task(home: Path) -> list[Task]:
     """Read the ledger."""
     (path,) = home.rglob("ledger.sqlite3")
     ledger = Ledger(path)
     try:
-        return ledger.page("local", "", 1_000_000, "")[0]
+        return (await ledger.page("local", "", 1_000_000, ""))[0]
     finally:
         ledger.close()
 
@@ -178,12 +178,12 @@ async def main(tasks: int = 2000, share: float = 0.1, longest_seconds: float = 9
                     hosts.start_soon(soak.work, number)
             soak.peaks += [peak_memory(pid_of(number)) for number in range(SERVERS)]
             background.cancel_scope.cancel()
-    return report(soak, sandbox, tasks, time.monotonic() - begun, in_time=not bound.cancelled_caught)
+    seconds = time.monotonic() - begun
+    return report(soak, await every_task(home), sandbox, tasks, seconds, in_time=not bound.cancelled_caught)
 
 
-def report(soak: Soak, sandbox: Sandbox, tasks: int, seconds: float, *, in_time: bool) -> bool:
+def report(soak: Soak, rows: list[Task], sandbox: Sandbox, tasks: int, seconds: float, *, in_time: bool) -> bool:
     """Print the figures."""
-    rows = every_task(soak.home)
     made = sandbox.state.generations()
     saved = {str(path) for path in (soak.home / "Videos" / "luma").iterdir() if not path.name.startswith(".")}
     done = [row for row in rows if row.status is Status.COMPLETED and row.video_path in saved]

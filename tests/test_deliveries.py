@@ -13,9 +13,10 @@ pytestmark = [pytest.mark.anyio, pytest.mark.usefixtures("inline_threads")]
 ASK = {"prompt": "fog", "source_video_url": SOURCE}
 
 
-def delivered(rig: Rig) -> list[bool]:
+async def delivered(rig: Rig) -> list[bool]:
     """Tell of each task, newest first, whether its result was delivered."""
-    return [task.delivered for task in rig.app.list_tasks("local", "", 10, "")[0]]
+    tasks, _ = await rig.app.list_tasks("local", "", 10, "")
+    return [task.delivered for task in tasks]
 
 
 async def test_a_caller_that_asks_again_has_read_its_answer(rig: Rig) -> None:
@@ -23,7 +24,7 @@ async def test_a_caller_that_asks_again_has_read_its_answer(rig: Rig) -> None:
         await client.call_tool("modify_video", ASK)
         again = facts(await client.call_tool("modify_video", ASK))
     assert not again["joined"]
-    assert delivered(rig)[-1] is True
+    assert (await delivered(rig))[-1] is True
 
 
 async def test_an_answer_counts_after_a_moment_of_an_open_way(home: Path) -> None:
@@ -32,10 +33,10 @@ async def test_an_answer_counts_after_a_moment_of_an_open_way(home: Path) -> Non
         await client.list_tools()  # what the client would otherwise ask for after the call
         await client.call_tool("modify_video", ASK)
         await anyio.sleep(10 * LEAVING_SECONDS)
-        assert delivered(rig) == [False]
+        assert await delivered(rig) == [False]
         way["open"] = True
         await anyio.sleep(2 * LEAVING_SECONDS)
-        assert delivered(rig) == [True]
+        assert await delivered(rig) == [True]
 
 
 @pytest.mark.parametrize("open_at_the_end", [True, False])
@@ -67,7 +68,7 @@ async def test_a_list_of_tasks_delivers_none_of_them(rig: Rig) -> None:
         await anyio.sleep(60)
         await client.call_tool("list_tasks", {})
         await anyio.sleep(60)
-    assert delivered(rig) == [False]
+    assert await delivered(rig) == [False]
 
 
 async def test_a_host_that_gives_up_without_a_word_and_repeats_the_call_pays_once(home: Path) -> None:
@@ -82,11 +83,11 @@ async def test_a_host_that_gives_up_without_a_word_and_repeats_the_call_pays_onc
             abandoned.start_soon(client.call_tool, "modify_video", ASK)
             await anyio.sleep(7)
         await anyio.sleep(20)
-        assert delivered(rig) == [False]
+        assert await delivered(rig) == [False]
         seen = facts(await client.call_tool("modify_video", ASK))
         assert (seen["joined"], seen["status"], rig.charges()) == (True, "completed", 1)
         await anyio.sleep(5)
-        assert delivered(rig) == [True]
+        assert await delivered(rig) == [True]
 
 
 async def test_a_delivery_that_cannot_be_noted_is_noted_later(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -99,4 +100,4 @@ async def test_a_delivery_that_cannot_be_noted_is_noted_later(rig: Rig, monkeypa
             await client.call_tool("modify_video", ASK)
             await anyio.sleep(5)
         await anyio.sleep(5)
-    assert delivered(rig) == [True]
+    assert await delivered(rig) == [True]

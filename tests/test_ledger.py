@@ -11,7 +11,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from luma_mcp.errors import Failure, InvalidRequest, LedgerUnusable
+from luma_mcp.errors import Failure, InvalidRequest, LeaseLost, LedgerUnusable
 from luma_mcp.ledger import Ledger, insert, new_key
 from luma_mcp.ledger_queries import PAGE
 from luma_mcp.ledger_schema import FIXED, MIGRATIONS, open_database, row_of, transaction
@@ -57,7 +57,10 @@ def task(number: int = 0, *, key: str = "", caller: str = "local") -> Task:
 
 
 async def add(ledger: Ledger, draft: Task, fingerprint: str = "", *, new_take: bool = False) -> tuple[Task, bool]:
-    return await ledger.join_or_add(draft, fingerprint or draft.key, NO_LIMITS, new_take=new_take)
+    """Add a task, and take the lease that writing about it needs."""
+    added, joined = await ledger.join_or_add(draft, fingerprint or draft.key, NO_LIMITS, new_take=new_take)
+    await ledger.claim(added.key, EPOCH, EPOCH)
+    return added, joined
 
 
 @pytest.fixture
@@ -77,9 +80,10 @@ async def test_what_is_written_is_read_back_and_what_is_fixed_stays(home: Path, 
     with closing(Ledger(path)) as ledger:
         await add(ledger, draft)
     with closing(Ledger(path)) as ledger:
-        assert ledger.get(draft.key) == draft
+        assert await ledger.get(draft.key) == draft
+        await ledger.claim(draft.key, EPOCH, EPOCH)
         await ledger.record(replace(later, key=draft.key, task_id=draft.task_id))
-        found = ledger.get(draft.key)
+        found = await ledger.get(draft.key)
     kept, changed = row_of(draft), row_of(replace(later, task_id=draft.task_id))
     assert row_of(found) == {name: kept[name] if name in FIXED else changed[name] for name in kept}
 
@@ -137,28 +141,63 @@ def test_twenty_processes_with_the_same_request_make_one_task(path: Path) -> Non
         assert len(set(pool.map(anyio.run, [submit] * 20, range(20)))) == 1
 
 
-async def test_a_lease_has_one_owner_until_it_runs_out_or_is_given_back(ledger: Ledger) -> None:
-    with closing(ledger):
-        key = (await add(ledger, task()))[0].key
-        assert await ledger.claim(key, "a", EPOCH, EPOCH + 20)
-        assert not await ledger.claim(key, "b", EPOCH + 19, EPOCH + 40)
-        assert await ledger.claim(key, "a", EPOCH + 19, EPOCH + 30)
-        assert ledger.unattended(API_URL, EPOCH + 29, 100) == []
-        assert ledger.unattended("https://other.example", EPOCH + 30, 100) == []
-        assert ledger.unattended(API_URL, EPOCH + 30, 100) == [key]
-        assert await ledger.claim(key, "b", EPOCH + 30, EPOCH + 50)
-        await ledger.release("a", key)
-        assert not await ledger.claim(key, "a", EPOCH + 31, EPOCH + 50)
-        await ledger.release("b", key)
-        assert await ledger.claim(key, "a", EPOCH + 31, EPOCH + 50)
+async def test_a_lease_has_one_owner_until_it_runs_out_or_is_given_back(ledger: Ledger, path: Path) -> None:
+    with closing(ledger) as one, closing(Ledger(path)) as other:
+        key = (await add(one, task()))[0].key
+        assert await one.claim(key, EPOCH, EPOCH + 20)
+        assert not await other.claim(key, EPOCH + 19, EPOCH + 40)
+        assert await one.claim(key, EPOCH + 19, EPOCH + 30)
+        assert await one.unattended(API_URL, "", EPOCH + 29, 100) == []
+        assert await one.unattended("https://other.example", "", EPOCH + 30, 100) == []
+        assert await one.unattended(API_URL, "", EPOCH + 30, 100) == [key]
+        assert await other.claim(key, EPOCH + 30, EPOCH + 50)
+        await one.release(key)
+        assert not await one.claim(key, EPOCH + 31, EPOCH + 50)
+        await other.release(key)
+        assert await one.claim(key, EPOCH + 31, EPOCH + 50)
 
 
-async def test_a_lease_from_the_future_does_not_strand_a_task(ledger: Ledger) -> None:
+async def test_a_lease_from_the_future_does_not_strand_a_task(ledger: Ledger, path: Path) -> None:
+    with closing(ledger) as one, closing(Ledger(path)) as other:
+        key = (await add(one, task()))[0].key
+        assert await one.claim(key, EPOCH + 1e7, EPOCH + 1e7 + 15)  # then the clock was corrected
+        assert await one.unattended(API_URL, "", EPOCH + 1, 100) == [key]
+        assert await other.claim(key, EPOCH + 1, EPOCH + 16)
+
+
+async def test_who_lost_the_lease_writes_nothing(ledger: Ledger, path: Path) -> None:
+    with closing(ledger) as one, closing(Ledger(path)) as other:
+        draft, _ = await add(one, task())
+        taken = replace(draft, task_id="id", status=Status.COMPLETED, finished_at=EPOCH + 9, video_path="/v.mp4")
+        assert await other.claim(draft.key, EPOCH + 30, EPOCH + 50)
+        await other.record(taken)
+        with pytest.raises(LeaseLost):
+            await one.record(replace(draft, status=Status.FAILED))
+        await other.release(draft.key)
+        with pytest.raises(LeaseLost):
+            await one.record(replace(taken, video_path=""))
+        assert await one.get(draft.key) == taken
+
+
+async def test_tasks_of_another_account_are_left_to_those_who_have_its_key(ledger: Ledger) -> None:
     with closing(ledger):
-        key = (await add(ledger, task()))[0].key
-        assert await ledger.claim(key, "a", EPOCH + 1e7, EPOCH + 1e7 + 15)  # then the clock was corrected
-        assert ledger.unattended(API_URL, EPOCH + 1, 100) == [key]
-        assert await ledger.claim(key, "b", EPOCH + 1, EPOCH + 16)
+        unsent = replace(task(1), key_id="theirs")
+        doubted = replace(task(2), key_id="theirs", attempts=1, status=Status.UNCONFIRMED)
+        accepted = replace(task(3), key_id="theirs", attempts=1, status=Status.PENDING, task_id="id")
+        for one in (unsent, doubted, accepted):
+            await add(ledger, one)
+            await ledger.release(one.key)
+        assert await ledger.unattended(API_URL, "ours", EPOCH + 100, 1000) == [accepted.key]
+        assert await ledger.unconfirmed(API_URL, "ours", EPOCH + 100) == []
+        assert len(await ledger.unattended(API_URL, "theirs", EPOCH + 100, 1000)) == 3
+
+
+async def test_a_task_that_was_put_back_to_work_is_not_put_aside(ledger: Ledger) -> None:
+    with closing(ledger):
+        doubted, _ = await add(ledger, replace(task(), status=Status.UNCONFIRMED))
+        await ledger.resubmit(doubted.key, EPOCH + 1)
+        await ledger.release(doubted.key, EPOCH + 60, while_status="unconfirmed")
+        assert await ledger.unattended(API_URL, "", EPOCH + 2, 100) == [doubted.key]
 
 
 async def test_an_end_is_final_and_an_id_is_never_replaced(ledger: Ledger) -> None:
@@ -169,7 +208,30 @@ async def test_an_end_is_final_and_an_id_is_never_replaced(ledger: Ledger) -> No
         assert await ledger.record(stale) == ended
         assert await ledger.record(replace(stale, status=Status.FAILED)) == ended
         assert await ledger.record(replace(ended, task_id="two")) == ended
-        assert ledger.get(draft.key) == ended
+        assert await ledger.get(draft.key) == ended
+
+
+async def test_a_state_never_goes_back(ledger: Ledger) -> None:
+    with closing(ledger):
+        draft, _ = await add(ledger, task())
+        running = await ledger.record(replace(draft, task_id="one", status=Status.PROCESSING))
+        for status in (Status.SUBMITTING, Status.UNCONFIRMED, Status.PENDING):
+            assert await ledger.record(replace(running, status=status)) == running
+        assert await ledger.get(draft.key) == running
+
+
+async def test_a_row_that_makes_no_sense_hides_no_other(ledger: Ledger, path: Path) -> None:
+    with closing(ledger):
+        rows = [(await add(ledger, replace(task(number), task_id=f"id-{number}")))[0] for number in range(6)]
+        nonsense = [("status", "'processinh'"), ("video_urls", "'[\"http'"), ("error", "'{}'")]
+        with closing(sqlite3.connect(path)) as file, file:
+            for broken, (column, value) in zip(rows, nonsense, strict=False):
+                file.execute(f"UPDATE tasks SET {column} = {value} WHERE key = ?", (broken.key,))  # noqa: S608 - ours
+            file.execute("UPDATE tasks SET prompt = CAST(x'ff74' AS TEXT) WHERE key = ?", (rows[3].key,))
+        page, cursor = await ledger.page("local", "", 100, "")
+        assert ([one.key for one in page], cursor) == ([one.key for one in rows[:2:-1]], "")
+        with pytest.raises(LedgerUnusable, match=rows[0].key):
+            await ledger.find("local", "id-0")
 
 
 async def test_the_file_is_written_ahead_and_through_to_the_disk(ledger: Ledger, path: Path) -> None:
@@ -190,7 +252,7 @@ async def test_a_file_of_an_older_version_gets_the_migrations_that_it_lacks(
     monkeypatch.setattr("luma_mcp.ledger_schema.MIGRATIONS", (*MIGRATIONS, second))
     for _ in range(2):
         with closing(Ledger(path)) as newer:
-            assert newer.get(kept.key) == kept
+            assert await newer.get(kept.key) == kept
     with closing(sqlite3.connect(path)) as file:
         assert file.execute("SELECT words FROM notes").fetchall() == [("once",)]
         assert file.execute("PRAGMA user_version").fetchone() == (len(MIGRATIONS) + 1,)
@@ -203,7 +265,7 @@ async def test_pages_are_stable_while_tasks_come(ledger: Ledger) -> None:
         seen: list[str] = []
         cursor = ""
         for _ in range(9):
-            page, cursor = ledger.page("local", "", 4, cursor)
+            page, cursor = await ledger.page("local", "", 4, cursor)
             seen += [found.key for found in page]
             await add(ledger, task(1000))
             if not cursor:
@@ -228,9 +290,9 @@ async def test_ten_thousand_tasks_are_listed_page_by_page_without_reading_them_a
             "SEARCH tasks USING INDEX tasks_by_status",
         ]
         for status, number in (("", 10_000), ("completed", 99), ("pending", 0)):
-            seen, cursor = ledger.page("local", status, 100, "")
+            seen, cursor = await ledger.page("local", status, 100, "")
             while cursor:
-                page, cursor = ledger.page("local", status, 100, cursor)
+                page, cursor = await ledger.page("local", status, 100, cursor)
                 seen += page
             assert len({one.key for one in seen}) == len(seen) == number
             assert [one.created_at for one in seen] == sorted((one.created_at for one in seen), reverse=True)
@@ -242,7 +304,7 @@ async def test_ten_thousand_tasks_are_listed_page_by_page_without_reading_them_a
 )
 async def test_a_cursor_that_is_not_ours_is_refused(ledger: Ledger, cursor: str) -> None:
     with closing(ledger), pytest.raises(InvalidRequest):
-        ledger.page("local", "", 4, cursor)
+        await ledger.page("local", "", 4, cursor)
 
 
 async def test_durations_are_those_of_tasks_that_were_watched(ledger: Ledger) -> None:
@@ -250,8 +312,8 @@ async def test_durations_are_those_of_tasks_that_were_watched(ledger: Ledger) ->
         for number, took in enumerate((40.0, 50.0, 90_000.0)):
             draft = replace(task(number), status=Status.COMPLETED, finished_at=EPOCH + number + took)
             await add(ledger, draft)
-        assert ledger.durations("luma-modify-video") == [50, 40]
-        assert ledger.durations("another") == []
+        assert await ledger.durations("luma-modify-video") == [50, 40]
+        assert await ledger.durations("another") == []
 
 
 async def test_a_failed_write_changes_nothing(ledger: Ledger) -> None:
@@ -259,4 +321,4 @@ async def test_a_failed_write_changes_nothing(ledger: Ledger) -> None:
         draft, _ = await add(ledger, task())
         with pytest.raises(LedgerUnusable):
             await add(ledger, task(key=draft.key), new_take=True)
-        assert ledger.get(draft.key) == draft
+        assert await ledger.get(draft.key) == draft

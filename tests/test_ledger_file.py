@@ -1,17 +1,20 @@
 """The ledger's file under everything that happens to files: locks, damage, full disks, folders that go away."""
 
+import errno
 import os
+import shutil
 import sqlite3
 import tempfile
 from collections.abc import Generator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 
 import anyio
 import pytest
 
+from luma_mcp import crash_points
 from luma_mcp.errors import LedgerDamaged, LedgerUnusable
 from luma_mcp.ledger import Ledger
 from luma_mcp.ledger_schema import MIGRATIONS, WAL_BYTES, open_database
@@ -48,16 +51,16 @@ def locked(path: Path) -> Generator[None]:
         yield
 
 
-def listed(ledger: Ledger) -> list[Task]:
+async def listed(ledger: Ledger) -> list[Task]:
     """Give the newest tasks of the ledger."""
-    return ledger.page("local", "", 100, "")[0]
+    return (await ledger.page("local", "", 100, ""))[0]
 
 
-def all_of(ledger: Ledger) -> list[Task]:
+async def all_of(ledger: Ledger) -> list[Task]:
     """Give every task of the ledger."""
-    found, cursor = ledger.page("local", "", 100, "")
+    found, cursor = await ledger.page("local", "", 100, "")
     while cursor:
-        page, cursor = ledger.page("local", "", 100, cursor)
+        page, cursor = await ledger.page("local", "", 100, cursor)
         found += page
     return found
 
@@ -80,10 +83,10 @@ async def test_anothers_lock_holds_up_neither_readers_nor_the_event_loop(ledger:
             group.start_soon(write)
             for _ in range(10):
                 await anyio.lowlevel.checkpoint()
-                assert [found.key for found in listed(ledger)] == [first.key]
+                assert [found.key for found in await listed(ledger)] == [first.key]
             assert not written.is_set()
         await written.wait()
-    assert len(listed(ledger)) == 2
+    assert len(await listed(ledger)) == 2
 
 
 async def test_a_lock_that_is_never_given_back_ends_in_an_error_for_all_who_wait(
@@ -118,7 +121,7 @@ async def test_a_file_that_is_no_database_is_kept_aside_and_a_caller_is_told_onc
     assert kept.read_bytes() == before
     assert str(kept) in raised.value.message
     assert (raised.value.code, raised.value.charged, raised.value.retry_safe) == ("output_not_writable", "no", False)
-    assert listed(ledger) == []
+    assert await listed(ledger) == []
     assert (await add(ledger, task()))[1] is False
 
 
@@ -126,11 +129,11 @@ async def test_damage_that_the_background_finds_is_told_to_the_next_caller(ledge
     path.parent.mkdir()
     path.write_bytes(b"\0" * 5000)
     with pytest.raises(LedgerDamaged):
-        ledger.unattended(API_URL, EPOCH, 1)
-    assert ledger.unattended(API_URL, EPOCH, 1) == []
+        await ledger.unattended(API_URL, "", EPOCH, 1)
+    assert await ledger.unattended(API_URL, "", EPOCH, 1) == []
     with pytest.raises(LedgerDamaged, match="damaged"):
-        listed(ledger)
-    assert listed(ledger) == []
+        await listed(ledger)
+    assert await listed(ledger) == []
 
 
 async def test_what_can_still_be_read_of_a_damaged_file_goes_on(ledger: Ledger, path: Path) -> None:
@@ -142,12 +145,143 @@ async def test_what_can_still_be_read_of_a_damaged_file_goes_on(ledger: Ledger, 
     content[page_of_row : page_of_row + 4096] = os.urandom(4096)
     path.write_bytes(content)
     with pytest.raises(LedgerDamaged, match=r"\d+ tasks"):
-        all_of(ledger)
+        await all_of(ledger)
     (kept,) = aside(path)
     assert kept.read_bytes() == content
-    found = all_of(ledger)
+    found = await all_of(ledger)
     assert 100 < len(found) < 200
     assert all(one.request == task(int(one.task_id.removeprefix("id-"))).request for one in found)
+
+
+class Killed(BaseException):
+    """Stands for the end of the process."""
+
+
+@pytest.mark.parametrize("point", ["rescue.kept", "rescue.salvaged", "rescue.cleared"])
+async def test_a_rescue_that_is_killed_is_done_by_the_next_process(
+    path: Path, monkeypatch: pytest.MonkeyPatch, point: str
+) -> None:
+    with closing(Ledger(path)) as ledger:
+        for number in range(50):
+            await add(ledger, task(number))
+    damage_index(path)
+
+    def die(reached: str) -> None:
+        if reached == point:
+            raise Killed
+
+    with monkeypatch.context() as armed, closing(Ledger(path)) as ledger:
+        armed.setattr(crash_points, "reach", die)
+        with pytest.raises(Killed):
+            await listed(ledger)
+    with closing(Ledger(path)) as ledger:
+        with suppress(LedgerDamaged):
+            await listed(ledger)
+        assert len(await listed(ledger)) == 50
+    assert aside(path)
+
+
+async def test_a_file_that_was_cut_off_loses_what_was_cut_off_only(ledger: Ledger, path: Path) -> None:
+    for number in range(300):
+        await add(ledger, task(number))
+    ledger.close()
+    with path.open("r+b") as file:
+        file.truncate(path.stat().st_size - 4096)
+    with pytest.raises(LedgerDamaged):
+        await all_of(ledger)
+    assert len(await all_of(ledger)) > 250
+
+
+async def test_a_file_that_was_emptied_beside_its_log_is_kept_aside(ledger: Ledger, path: Path, home: Path) -> None:
+    await add(ledger, task())
+    wal = path.with_name(f"{path.name}-wal")
+    shutil.copy(wal, home / "wal")
+    ledger.close()
+    path.write_bytes(b"")
+    shutil.copy(home / "wal", wal)
+    with pytest.raises(LedgerDamaged):
+        await listed(ledger)
+    (kept,) = aside(path)
+    assert kept.with_name(f"{kept.name}-wal").read_bytes() == (home / "wal").read_bytes()
+    assert await listed(ledger) == []
+
+
+async def test_a_rescue_without_room_says_so_and_leaves_the_file_alone(
+    ledger: Ledger, path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    await add(ledger, task())
+    ledger.close()
+    damage_index(path)
+    before = path.read_bytes()
+    with monkeypatch.context() as patched:
+        patched.setattr("shutil.copy2", full)
+        with pytest.raises(LedgerUnusable, match="damaged, and cannot be kept aside: No space"):
+            await listed(ledger)
+    assert path.read_bytes() == before
+    with pytest.raises(LedgerDamaged):
+        await listed(ledger)
+    assert len(await listed(ledger)) == 1
+
+
+async def test_a_rescue_by_another_process_holds_up_the_reader_alone(ledger: Ledger, path: Path) -> None:
+    await add(ledger, task())
+    ledger.close()
+    damage_index(path)
+    told = anyio.Event()
+
+    async def read() -> None:
+        with pytest.raises(LedgerUnusable):
+            await listed(ledger)
+        told.set()
+
+    async with anyio.create_task_group() as group:
+        with closing(sqlite3.connect(f"{path}-rescue", isolation_level=None)) as other:
+            other.execute("BEGIN EXCLUSIVE")
+            group.start_soon(read)
+            for _ in range(100):
+                await anyio.lowlevel.checkpoint()
+            assert not told.is_set()
+        await told.wait()
+
+
+async def test_a_running_process_does_not_write_to_a_file_that_a_newer_version_took_over(
+    ledger: Ledger, path: Path
+) -> None:
+    await add(ledger, task())
+    with closing(sqlite3.connect(path)) as newer:
+        newer.execute(f"PRAGMA user_version = {len(MIGRATIONS) + 1}")
+    with pytest.raises(LedgerUnusable, match="newer version"):
+        await add(ledger, task(1))
+
+
+async def test_closing_waits_for_a_write_that_nobody_awaits_any_more(ledger: Ledger, path: Path) -> None:
+    await add(ledger, task())
+
+    async def write() -> None:
+        with suppress(LedgerUnusable):
+            await add(ledger, task(1))
+
+    with locked(path):
+        async with anyio.create_task_group() as group:
+            group.start_soon(write)
+            for _ in range(10):
+                await anyio.lowlevel.checkpoint()
+            group.cancel_scope.cancel()
+            with ThreadPoolExecutor(1) as pool:
+                closed = pool.submit(ledger.close)
+    closed.result()
+
+
+def damage_index(path: Path) -> None:
+    """Write nonsense over the page that listing starts from."""
+    with closing(sqlite3.connect(path)) as file:
+        (root,) = file.execute("SELECT rootpage FROM sqlite_schema WHERE name = 'tasks_by_age'").fetchone()
+    with path.open("r+b") as content:
+        content.seek((root - 1) * 4096)
+        content.write(os.urandom(4096))
 
 
 def test_processes_that_meet_a_damaged_file_together_keep_it_aside_once(path: Path) -> None:
@@ -165,8 +299,8 @@ def test_processes_that_meet_a_damaged_file_together_keep_it_aside_once(path: Pa
     with ThreadPoolExecutor(8) as pool:
         added = list(pool.map(anyio.run, [submit] * 8, map(task, range(8))))
     assert len(aside(path)) == 1
-    with closing(Ledger(path)) as ledger:
-        assert len(listed(ledger)) == sum(added)
+    with closing(sqlite3.connect(path)) as file:
+        assert file.execute("SELECT count(*) FROM tasks").fetchone() == (sum(added),)
 
 
 async def test_a_folder_that_was_removed_while_in_use_is_put_back(ledger: Ledger, path: Path) -> None:
@@ -176,7 +310,7 @@ async def test_a_folder_that_was_removed_while_in_use_is_put_back(ledger: Ledger
     path.parent.rmdir()
     second, _ = await add(ledger, task(1))
     with closing(Ledger(path)) as another:
-        assert {found.key for found in listed(another)} == {first.key, second.key}
+        assert {found.key for found in await listed(another)} == {first.key, second.key}
 
 
 async def test_a_file_that_was_replaced_is_the_one_that_counts(ledger: Ledger, path: Path, home: Path) -> None:
@@ -186,7 +320,7 @@ async def test_a_file_that_was_replaced_is_the_one_that_counts(ledger: Ledger, p
     for suffix in ("-wal", "-shm"):
         path.with_name(path.name + suffix).unlink()
     (home / "backup" / "ledger.sqlite3").replace(path)
-    assert listed(ledger) == [kept]
+    assert await listed(ledger) == [kept]
 
 
 async def test_a_file_from_a_newer_version_is_refused_and_left_as_it_is(ledger: Ledger, path: Path) -> None:
@@ -196,7 +330,7 @@ async def test_a_file_from_a_newer_version_is_refused_and_left_as_it_is(ledger: 
     before = path.read_bytes()
     for _ in range(2):
         with pytest.raises(LedgerUnusable, match="newer version"):
-            listed(ledger)
+            await listed(ledger)
         with pytest.raises(LedgerUnusable, match="newer version"):
             await add(ledger, task())
     assert path.read_bytes() == before
@@ -233,10 +367,10 @@ async def test_on_a_full_disk_writing_is_refused_and_reading_goes_on(
 
     monkeypatch.setattr("luma_mcp.ledger_file.open_database", cramped)
     await fill(ledger)
-    kept = listed(ledger)
+    kept = await listed(ledger)
     assert kept
     await fill(ledger)
-    assert {found.key for found in kept} <= {found.key for found in listed(ledger)}
+    assert {found.key for found in kept} <= {found.key for found in await listed(ledger)}
 
 
 @contextmanager
@@ -269,8 +403,8 @@ async def test_in_a_folder_that_is_read_only_history_can_be_read(open_folder: Pa
     path.parent.chmod(0o555)
     try:
         with closing(Ledger(path)) as ledger, without_privileges():
-            assert listed(ledger) == [kept]
-            assert ledger.get(kept.key) == kept
+            assert await listed(ledger) == [kept]
+            assert await ledger.get(kept.key) == kept
             with pytest.raises(LedgerUnusable):
                 await add(ledger, task(1))
     finally:
@@ -286,8 +420,8 @@ async def test_ended_tasks_are_forgotten_only_when_told_and_the_space_is_given_b
     ledger.close()
     full = path.stat().st_size
     await ledger.forget(EPOCH + 2 * DAY_SECONDS, 1)
-    running = ledger.page("local", "processing", 10, "")[0]
-    assert [found.key for found in listed(ledger)] == [recent.key, running[0].key]
+    running = (await ledger.page("local", "processing", 10, ""))[0]
+    assert [found.key for found in await listed(ledger)] == [recent.key, running[0].key]
     ledger.close()
     assert path.stat().st_size < full / 10
 
@@ -296,9 +430,9 @@ async def test_a_finished_video_that_is_still_to_be_saved_is_not_forgotten(ledge
     unsaved = replace(task(), status=Status.COMPLETED, finished_at=EPOCH, wants_file=True, video_urls=("https://x/y",))
     await add(ledger, unsaved)
     await ledger.forget(EPOCH + 2 * DAY_SECONDS, 1)
-    assert listed(ledger) == [unsaved]
+    assert await listed(ledger) == [unsaved]
     await ledger.forget(EPOCH + 8 * DAY_SECONDS, 1)
-    assert listed(ledger) == []
+    assert await listed(ledger) == []
 
 
 async def test_what_is_written_again_and_again_does_not_pile_up(ledger: Ledger, path: Path) -> None:

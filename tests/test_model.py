@@ -103,8 +103,6 @@ class PaidOnce(RuleBasedStateMachine):
             self.running[name] = (context.__enter__(), context)
         rig = self.running[name][0]
         self.portal.call(rig.app.wake)
-        self.portal.call(rig.app.deliveries.heard_from, "local")
-        self.has_read(name)
         return rig
 
     def has_read(self, *names: str) -> None:
@@ -117,6 +115,7 @@ class PaidOnce(RuleBasedStateMachine):
     @rule(name=names, prompt=prompts, new_take=st.sampled_from([False, False, False, True]), gone_after=patience)
     def submit(self, name: str, prompt: str, new_take: bool, gone_after: float | None) -> None:
         rig = self.process(name)
+        self.has_read(name)
         expected = None if new_take else self.joinable(prompt)
         before = set(self.takes)
         answer = self.in_time(self.ask, partial(submit, rig, prompt, new_take=new_take), gone_after)
@@ -208,7 +207,7 @@ class PaidOnce(RuleBasedStateMachine):
     def joinable(self, prompt: str) -> bool | None:
         """Tell whether a repeated call joins; None if it cannot be known from outside."""
         for take in reversed([take for take in self.takes.values() if take.prompt == prompt]):
-            task = self.ledger.get(take.key)
+            task = self.portal.call(self.ledger.get, take.key)
             if not task.status.done or (task.error and task.error.charged == "unknown"):
                 return True
             if task.task_id and not take.read:
@@ -217,7 +216,7 @@ class PaidOnce(RuleBasedStateMachine):
 
     def rows(self) -> list[Task]:
         """Give the tasks of the ledger, oldest first."""
-        return list(reversed(self.ledger.page("local", "", 100_000, "")[0]))
+        return list(reversed(self.portal.call(self.ledger.page, "local", "", 100_000, "")[0]))
 
     # -- what must hold -----------------------------------------------------------------------------------------------
 

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from luma_mcp.sandbox.http import bundled_clip
-from tests.crashing import Crashing, server
+from tests.crashing import ENDING_SECONDS, Crashing, server
 from tests.rig import SOURCE
 from tests.served import sandbox_process, server_environment
 
@@ -96,6 +96,20 @@ def test_a_server_answers_at_once_while_another_process_holds_the_lock(home: Pat
     error = order[2]["result"]["structuredContent"]["error"]
     assert order[2]["id"] == refused
     assert (error["code"], error["charged"], error["retry_safe"]) == ("output_not_writable", "no", True)
+
+
+def test_a_signal_in_the_middle_of_a_locked_write_ends_the_process_in_order(
+    home: Path, servers: list[Crashing]
+) -> None:
+    wire = servers[0]
+    wire.call("modify_video", ASK)
+    with closing(sqlite3.connect(home / LEDGER, isolation_level=None)) as other:
+        other.execute("BEGIN IMMEDIATE")
+        wire.send("tools/call", {"name": "modify_video", "arguments": ASK | {"prompt": "in flight"}})
+        wire.receive(wire.send("ping"))
+        wire.process.terminate()
+        wire.process.join(ENDING_SECONDS)
+        assert wire.process.exitcode == 0
 
 
 def test_a_damaged_ledger_is_told_once_and_the_servers_go_on(home: Path, url: str) -> None:

@@ -101,7 +101,7 @@ async def test_an_unknown_outcome_is_told_within_the_call_and_settled_in_the_bac
     unknown = await rig.submit(wait=40)
     assert (unknown.status, code_of(unknown)) == (Status.UNCONFIRMED, "submission_unconfirmed")
     await anyio.sleep(150)
-    assert rig.app.ledger.get(unknown.key).status is Status.COMPLETED
+    assert (await rig.app.ledger.get(unknown.key)).status is Status.COMPLETED
     assert rig.charges() == 1
 
 
@@ -114,7 +114,7 @@ async def test_an_unknown_outcome_is_asked_about_for_15_minutes_and_not_longer(r
     assert asked > 20
     await anyio.sleep(HOUR)
     assert rig.creates() == asked
-    told = rig.app.ledger.get(unknown.key)
+    told = await rig.app.ledger.get(unknown.key)
     assert (told.status, code_of(told)) == (Status.UNCONFIRMED, "submission_unconfirmed")
 
 
@@ -183,7 +183,7 @@ async def test_a_ledger_that_fails_at_any_write_loses_and_charges_nothing_twice(
         charged = await charged_by(rig)
         assert charged != "no" or rig.charges() == 0
         await anyio.sleep(60)
-    tasks, _ = rig.app.list_tasks("local", "", 10, "")
+    tasks, _ = await rig.app.list_tasks("local", "", 10, "")
     assert [task.status for task in tasks] == [Status.COMPLETED]
     assert Path(tasks[0].video_path).is_file()
     assert rig.charges() == 1
@@ -200,7 +200,7 @@ async def test_a_task_is_not_carried_to_another_runapi_or_another_account(home: 
             other.app.wake()
             await anyio.sleep(60)
             assert other.creates() == 0
-            assert not other.app.ledger.get(cut.key).task_id
+            assert not (await other.app.ledger.get(cut.key)).task_id
 
 
 async def test_limits_refuse_before_money_is_spent(home: Path) -> None:
@@ -266,7 +266,7 @@ async def test_a_task_that_never_ends_is_left_alone_after_a_day_but_can_be_asked
         await anyio.sleep(HOUR)
         assert polls(rig) == before
         clock.jumped += 25 * HOUR
-        rig.app.follow(task.key)
+        await rig.app.follow(task.key)
         assert (await rig.settle(task)).status is Status.COMPLETED
 
 
@@ -294,7 +294,7 @@ async def test_an_old_task_of_a_process_that_just_died_is_asked_for_too(
     async with open_rig(home, clock=clock, sandbox=sandbox) as third:
         third.app.wake()
         await anyio.sleep(60)
-        assert third.app.ledger.get(task.key).status is Status.COMPLETED
+        assert (await third.app.ledger.get(task.key)).status is Status.COMPLETED
 
 
 async def test_one_followers_bug_does_not_take_down_the_others(
@@ -310,7 +310,7 @@ async def test_one_followers_bug_does_not_take_down_the_others(
     monkeypatch.setattr(rig.app.runapi, "create", buggy)
     broken, fine = await rig.submit("bug", wait=0), await rig.submit("fine")
     assert fine.status is Status.COMPLETED
-    assert rig.app.ledger.get(broken.key).status is Status.SUBMITTING
+    assert (await rig.app.ledger.get(broken.key)).status is Status.SUBMITTING
     assert [record.levelname for record in caplog.records] == ["ERROR"]
     monkeypatch.undo()
     assert (await rig.settle(broken, HOUR)).status in (Status.COMPLETED, Status.UNCONFIRMED)
@@ -325,7 +325,7 @@ async def test_a_new_process_finishes_what_the_last_one_began(home: Path, left_a
     async with open_rig(home) as second:
         second.app.wake()
         await anyio.sleep(60)
-        (task,), _ = second.app.list_tasks("local", "", 10, "")
+        (task,), _ = await second.app.list_tasks("local", "", 10, "")
         assert task.status is Status.COMPLETED
         assert Path(task.video_path).is_file()
         assert second.charges() == 1
@@ -353,7 +353,7 @@ async def test_a_submission_cut_off_before_its_answer_is_settled_under_the_same_
     async with open_rig(home) as second:
         second.app.wake()
         await anyio.sleep(30)
-        assert second.app.ledger.get(cut.key).status is Status.COMPLETED
+        assert (await second.app.ledger.get(cut.key)).status is Status.COMPLETED
         assert second.charges() == 1
 
 
@@ -371,7 +371,7 @@ async def test_a_submission_found_again_too_late_is_reported_and_not_sent(
     async with open_rig(home) as second:
         second.app.wake()
         await anyio.sleep(30)
-        found = second.app.ledger.get(cut.key)
+        found = await second.app.ledger.get(cut.key)
         assert found.status is status
         assert found.error
         assert found.error.charged == charged
@@ -387,7 +387,7 @@ async def test_an_unconfirmed_task_is_settled_by_the_next_start_within_15_minute
     async with open_rig(home) as second:
         second.app.wake()
         await anyio.sleep(30)
-        assert second.app.ledger.get(unknown.key).status is Status.COMPLETED
+        assert (await second.app.ledger.get(unknown.key)).status is Status.COMPLETED
         assert second.charges() == 1
 
 
@@ -450,7 +450,7 @@ async def test_a_download_that_keeps_failing_is_told_as_paid_and_goes_on_behind(
     assert task.error
     assert (task.error.charged, task.error.retry_safe) == ("yes", False)
     await anyio.sleep(HOUR)
-    later = rig.app.ledger.get(task.key)
+    later = await rig.app.ledger.get(task.key)
     assert later.error is None
     assert Path(later.video_path).is_file()
 
@@ -479,7 +479,7 @@ async def test_an_output_folder_that_breaks_after_payment_does_not_invite_to_pay
     assert (told.error.charged, told.error.retry_safe) == ("yes", False)
     (home / "out").unlink()
     await anyio.sleep(HOUR)
-    assert Path(rig.app.ledger.get(task.key).video_path).is_file()
+    assert Path((await rig.app.ledger.get(task.key)).video_path).is_file()
 
 
 async def test_a_key_that_is_not_a_runapi_key_is_sent_to_runapi_only(home: Path) -> None:
