@@ -46,6 +46,12 @@ def answers(wire: Crashing, calls: list[dict[str, Any]]) -> list[dict[str, Any]]
     return found
 
 
+def listed(wire: Crashing) -> list[dict[str, Any]]:
+    """List the tasks."""
+    tasks: list[dict[str, Any]] = wire.call("list_tasks", {})["structuredContent"]["tasks"]
+    return tasks
+
+
 def test_twenty_identical_calls_to_four_servers_make_one_submission(
     home: Path, servers: list[Crashing], url: str
 ) -> None:
@@ -69,6 +75,16 @@ def test_a_clip_counts_by_its_content_whatever_its_path_and_whoever_asks(home: P
         found = list(chain.from_iterable(pool.map(answers, servers[:2], [[asked[0]], [asked[1]]])))
     assert len({task["task_id"] for task in found}) == 1
     assert sorted(task["joined"] for task in found) == [False, True]
+
+
+def test_an_answer_that_a_host_never_reads_is_not_delivered(home: Path, servers: list[Crashing]) -> None:
+    deaf, other = servers[:2]
+    deaf.send("tools/call", {"name": "modify_video", "arguments": ASK})
+    for meanwhile in ("one", "two"):  # each takes longer than an answer needs to count as read
+        other.call("modify_video", ASK | {"prompt": meanwhile})
+    assert [task["status"] for task in listed(other)] == ["completed"] * 3
+    again = other.call("modify_video", ASK)["structuredContent"]
+    assert (again["status"], again["joined"]) == ("completed", True)
 
 
 def test_limits_count_the_tasks_of_all_servers(home: Path, url: str) -> None:
