@@ -211,6 +211,10 @@ class LeaseLost(Exception):
     """Another process has taken a task over; what this one still believes about it counts no more."""
 
 
+class ForeignTask(Exception):
+    """RunAPI does not know a task that was submitted with another key."""
+
+
 class LedgerDamaged(LedgerUnusable):
     """The ledger's file was damaged; it is kept aside, and a new one is in its place."""
 

@@ -1,19 +1,16 @@
-"""Follows every unfinished task to its end in the background, and wakes those who wait (design 3.2)."""
+"""Sees to it that every unfinished task is followed, here or in another process, and wakes those who wait."""
 
 import logging
 import math
-import random
-from dataclasses import replace
 
 import anyio
 from anyio.abc import TaskGroup
 
-from luma_mcp import crash_points
 from luma_mcp.downloads import Downloads
-from luma_mcp.errors import DownloadFailed, Failure, LeaseLost, LumaError, ServiceUnavailable
+from luma_mcp.errors import ForeignTask, LeaseLost, LumaError
+from luma_mcp.follower import DOUBTED_SECONDS, FOLLOW_SECONDS, Follower
 from luma_mcp.ledger import Ledger
-from luma_mcp.models import OUTPUT_LIFETIME_SECONDS, Clock, Status, Task
-from luma_mcp.pace import REFUSED_LONGEST_SECONDS, SAVING_LONGEST_SECONDS, Usual, backoff, poll_after, usual
+from luma_mcp.models import OUTPUT_LIFETIME_SECONDS, Clock, Status
 from luma_mcp.runapi import RunAPI
 from luma_mcp.submission import Submission
 
@@ -21,13 +18,9 @@ ROUND_SECONDS = 5.0
 LEASE_SECONDS = 15.0
 CRASHED_SECONDS = 600.0
 LOOK_SECONDS = 1.0
-DOUBTED_SECONDS = 60.0
 RELEASE_SECONDS = 1.0
 TAKEN_UP_AT_ONCE = 50
 TIDY_SECONDS = 3600.0
-FOLLOW_SECONDS = 24 * 3600.0
-QUIET_SAVE_FAILURES = 2
-GONE = "It can no longer be downloaded. modify_video with new_take=true makes, and charges, another one."
 
 logger = logging.getLogger(__name__)
 
@@ -50,9 +43,8 @@ class Tracker:
         keep_days: int | None = None,
     ) -> None:
         self._ledger = ledger
-        self._runapi = runapi
-        self._submission = submission
-        self._downloads = downloads
+        self._account = (runapi.origin, runapi.key_id)
+        self._follower = Follower(ledger, runapi, submission, downloads, now, self._hold, self._tell)
         self._now = now
         self._keep_days = keep_days
         self._awake = anyio.Event()
@@ -104,7 +96,7 @@ class Tracker:
 
         A task that is too old to be followed may have ended since: each process asks for it once.
         """
-        now, account = self._now(), (self._runapi.origin, self._runapi.key_id)
+        now, account = self._now(), self._account
         if self._following:
             await self._ledger.renew(now + LEASE_SECONDS)
         for key in await self._ledger.unconfirmed(*account, now) if starting else ():
@@ -134,9 +126,11 @@ class Tracker:
         kept_for = 0.0
         try:
             if await self._hold(key):
-                kept_for = await self._follow(await self._ledger.get(key))
+                kept_for = await self._follower.follow(await self._ledger.get(key))
         except LeaseLost:
             logger.info("Task %s is followed by another process now", key)
+        except ForeignTask:
+            self._foreign.add(key)
         except LumaError as error:
             kept_for = LEASE_SECONDS
             logger.warning("Task %s is put aside for %.0f s: %s", key, kept_for, error.message)
@@ -157,96 +151,3 @@ class Tracker:
             await self._ledger.release(key, until, while_status=doubted)
         except LumaError as error:
             logger.debug("The lease on task %s runs out by itself: %s", key, error.message)
-
-    async def _follow(self, task: Task) -> float:
-        """Bring a task as far as it comes, and tell for how many seconds nothing more can be done."""
-        crash_points.reach("lease.taken")
-        pause = 0.0
-        if not task.task_id:
-            task = await self._submission.submit(task)
-            self._tell()
-            pause = poll_after(0.0, await self._usual(task))
-        if task.task_id and not task.status.done:
-            task = await self._poll_until_done(task, pause)
-        if task.awaits_file:
-            await self._save(task)
-        return DOUBTED_SECONDS if task.status is Status.UNCONFIRMED else 0.0
-
-    async def _poll_until_done(self, task: Task, pause: float) -> Task:
-        failures = 0
-        while not task.status.done:
-            await anyio.sleep(pause)
-            if not await self._hold(task.key):
-                break
-            try:
-                crash_points.reach("poll.asking")
-                reading = await self._runapi.read(task.task_id)
-                crash_points.reach("poll.answered")
-            except LumaError as error:
-                if not error.transient and task.key_id != self._runapi.key_id:
-                    self._foreign.add(task.key)
-                    break
-                failures += 1
-                task = await self._record(task, task.troubled(trouble(error), self._now()))
-                pause = backoff_for(error, failures)
-                continue
-            failures = 0
-            task = await self._record(task, task.read(reading, self._now()))
-            if await self._overdue(task):
-                break
-            pause = poll_after(task.elapsed(self._now()), await self._usual(task), retry_after=reading.retry_after)
-        return task
-
-    async def _usual(self, task: Task) -> Usual:
-        return usual(await self._ledger.durations(task.request.model))
-
-    async def _overdue(self, task: Task) -> bool:
-        """Tell, and tell the caller, that a task has run too long to be followed further."""
-        if task.status.done or task.elapsed(self._now()) < FOLLOW_SECONDS:
-            return False
-        endless = ServiceUnavailable(
-            "RunAPI has not finished this task in 24 hours; it is asked again only by get_task."
-        )
-        await self._record(task, task.troubled(trouble(endless), self._now()))
-        return True
-
-    async def _save(self, task: Task) -> None:
-        failures = 0
-        while (task.expires_at or 0) > self._now() and await self._hold(task.key):
-            try:
-                path = await self._downloads.save(task)
-                crash_points.reach("download.saved")
-            except LumaError as error:
-                failures += 1
-                if failures > QUIET_SAVE_FAILURES or not error.transient:
-                    task = await self._record(task, task.troubled(error.failure(), self._now()))
-                await anyio.sleep(backoff(failures, jitter=jitter(), longest=SAVING_LONGEST_SECONDS))
-            else:
-                await self._record(task, task.saved(str(path), self._now()))
-                return
-        if (task.expires_at or 0) <= self._now():
-            gone = DownloadFailed("The finished video was not saved in the seven days that RunAPI keeps it.", hint=GONE)
-            await self._record(task, task.troubled(gone.failure(), self._now()))
-
-    async def _record(self, before: Task, after: Task) -> Task:
-        if after == before:
-            return before
-        written = await self._ledger.record(after)
-        self._tell()
-        return written
-
-
-def trouble(error: LumaError) -> Failure:
-    """Describe what keeps a running task from being followed; the task itself goes on at RunAPI."""
-    return replace(error.failure(), charged="unknown", retry_safe=True)
-
-
-def backoff_for(error: LumaError, failures: int) -> float:
-    """Give the seconds until the next question: a refusal slows down further than trouble that passes."""
-    longest = {} if error.transient else {"longest": REFUSED_LONGEST_SECONDS}
-    return backoff(failures, jitter=jitter(), retry_after=error.retry_after, **longest)
-
-
-def jitter() -> float:
-    """Give a number in 0..1 that spreads the load of many clients."""
-    return random.random()  # noqa: S311 - guards nothing

@@ -258,21 +258,22 @@ async def test_a_running_process_does_not_write_to_a_file_that_a_newer_version_t
 
 
 async def test_closing_waits_for_a_write_that_nobody_awaits_any_more(ledger: Ledger, path: Path) -> None:
-    await add(ledger, task())
+    first, _ = await add(ledger, task())
 
     async def write() -> None:
         with suppress(LedgerUnusable):
             await add(ledger, task(1))
 
+    pool = ThreadPoolExecutor(1)
     with locked(path):
         async with anyio.create_task_group() as group:
             group.start_soon(write)
             for _ in range(10):
                 await anyio.lowlevel.checkpoint()
             group.cancel_scope.cancel()
-            with ThreadPoolExecutor(1) as pool:
-                closed = pool.submit(ledger.close)
-    closed.result()
+            pool.submit(ledger.close)
+    pool.shutdown()
+    assert [found.key for found in await listed(ledger)] == [first.key]
 
 
 def damage_index(path: Path) -> None:

@@ -1,0 +1,140 @@
+"""Bringing one task to its end: submitted, polled until RunAPI has finished it, its video saved (design 3.2)."""
+
+import random
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, replace
+
+import anyio
+
+from luma_mcp import crash_points
+from luma_mcp.downloads import Downloads
+from luma_mcp.errors import DownloadFailed, Failure, ForeignTask, LumaError, ServiceUnavailable
+from luma_mcp.ledger import Ledger
+from luma_mcp.models import Clock, Status, Task
+from luma_mcp.pace import (
+    REFUSED_LONGEST_SECONDS,
+    SAVING_LONGEST_SECONDS,
+    Usual,
+    backoff,
+    poll_after,
+    usual,
+)
+from luma_mcp.runapi import RunAPI
+from luma_mcp.submission import Submission
+
+FOLLOW_SECONDS = 24 * 3600.0
+DOUBTED_SECONDS = 60.0
+QUIET_SAVE_FAILURES = 2
+GONE = "It can no longer be downloaded. modify_video with new_take=true makes, and charges, another one."
+
+
+@dataclass(frozen=True, slots=True)
+class Follower:
+    """Knows the way from intent to saved file.
+
+    `hold` takes or prolongs the lease on a task and tells whether it is held; `tell` wakes those who wait.
+    """
+
+    ledger: Ledger
+    runapi: RunAPI
+    submission: Submission
+    downloads: Downloads
+    now: Clock
+    hold: Callable[[str], Awaitable[bool]]
+    tell: Callable[[], None]
+
+    async def follow(self, task: Task) -> float:
+        """Bring a task as far as it comes, and tell for how many seconds nothing more can be done.
+
+        Raises `LeaseLost` when another process has taken it over, and `ForeignTask` when it takes another RunAPI key to
+        ask for it.
+        """
+        crash_points.reach("lease.taken")
+        pause = 0.0
+        if not task.task_id:
+            task = await self.submission.submit(task)
+            self.tell()
+            pause = poll_after(0.0, await self._usual(task))
+        if task.task_id and not task.status.done:
+            task = await self._poll_until_done(task, pause)
+        if task.awaits_file:
+            await self._save(task)
+        return DOUBTED_SECONDS if task.status is Status.UNCONFIRMED else 0.0
+
+    async def _poll_until_done(self, task: Task, pause: float) -> Task:
+        failures = 0
+        while not task.status.done:
+            await anyio.sleep(pause)
+            if not await self.hold(task.key):
+                break
+            try:
+                crash_points.reach("poll.asking")
+                reading = await self.runapi.read(task.task_id)
+                crash_points.reach("poll.answered")
+            except LumaError as error:
+                if not error.transient and task.key_id != self.runapi.key_id:
+                    raise ForeignTask(task.key) from error
+                failures += 1
+                task = await self._record(task, task.troubled(trouble(error), self.now()))
+                pause = backoff_for(error, failures)
+                continue
+            failures = 0
+            task = await self._record(task, task.read(reading, self.now()))
+            if await self._overdue(task):
+                break
+            pause = poll_after(task.elapsed(self.now()), await self._usual(task), retry_after=reading.retry_after)
+        return task
+
+    async def _usual(self, task: Task) -> Usual:
+        return usual(await self.ledger.durations(task.request.model))
+
+    async def _overdue(self, task: Task) -> bool:
+        """Tell, and tell the caller, that a task has run too long to be followed further."""
+        if task.status.done or task.elapsed(self.now()) < FOLLOW_SECONDS:
+            return False
+        endless = ServiceUnavailable(
+            "RunAPI has not finished this task in 24 hours; it is asked again only by get_task."
+        )
+        await self._record(task, task.troubled(trouble(endless), self.now()))
+        return True
+
+    async def _save(self, task: Task) -> None:
+        failures = 0
+        while (task.expires_at or 0) > self.now() and await self.hold(task.key):
+            try:
+                path = await self.downloads.save(task)
+                crash_points.reach("download.saved")
+            except LumaError as error:
+                failures += 1
+                if failures > QUIET_SAVE_FAILURES or not error.transient:
+                    task = await self._record(task, task.troubled(error.failure(), self.now()))
+                await anyio.sleep(backoff(failures, jitter=jitter(), longest=SAVING_LONGEST_SECONDS))
+            else:
+                await self._record(task, task.saved(str(path), self.now()))
+                return
+        if (task.expires_at or 0) <= self.now():
+            gone = DownloadFailed("The finished video was not saved in the seven days that RunAPI keeps it.", hint=GONE)
+            await self._record(task, task.troubled(gone.failure(), self.now()))
+
+    async def _record(self, before: Task, after: Task) -> Task:
+        if after == before:
+            return before
+        written = await self.ledger.record(after)
+        self.tell()
+        return written
+
+
+def trouble(error: LumaError) -> Failure:
+    """Describe what keeps a running task from being followed; the task itself goes on at RunAPI."""
+    return replace(error.failure(), charged="unknown", retry_safe=True)
+
+
+def backoff_for(error: LumaError, failures: int) -> float:
+    """Give the seconds until the next question: a refusal slows down further than trouble that passes."""
+    longest = {} if error.transient else {"longest": REFUSED_LONGEST_SECONDS}
+    return backoff(failures, jitter=jitter(), retry_after=error.retry_after, **longest)
+
+
+def jitter() -> float:
+    """Give a number in 0..1 that spreads the load of many clients."""
+    return random.random()  # noqa: S311 - guards nothing
