@@ -6,7 +6,7 @@ A rescue may itself be killed at any step: the damaged file stays in place until
 import shutil
 import sqlite3
 from collections.abc import Generator, Iterator
-from contextlib import closing, contextmanager, suppress
+from contextlib import ExitStack, closing, contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -63,10 +63,14 @@ def replace_damaged(path: Path) -> str:
         put_in_place(path)
         if not still_damaged(path):
             return ""
-        kept = keep_aside(path)
-        crash_points.reach("rescue.kept")
-        found = salvage(path)
-        crash_points.reach("rescue.salvaged")
+        with ExitStack() as unless_done:
+            kept = name_aside(path)
+            unless_done.callback(remove, kept)  # a full disk must not fill up further with each attempt
+            copy(path, kept)
+            crash_points.reach("rescue.kept")
+            found = salvage(path)
+            crash_points.reach("rescue.salvaged")
+            unless_done.pop_all()
         put_in_place(path)
     return f"The ledger was damaged and is kept as {kept}. A new one was begun with {found} tasks read from it."
 
@@ -83,13 +87,11 @@ def still_damaged(path: Path) -> bool:
         raise
 
 
-def keep_aside(path: Path) -> Path:
-    """Copy the file, and what SQLite keeps beside it, to a name that says what happened and when."""
+def name_aside(path: Path) -> Path:
+    """Make a free name that says what happened and when."""
     stem = f"{path.name}.damaged-{datetime.now(UTC):%Y%m%d-%H%M%S}"
     names = [stem, *(f"{stem}-{number}" for number in range(2, 100))]
-    kept = path.with_name(next(name for name in names if not path.with_name(name).exists()))
-    copy(path, kept)
-    return kept
+    return path.with_name(next(name for name in names if not path.with_name(name).exists()))
 
 
 def copy(path: Path, to: Path) -> None:
@@ -102,14 +104,17 @@ def copy(path: Path, to: Path) -> None:
 def salvage(path: Path) -> int:
     """Make a complete new file, under a name that says so, of the tasks that can still be read; give their number."""
     work, new = beside(path, "-rescue-work"), beside(path, "-rescue-new")
-    for leftover in (work, new):
-        remove(leftover)
-    copy(path, work)
-    fill_up(work)
-    with closing(open_database(new)) as fresh:
-        found = copy_rows(work, fresh)
-    remove(work)
-    new.replace(beside(path, ".rescued"))
+    remove(new)  # one that a killed process has left is not complete
+    try:
+        remove(work)
+        copy(path, work)
+        fill_up(work)
+        with closing(open_database(new)) as fresh:
+            found = copy_rows(work, fresh)
+        new.replace(beside(path, ".rescued"))
+    finally:
+        remove(work)
+        remove(new)
     return found
 
 

@@ -221,6 +221,7 @@ async def test_a_rescue_without_room_says_so_and_leaves_the_file_alone(
         with pytest.raises(LedgerUnusable, match="damaged, and cannot be kept aside: No space"):
             await listed(ledger)
     assert path.read_bytes() == before
+    assert aside(path) == []
     with pytest.raises(LedgerDamaged):
         await listed(ledger)
     assert len(await listed(ledger)) == 1
