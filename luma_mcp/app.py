@@ -15,7 +15,7 @@ from luma_mcp.background import background_work
 from luma_mcp.connection import open_connection
 from luma_mcp.deliveries import Deliveries
 from luma_mcp.downloads import Downloads, check_writable
-from luma_mcp.errors import InvalidRequest, LedgerUnusable, TaskNotFound
+from luma_mcp.errors import InvalidRequest, LedgerUnusable, SubmissionUnconfirmed, TaskNotFound
 from luma_mcp.ledger import Ledger, new_key
 from luma_mcp.models import MODEL, REPLAY_SECONDS, SANDBOX_ORIGIN, Clock, Limits, Status, Task, VideoRequest
 from luma_mcp.pace import usual
@@ -29,6 +29,8 @@ from luma_mcp.uploads import Uploads
 
 LOCAL_CALLER = "local"
 SUBMIT_SECONDS = 5.0
+OTHER_KEY = "This request was sent with another RunAPI key, and whether it was accepted is not known."
+OTHER_KEY_HINT = "Repeat the call in the host that has that key, or look at the task list of that RunAPI account."
 LONGEST_PROMPT = 20_000
 LONGEST_ID = 200
 
@@ -118,6 +120,8 @@ class App:
 
     async def _settle(self, task: Task) -> None:
         """See to it that a submitted or joined task comes to its end: one in doubt goes out again under its key."""
+        if task.status is Status.UNCONFIRMED and task.key_id != self.runapi.key_id:
+            raise SubmissionUnconfirmed(OTHER_KEY, hint=OTHER_KEY_HINT)
         if task.status is Status.UNCONFIRMED and self.now() - task.created_at < REPLAY_SECONDS:
             await self.ledger.resubmit(task.key, self.now())
         elif task.status is Status.UNCONFIRMED:

@@ -13,7 +13,7 @@ import anyio.to_thread
 
 from luma_mcp.errors import LedgerDamaged, LedgerUnusable
 from luma_mcp.ledger_rescue import check_place, is_damaged, replace_damaged, restore
-from luma_mcp.ledger_schema import Row, open_database, refuse_newer, transaction
+from luma_mcp.ledger_schema import Row, create_database, open_database, refuse_newer, transaction
 
 QUEUE_SECONDS = 3.0
 UNWRITABLE = frozenset({sqlite3.SQLITE_READONLY, sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR})
@@ -144,6 +144,8 @@ class Opened:
             self._let_go()
         if self._db is None:
             check_place(self._path)
+            if lies_there is None:
+                create_database(self._path)
             self._db = open_database(self._path)
             self._identity = identity(self._path)
         return self._db

@@ -21,7 +21,7 @@ PAGE_COUNT_BYTES = slice(28, 32)
 
 
 class Hollow(sqlite3.DatabaseError):
-    """The file was emptied although there is more beside it."""
+    """The file was emptied."""
 
 
 def is_damaged(error: BaseException | None) -> bool:
@@ -45,12 +45,11 @@ def alone(path: Path) -> Generator[None]:
 
 
 def check_place(path: Path) -> None:
-    """Finish a rescue that was interrupted, and refuse a file that lost what is beside it (`Hollow`)."""
+    """Finish a rescue that was interrupted, and refuse a file that was emptied (`Hollow`): none begins empty."""
     if beside(path, ".rescued").exists():
         with alone(path):
             put_in_place(path)
-    wal = beside(path, "-wal")
-    if path.exists() and not path.stat().st_size and wal.exists() and wal.stat().st_size:
+    if path.exists() and not path.stat().st_size:
         raise Hollow("the file is empty")
 
 
@@ -69,8 +68,8 @@ def replace_damaged(path: Path) -> str:
             copy(path, kept)
             crash_points.reach("rescue.kept")
             found = salvage(path)
-            crash_points.reach("rescue.salvaged")
             unless_done.pop_all()
+        crash_points.reach("rescue.salvaged")
         put_in_place(path)
     return f"The ledger was damaged and is kept as {kept}. A new one was begun with {found} tasks read from it."
 

@@ -2,6 +2,7 @@
 
 import json
 import sqlite3
+import uuid
 from collections.abc import Generator
 from contextlib import ExitStack, contextmanager
 from dataclasses import asdict
@@ -73,8 +74,32 @@ FIXED = frozenset({"key", "caller", "created_at", "origin", "wants_file", "deliv
 Row = dict[str, Any]
 
 
+def create_database(path: Path) -> None:
+    """Make a new file and give it its name when it is complete, unless another process was faster."""
+    path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    new = path.with_name(f"{path.name}-{uuid.uuid4().hex[:8]}")
+    try:
+        open_database(new).close()
+        claim_name(new, path)
+    except FileExistsError:
+        pass
+    finally:
+        new.unlink(missing_ok=True)
+
+
+def claim_name(new: Path, path: Path) -> None:
+    """Rename without replacing, where the file system can; else as well as it can."""
+    try:
+        path.hardlink_to(new)
+    except FileExistsError:
+        raise
+    except OSError:
+        if not path.exists():
+            new.rename(path)
+
+
 def open_database(path: Path) -> sqlite3.Connection:
-    """Open or create the file and bring its schema up to date."""
+    """Open the file and bring its schema up to date."""
     path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
     db = sqlite3.connect(path, timeout=LOCK_SECONDS, isolation_level=None, check_same_thread=False)
     with ExitStack() as unless_ready:

@@ -206,6 +206,15 @@ async def test_a_file_that_was_emptied_beside_its_log_is_kept_aside(ledger: Ledg
     assert await listed(ledger) == []
 
 
+async def test_a_file_that_was_emptied_is_told_of(ledger: Ledger, path: Path) -> None:
+    await add(ledger, task())
+    ledger.close()
+    path.write_bytes(b"")
+    with pytest.raises(LedgerDamaged):
+        await listed(ledger)
+    assert await listed(ledger) == []
+
+
 async def test_a_rescue_without_room_says_so_and_leaves_the_file_alone(
     ledger: Ledger, path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

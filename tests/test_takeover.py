@@ -8,7 +8,7 @@ import anyio
 import httpx
 import pytest
 
-from luma_mcp.errors import LedgerUnusable
+from luma_mcp.errors import LedgerUnusable, SubmissionUnconfirmed
 from luma_mcp.models import Reading, Status, Task
 from luma_mcp.sandbox import Sandbox
 from luma_mcp.sandbox.faults import Fault, Kind
@@ -199,6 +199,20 @@ async def test_a_server_with_another_key_leaves_a_task_to_those_who_can_ask_for_
         async with open_rig(home, sandbox=sandbox) as again:
             again.app.wake()
             assert (await again.settle(task)).status is Status.COMPLETED
+
+
+async def test_an_unknown_outcome_under_another_key_is_left_to_those_who_have_it(home: Path) -> None:
+    sandbox = sandbox_for(home)
+    sandbox.faults.order(Fault("drop_after"), Fault("401"))
+    async with open_rig(home, sandbox=sandbox) as first:
+        unknown = await first.submit()
+        async with open_rig(home, sandbox=sandbox, api_key=f"other_{KEY}") as other:
+            with pytest.raises(SubmissionUnconfirmed, match="another RunAPI key"):
+                await other.submit()
+            await anyio.sleep(10)
+        assert await only_task(first) == unknown
+        assert (await first.submit()).status is Status.COMPLETED
+    assert first.charges() == 1
 
 
 async def test_what_runapi_took_is_kept_until_it_can_be_written_down(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
