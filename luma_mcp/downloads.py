@@ -19,6 +19,7 @@ from luma_mcp import crash_points
 from luma_mcp.connection import Connection
 from luma_mcp.errors import DownloadFailed, OutputNotWritable, VideoNotWritten
 from luma_mcp.models import Task
+from luma_mcp.renaming import rename_without_replacing
 from luma_mcp.sources import is_public_host, looks_like_video
 from luma_mcp.untrusted import safe_text
 
@@ -170,23 +171,12 @@ def publish(part: Path, target: Path) -> Path:
         if same_bytes(part, candidate):
             return candidate
         try:
-            claim_name(part, candidate)
+            rename_without_replacing(part, candidate)
         except FileExistsError:
             continue
         crash_points.reach("download.published")
         return candidate
     raise FileExistsError(17, "a hundred files of that name exist", str(target))
-
-
-def claim_name(part: Path, target: Path) -> None:
-    """Rename without replacing: a hard link is refused where a file exists, and so is a reserved empty file."""
-    try:
-        target.hardlink_to(part)
-    except FileExistsError:
-        raise
-    except OSError:
-        target.touch(exist_ok=False)
-        part.replace(target)
 
 
 def same_bytes(one: Path, other: Path) -> bool:

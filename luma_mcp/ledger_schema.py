@@ -12,6 +12,7 @@ from typing import Any
 from luma_mcp import crash_points
 from luma_mcp.errors import Failure
 from luma_mcp.models import Status, Task, VideoRequest
+from luma_mcp.renaming import rename_without_replacing
 
 LOCK_SECONDS = 2.0
 WAL_BYTES = 1 << 20
@@ -80,22 +81,11 @@ def create_database(path: Path) -> None:
     new = path.with_name(f"{path.name}-{uuid.uuid4().hex[:8]}")
     try:
         open_database(new).close()
-        claim_name(new, path)
+        rename_without_replacing(new, path)
     except FileExistsError:
         pass
     finally:
         new.unlink(missing_ok=True)
-
-
-def claim_name(new: Path, path: Path) -> None:
-    """Rename without replacing, where the file system can; else as well as it can."""
-    try:
-        path.hardlink_to(new)
-    except FileExistsError:
-        raise
-    except OSError:
-        if not path.exists():
-            new.rename(path)
 
 
 def open_database(path: Path) -> sqlite3.Connection:
@@ -151,7 +141,6 @@ def transaction(db: sqlite3.Connection) -> Generator[sqlite3.Connection]:
     """Write all or nothing, alone among all processes."""
     with db:
         db.execute("BEGIN IMMEDIATE")
-        crash_points.reach("ledger.begun")
         yield db
         crash_points.reach("ledger.written")
     crash_points.reach("ledger.committed")

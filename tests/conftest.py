@@ -12,7 +12,7 @@ import trio.testing
 
 from tests.rig import Rig, open_rig, run_inline
 
-hypothesis.settings.register_profile("usual", deadline=None, derandomize=True, max_examples=50)
+hypothesis.settings.register_profile("usual", deadline=None, derandomize=True, max_examples=30)
 hypothesis.settings.register_profile("long", deadline=None, max_examples=2000, print_blob=True)
 hypothesis.settings.load_profile("usual")
 VARIABLES = ("RUNAPI_", "LUMA_MCP_", "XDG_")

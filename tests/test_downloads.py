@@ -11,9 +11,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from luma_mcp.connection import open_connection
-from luma_mcp.downloads import NAME_BYTES, Downloads, claim_name, file_name
+from luma_mcp.downloads import NAME_BYTES, Downloads, file_name
 from luma_mcp.errors import DownloadFailed, LumaError, OutputNotWritable
 from luma_mcp.models import Status, Task, VideoRequest
+from luma_mcp.renaming import rename_without_replacing
 from tests.rig import API_URL, EPOCH, SOURCE, Answer, handler_for
 
 pytestmark = [pytest.mark.anyio, pytest.mark.usefixtures("inline_threads")]
@@ -84,7 +85,7 @@ async def test_where_links_are_not_to_be_had_a_name_is_reserved_instead(
     assert path.read_bytes() == VIDEO
     (home / "part").write_text("new")
     with pytest.raises(FileExistsError):
-        claim_name(home / "part", path)
+        rename_without_replacing(home / "part", path)
     assert path.read_bytes() == VIDEO
 
 
