@@ -15,10 +15,11 @@ from luma_mcp import __version__
 from luma_mcp.answers import as_text, task_list, task_object
 from luma_mcp.app import LOCAL_CALLER, open_app
 from luma_mcp.console import EXIT_CODES, EXIT_HELP, ProgressBar, exit_code, table
-from luma_mcp.errors import BadSetting, Failure, LumaError
+from luma_mcp.errors import Failure, LumaError
 from luma_mcp.logs import configure_logging
 from luma_mcp.models import Task, VideoRequest
 from luma_mcp.progress import Progress
+from luma_mcp.setting_values import BadSetting
 from luma_mcp.settings import Settings, load_settings, variable_of
 from luma_mcp.sources import real_path
 from luma_mcp.stdio import serve_stdio

@@ -1,10 +1,15 @@
 """Work that goes on while nobody calls."""
 
-from collections.abc import AsyncGenerator
+import logging
+from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import asynccontextmanager
+from typing import TypeVar
 
 import anyio
 from anyio.abc import TaskGroup
+
+T = TypeVar("T")
+logger = logging.getLogger(__name__)
 
 
 @asynccontextmanager
@@ -19,3 +24,13 @@ async def background_work() -> AsyncGenerator[TaskGroup]:
         if len(failures.exceptions) == 1:
             raise failures.exceptions[0] from None
         raise
+
+
+async def guarded(work: Callable[[], Awaitable[T]], *, otherwise: T, what: str) -> T:
+    """Do some work and give its result, or `otherwise` if it ends unexpectedly: a bug in it must end nothing else."""
+    try:
+        return await work()
+    except Exception:
+        # The one boundary of all background work: a follower's bug stays that follower's.
+        logger.exception("%s ended unexpectedly", what)
+        return otherwise

@@ -1,7 +1,6 @@
 """Every way a request can end badly, as classes that carry the facts.
 
 LumaError
-├── BadSetting               a setting that cannot be used; ends the start
 ├── MissingApiKey            missing_api_key
 ├── InvalidApiKey            invalid_api_key
 ├── InsufficientCredits      insufficient_credits
@@ -62,15 +61,6 @@ class LumaError(Exception):
     def failure(self) -> Failure:
         """Give the facts in the form that is stored and shown."""
         return Failure(self.code, self.message, self.charged, self.retry_safe, self.hint)
-
-
-class BadSetting(LumaError):
-    """A setting has a value that cannot be used."""
-
-    code = "invalid_request"
-
-    def __init__(self, variable: str, accepts: str) -> None:
-        super().__init__(f"{variable}: {accepts}")
 
 
 class MissingApiKey(LumaError):
@@ -205,14 +195,6 @@ class LedgerUnusable(OutputNotWritable):
     """The ledger of tasks cannot be opened, read or written."""
 
     hint = "Make the data folder readable and writable, or name another one with LUMA_MCP_DATA_DIR."
-
-
-class LeaseLost(Exception):
-    """Another process has taken a task over; what this one still believes about it counts no more."""
-
-
-class ForeignTask(Exception):
-    """RunAPI does not know a task that was submitted with another key."""
 
 
 class LedgerDamaged(LedgerUnusable):

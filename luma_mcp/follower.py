@@ -8,7 +8,8 @@ import anyio
 
 from luma_mcp import crash_points
 from luma_mcp.downloads import Downloads
-from luma_mcp.errors import DownloadFailed, Failure, ForeignTask, LumaError, ServiceUnavailable
+from luma_mcp.errors import DownloadFailed, Failure, LumaError, ServiceUnavailable
+from luma_mcp.leases import ForeignTask
 from luma_mcp.ledger import Ledger
 from luma_mcp.models import Clock, Status, Task
 from luma_mcp.pace import (

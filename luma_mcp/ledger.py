@@ -12,7 +12,8 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from luma_mcp.errors import Failure, InvalidRequest, LeaseLost, LedgerUnusable, LimitReached, TaskNotFound
+from luma_mcp.errors import Failure, InvalidRequest, LedgerUnusable, LimitReached, TaskNotFound
+from luma_mcp.leases import LeaseLost
 from luma_mcp.ledger_file import LedgerFile
 from luma_mcp.ledger_queries import (
     ACTIVE,

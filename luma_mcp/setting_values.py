@@ -1,4 +1,4 @@
-"""What may stand in a setting, and how it is read: pure functions over values."""
+"""What may stand in a setting, how it is read, and the error that says what it accepts."""
 
 import os
 import re
@@ -7,6 +7,7 @@ from pathlib import Path
 import httpx
 from pydantic import SecretStr
 
+from luma_mcp.errors import LumaError
 from luma_mcp.sources import address_of
 
 PLACEHOLDER = re.compile(
@@ -76,3 +77,12 @@ def leads_to_loopback(url: str) -> bool:
         return False
     address = address_of(host)
     return host == "localhost" or (address is not None and address.is_loopback)
+
+
+class BadSetting(LumaError):
+    """A setting has a value that cannot be used."""
+
+    code = "invalid_request"
+
+    def __init__(self, variable: str, accepts: str) -> None:
+        super().__init__(f"{variable}: {accepts}")

@@ -14,9 +14,17 @@ from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, Validati
 from pydantic.fields import FieldInfo
 from pydantic_settings import BaseSettings, NoDecode, PydanticBaseSettingsSource, SettingsConfigDict
 
-from luma_mcp.errors import BadSetting
 from luma_mcp.setting_sources import BASE_URL_VARIABLE, KEY_VARIABLE, Meant, ProjectFile, RunAPIFile
-from luma_mcp.setting_values import absolute, api_origin, bare_key, expanded, split_paths, split_words, usable_key
+from luma_mcp.setting_values import (
+    BadSetting,
+    absolute,
+    api_origin,
+    bare_key,
+    expanded,
+    split_paths,
+    split_words,
+    usable_key,
+)
 
 PREFIX = "LUMA_MCP_"
 LONGEST_WAIT_SECONDS = 3600

@@ -2,13 +2,16 @@
 
 import logging
 import math
+from functools import partial
 
 import anyio
 from anyio.abc import TaskGroup
 
+from luma_mcp.background import guarded
 from luma_mcp.downloads import Downloads
-from luma_mcp.errors import ForeignTask, LeaseLost, LumaError
+from luma_mcp.errors import LumaError
 from luma_mcp.follower import DOUBTED_SECONDS, FOLLOW_SECONDS, Follower
+from luma_mcp.leases import ForeignTask, LeaseLost
 from luma_mcp.ledger import Ledger
 from luma_mcp.models import OUTPUT_LIFETIME_SECONDS, Clock, Status
 from luma_mcp.runapi import RunAPI
@@ -53,6 +56,8 @@ class Tracker:
         self._asked_once: set[str] = set()
         self._foreign: set[str] = set()  # tasks of another RunAPI account, which only servers with its key can follow
         self._followers = followers
+        self._tidied = -math.inf
+        self._complaint = ""
 
     def wake(self) -> None:
         """Start attending: at the first real request, because a process that is only probed must do nothing."""
@@ -74,22 +79,25 @@ class Tracker:
     async def attend(self) -> None:
         """Take up what nobody attends to, for ever."""
         await self._awake.wait()
-        starting, said, tidied = True, "", -math.inf
+        starting = True
         while True:
-            try:
-                await self._go_round(starting=starting)
-                starting = False
-                if anyio.current_time() - tidied > TIDY_SECONDS:
-                    await self._tidy()
-                    tidied = anyio.current_time()
-            except LumaError as error:
-                if error.message != said:
-                    logger.warning("Unfinished tasks cannot be followed now: %s", error.message)
-                said = error.message
-            except Exception:
-                # As for each follower: a bug in going round must not end the server and all its calls.
-                logger.exception("Going round the unfinished tasks ended unexpectedly")
+            work = partial(self._look_after_all, starting=starting)
+            starting = await guarded(work, otherwise=starting, what="Going round the unfinished tasks")
             await anyio.sleep(ROUND_SECONDS)
+
+    async def _look_after_all(self, *, starting: bool) -> bool:
+        """Go round once, and tidy up once an hour; tell whether the first round is still to be made."""
+        try:
+            await self._go_round(starting=starting)
+            if anyio.current_time() - self._tidied > TIDY_SECONDS:
+                await self._tidy()
+                self._tidied = anyio.current_time()
+        except LumaError as error:
+            if error.message != self._complaint:
+                logger.warning("Unfinished tasks cannot be followed now: %s", error.message)
+            self._complaint = error.message
+            return starting
+        return False
 
     async def _go_round(self, *, starting: bool) -> None:
         """Prolong the leases held, take up what nobody attends to, and at the start settle what was in doubt.
@@ -103,10 +111,10 @@ class Tracker:
             await self._ledger.resubmit(key, now)
         recent = await self._ledger.unattended(*account, now, FOLLOW_SECONDS)
         older = set(await self._ledger.unattended(*account, now, OUTPUT_LIFETIME_SECONDS)).difference(recent)
-        free = [*recent, *(older - self._asked_once)]
-        self._asked_once |= older
-        for key in [key for key in free if key not in self._foreign][:TAKEN_UP_AT_ONCE]:
+        free = [key for key in (*recent, *(older - self._asked_once)) if key not in self._foreign]
+        for key in free[:TAKEN_UP_AT_ONCE]:
             self.follow(key)
+        self._asked_once |= older.intersection(free[:TAKEN_UP_AT_ONCE])
 
     async def _tidy(self) -> None:
         if self._keep_days is not None:
@@ -125,24 +133,28 @@ class Tracker:
         """Follow one task if nobody else does; what goes wrong with it goes wrong for it alone."""
         kept_for = 0.0
         try:
-            if await self._hold(key):
-                kept_for = await self._follower.follow(await self._ledger.get(key))
-        except LeaseLost:
-            logger.info("Task %s is followed by another process now", key)
-        except ForeignTask:
-            self._foreign.add(key)
-        except LumaError as error:
-            kept_for = LEASE_SECONDS
-            logger.warning("Task %s is put aside for %.0f s: %s", key, kept_for, error.message)
-        except Exception:
-            # The one boundary: a bug in following one task must not end the others.
-            kept_for = CRASHED_SECONDS
-            logger.exception("Task %s is put aside for %.0f s after an unexpected error", key, kept_for)
+            kept_for = await guarded(
+                partial(self._work_on, key), otherwise=CRASHED_SECONDS, what=f"Following task {key}"
+            )
         finally:
             with anyio.move_on_after(RELEASE_SECONDS, shield=True):
                 await self._let_go(key, kept_for)
             self._following.discard(key)
             self._tell()
+
+    async def _work_on(self, key: str) -> float:
+        """Follow one task as far as it comes, and tell for how many seconds it is put aside then."""
+        try:
+            if await self._hold(key):
+                return await self._follower.follow(await self._ledger.get(key))
+        except LeaseLost:
+            logger.info("Task %s is followed by another process now", key)
+        except ForeignTask:
+            self._foreign.add(key)
+        except LumaError as error:
+            logger.warning("Task %s is put aside for %.0f s: %s", key, LEASE_SECONDS, error.message)
+            return LEASE_SECONDS
+        return 0.0
 
     async def _let_go(self, key: str, kept_for: float) -> None:
         doubted = Status.UNCONFIRMED if kept_for == DOUBTED_SECONDS else ""

@@ -11,7 +11,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from luma_mcp.errors import Failure, InvalidRequest, LeaseLost, LedgerUnusable
+from luma_mcp.errors import Failure, InvalidRequest, LedgerUnusable
+from luma_mcp.leases import LeaseLost
 from luma_mcp.ledger import Ledger, insert, new_key
 from luma_mcp.ledger_queries import PAGE
 from luma_mcp.ledger_schema import FIXED, MIGRATIONS, open_database, row_of, transaction

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from luma_mcp.errors import BadSetting
+from luma_mcp.setting_values import BadSetting
 from luma_mcp.settings import Settings, load_settings
 
 
