@@ -8,6 +8,7 @@ import threading
 from functools import partial
 
 import anyio
+from mcp.server.stdio import stdio_server
 
 if sys.platform != "win32":
     import fcntl
@@ -69,7 +70,9 @@ def leave_by_force() -> None:
 async def serve_host(app: App, ended: anyio.Event, calls: anyio.CancelScope) -> None:
     """Speak the protocol until stdin ends or the calls are cancelled."""
     with calls:
-        await build_server(app).run_stdio_async()
+        server = build_server(app)
+        async with stdio_server() as (from_host, to_host):
+            await server.run(from_host, to_host, server.create_initialization_options())
     ended.set()
 
 
