@@ -8,10 +8,13 @@ from dataclasses import dataclass
 import anyio
 import anyio.to_thread
 import httpx
+from anyio.abc import TaskGroup
 from pydantic import SecretStr
 
 from luma_mcp import crash_points
+from luma_mcp.arguments import check_listing, check_request, checked_id
 from luma_mcp.background import background_work
+from luma_mcp.changes import Changes
 from luma_mcp.connection import open_connection
 from luma_mcp.deliveries import Deliveries
 from luma_mcp.downloads import Downloads, check_writable
@@ -22,7 +25,6 @@ from luma_mcp.pace import usual
 from luma_mcp.progress import Progress
 from luma_mcp.runapi import RunAPI
 from luma_mcp.settings import LONGEST_WAIT_SECONDS, Settings
-from luma_mcp.sources import check_public_url
 from luma_mcp.submission import Submission, too_old
 from luma_mcp.tracker import Tracker
 from luma_mcp.uploads import Uploads
@@ -31,8 +33,6 @@ LOCAL_CALLER = "local"
 SUBMIT_SECONDS = 5.0
 OTHER_KEY = "This request was sent with another RunAPI key, and whether it was accepted is not known."
 OTHER_KEY_HINT = "Repeat the call in the host that has that key, or look at the task list of that RunAPI account."
-LONGEST_PROMPT = 20_000
-LONGEST_ID = 200
 
 
 def is_settled(task: Task) -> bool:
@@ -53,6 +53,8 @@ class App:
     ledger: Ledger
     tracker: Tracker
     deliveries: Deliveries
+    changes: Changes
+    background: TaskGroup
     runapi: RunAPI
     uploads: Uploads
     now: Clock
@@ -60,6 +62,7 @@ class App:
     def wake(self) -> None:
         """Go on with unfinished tasks: called at the first real request."""
         self.tracker.wake()
+        self.changes.wake()
 
     async def modify_video(
         self, request: VideoRequest, caller: str, *, wait_seconds: int, new_take: bool, progress: Progress
@@ -91,12 +94,17 @@ class App:
         """Give a task of the caller's, after waiting within the bound for its end; raise `TaskNotFound`."""
         bound = self._bound(wait_seconds)
         begun = anyio.current_time()
-        task = await self.ledger.find(caller, checked_id(task_id))
-        if task is None:
-            raise TaskNotFound(f"There is no task {task_id[:80]!r} in this server's ledger.")
+        task = await self.find(task_id, caller)
         await self.follow(task.key)
         with self.deliveries.call(task.key):
             return await self._watch(task.key, begun + bound, progress)
+
+    async def find(self, task_id: str, caller: str) -> Task:
+        """Look a task of the caller's up in the ledger; raise `TaskNotFound`."""
+        task = await self.ledger.find(caller, checked_id(task_id))
+        if task is None:
+            raise TaskNotFound(f"There is no task {task_id[:80]!r} in this server's ledger.")
+        return task
 
     async def wait(self, key: str, seconds: float, progress: Progress) -> Task:
         """Wait for a task's end, at most some seconds."""
@@ -104,11 +112,12 @@ class App:
 
     async def list_tasks(self, caller: str, status: str, limit: int, cursor: str) -> tuple[list[Task], str]:
         """Give a page of the caller's tasks, newest first, and the cursor of the next."""
-        if status and status not in list(Status):
-            raise InvalidRequest(f"status must be one of {', '.join(Status)}, or empty for all.")
-        if not 1 <= limit <= 100:
-            raise InvalidRequest("limit must be from 1 to 100.")
+        check_listing(status, limit)
         return await self.ledger.page(caller, status, limit, cursor)
+
+    async def matching(self, caller: str, typed: str, limit: int, *, usable: bool = False) -> list[Task]:
+        """Find the caller's tasks whose id or prompt contains what was typed, newest first; all or only usable ones."""
+        return await self.ledger.matching(caller, typed, limit, usable=usable)
 
     async def follow(self, key: str) -> None:
         """See to it that an unfinished task is followed, here or in another process."""
@@ -138,16 +147,7 @@ class App:
 
     async def _check(self, request: VideoRequest, caller: str) -> str:
         """Check all that can be checked without money; give the digest of the source's content."""
-        if not any(c.isprintable() and not c.isspace() for c in request.prompt):
-            raise InvalidRequest("prompt must say how the video should change.")
-        if any("\ud800" <= c <= "\udfff" for c in request.prompt + request.source):
-            raise InvalidRequest("prompt and source_video_url must be valid Unicode text.")
-        if len(request.prompt) > LONGEST_PROMPT:
-            raise InvalidRequest(f"prompt must be at most {LONGEST_PROMPT} characters.")
-        if request.model != MODEL:
-            raise InvalidRequest(f"model must be {MODEL}, the only one that RunAPI offers here.")
-        if request.callback_url:
-            check_public_url(request.callback_url, "callback_url")
+        check_request(request)
         self.runapi.check_ready()
         digest = await self.uploads.check(request, caller)
         if self.settings.saves:
@@ -194,14 +194,6 @@ def always() -> bool:
     return True
 
 
-def checked_id(task_id: str) -> str:
-    """Give a task id without the blanks around it; raise `InvalidRequest` if it cannot be one."""
-    found = task_id.strip(" ").removeprefix("luma://tasks/")
-    if not found or len(found) > LONGEST_ID or not found.isprintable() or any(c in found for c in " /\\"):
-        raise InvalidRequest("task_id must be the id that modify_video or list_tasks gave.")
-    return found
-
-
 @asynccontextmanager
 async def open_app(
     settings: Settings,
@@ -231,8 +223,9 @@ async def open_app(
         submission = Submission(ledger, runapi, uploads, now)
         background = await stack.enter_async_context(background_work())
         tracker = Tracker(ledger, runapi, submission, downloads, background, now, keep_days=settings.keep_days)
-        deliveries = Deliveries(ledger, leaves)
+        deliveries, changes = Deliveries(ledger, leaves), Changes(ledger)
         background.start_soon(tracker.attend, name="tracker")
         background.start_soon(deliveries.attend, name="deliveries")
-        yield App(settings, ledger, tracker, deliveries, runapi, uploads, now)
+        background.start_soon(changes.attend, name="changes")
+        yield App(settings, ledger, tracker, deliveries, changes, background, runapi, uploads, now)
         await deliveries.leave()

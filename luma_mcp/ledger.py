@@ -4,7 +4,6 @@ A row is written before RunAPI is asked and changed before an answer is used.
 """
 
 import json
-import math
 import sqlite3
 import uuid
 from collections.abc import Sequence
@@ -12,21 +11,25 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from luma_mcp.errors import Failure, InvalidRequest, LedgerUnusable, LimitReached, TaskNotFound
+from luma_mcp.cursors import cursor_after, position
+from luma_mcp.errors import Failure, LedgerUnusable, LimitReached, TaskNotFound
 from luma_mcp.leases import LeaseLost
 from luma_mcp.ledger_file import LedgerFile
 from luma_mcp.ledger_queries import (
     ACTIVE,
+    CHANGED,
     CLAIM,
     DURATIONS,
     FORGET,
     GOES_ON,
     HELD,
     JOINABLE,
+    MATCHING,
     PAGE,
     RELEASE,
     RENEW,
     RESUBMIT,
+    STANDING,
     SUBMITTED,
     UNATTENDED,
     UNCONFIRMED,
@@ -36,7 +39,9 @@ from luma_mcp.models import (
     DAY_SECONDS,
     OUTPUT_LIFETIME_SECONDS,
     REPLAY_SECONDS,
+    Change,
     Limits,
+    Position,
     Status,
     Task,
 )
@@ -176,7 +181,30 @@ class Ledger:
         with self._file.telling():
             rows = await self._file.read(query, {"caller": caller, "status": status, **place})
         tasks = [task_of(row) for row in rows[:limit] if is_task(row)]
-        return tasks, cursor_after(rows[limit - 1]) if len(rows) > limit else ""
+        return tasks, cursor_after(rows[limit - 1]["created_at"], rows[limit - 1]["key"]) if len(rows) > limit else ""
+
+    async def matching(self, caller: str, typed: str, limit: int, *, usable: bool) -> list[Task]:
+        """Give the caller's newest tasks that have an id, and in it or in their prompt what was typed, in any case.
+
+        With `usable`, only those that have a result or may still get one.
+        """
+        values: Row = {"caller": caller, "typed": typed.casefold(), "limit": limit, "usable": usable}
+        rows = await self._file.read(MATCHING, values)
+        return [task_of(row) for row in rows if is_task(row)]
+
+    async def changes(self, since: Position | None) -> tuple[Position, list[Change]]:
+        """Tell how far the ledger has come, and what callers can see to have changed since a position."""
+        standing = (await self._file.read(STANDING, ()))[0]
+        now = Position(standing["ledger"], standing["last"])
+        if since is None or since == now:
+            return now, []
+        if since.ledger != now.ledger or since.revision > now.revision:
+            return now, [Change("", "", listed=True)]
+        rows = await self._file.read(CHANGED, {"since": since.revision, "last": now.revision})
+        changed = [Change(row["caller"], row["task_id"], bool(row["listed"])) for row in rows]
+        if standing["forgotten"] > since.revision:
+            changed.append(Change("", "", listed=True))
+        return now, changed
 
     async def _change(self, query: str, values: Sequence[Any] | Row) -> int:
         return await self._file.write(lambda db: db.execute(query, values).rowcount)
@@ -223,22 +251,3 @@ def readable(row: sqlite3.Row) -> Task:
     if is_task(row):
         return task_of(row)
     raise LedgerUnusable(f"The task {row['key']} cannot be read from the ledger.")
-
-
-def cursor_after(row: sqlite3.Row) -> str:
-    """Name the place behind a task in the list."""
-    return f"{row['created_at']!r}_{row['key']}"
-
-
-def position(cursor: str) -> tuple[float, str]:
-    """Read a cursor of ours: the age and key of the last task of the page before; raise `InvalidRequest`."""
-    if not cursor:
-        return math.inf, ""
-    created_at, _, key = cursor.partition("_")
-    try:
-        place = float(created_at), str(uuid.UUID(key))
-    except ValueError as error:
-        raise InvalidRequest("cursor is not one that list_tasks returned.") from error
-    if not math.isfinite(place[0]) or cursor != f"{place[0]!r}_{place[1]}":
-        raise InvalidRequest("cursor is not one that list_tasks returned.")
-    return place

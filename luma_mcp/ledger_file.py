@@ -13,7 +13,7 @@ import anyio.to_thread
 
 from luma_mcp.errors import LedgerDamaged, LedgerUnusable
 from luma_mcp.ledger_rescue import check_place, is_damaged, replace_damaged, restore
-from luma_mcp.ledger_schema import Row, create_database, open_database, refuse_newer, transaction
+from luma_mcp.ledger_schema import Row, create_database, open_database, prepare, refuse_newer, transaction
 
 QUEUE_SECONDS = 3.0
 UNWRITABLE = frozenset({sqlite3.SQLITE_READONLY, sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR})
@@ -161,7 +161,7 @@ def is_frozen(path: Path, error: sqlite3.OperationalError) -> bool:
 def open_frozen(path: Path) -> sqlite3.Connection:
     """Open a file that nobody can write to, for reading: SQLite then needs no files beside it."""
     db = sqlite3.connect(f"{path.as_uri()}?mode=ro&immutable=1", uri=True)
-    db.row_factory = sqlite3.Row
+    prepare(db)
     refuse_newer(db)
     return db
 

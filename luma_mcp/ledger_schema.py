@@ -3,7 +3,7 @@
 import json
 import sqlite3
 import uuid
-from collections.abc import Generator
+from collections.abc import Generator, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import asdict
 from pathlib import Path
@@ -61,6 +61,34 @@ MIGRATIONS = (
     CREATE INDEX tasks_unsaved ON tasks (finished_at) WHERE status = 'completed' AND wants_file AND video_path = '';
     CREATE INDEX tasks_leased ON tasks (lease_owner) WHERE lease_owner <> '';
     """,
+    # Counts what callers can see to change, so that each process finds what another has changed: `revision` is of the
+    # whole task, `listed` of what the list of tasks says about it, `forgotten` of the last deletion.
+    """
+    CREATE TABLE revisions (ledger TEXT NOT NULL, last INTEGER NOT NULL, forgotten INTEGER NOT NULL) STRICT;
+    INSERT INTO revisions VALUES (lower(hex(randomblob(16))), 0, 0);
+    ALTER TABLE tasks ADD COLUMN revision INTEGER NOT NULL DEFAULT 0;
+    ALTER TABLE tasks ADD COLUMN listed INTEGER NOT NULL DEFAULT 0;
+    CREATE INDEX tasks_by_revision ON tasks (revision);
+    CREATE TRIGGER task_added AFTER INSERT ON tasks BEGIN
+        UPDATE revisions SET last = last + 1;
+        UPDATE tasks SET (revision, listed) = (SELECT last, last FROM revisions) WHERE key = NEW.key;
+    END;
+    CREATE TRIGGER task_changed AFTER UPDATE OF
+        task_id, status, video_urls, video_path, cost_usd, error, updated_at, finished_at ON tasks
+    WHEN (NEW.task_id, NEW.status, NEW.video_urls, NEW.video_path)
+            IS NOT (OLD.task_id, OLD.status, OLD.video_urls, OLD.video_path)
+        OR (NEW.cost_usd, NEW.error, NEW.updated_at, NEW.finished_at)
+            IS NOT (OLD.cost_usd, OLD.error, OLD.updated_at, OLD.finished_at)
+    BEGIN
+        UPDATE revisions SET last = last + 1;
+        UPDATE tasks SET revision = (SELECT last FROM revisions) WHERE key = NEW.key;
+        UPDATE tasks SET listed = revision
+        WHERE key = NEW.key AND (NEW.task_id, NEW.status) IS NOT (OLD.task_id, OLD.status);
+    END;
+    CREATE TRIGGER task_forgotten AFTER DELETE ON tasks BEGIN
+        UPDATE revisions SET last = last + 1, forgotten = last + 1;
+    END;
+    """,
 )
 WORDS = (
     *("key", "caller", "prompt", "source", "model", "callback_url"),
@@ -94,8 +122,7 @@ def open_database(path: Path) -> sqlite3.Connection:
     db = sqlite3.connect(path, timeout=LOCK_SECONDS, isolation_level=None, check_same_thread=False)
     with ExitStack() as unless_ready:
         unless_ready.callback(db.close)
-        db.row_factory = sqlite3.Row
-        db.text_factory = legible
+        prepare(db)
         refuse_newer(db)
         if schema_version(db) == 0:
             db.execute("PRAGMA auto_vacuum = INCREMENTAL")
@@ -105,6 +132,13 @@ def open_database(path: Path) -> sqlite3.Connection:
         migrate(db)
         unless_ready.pop_all()
     return db
+
+
+def prepare(db: sqlite3.Connection) -> None:
+    """Let a connection give rows by name and damaged text as far as it goes, and compare words in any case."""
+    db.row_factory = sqlite3.Row
+    db.text_factory = legible
+    db.create_function("casefold", 1, str.casefold, deterministic=True)
 
 
 def legible(stored: bytes) -> str:
@@ -119,9 +153,19 @@ def migrate(db: sqlite3.Connection) -> None:
     with transaction(db):
         refuse_newer(db)
         for script in MIGRATIONS[schema_version(db) :]:
-            for statement in filter(str.strip, script.split(";")):
+            for statement in statements(script):
                 db.execute(statement)
         db.execute(f"PRAGMA user_version = {len(MIGRATIONS)}")
+
+
+def statements(script: str) -> Iterator[str]:
+    """Take a script apart; a trigger is one statement, with others in it."""
+    begun = ""
+    for part in filter(str.strip, script.split(";")):
+        begun += f"{part};"
+        if sqlite3.complete_statement(begun):
+            yield begun
+            begun = ""
 
 
 def refuse_newer(db: sqlite3.Connection) -> None:

@@ -13,6 +13,7 @@ Clock = Callable[[], float]
 
 SANDBOX_ORIGIN = "https://runapi.sandbox.invalid"
 MODEL = "luma-modify-video"
+PRICE_USD = 0.50  # contract: flat, for each task that succeeds
 DAY_SECONDS = 86_400
 OUTPUT_LIFETIME_SECONDS = 7 * DAY_SECONDS  # contract 8.1
 REPLAY_SECONDS = 15 * 60  # design 3.1: how long an unknown outcome is settled under its key
@@ -76,6 +77,26 @@ class Limits:
 
     active: int | None = None
     daily: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Position:
+    """Up to where the changes of a ledger were read. Another file, however alike, is another `ledger`."""
+
+    ledger: str
+    revision: int
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """That something a caller sees changed: one task, or any if `task_id` is empty; of one caller, or of any if empty.
+
+    `listed` tells whether the list of tasks changed too: one came or went, got its id, or is in another state.
+    """
+
+    caller: str
+    task_id: str
+    listed: bool
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

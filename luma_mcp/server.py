@@ -2,19 +2,30 @@
 
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
+from typing import Any
 
-from mcp.server import Server
+import mcp.types as wire
+from mcp.server import CacheHint, NotificationOptions, Server
+from mcp.server.caching import CacheableMethod
 from mcp.server.context import CallNext, HandlerResult
+from mcp.server.models import InitializationOptions
 
 from luma_mcp import __version__
 from luma_mcp.app import App
+from luma_mcp.completions import Completions
 from luma_mcp.errors import LumaError
+from luma_mcp.prompt_handlers import PromptHandlers
+from luma_mcp.prompts import luma_prompts
 from luma_mcp.protocol import Request, protocol_error
+from luma_mcp.resources import list_templates, read_resource
+from luma_mcp.subscriptions import Subscriptions
 from luma_mcp.tool_handlers import ToolHandlers
 
 NAME = "luma"
 TITLE = "Luma video modification by RunAPI"
 WEBSITE = "https://runapi.ai/models/luma"
+FIXED: tuple[CacheableMethod, ...] = ("server/discover", "tools/list", "prompts/list", "resources/templates/list")
+FIXED_FRESH_MS = 300_000
 PROBES = frozenset({"initialize", "server/discover", "ping", "notifications/initialized"})
 INSTRUCTIONS = """\
 This server modifies existing videos with Luma at RunAPI: a prompt and a source clip in, the re-rendered clip out, \
@@ -39,6 +50,35 @@ next_step: follow it, and tell the user about charges truthfully."""
 SANDBOX_NOTE = "Sandbox: nothing is charged, and results are stand-ins. Tell the user so.\n\n"
 
 
+class LumaServer(Server[App]):
+    """Promises what this server does, and no more: the resources change, tools and prompts never do."""
+
+    def create_initialization_options(
+        self,
+        notification_options: NotificationOptions | None = None,
+        experimental_capabilities: dict[str, dict[str, Any]] | None = None,
+        extensions: dict[str, dict[str, Any]] | None = None,
+    ) -> InitializationOptions:
+        """Promise to clients of the handshake era that they hear of changed lists of resources."""
+        told = notification_options or NotificationOptions(resources_changed=True)
+        return super().create_initialization_options(told, experimental_capabilities, extensions)
+
+    def get_capabilities(
+        self,
+        notification_options: NotificationOptions | None = None,
+        experimental_capabilities: dict[str, dict[str, Any]] | None = None,
+        extensions: dict[str, dict[str, Any]] | None = None,
+        *,
+        protocol_version: str | None = None,
+    ) -> wire.ServerCapabilities:
+        """Give the capabilities; whoever serves `subscriptions/listen` would promise more by the SDK's rule."""
+        given = super().get_capabilities(
+            notification_options, experimental_capabilities, extensions, protocol_version=protocol_version
+        )
+        tools, prompts = wire.ToolsCapability(list_changed=False), wire.PromptsCapability(list_changed=False)
+        return given.model_copy(update={"tools": tools, "prompts": prompts})
+
+
 def build_server(app: App) -> Server[App]:
     """Assemble the server around an open app."""
 
@@ -46,16 +86,26 @@ def build_server(app: App) -> Server[App]:
     async def lifespan(_: Server[App]) -> AsyncGenerator[App]:
         yield app
 
-    tools = ToolHandlers()
-    server = Server(
+    tools, prompts, changes = ToolHandlers(), luma_prompts(), Subscriptions(app.changes)
+    server = LumaServer(
         NAME,
         title=TITLE,
         version=__version__,
         website_url=WEBSITE,
         instructions=f"{SANDBOX_NOTE}{INSTRUCTIONS}" if app.settings.sandbox else INSTRUCTIONS,
         lifespan=lifespan,
+        cache_hints=dict.fromkeys(FIXED, CacheHint(ttl_ms=FIXED_FRESH_MS, scope="public")),
         on_list_tools=tools.list,
         on_call_tool=tools.call,
+        on_list_resources=changes.list_resources,
+        on_list_resource_templates=list_templates,
+        on_read_resource=read_resource,
+        on_subscribe_resource=changes.subscribe,
+        on_unsubscribe_resource=changes.unsubscribe,
+        on_subscriptions_listen=changes.listen,
+        on_list_prompts=PromptHandlers(prompts).list,
+        on_get_prompt=PromptHandlers(prompts).get,
+        on_completion=Completions(prompts).complete,
     )
     server.middleware.extend([wake, explain])
     return server

@@ -13,8 +13,8 @@ from urllib.request import url2pathname
 import httpx
 
 from luma_mcp.errors import InvalidRequest, SourceNotAllowed, SourceNotFound
+from luma_mcp.task_uris import TASK_PREFIX, task_id_of
 
-TASK_PREFIX = "luma://tasks/"
 LONGEST_URL = 4096
 LOCAL_SUFFIXES = (".localhost", ".local", ".internal", ".intranet", ".lan", ".home.arpa", ".home", ".corp")
 EMBEDDING = (ipaddress.IPv6Network("::/96"), ipaddress.IPv6Network("64:ff9b::/96"))  # IPv4 in IPv6: old form, NAT64
@@ -52,7 +52,7 @@ def parse_source(value: str, argument: str = "source_video_url") -> Source:
     if not value or any((c.isspace() and c != " ") or not c.isprintable() for c in value):
         raise InvalidRequest(f"{argument} must be {FORMS}.")
     if value.startswith(TASK_PREFIX):
-        return TaskOutput(value.removeprefix(TASK_PREFIX))
+        return TaskOutput(task_id_of(value) or value.removeprefix(TASK_PREFIX))
     if scheme in ("http", "https"):
         return PublicUrl(check_public_url(value, argument))
     if scheme == "file":

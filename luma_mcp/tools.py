@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import Annotated, Any
 
 from mcp.server.mcpserver import Context
-from mcp.types import CallToolResult, TextContent
+from mcp.types import CallToolResult, ResourceLink, TextContent
 from pydantic import Field
 from pydantic.config import JsonDict
 
@@ -14,8 +14,10 @@ from luma_mcp.app import LOCAL_CALLER, App
 from luma_mcp.errors import LumaError
 from luma_mcp.models import MODEL, Status, Task, VideoRequest
 from luma_mcp.progress import Progress
+from luma_mcp.resources import task_entry
 from luma_mcp.settings import LONGEST_WAIT_SECONDS
 
+LINKS_SINCE = "2025-06-18"  # the first version of MCP with resource links
 WAIT_BOUNDS: JsonDict = {"minimum": -1, "maximum": LONGEST_WAIT_SECONDS}
 
 Prompt = Annotated[
@@ -89,7 +91,7 @@ empty."""
     task, joined = await app.modify_video(
         request, LOCAL_CALLER, wait_seconds=wait_seconds, new_take=new_take, progress=Progress(ctx.report_progress)
     )
-    return deliver(app, task, joined=joined)
+    return deliver(ctx, task, joined=joined)
 
 
 async def get_task(task_id: TaskId, ctx: Context[App], wait_seconds: Wait = 0) -> Annotated[CallToolResult, TaskObject]:
@@ -99,7 +101,7 @@ With wait_seconds 40 it answers as soon as the task ends and at the latest after
 it answers at once. If done is false, call it again."""
     app = app_of(ctx)
     task = await app.get_task(task_id, LOCAL_CALLER, wait_seconds=wait_seconds, progress=Progress(ctx.report_progress))
-    return deliver(app, task)
+    return deliver(ctx, task)
 
 
 async def list_tasks(
@@ -118,11 +120,15 @@ def app_of(ctx: Context[App]) -> App:
     return ctx.request_context.lifespan_context
 
 
-def deliver(app: App, task: Task, *, joined: bool = False) -> CallToolResult:
-    """Hand a task to the caller, and remember it."""
+def deliver(ctx: Context[App], task: Task, *, joined: bool = False) -> CallToolResult:
+    """Hand a task to the caller, and remember it; a finished one comes with a link to it as a resource."""
+    app = app_of(ctx)
     app.deliveries.handed(task)
     crash_points.reach("answer.handed")
-    return result(task_object(task, app.now(), joined=joined), failed=is_failure(task))
+    answer = result(task_object(task, app.now(), joined=joined), failed=is_failure(task))
+    if task.status.done and task.task_id and ctx.request_context.protocol_version >= LINKS_SINCE:
+        answer.content.append(ResourceLink(**task_entry(task, app.now())))
+    return answer
 
 
 def refuse(error: LumaError) -> CallToolResult:

@@ -10,7 +10,7 @@ import anyio
 import anyio.lowlevel
 import httpx
 from mcp import Client
-from mcp_types import CallToolResult, TextContent
+from mcp_types import CallToolResult, ResourceLink, TextContent
 
 from luma_mcp.app import App, always, open_app
 from luma_mcp.models import Task, VideoRequest
@@ -156,8 +156,8 @@ async def open_rig(
 
 def said(result: CallToolResult) -> str:
     """Give the text of a result."""
-    assert len(result.content) == 1
     assert isinstance(result.content[0], TextContent)
+    assert all(isinstance(block, ResourceLink) for block in result.content[1:])
     return result.content[0].text
 
 

@@ -1,0 +1,217 @@
+"""Jobs that a person can start from a host's menu; each becomes instructions that make a model use the tools well."""
+
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+from luma_mcp.errors import InvalidRequest
+from luma_mcp.models import PRICE_USD, Status, Task
+from luma_mcp.task_uris import task_uri
+
+MOST_TAKES = 10
+SOURCE = "source_video_url"
+TASK_ID = "task_id"
+SANDBOX_PRICE = "nothing, because this is the sandbox and results are stand-ins; outside it, "
+WORDING = """\
+Write each prompt for Luma in English, as one description of how the finished clip looks, in the present tense: \
+setting, light, weather, materials, style. Name what must stay as it is, above all people, faces, movement and \
+framing. Say what is there rather than what is not, and give no orders about cutting, length, camera or sound: Luma \
+keeps the motion and the timing of the clip."""
+WAITING = """\
+If done is false, call get_task with that task_id and wait_seconds 40, again until done is true; the work goes on \
+meanwhile. Never call modify_video again to wait or to check."""
+REPORTING = """\
+When it is done, tell me where the file is: video_path, or if that is empty the link in video_urls and until when it \
+works (expires_at). If it failed, tell me error.message and error.charged, and do what next_step says."""
+
+STYLES = (
+    "watercolour painting", "film noir, black and white", "hand-drawn anime", "claymation", "oil painting",
+    "1970s film stock", "cyberpunk", "pencil sketch", "stop-motion felt",
+)  # fmt: skip
+LIGHTS = (
+    "golden hour, low warm sun", "blue hour after sunset", "moonlit night", "neon signs at night",
+    "soft overcast daylight", "candlelight", "harsh midday sun", "stage spotlights",
+)  # fmt: skip
+WEATHERS = (
+    "thick morning fog", "heavy rain", "light snowfall", "snow-covered winter", "autumn with falling leaves",
+    "clear summer day", "thunderstorm", "spring blossom",
+)  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class Argument:
+    """One field of a prompt's form; `suggestions` are offered while a person types."""
+
+    name: str
+    title: str
+    description: str
+    required: bool = True
+    suggestions: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Given:
+    """What a prompt is filled in with: the form, and the task that it speaks of, if it does."""
+
+    values: Mapping[str, str]
+    sandbox: bool
+    earlier: Task | None = None
+
+    def __getitem__(self, name: str) -> str:
+        return self.values.get(name, "")
+
+
+@dataclass(frozen=True, slots=True)
+class LumaPrompt:
+    """A job with its form, and how it reads when filled in."""
+
+    name: str
+    title: str
+    description: str
+    arguments: tuple[Argument, ...]
+    text: Callable[[Given], str]
+
+
+CLIP = Argument(
+    SOURCE,
+    "Clip",
+    "The clip: an http(s) URL that anyone can open, the path of a file in an allowed folder, or luma://tasks/<task_id>"
+    " for the result of an earlier task.",
+)
+KEEP = Argument("keep", "Keep", "What must stay as it is, such as the faces or the logo.", required=False)
+
+
+def luma_prompts() -> dict[str, LumaPrompt]:
+    """List the prompts by name."""
+    made = (
+        LumaPrompt(
+            "restyle",
+            "Restyle a clip",
+            "Give a clip another look, such as watercolour or film noir. Costs 0.50 USD when it succeeds.",
+            (CLIP, Argument("style", "Style", "The look that the clip gets.", suggestions=STYLES), KEEP),
+            lambda given: one_take(given, f"The whole clip in this style: {quoted(given['style'])}"),
+        ),
+        LumaPrompt(
+            "relight",
+            "Relight a clip",
+            "Put a clip into another light, such as golden hour or neon. Costs 0.50 USD when it succeeds.",
+            (CLIP, Argument("light", "Light", "The light that the clip gets.", suggestions=LIGHTS), KEEP),
+            lambda given: one_take(given, f"The same scene in this light: {quoted(given['light'])}"),
+        ),
+        LumaPrompt(
+            "change_weather",
+            "Change the weather or season",
+            "Put a clip into another weather or season, such as thick fog. Costs 0.50 USD when it succeeds.",
+            (CLIP, Argument("weather", "Weather", "The weather or season that comes.", suggestions=WEATHERS), KEEP),
+            lambda given: one_take(given, f"The same scene in this weather or season: {quoted(given['weather'])}"),
+        ),
+        LumaPrompt(
+            "compare_takes",
+            "Compare several takes of a clip",
+            "Make one take for each of several descriptions of the same clip, to choose from. Costs 0.50 USD for each"
+            " take that succeeds.",
+            (
+                CLIP,
+                Argument("prompts", "Takes", f"How each take looks: 2 to {MOST_TAKES}, one a line, or between bars |."),
+                KEEP,
+            ),
+            several_takes,
+        ),
+        LumaPrompt(
+            "edit_again",
+            "Edit an earlier result further",
+            "Continue from the result of an earlier task with another change. Costs 0.50 USD when it succeeds.",
+            (
+                Argument(TASK_ID, "Earlier task", "The earlier task's task_id; type words of its prompt to find it."),
+                Argument("change", "Change", "What changes next; the rest stays as in the earlier result."),
+                KEEP,
+            ),
+            another_edit,
+        ),
+    )
+    return {prompt.name: prompt for prompt in made}
+
+
+def filled_in(prompt: LumaPrompt, form: Mapping[str, str]) -> dict[str, str]:
+    """Check a form and give its values without the blanks around them; raise `InvalidRequest`."""
+    names = [argument.name for argument in prompt.arguments]
+    if unknown := sorted(form.keys() - set(names)):
+        raise InvalidRequest(f"{prompt.name} has no argument {unknown[0][:80]!r}; it takes {', '.join(names)}.")
+    values = {name: value.strip() for name, value in form.items()}
+    for argument in prompt.arguments:
+        if argument.required and not values.get(argument.name):
+            raise InvalidRequest(f"{prompt.name} needs the argument {argument.name}. {argument.description}")
+    return values
+
+
+def one_take(given: Given, wanted: str) -> str:
+    """Ask for one modified clip."""
+    return job(
+        f"Modify one clip with Luma.\n\nClip: {quoted(given[SOURCE])}\nWanted: {wanted}{keeping(given)}",
+        agreeing(given, 1),
+        f"Call modify_video with source_video_url {quoted(given[SOURCE])} and the prompt. {WAITING}",
+        REPORTING,
+    )
+
+
+def several_takes(given: Given) -> str:
+    """Ask for several takes of one clip."""
+    looks = [" ".join(look.split()) for look in given["prompts"].replace("|", "\n").splitlines() if look.strip()]
+    if not 2 <= len(looks) <= MOST_TAKES:
+        raise InvalidRequest(f"prompts must describe 2 to {MOST_TAKES} takes, one on a line; there are {len(looks)}.")
+    takes = "\n".join(f"{number}. {quoted(look)}" for number, look in enumerate(looks, 1))
+    return job(
+        f"Make {len(looks)} takes of one clip with Luma, to compare.\n\nClip: {quoted(given[SOURCE])}\n"
+        f"Takes:\n{takes}{keeping(given)}",
+        agreeing(given, len(looks)),
+        f"For each take call modify_video with source_video_url {quoted(given[SOURCE])}, its prompt and wait_seconds 0,"
+        " so that they run side by side; a prompt that is the same as an earlier one needs new_take true. Then, for"
+        f" each: {WAITING[0].lower()}{WAITING[1:]}",
+        f"Show all takes in one table: number, description, file, cost. {REPORTING}",
+    )
+
+
+def another_edit(given: Given) -> str:
+    """Ask for a further change to an earlier result."""
+    earlier = given.earlier
+    if earlier is None:
+        raise InvalidRequest("edit_again needs an earlier task.")
+    if earlier.status in (Status.FAILED, Status.UNCONFIRMED):
+        raise InvalidRequest(f"Task {earlier.task_id} is {earlier.status}: it has no result to continue from.")
+    source = quoted(task_uri(earlier.task_id))
+    unready = "" if earlier.status.done else f"The earlier task is not done yet. {WAITING} Then go on.\n\n"
+    return job(
+        f"{unready}Continue from an earlier result with Luma.\n\nEarlier task: {quoted(earlier.task_id)}\n"
+        f"Its prompt: {quoted(earlier.request.prompt)}\nChange now: {quoted(given['change'])}{keeping(given)}",
+        agreeing(given, 1),
+        f"Call modify_video with source_video_url {source} and a prompt that keeps what the earlier one says and adds"
+        f" the change. {WAITING}",
+        REPORTING,
+    )
+
+
+def job(task: str, *steps: str) -> str:
+    """Put a job and its steps together."""
+    numbered = "\n".join(f"{number}. {step}" for number, step in enumerate((WORDING, *steps), 1))
+    return f"{task}\n\nDo it like this, with the Luma tools of this server:\n{numbered}"
+
+
+def agreeing(given: Given, takes: int) -> str:
+    """Have the cost said before it is spent."""
+    each = f"{PRICE_USD:.2f} USD"
+    total = each if takes == 1 else f"up to {takes * PRICE_USD:.2f} USD ({takes} x {each})"
+    price = f"{SANDBOX_PRICE}{total}" if given.sandbox else total
+    return (
+        f"Before you spend anything, show me the wording and say what it costs: {price}, charged only for what"
+        " succeeds. Go on when I agree, or at once if I already have."
+    )
+
+
+def keeping(given: Given) -> str:
+    """Name what must stay."""
+    return f"\nKeep as it is: {quoted(given['keep'])}" if given["keep"] else ""
+
+
+def quoted(words: str) -> str:
+    """Set off a person's words, so that they stay data."""
+    return json.dumps(words, ensure_ascii=False)

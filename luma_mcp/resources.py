@@ -1,0 +1,126 @@
+"""The tasks as resources: the list, one task, and the newest ones by name for a host's picker (design 2.2)."""
+
+from typing import Any, TypedDict
+
+import mcp.types as wire
+from mcp.shared.exceptions import MCPError
+
+from luma_mcp.answers import as_text, moment, task_list, task_object
+from luma_mcp.app import LOCAL_CALLER
+from luma_mcp.arguments import LONGEST_ID
+from luma_mcp.errors import InvalidRequest, TaskNotFound
+from luma_mcp.models import Task
+from luma_mcp.protocol import Page, Request, only_page
+from luma_mcp.task_uris import TASK_TEMPLATE, TASKS_URI, task_id_of, task_uri
+
+JSON = "application/json"
+NEWEST = 20
+LISTED = 100
+NAME_LENGTH = 60
+SETTLED_FRESH_MS = 60_000
+AGES = ((86_400, "day"), (3600, "hour"), (60, "minute"))
+
+TASKS = wire.Resource(
+    uri=TASKS_URI,
+    name="tasks",
+    title="Video tasks",
+    description=f"The newest {LISTED} modify_video tasks as JSON, newest first, from this machine's ledger: state,"
+    " prompt, where the video is, what it cost. Older ones: the tool list_tasks with next_cursor.",
+    mime_type=JSON,
+    annotations=wire.Annotations(audience=["user", "assistant"], priority=0.5),
+)
+TEMPLATE = wire.ResourceTemplate(
+    uri_template=TASK_TEMPLATE,
+    name="task",
+    title="One video task",
+    description="One modify_video task as JSON, from this machine's ledger: the object that the tool get_task returns."
+    " Reading it costs nothing and asks nobody.",
+    mime_type=JSON,
+    annotations=wire.Annotations(audience=["user", "assistant"], priority=0.5),
+)
+
+
+class TaskEntry(TypedDict):
+    """What a task's entry in the list of resources and a link to it share."""
+
+    uri: str
+    name: str
+    title: str
+    description: str
+    mime_type: str
+    annotations: wire.Annotations
+
+
+async def list_resources(ctx: Request, params: Page) -> wire.ListResourcesResult:
+    """Answer `resources/list`: the task list, and each of the newest tasks."""
+    only_page(params)
+    app = ctx.lifespan_context
+    newest = await app.matching(LOCAL_CALLER, "", NEWEST)
+    return wire.ListResourcesResult(
+        resources=[TASKS, *(wire.Resource(**task_entry(task, app.now())) for task in newest)]
+    )
+
+
+async def list_templates(_: Request, params: Page) -> wire.ListResourceTemplatesResult:
+    """Answer `resources/templates/list`."""
+    only_page(params)
+    return wire.ListResourceTemplatesResult(resource_templates=[TEMPLATE])
+
+
+async def read_resource(ctx: Request, params: wire.ReadResourceRequestParams) -> wire.ReadResourceResult:
+    """Answer `resources/read`; a settled task may be kept for a minute, everything else changes at any time."""
+    app = ctx.lifespan_context
+    if params.uri == TASKS_URI:
+        tasks, next_cursor = await app.list_tasks(LOCAL_CALLER, "", LISTED, "")
+        return contents(params.uri, task_list(tasks, next_cursor, app.now()))
+    task = await find(ctx, params.uri)
+    return contents(params.uri, task_object(task, app.now()), fresh_ms=SETTLED_FRESH_MS if task.settled else 0)
+
+
+async def find(ctx: Request, uri: str) -> Task:
+    """Look up the task that a URI names; raise the protocol's error for an unknown resource."""
+    try:
+        task = await ctx.lifespan_context.find(task_id_of(uri), LOCAL_CALLER)
+    except (InvalidRequest, TaskNotFound):
+        raise unknown(uri) from None
+    if task_uri(task.task_id) != uri:
+        raise unknown(uri)  # what is told of a task has its one URI, and no other
+    return task
+
+
+def unknown(uri: str) -> MCPError:
+    """Say that there is no such resource, as MCP 2026-07-28 has it (SEP-2164)."""
+    known = f"There are {TASKS_URI} and, for each task in this server's ledger, {TASK_TEMPLATE}."
+    return MCPError(wire.INVALID_PARAMS, f"Resource not found: {uri[:LONGEST_ID]!r}. {known}", {"uri": uri})
+
+
+def contents(uri: str, answer: Any, *, fresh_ms: int = 0) -> wire.ReadResourceResult:
+    """Give JSON as a resource's contents, which may be kept by one caller for some milliseconds."""
+    text = wire.TextResourceContents(uri=uri, mime_type=JSON, text=as_text(answer))
+    return wire.ReadResourceResult(contents=[text], ttl_ms=fresh_ms, cache_scope="private")
+
+
+def task_entry(task: Task, now: float) -> TaskEntry:
+    """Describe a task so that a person recognises it in a picker: prompt, state, age."""
+    prompt = " ".join("".join(c if c.isprintable() else " " for c in task.request.prompt).split())
+    name = prompt if len(prompt) <= NAME_LENGTH else f"{prompt[: NAME_LENGTH - 1].rstrip()}…"
+    label = f"{name} ({task.status.value}, {age(now - task.created_at)})"
+    return {
+        "uri": task_uri(task.task_id),
+        "name": label,
+        "title": label,
+        "description": f"modify_video task {task.task_id}, as JSON: state, where the video is, what it cost.",
+        "mime_type": JSON,
+        "annotations": wire.Annotations(
+            audience=["user", "assistant"], priority=0.3, last_modified=moment(task.updated_at)
+        ),
+    }
+
+
+def age(seconds: float) -> str:
+    """Say roughly how long ago something was."""
+    for length, unit in AGES:
+        if seconds >= length:
+            count = int(seconds // length)
+            return f"{count} {unit}{'s' if count > 1 else ''} ago"
+    return "just now"

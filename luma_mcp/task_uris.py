@@ -1,0 +1,18 @@
+"""How tasks are named as resources and as sources: `luma://tasks` and `luma://tasks/{task_id}` (design 2.2)."""
+
+from urllib.parse import quote, unquote
+
+TASKS_URI = "luma://tasks"
+TASK_PREFIX = f"{TASKS_URI}/"
+TASK_TEMPLATE = f"{TASK_PREFIX}{{task_id}}"
+
+
+def task_uri(task_id: str) -> str:
+    """Name a task by its id at RunAPI."""
+    return f"{TASK_PREFIX}{quote(task_id, safe='')}"
+
+
+def task_id_of(uri: str) -> str:
+    """Read the id out of a task's URI; empty if the URI names no single task."""
+    tail = uri.removeprefix(TASK_PREFIX)
+    return "" if tail == uri or any(c in tail for c in "/?#") else unquote(tail)
