@@ -96,9 +96,9 @@ class Rig:
         return await self.app.wait(task.key, seconds, Progress(silent))
 
     @asynccontextmanager
-    async def client(self, era: str = ERAS[0]) -> AsyncGenerator[Client]:
+    async def client(self, era: str = ERAS[0], **more: Any) -> AsyncGenerator[Client]:
         """Connect a client of one protocol era."""
-        async with Client(build_server(self.app), mode=era) as client:
+        async with Client(build_server(self.app), mode=era, **more) as client:
             yield client
 
     def creates(self) -> int:

@@ -1,0 +1,124 @@
+"""What the ledger counts as a change that callers can see, for whoever reads it, in this or another process."""
+
+from collections.abc import AsyncGenerator
+from contextlib import closing
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from luma_mcp.errors import GenerationFailed
+from luma_mcp.ledger import Ledger
+from luma_mcp.ledger_queries import CHANGED
+from luma_mcp.ledger_schema import create_database
+from luma_mcp.models import Change, Position, Status, Task
+from tests.rig import EPOCH
+from tests.test_ledger import add, task
+
+pytestmark = [pytest.mark.anyio, pytest.mark.usefixtures("inline_threads")]
+ANYTHING = Change("", "", listed=True)
+
+
+class Reader:
+    """Reads what changed since it read last."""
+
+    def __init__(self, path: Path) -> None:
+        self.ledger = Ledger(path)
+        self.since: Position | None = None
+
+    async def news(self) -> list[Change]:
+        self.since, changed = await self.ledger.changes(self.since)
+        return changed
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "data" / "ledger.sqlite3"
+
+
+@pytest.fixture
+async def ledger(path: Path) -> AsyncGenerator[Ledger]:
+    with closing(Ledger(path)) as ledger:
+        yield ledger
+
+
+@pytest.fixture
+async def reader(path: Path, ledger: Ledger) -> AsyncGenerator[Reader]:
+    """Read from another connection, as another process does, from now on."""
+    reader = Reader(path)
+    with closing(reader.ledger):
+        await reader.news()
+        yield reader
+
+
+async def held(ledger: Ledger, number: int = 0) -> Task:
+    """Add a task and hold its lease."""
+    added, _ = await add(ledger, task(number))
+    assert await ledger.claim(added.key, EPOCH, EPOCH + 15)
+    return added
+
+
+async def test_a_new_task_its_id_and_its_states_change_the_list_too(ledger: Ledger, reader: Reader) -> None:
+    added = await held(ledger)
+    assert await reader.news() == [Change("local", "", listed=True)]
+    accepted = await ledger.record(added.accepted("t-1", Status.PENDING, EPOCH))
+    assert await reader.news() == [Change("local", "t-1", listed=True)]
+    running = await ledger.record(replace(accepted, status=Status.PROCESSING))
+    assert await reader.news() == [Change("local", "t-1", listed=True)]
+    await ledger.record(running.refused(GenerationFailed("no").failure(), EPOCH))
+    assert await reader.news() == [Change("local", "t-1", listed=True)]
+
+
+async def test_a_trouble_or_a_saved_file_changes_the_task_alone(ledger: Ledger, reader: Reader) -> None:
+    added = await held(ledger)
+    accepted = await ledger.record(added.accepted("t-1", Status.PROCESSING, EPOCH))
+    await reader.news()
+    troubled = await ledger.record(accepted.troubled(GenerationFailed("slow").failure(), EPOCH))
+    assert await reader.news() == [Change("local", "t-1", listed=False)]
+    await ledger.record(troubled.saved("/videos/1.mp4", EPOCH))
+    assert await reader.news() == [Change("local", "t-1", listed=False)]
+
+
+async def test_what_no_caller_sees_is_no_change(ledger: Ledger, reader: Reader) -> None:
+    added = await held(ledger)
+    accepted = await ledger.record(added.accepted("t-1", Status.PROCESSING, EPOCH))
+    await reader.news()
+    await ledger.renew(EPOCH + 60)
+    await ledger.record(replace(accepted, attempts=3, source_url="https://example.com/uploaded.mp4"))
+    await ledger.record(accepted)
+    await ledger.release(accepted.key)
+    await ledger.deliver([accepted.key])
+    assert await reader.news() == []
+
+
+async def test_each_change_is_read_once_and_several_of_one_task_as_one(ledger: Ledger, reader: Reader) -> None:
+    for number in range(3):
+        added = await held(ledger, number)
+        await ledger.record(added.accepted(f"t-{number}", Status.PENDING, EPOCH))
+    assert await reader.news() == [Change("local", f"t-{number}", listed=True) for number in range(3)]
+    assert await reader.news() == []
+
+
+async def test_forgotten_tasks_change_the_list_of_anybody(ledger: Ledger, reader: Reader) -> None:
+    added = await held(ledger)
+    await ledger.record(added.refused(GenerationFailed("no").failure(), EPOCH))
+    await reader.news()
+    await ledger.forget(EPOCH + 10 * 86_400, 1)
+    assert await reader.news() == [ANYTHING]
+    assert await reader.news() == []
+
+
+async def test_another_file_means_that_anything_may_have_changed(ledger: Ledger, reader: Reader, path: Path) -> None:
+    await held(ledger)
+    await reader.news()
+    create_database(path.with_name("other.sqlite3"))
+    for suffix in ("-wal", "-shm"):
+        path.with_name(f"{path.name}{suffix}").unlink(missing_ok=True)
+    path.with_name("other.sqlite3").replace(path)
+    assert await reader.news() == [ANYTHING]
+
+
+async def test_the_search_for_changes_has_an_index(ledger: Ledger) -> None:
+    await held(ledger)
+    plan = await ledger._file.read(f"EXPLAIN QUERY PLAN {CHANGED}", {"since": 0, "last": 9})
+    assert any("tasks_by_revision" in row["detail"] for row in plan)

@@ -1,0 +1,199 @@
+"""The tasks as resources: read from the ledger, found by name in a picker, and unknown ones refused clearly."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import anyio
+import pytest
+from mcp import Client, MCPError
+from mcp_types import INVALID_PARAMS, CacheableResult, ResourceLink, TextResourceContents
+
+from luma_mcp.resources import NEWEST, age
+from luma_mcp.sandbox.faults import Fault
+from luma_mcp.task_uris import TASKS_URI, task_id_of, task_uri
+from tests.rig import ERAS, SOURCE, Rig, facts, open_rig, sandbox_for
+
+pytestmark = pytest.mark.anyio
+ASK: dict[str, Any] = {"prompt": "fog", "source_video_url": SOURCE, "wait_seconds": 0}
+JSON = "application/json"
+
+
+async def read(client: Client, uri: str) -> dict[str, Any]:
+    """Read a resource as JSON."""
+    contents = (await client.read_resource(uri)).contents
+    assert len(contents) == 1
+    assert isinstance(contents[0], TextResourceContents)
+    assert (contents[0].uri, contents[0].mime_type) == (uri, JSON)
+    answer: dict[str, Any] = json.loads(contents[0].text)
+    return answer
+
+
+@pytest.mark.parametrize("era", ERAS)
+async def test_a_task_reads_as_get_task_tells_it(rig: Rig, era: str) -> None:
+    async with rig.client(era) as client:
+        made = facts(await client.call_tool("modify_video", ASK))
+        running = facts(await client.call_tool("get_task", {"task_id": made["task_id"]}))
+        assert await read(client, task_uri(made["task_id"])) == running
+        done = facts(await client.call_tool("get_task", {"task_id": made["task_id"], "wait_seconds": 40}))
+        assert await read(client, task_uri(made["task_id"])) == done
+
+
+@pytest.mark.parametrize("era", ERAS)
+async def test_the_list_reads_as_list_tasks_tells_it(rig: Rig, era: str) -> None:
+    async with rig.client(era) as client:
+        assert await read(client, TASKS_URI) == {"tasks": [], "next_cursor": ""}
+        for prompt in "abc":
+            await client.call_tool("modify_video", ASK | {"prompt": prompt, "wait_seconds": 40})
+        listed = await read(client, TASKS_URI)
+        assert listed == facts(await client.call_tool("list_tasks", {}))
+    assert [task["prompt"] for task in listed["tasks"]] == ["c", "b", "a"]
+
+
+async def test_reading_asks_nobody_and_delivers_nothing(rig: Rig) -> None:
+    async with rig.client() as client:
+        task_id = facts(await client.call_tool("modify_video", ASK))["task_id"]
+        await anyio.sleep(60)
+        rig.sandbox.seen.clear()
+        await read(client, task_uri(task_id))
+        await read(client, TASKS_URI)
+        await anyio.sleep(60)
+        again = facts(await client.call_tool("modify_video", ASK))
+    assert rig.sandbox.seen == []
+    assert (again["task_id"], again["joined"]) == (task_id, True)
+
+
+@pytest.mark.parametrize("era", ERAS)
+async def test_the_newest_tasks_stand_in_the_list_of_resources_newest_first(
+    home: Path, inline_threads: None, era: str
+) -> None:
+    async with open_rig(home, sandbox=sandbox_for(home), max_active=50) as rig, rig.client(era) as client:
+        ids: list[str] = []
+        for number in range(NEWEST + 5):
+            ids.append(facts(await client.call_tool("modify_video", ASK | {"prompt": f"take {number}"}))["task_id"])
+            await anyio.sleep(60)
+        listed = await client.list_resources()
+    assert listed.next_cursor is None
+    tasks_entry, *entries = listed.resources
+    assert (tasks_entry.uri, tasks_entry.mime_type) == (TASKS_URI, JSON)
+    assert [entry.uri for entry in entries] == [task_uri(task_id) for task_id in reversed(ids[5:])]
+    assert entries[0].name == f"take {NEWEST + 4} (completed, 1 minute ago)"
+    assert entries[-1].title == f"take 5 (completed, {NEWEST} minutes ago)"
+    for entry in entries:
+        assert entry.mime_type == JSON
+        assert entry.annotations
+        assert entry.annotations.last_modified
+
+
+async def test_a_task_without_an_id_is_in_the_task_list_but_has_no_resource_of_its_own(rig: Rig) -> None:
+    rig.sandbox.faults.order(Fault("401"))
+    async with rig.client() as client:
+        await client.call_tool("modify_video", ASK)
+        assert [task["status"] for task in (await read(client, TASKS_URI))["tasks"]] == ["failed"]
+        assert [resource.uri for resource in (await client.list_resources()).resources] == [TASKS_URI]
+
+
+async def test_a_name_in_the_list_is_one_short_line(rig: Rig) -> None:
+    prompt = "fog\n\tand \u202emist \x00 " + "over the hills " * 20
+    async with rig.client() as client:
+        await client.call_tool("modify_video", ASK | {"prompt": prompt})
+        name = (await client.list_resources()).resources[1].name
+    assert name.startswith("fog and mist over the hills")
+    assert name.isprintable()
+    assert "… (" in name
+    assert len(name) < 100
+
+
+@pytest.mark.parametrize("era", ERAS)
+@pytest.mark.parametrize(
+    "uri",
+    [
+        "luma://tasks/unknown",
+        "luma://tasks/",
+        "luma://tasks/a/b",
+        "luma://tasks/%2e%2e",
+        "luma://tasks?status=failed",
+        "luma://other",
+        "file:///etc/passwd",
+        "https://example.com",
+        "tasks",
+        "",
+        "luma://tasks/" + "x" * 5000,
+    ],
+)
+async def test_an_unknown_resource_is_a_clear_error(rig: Rig, era: str, uri: str) -> None:
+    async with rig.client(era) as client:
+        with pytest.raises(MCPError, match="Resource not found") as refused:
+            await client.read_resource(uri)
+    assert refused.value.error.code == INVALID_PARAMS
+    assert refused.value.error.data == {"uri": uri}
+    assert TASKS_URI in refused.value.error.message
+    assert len(refused.value.error.message) < 500
+
+
+async def test_a_task_has_one_uri_and_no_other(rig: Rig) -> None:
+    async with rig.client() as client:
+        task_id = facts(await client.call_tool("modify_video", ASK))["task_id"]
+        other = f"luma://tasks/%{ord(task_id[0]):x}{task_id[1:]}"
+        assert task_id_of(other) == task_id
+        with pytest.raises(MCPError, match="Resource not found"):
+            await client.read_resource(other)
+
+
+@pytest.mark.parametrize("era", ERAS)
+@pytest.mark.parametrize("kind", ["tools", "resources", "resource_templates", "prompts"])
+async def test_a_cursor_that_was_never_given_is_refused(rig: Rig, era: str, kind: str) -> None:
+    async with rig.client(era) as client:
+        with pytest.raises(MCPError, match="cursor") as refused:
+            await getattr(client, f"list_{kind}")(cursor="made up")
+    assert refused.value.error.code == INVALID_PARAMS
+
+
+async def test_only_what_is_settled_may_be_kept_and_by_its_reader_alone(rig: Rig) -> None:
+    async with rig.client(ERAS[1]) as client:
+        task_id = facts(await client.call_tool("modify_video", ASK))["task_id"]
+        running = await client.read_resource(task_uri(task_id))
+        await client.call_tool("get_task", {"task_id": task_id, "wait_seconds": 40})
+        done = await client.read_resource(task_uri(task_id), cache_mode="bypass")
+        every = await client.read_resource(TASKS_URI)
+        listed = await client.list_resources()
+        fixed: list[CacheableResult] = [
+            await client.list_tools(),
+            await client.list_prompts(),
+            await client.list_resource_templates(),
+        ]
+    assert [(result.ttl_ms, result.cache_scope) for result in (running, every, listed)] == [(0, "private")] * 3
+    assert done.ttl_ms > 0
+    assert done.cache_scope == "private"
+    assert all(result.ttl_ms > 0 and result.cache_scope == "public" for result in fixed)
+
+
+@pytest.mark.parametrize("era", ERAS)
+async def test_a_finished_task_comes_with_a_link_to_its_resource(rig: Rig, era: str) -> None:
+    async with rig.client(era) as client:
+        running = await client.call_tool("modify_video", ASK)
+        task_id = facts(running)["task_id"]
+        done = await client.call_tool("get_task", {"task_id": task_id, "wait_seconds": 40})
+        assert len(running.content) == 1
+        text, link = done.content
+        assert text.type == "text"
+        assert json.loads(text.text) == done.structured_content
+        assert isinstance(link, ResourceLink)
+        assert (link.uri, link.mime_type) == (task_uri(task_id), JSON)
+        assert await read(client, link.uri) == done.structured_content
+
+
+@pytest.mark.parametrize(
+    ("seconds", "words"),
+    [
+        (-5, "just now"),
+        (59, "just now"),
+        (60, "1 minute ago"),
+        (3599, "59 minutes ago"),
+        (3600, "1 hour ago"),
+        (86_399, "23 hours ago"),
+        (200_000, "2 days ago"),
+    ],
+)
+def test_ages_are_told_roughly(seconds: float, words: str) -> None:
+    assert age(seconds) == words

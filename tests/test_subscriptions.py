@@ -1,0 +1,296 @@
+"""Clients of both eras hear of changed tasks, in time, and of nothing that they did not ask for."""
+
+import gc
+from pathlib import Path
+from typing import Any
+
+import anyio
+import pytest
+from mcp import MCPError
+from mcp.server import Server
+from mcp.shared.message import SessionMessage
+from mcp_types import INVALID_PARAMS, JSONRPCMessage, JSONRPCNotification, JSONRPCRequest
+
+from luma_mcp.app import App, open_app
+from luma_mcp.changes import Changes
+from luma_mcp.errors import LedgerUnusable
+from luma_mcp.ledger_schema import create_database
+from luma_mcp.models import Change
+from luma_mcp.server import build_server
+from luma_mcp.subscriptions import MOST_URIS, events
+from luma_mcp.task_uris import TASKS_URI, task_uri
+from tests.hearing import LIST, Heard, hearing, subscribe, unsubscribe
+from tests.rig import ERAS, SOURCE, Rig, VirtualClock, facts, open_rig, sandbox_for, settings_for
+
+pytestmark = pytest.mark.anyio
+ASK = {"prompt": "fog", "source_video_url": SOURCE, "wait_seconds": 0}
+SOON = 1.0
+QUIET_SECONDS = 5.0
+PATIENCE_SECONDS = 60.0
+LEGACY, MODERN = ERAS
+VISITS = 10_000
+VISITOR = {"name": "visitor", "version": "1"}
+HELLO: dict[str, Any] = {"protocolVersion": "2025-11-25", "capabilities": {}, "clientInfo": VISITOR}
+LISTEN: dict[str, Any] = {
+    "_meta": {
+        "io.modelcontextprotocol/protocolVersion": MODERN,
+        "io.modelcontextprotocol/clientCapabilities": {},
+        "io.modelcontextprotocol/clientInfo": VISITOR,
+    },
+    "notifications": {"resourcesListChanged": True, "resourceSubscriptions": [TASKS_URI]},
+}
+TALK: dict[str, list[JSONRPCMessage]] = {
+    LEGACY: [
+        JSONRPCRequest(jsonrpc="2.0", id=1, method="initialize", params=HELLO),
+        JSONRPCNotification(jsonrpc="2.0", method="notifications/initialized"),
+        JSONRPCRequest(jsonrpc="2.0", id=2, method="resources/subscribe", params={"uri": TASKS_URI}),
+    ],
+    MODERN: [JSONRPCRequest(jsonrpc="2.0", id=1, method="subscriptions/listen", params=LISTEN)],
+}
+
+
+@pytest.mark.parametrize("era", ERAS)
+async def test_a_client_hears_within_a_second_of_a_new_task_and_of_each_of_its_states(rig: Rig, era: str) -> None:
+    heard = Heard()
+    async with (
+        rig.client(era, message_handler=heard.message) as client,
+        hearing(client, heard, era, [TASKS_URI]),
+    ):
+        task_id = facts(await client.call_tool("modify_video", ASK))["task_id"]
+        told = await heard.wait(TASKS_URI, LIST)
+        assert max(told.values()) < SOON
+        async with hearing(client, heard, era, [task_uri(task_id)], the_list=False):
+            for state in ("processing", "completed"):
+                while facts(await client.call_tool("get_task", {"task_id": task_id}))["status"] != state:
+                    await heard.wait(task_uri(task_id), TASKS_URI, LIST, seconds=PATIENCE_SECONDS)
+            asked = {"task_id": task_id, "wait_seconds": 40}
+            path = facts(await client.call_tool("get_task", asked))["video_path"]
+            assert max((await heard.wait(task_uri(task_id), TASKS_URI)).values()) < SOON
+            assert path
+
+
+@pytest.mark.parametrize("era", ERAS)
+async def test_a_client_hears_of_what_another_process_changes(home: Path, inline_threads: None, era: str) -> None:
+    clock, heard = VirtualClock(), Heard()
+    async with (
+        open_rig(home, clock=clock) as rig,
+        open_app(settings_for(home), now=clock) as watching,
+        rig.client() as theirs,
+        Rig(watching, rig.sandbox, clock).client(era, message_handler=heard.message) as ours,
+        hearing(ours, heard, era, [TASKS_URI]),
+    ):
+        begun = anyio.current_time()
+        task_id = facts(await theirs.call_tool("modify_video", ASK))["task_id"]
+        await heard.wait(TASKS_URI, LIST, seconds=SOON)
+        async with hearing(ours, heard, era, [task_uri(task_id)], the_list=False):
+            await theirs.call_tool("get_task", {"task_id": task_id, "wait_seconds": 40})
+            await heard.wait(TASKS_URI, LIST, task_uri(task_id), seconds=SOON)
+    assert begun < anyio.current_time()
+
+
+@pytest.mark.parametrize("era", ERAS)
+async def test_nobody_hears_what_they_did_not_ask_for(rig: Rig, era: str) -> None:
+    silent, one, other = Heard(), Heard(), Heard()
+    async with (
+        rig.client(era, message_handler=silent.message) as client,
+        rig.client(era, message_handler=one.message) as first,
+        rig.client(era, message_handler=other.message) as second,
+    ):
+        ids = [
+            facts(await client.call_tool("modify_video", ASK | {"prompt": prompt}))["task_id"] for prompt in ("a", "b")
+        ]
+        async with (
+            hearing(first, one, era, [task_uri(ids[0])], the_list=False),
+            hearing(second, other, era, [task_uri(ids[1])], the_list=False),
+        ):
+            await client.call_tool("get_task", {"task_id": ids[0], "wait_seconds": 40})
+            await client.call_tool("get_task", {"task_id": ids[1], "wait_seconds": 40})
+            await anyio.sleep(QUIET_SECONDS)
+        assert {what for what, _ in silent.changes} == set()
+        # In the handshake era to subscribe is to take an interest in the list too: it knows no request for that alone.
+        unasked = [LIST] if era == LEGACY else []
+        assert {what for what, _ in one.changes} == {task_uri(ids[0]), *unasked}
+        assert {what for what, _ in other.changes} == {task_uri(ids[1]), *unasked}
+
+
+@pytest.mark.parametrize("era", ERAS)
+async def test_nothing_is_heard_after_the_subscription_ended(rig: Rig, era: str) -> None:
+    heard = Heard()
+    async with rig.client(era, message_handler=heard.message) as client:
+        async with hearing(client, heard, era, [TASKS_URI], the_list=False):
+            pass
+        await client.call_tool("modify_video", ASK | {"wait_seconds": 40})
+        await anyio.sleep(QUIET_SECONDS)
+    assert TASKS_URI not in {what for what, _ in heard.changes}
+
+
+@pytest.mark.parametrize(
+    "uri", ["https://example.com/tasks", "luma://tasks/unknown", "luma://tasks/a/b", "luma://", ""]
+)
+async def test_what_cannot_change_here_cannot_be_subscribed_to(rig: Rig, uri: str) -> None:
+    async with rig.client() as client:
+        with pytest.raises(MCPError) as refused:
+            await subscribe(client, uri)
+    assert refused.value.error.code == INVALID_PARAMS
+    assert refused.value.error.data == {"uri": uri}
+
+
+async def test_the_acknowledgement_names_just_what_will_be_told(rig: Rig) -> None:
+    asked: dict[str, Any] = {"resource_subscriptions": [TASKS_URI, "luma://tasks/unknown", "https://example.com"]}
+    async with (
+        rig.client(MODERN) as client,
+        client.listen(tools_list_changed=True, prompts_list_changed=True, **asked) as stream,
+    ):
+        honored = stream.honored.model_dump(exclude_none=True)
+    assert honored == {"resource_subscriptions": [TASKS_URI]}
+
+
+async def test_a_client_can_subscribe_to_a_thousand_resources_and_no_more(rig: Rig) -> None:
+    async with rig.client(MODERN) as client:
+        with pytest.raises(MCPError, match=str(MOST_URIS)):
+            async with client.listen(resource_subscriptions=[f"luma://tasks/{n}" for n in range(MOST_URIS + 1)]):
+                pass
+
+
+async def test_a_client_may_end_a_subscription_that_it_never_had(rig: Rig) -> None:
+    async with rig.client() as client:
+        await unsubscribe(client, TASKS_URI)
+
+
+async def test_a_client_that_stops_reading_holds_up_nobody(rig: Rig) -> None:
+    heard = Heard()
+
+    async def stop(message: object) -> None:
+        await anyio.sleep_forever()
+
+    async with (
+        rig.client(message_handler=stop) as stuck,
+        rig.client(message_handler=heard.message) as client,
+        hearing(stuck, Heard(), LEGACY, [TASKS_URI]),
+        hearing(client, heard, LEGACY, [TASKS_URI]),
+    ):
+        for prompt in "abcdef":
+            await client.call_tool("modify_video", ASK | {"prompt": prompt})
+            await heard.wait(TASKS_URI, LIST, seconds=SOON)
+
+
+async def test_the_ledger_is_left_alone_while_nobody_listens(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
+    looks: list[object] = []
+    look = rig.app.ledger.changes
+
+    async def counted(since: Any) -> Any:
+        looks.append(since)
+        return await look(since)
+
+    monkeypatch.setattr(rig.app.ledger, "changes", counted)
+    async with rig.client() as client:
+        await client.call_tool("modify_video", ASK | {"wait_seconds": 40})
+        await anyio.sleep(60)
+        assert looks == []
+        async with hearing(client, Heard(), LEGACY, [TASKS_URI]):
+            await anyio.sleep(10)
+        assert len(looks) >= 10
+    await anyio.sleep(1)
+    looks.clear()
+    await anyio.sleep(60)
+    assert looks == []
+
+
+async def test_what_changes_while_the_ledger_cannot_be_read_is_told_afterwards(
+    rig: Rig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def fail(_: object) -> None:
+        raise LedgerUnusable("disk I/O error")
+
+    heard = Heard()
+    async with (
+        rig.client(message_handler=heard.message) as client,
+        hearing(client, heard, LEGACY, [TASKS_URI]),
+    ):
+        with monkeypatch.context() as patched:
+            patched.setattr(rig.app.ledger, "changes", fail)
+            await client.call_tool("modify_video", ASK)
+            await anyio.sleep(QUIET_SECONDS)
+            assert heard.changes == []
+        await heard.wait(TASKS_URI, LIST, seconds=SOON)
+
+
+@pytest.mark.parametrize("era", ERAS)
+async def test_nothing_is_promised_while_the_ledger_cannot_be_read(
+    rig: Rig, monkeypatch: pytest.MonkeyPatch, era: str
+) -> None:
+    async def fail(_: object) -> None:
+        raise LedgerUnusable("disk I/O error")
+
+    monkeypatch.setattr(rig.app.ledger, "changes", fail)
+    async with rig.client(era) as client:
+        with pytest.raises(MCPError, match="disk I/O error"):
+            async with hearing(client, Heard(), era, [TASKS_URI]):
+                pass
+
+
+@pytest.mark.parametrize("era", ERAS)
+async def test_a_ledger_that_was_replaced_counts_as_changed(home: Path, inline_threads: None, era: str) -> None:
+    heard = Heard()
+    async with (
+        open_rig(home, sandbox=sandbox_for(home)) as rig,
+        rig.client(era, message_handler=heard.message) as client,
+        hearing(client, heard, era, [TASKS_URI]),
+    ):
+        await anyio.sleep(1)
+        create_database(home / "another.sqlite3")
+        (home / "another.sqlite3").replace(home / "data" / "ledger.sqlite3")
+        await heard.wait(TASKS_URI, LIST, seconds=SOON)
+
+
+def test_changes_are_told_to_the_caller_whose_task_it_is_and_each_thing_once() -> None:
+    changed = [
+        Change("a", "1", listed=False),
+        Change("a", "2", listed=True),
+        Change("a", "1", listed=False),
+        Change("b", "3", listed=True),
+    ]
+    told = [getattr(event, "uri", LIST) for event in events(changed, "a")]
+    assert told == [TASKS_URI, task_uri("1"), task_uri("2"), LIST]
+    assert events([Change("b", "3", listed=True)], "a") == []
+    assert [getattr(event, "uri", LIST) for event in events([Change("", "", listed=True)], "a")] == [TASKS_URI, LIST]
+
+
+class TestManyClients:
+    """Ten thousand connections come and go."""
+
+    @pytest.fixture
+    def anyio_backend(self) -> str:
+        return "asyncio"
+
+    async def test_they_leave_nothing_behind(self, home: Path) -> None:
+        async with open_app(settings_for(home)) as app:
+            server = build_server(app)
+            for number in range(VISITS // 50):
+                await visit(server, ERAS[number % 2])
+            gc.collect()
+            before = len(gc.get_objects())
+            for number in range(VISITS):
+                await visit(server, ERAS[number % 2])
+            gc.collect()
+            assert len(gc.get_objects()) - before < VISITS / 10
+            assert listeners(app.changes) == 0
+
+
+async def visit(server: Server[App], era: str) -> None:
+    """Connect, subscribe, and leave without a word."""
+    ours, theirs = anyio.create_memory_object_stream[SessionMessage | Exception](10)
+    answers, heard = anyio.create_memory_object_stream[SessionMessage](10)
+    with ours, theirs, answers, heard:
+        async with anyio.create_task_group() as serving:
+            serving.start_soon(server.run, theirs, answers, server.create_initialization_options())
+            for message in TALK[era]:
+                await ours.send(SessionMessage(message))
+                if isinstance(message, JSONRPCRequest):
+                    await heard.receive()
+            ours.close()
+
+
+def listeners(changes: Changes) -> int:
+    """Count who listens."""
+    return len(vars(changes)["_listeners"])
