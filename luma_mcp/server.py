@@ -17,7 +17,7 @@ from luma_mcp.errors import LumaError
 from luma_mcp.prompt_handlers import PromptHandlers
 from luma_mcp.prompts import luma_prompts
 from luma_mcp.protocol import Request, protocol_error
-from luma_mcp.resources import list_templates, read_resource
+from luma_mcp.resources import list_templates
 from luma_mcp.subscriptions import Subscriptions
 from luma_mcp.tool_handlers import ToolHandlers
 
@@ -42,7 +42,7 @@ time-out.
 Never call modify_video again to wait or to check: use get_task. If a call was cut off, repeating it with the same \
 arguments joins the same task and costs nothing more; new_take=true is only for a user who wants another version. To \
 continue from a result, pass luma://tasks/<task_id> as source_video_url. After a restart or when a task_id is lost, \
-call list_tasks.
+call list_tasks, or read luma://tasks.
 
 Every failure has error.code, error.charged (no, yes, unknown), error.retry_safe and error.hint, and every answer has \
 next_step: follow it, and tell the user about charges truthfully."""
@@ -99,7 +99,7 @@ def build_server(app: App) -> Server[App]:
         on_call_tool=tools.call,
         on_list_resources=changes.list_resources,
         on_list_resource_templates=list_templates,
-        on_read_resource=read_resource,
+        on_read_resource=changes.read_resource,
         on_subscribe_resource=changes.subscribe,
         on_unsubscribe_resource=changes.unsubscribe,
         on_subscriptions_listen=changes.listen,

@@ -1,7 +1,7 @@
 """Telling clients of changed tasks in both ways that MCP knows, and only those who asked (design 2.2).
 
 Clients of 2026-07-28 hold a `subscriptions/listen` request open. Earlier ones subscribe to single resources; those
-that did, or that once asked for the list of resources, hear when it changes. Others are left in peace.
+that did, or that once listed or read resources, hear when the list changes. Others are left in peace.
 """
 
 from collections.abc import Callable, Iterable, Sequence
@@ -28,7 +28,7 @@ from luma_mcp.changes import Changes
 from luma_mcp.errors import InvalidRequest
 from luma_mcp.models import Change
 from luma_mcp.protocol import Page, Request
-from luma_mcp.resources import find, list_resources
+from luma_mcp.resources import find, list_resources, read_resource
 from luma_mcp.task_uris import TASKS_URI, task_uri
 
 MOST_URIS = 1000
@@ -122,11 +122,14 @@ class Subscriptions:
         return await self._streams(ctx, params.model_copy(update={"notifications": served}))
 
     async def list_resources(self, ctx: Request, params: Page) -> wire.ListResourcesResult:
-        """Answer `resources/list`; a client of the handshake era hears from now on when the list changes."""
-        if ctx.protocol_version in HANDSHAKE_PROTOCOL_VERSIONS:
-            await self._changes.begin()
-            self._subscriber(ctx)
+        """Answer `resources/list`, and tell from now on when the list changes."""
+        await self._take_interest(ctx)
         return await list_resources(ctx, params)
+
+    async def read_resource(self, ctx: Request, params: wire.ReadResourceRequestParams) -> wire.ReadResourceResult:
+        """Answer `resources/read`, and tell from now on when the list changes."""
+        await self._take_interest(ctx)
+        return await read_resource(ctx, params)
 
     async def subscribe(self, ctx: Request, params: wire.SubscribeRequestParams) -> wire.EmptyResult:
         """Answer `resources/subscribe`."""
@@ -142,6 +145,11 @@ class Subscriptions:
         """Answer `resources/unsubscribe`."""
         self._subscriber(ctx).uris.discard(params.uri)
         return wire.EmptyResult()
+
+    async def _take_interest(self, ctx: Request) -> None:
+        if ctx.protocol_version in HANDSHAKE_PROTOCOL_VERSIONS:
+            await self._changes.begin()
+            self._subscriber(ctx)
 
     def _subscriber(self, ctx: Request) -> Subscriber:
         connection = connection_of(ctx)

@@ -51,12 +51,16 @@ class Heard:
 
     async def wait(self, *expected: str, seconds: float = 5.0) -> dict[str, float]:
         """Wait until all of this was heard, and give how long that took."""
-        begun, missing = anyio.current_time(), set(expected)
-        with anyio.move_on_after(seconds):
-            while missing - self.since(begun).keys():
-                await self.another.wait()
-        assert not missing - self.since(begun).keys(), (expected, self.changes)
+        begun = anyio.current_time()
+        await self.heard(*expected, since=begun, seconds=seconds)
         return self.since(begun)
+
+    async def heard(self, *expected: str, since: float = 0.0, seconds: float = 5.0) -> None:
+        """See to it that all of this is heard sooner or later, or was."""
+        with anyio.move_on_after(seconds):
+            while set(expected) - self.since(since).keys():
+                await self.another.wait()
+        assert not set(expected) - self.since(since).keys(), (expected, self.changes)
 
 
 @asynccontextmanager

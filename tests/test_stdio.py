@@ -16,7 +16,9 @@ import pytest
 from mcp import Client, StdioServerParameters
 
 from luma_mcp.sandbox.http import bundled_clip
+from tests.hearing import Heard
 from tests.rig import ERAS, KEY, SOURCE, Told, facts
+from tests.scenario import live_tasks
 from tests.served import SERVER, sandbox_process, server_environment
 from tests.wire import Wire
 
@@ -78,6 +80,16 @@ async def test_the_main_job_over_a_real_process(home: Path, url: str, era: str) 
     assert told.values == sorted(set(told.values))
     assert told.values[-1] == 100
     assert len(told.states) >= 2
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize("era", ERAS)
+async def test_live_tasks_over_a_real_process(home: Path, url: str, era: str) -> None:
+    heard = Heard()
+    server = StdioServerParameters(command=SERVER[0], args=SERVER[1:], env=server_environment(home, url))
+    with anyio.fail_after(PATIENCE_SECONDS):
+        async with Client(server, mode=era, message_handler=heard.message) as client:
+            await live_tasks(client, heard, era)
 
 
 def test_stdout_is_the_protocols_alone_and_the_key_is_nowhere(home: Path, url: str) -> None:

@@ -1,6 +1,7 @@
 """The surface that hosts and models see: rules that hold for all of it."""
 
 import json
+import re
 from importlib.metadata import requires, version
 from typing import Any
 
@@ -10,8 +11,10 @@ from mcp_types import Tool
 
 from luma_mcp import __version__
 from luma_mcp.server import INSTRUCTIONS
+from luma_mcp.task_uris import TASKS_URI
 from luma_mcp.untrusted import Json, is_list, is_object
 from tests.rig import ERAS, SOURCE, Rig, facts
+from tests.surface import PINNED, surfaces
 
 pytestmark = pytest.mark.anyio
 TOOLS = ("modify_video", "get_task", "list_tasks")
@@ -28,6 +31,12 @@ ARGUMENTS: dict[str, dict[str, Any]] = {
     "get_task": {"task_id": None, "wait_seconds": 0},
     "list_tasks": {"status": "", "limit": 20, "cursor": ""},
 }
+PIN_AGAIN = "If the change is wanted, run: python -m tests.surface"
+NAME = re.compile(r"[a-z][a-z_]{2,39}")
+HINTS = ("readOnlyHint", "destructiveHint", "idempotentHint", "openWorldHint")
+LONGEST_TITLE = 40
+LONGEST_DESCRIPTION = 2048  # what Claude Code shows of one
+LARGEST_TOOLS = 30_000
 FORBIDDEN = {"$ref", "anyOf", "oneOf", "allOf", "not", "const", "$defs"}
 
 
@@ -53,21 +62,84 @@ async def test_the_tools_have_the_names_and_arguments_of_the_contract(tools: dic
         assert tool.input_schema.get("required", []) == required
 
 
-async def test_input_schemas_are_flat_and_closed(tools: dict[str, Tool]) -> None:
-    for tool in tools.values():
-        assert tool.input_schema["additionalProperties"] is False
-        for node in nodes(tool.input_schema):
-            assert not FORBIDDEN & node.keys()
-            assert not isinstance(node.get("type"), list)
-            assert node.get("type") != "null"
-        assert all(schema["description"] for schema in tool.input_schema["properties"].values())
+async def test_the_surface_is_the_pinned_one(rig: Rig) -> None:
+    assert await surfaces(rig.app) == json.loads(PINNED.read_text(encoding="utf-8")), PIN_AGAIN
 
 
-async def test_output_schemas_need_no_references(tools: dict[str, Tool]) -> None:
+def test_the_whole_surface_keeps_the_rules() -> None:
+    shown = json.loads(PINNED.read_text(encoding="utf-8"))
+    parts = {kind: shown[kind] for kind in ("tools", "resources", "resourceTemplates", "prompts")}
+    broken = [
+        f"{kind} {part['name']}: {rule}"
+        for kind, named in parts.items()
+        for part in named
+        for rule, kept in rules(kind, part).items()
+        if not kept
+    ]
+    assert broken == []
+    assert len(shown["instructions"]) < LONGEST_DESCRIPTION
+    assert "0.50 USD" in shown["instructions"]
+    for kind, named in parts.items():
+        assert len({part["name"] for part in named}) == len(named), kind
+    assert len(json.dumps(shown["tools"])) < LARGEST_TOOLS
+    promised = {"resources": {"subscribe": True, "listChanged": True}, "completions": {}}
+    promised |= {"tools": {"listChanged": False}, "prompts": {"listChanged": False}}
+    assert shown["capabilities"] == dict.fromkeys(ERAS, promised)
+
+
+def rules(kind: str, part: Json) -> dict[str, bool]:
+    """Tell for each rule whether a part of the surface keeps it."""
+    description: str = part.get("description", "")
+    kept = {
+        "a name of plain words": bool(NAME.fullmatch(part["name"])),
+        "a short title": 3 <= len(part.get("title", "")) <= LONGEST_TITLE,
+        "a description in sentences": 20 <= len(description) < LONGEST_DESCRIPTION and description.endswith("."),
+        "no placeholder or link": not any(mark in description for mark in ("TODO", "FIXME", "http://", "**", "\n#")),
+    }
+    match kind:
+        case "tools":
+            return kept | tool_rules(part, description)
+        case "prompts":
+            fields = part["arguments"]
+            return kept | {
+                "says what it costs": "0.50 USD" in description,
+                "described fields": all(field["title"] and field["description"].endswith(".") for field in fields),
+                "fields named like arguments": all(NAME.fullmatch(field["name"]) for field in fields),
+                "required fields first": sorted(fields, key=lambda field: not field["required"]) == fields,
+            }
+        case _:
+            return kept | {
+                "a type": part["mimeType"] == "application/json",
+                "annotations": {"audience", "priority"} <= part["annotations"].keys(),
+                "our scheme": str(part.get("uri") or part["uriTemplate"]).startswith(TASKS_URI),
+            }
+
+
+def tool_rules(tool: Json, description: str) -> dict[str, bool]:
+    """Tell for each rule of tools whether one keeps it."""
+    hints, taken, given = tool["annotations"], tool["inputSchema"], tool["outputSchema"]
+    return {
+        "begins with when to use it": description.startswith("Use this "),
+        "says what it costs": ("costs nothing" if hints["readOnlyHint"] else "0.50 USD") in description,
+        "every hint": hints.keys() == {*HINTS, "title"} and all(isinstance(hints[hint], bool) for hint in HINTS),
+        "one title": hints["title"] == tool["title"],
+        "closed arguments": taken["additionalProperties"] is False,
+        "described arguments": all(schema["description"] for schema in taken["properties"].values()),
+        "arguments of plain words": all(NAME.fullmatch(name) for name in taken["properties"]),
+        "flat arguments": not any(FORBIDDEN & node.keys() or has_null(node) for node in nodes(taken)),
+        "an answer without references": not any(FORBIDDEN & node.keys() for node in nodes(given)),
+    }
+
+
+def has_null(node: Json) -> bool:
+    """Tell whether a schema allows null, or several types."""
+    return isinstance(node.get("type"), list) or node.get("type") == "null" or None in node.get("enum", [])
+
+
+async def test_output_schemas_are_valid(tools: dict[str, Tool]) -> None:
     for tool in tools.values():
         assert tool.output_schema
         Draft202012Validator.check_schema(tool.output_schema)
-        assert not any(FORBIDDEN & node.keys() for node in nodes(tool.output_schema))
 
 
 async def test_annotations_are_complete_and_true(tools: dict[str, Tool]) -> None:
@@ -87,15 +159,6 @@ async def test_annotations_are_complete_and_true(tools: dict[str, Tool]) -> None
         "get_task": (True, False, True, True),
         "list_tasks": (True, False, True, False),
     }
-
-
-async def test_descriptions_say_first_when_to_use_the_tool_and_then_what_it_costs(tools: dict[str, Tool]) -> None:
-    for tool in tools.values():
-        assert tool.description
-        assert tool.description.startswith("Use this ")
-        assert len(tool.description) < 2048
-        assert "cost" in tool.description
-    assert "0.50 USD" in (tools["modify_video"].description or "")
 
 
 @pytest.mark.parametrize("era", ERAS)

@@ -1,0 +1,64 @@
+"""The whole surface that hosts and models see, as one JSON document.
+
+`tests/surface.json` is pinned: a change there is a change for every host and saved prompt. After a wanted one, write it
+anew with `python -m tests.surface`.
+"""
+
+import json
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import anyio
+from mcp import Client
+from mcp_types import DiscoverRequest, DiscoverResult
+from pydantic import BaseModel
+
+from luma_mcp.app import App, open_app
+from luma_mcp.server import build_server
+from tests.rig import ERAS, settings_for
+
+PINNED = Path(__file__).with_name("surface.json")
+
+
+async def surface(app: App, era: str) -> dict[str, Any]:
+    """Ask a server for everything that it shows to a client of one era before there are tasks."""
+    async with Client(build_server(app), mode=era) as client:
+        introduction: BaseModel | None = client.session.initialize_result
+        if introduction is None:
+            introduction = await client.session.send_request(DiscoverRequest(), DiscoverResult)
+        told = plain(introduction)
+        return {
+            "instructions": told["instructions"],
+            "capabilities": told["capabilities"],
+            "tools": [plain(tool) for tool in (await client.list_tools()).tools],
+            "resources": [plain(resource) for resource in (await client.list_resources()).resources],
+            "resourceTemplates": [
+                plain(template) for template in (await client.list_resource_templates()).resource_templates
+            ],
+            "prompts": [plain(prompt) for prompt in (await client.list_prompts()).prompts],
+        }
+
+
+async def surfaces(app: App) -> dict[str, Any]:
+    """Give the surface of both eras, which differ in nothing but their capabilities."""
+    legacy, modern = [await surface(app, era) for era in ERAS]
+    capabilities = {era: shown.pop("capabilities") for era, shown in zip(ERAS, (legacy, modern), strict=True)}
+    assert legacy == modern
+    return {"capabilities": capabilities, **legacy}
+
+
+def plain(shown: BaseModel) -> dict[str, Any]:
+    """Give a part of the surface as it is on the wire."""
+    return shown.model_dump(mode="json", by_alias=True, exclude_none=True)
+
+
+async def write() -> None:
+    """Write the pinned file anew."""
+    with tempfile.TemporaryDirectory() as home:
+        async with open_app(settings_for(Path(home))) as app:
+            PINNED.write_text(json.dumps(await surfaces(app), indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    anyio.run(write)
