@@ -19,8 +19,8 @@ from luma_mcp.connection import open_connection
 from luma_mcp.deliveries import Deliveries
 from luma_mcp.downloads import Downloads, check_writable
 from luma_mcp.errors import InvalidRequest, LedgerUnusable, SubmissionUnconfirmed, TaskNotFound
-from luma_mcp.ledger import Ledger, new_key
-from luma_mcp.models import MODEL, REPLAY_SECONDS, SANDBOX_ORIGIN, Clock, Limits, Status, Task, VideoRequest
+from luma_mcp.ledger import Ledger
+from luma_mcp.models import MODEL, REPLAY_SECONDS, SANDBOX_ORIGIN, Clock, Limits, Status, Task, VideoRequest, new_key
 from luma_mcp.pace import usual
 from luma_mcp.progress import Progress
 from luma_mcp.runapi import RunAPI
@@ -74,12 +74,9 @@ class App:
         """
         bound = self._bound(wait_seconds)
         begun = anyio.current_time()
-        digest = await self._check_in_time(request, caller, max(bound, SUBMIT_SECONDS))
-        limits = Limits(self.settings.max_active, self.settings.daily_limit)
-        fingerprint = request.fingerprint(caller, self.runapi.origin, digest)
-        draft, read = self._draft(request, caller), self.deliveries.handed_to(caller)
-        task, joined = await self.ledger.join_or_add(draft, fingerprint, limits, new_take=new_take, delivered=read)
-        self.deliveries.forget(read)
+        with self.ledger.telling():
+            digest = await self._check_in_time(request, caller, max(bound, SUBMIT_SECONDS))
+            task, joined = await self._join_or_add(request, caller, digest, new_take=new_take)
         crash_points.reach("submission.intended")
         try:
             with self.deliveries.call(task.key):
@@ -94,7 +91,8 @@ class App:
         """Give a task of the caller's, after waiting within the bound for its end; raise `TaskNotFound`."""
         bound = self._bound(wait_seconds)
         begun = anyio.current_time()
-        task = await self.find(task_id, caller)
+        with self.ledger.telling():
+            task = await self.find(task_id, caller)
         await self.follow(task.key)
         with self.deliveries.call(task.key):
             return await self._watch(task.key, begun + bound, progress)
@@ -113,11 +111,12 @@ class App:
     async def list_tasks(self, caller: str, status: str, limit: int, cursor: str) -> tuple[list[Task], str]:
         """Give a page of the caller's tasks, newest first, and the cursor of the next."""
         check_listing(status, limit)
-        return await self.ledger.page(caller, status, limit, cursor)
+        with self.ledger.telling():
+            return await self.ledger.page(caller, status, limit, cursor)
 
-    async def matching(self, caller: str, typed: str, limit: int, *, usable: bool = False) -> list[Task]:
-        """Find the caller's tasks whose id or prompt contains what was typed, newest first; all or only usable ones."""
-        return await self.ledger.matching(caller, typed, limit, usable=usable)
+    async def check_source(self, source: str, caller: str) -> None:
+        """Check that a source can be used now; raise `InvalidRequest` or a `Source…` error."""
+        await self.uploads.check(source, caller)
 
     async def follow(self, key: str) -> None:
         """See to it that an unfinished task is followed, here or in another process."""
@@ -126,6 +125,16 @@ class App:
         running = not task.status.done and task.status is not Status.UNCONFIRMED
         if (running or task.awaits_file) and task.origin == self.runapi.origin:
             self.tracker.follow(key)
+
+    async def _join_or_add(
+        self, request: VideoRequest, caller: str, digest: str, *, new_take: bool
+    ) -> tuple[Task, bool]:
+        limits = Limits(self.settings.max_active, self.settings.daily_limit)
+        fingerprint = request.fingerprint(caller, self.runapi.origin, digest)
+        draft, read = self._draft(request, caller), self.deliveries.handed_to(caller)
+        found = await self.ledger.join_or_add(draft, fingerprint, limits, new_take=new_take, delivered=read)
+        self.deliveries.forget(read)
+        return found
 
     async def _settle(self, task: Task) -> None:
         """See to it that a submitted or joined task comes to its end: one in doubt goes out again under its key."""
@@ -149,7 +158,7 @@ class App:
         """Check all that can be checked without money; give the digest of the source's content."""
         check_request(request)
         self.runapi.check_ready()
-        digest = await self.uploads.check(request, caller)
+        digest = await self.uploads.check(request.source, caller)
         if self.settings.saves:
             await anyio.to_thread.run_sync(check_writable, self.settings.output_dir, abandon_on_cancel=True)
         return digest

@@ -1,7 +1,8 @@
 """Who wants to hear of changed tasks, and what they are told, whichever process changed them."""
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 from functools import partial
 
 import anyio
@@ -12,8 +13,19 @@ from luma_mcp.ledger import Ledger
 from luma_mcp.models import Change, Position
 
 LOOK_SECONDS = 0.5  # what changed is told within a second
+ALL_TASKS = ""  # what every change of a task changes too
 
-Listener = Callable[[Sequence[Change]], None]
+
+@dataclass(frozen=True, slots=True)
+class News:
+    """What changed for one caller: these tasks with `ALL_TASKS`, or perhaps any of them; and whether their list did."""
+
+    task_ids: frozenset[str]
+    anything: bool
+    listed: bool
+
+
+Listener = Callable[[News], None]
 
 logger = logging.getLogger(__name__)
 
@@ -23,7 +35,7 @@ class Changes:
 
     def __init__(self, ledger: Ledger) -> None:
         self._ledger = ledger
-        self._listeners: dict[object, Listener] = {}
+        self._listeners: dict[object, tuple[str, Listener]] = {}
         self._listened = anyio.Event()
         self._awake = anyio.Event()
         self._looking = anyio.Lock()
@@ -33,24 +45,24 @@ class Changes:
         """Start attending: a process that is only probed leaves the ledger alone."""
         self._awake.set()
 
-    async def begin(self) -> None:
-        """See to it that whatever changes from now on is told to those who listen then; raise `LedgerUnusable`."""
-        async with self._looking:
-            if self._since is None:
-                self._since, _ = await self._ledger.changes(None)
+    async def listen(self, caller: str, listener: Listener) -> Callable[[], None]:
+        """Call a listener with what changes for a caller from now on; give the function that ends this.
 
-    def listen(self, listener: Listener) -> Callable[[], None]:
-        """Call a listener with what changed, now and then; give the function that ends this."""
-        token = object()
-        self._listeners[token] = listener
-        self._listened.set()
+        Raises `LedgerUnusable`.
+        """
+        async with self._looking:
+            if not self._listeners:
+                self._since = None
+            await self._tell()
+            token = object()
+            self._listeners[token] = (caller, listener)
+            self._listened.set()
         return partial(self._forget, token)
 
     def _forget(self, token: object) -> None:
         self._listeners.pop(token, None)
         if not self._listeners:
             self._listened = anyio.Event()
-            self._since = None
 
     async def attend(self) -> None:
         """Tell those who listen, for ever."""
@@ -60,13 +72,30 @@ class Changes:
             await guarded(self._look, otherwise=None, what="Looking for changed tasks")
             await anyio.sleep(LOOK_SECONDS)
 
+    async def catch_up(self) -> None:
+        """Tell those who listen what has changed up to now; raise `LedgerUnusable`."""
+        async with self._looking:
+            await self._tell()
+
     async def _look(self) -> None:
         try:
-            async with self._looking:
-                self._since, changed = await self._ledger.changes(self._since)
+            await self.catch_up()
         except LumaError as error:
             logger.debug("What changed cannot be told now: %s", error.message)
-            return
-        if changed:
-            for listener in list(self._listeners.values()):
-                listener(changed)
+
+    async def _tell(self) -> None:
+        self._since, changed = await self._ledger.changes(self._since)
+        listeners = list(self._listeners.values()) if changed else []
+        news = {caller: news_for(caller, changed) for caller in {caller for caller, _ in listeners}}
+        for caller, listener in listeners:
+            if told := news[caller]:
+                listener(told)
+
+
+def news_for(caller: str, changes: Iterable[Change]) -> News | None:
+    """Sum up what changed for one caller."""
+    own = [change for change in changes if change.caller in (caller, None)]
+    if not own:
+        return None
+    task_ids = frozenset(change.task_id or ALL_TASKS for change in own) | {ALL_TASKS}
+    return News(task_ids, any(change.task_id is None for change in own), any(change.listed for change in own))

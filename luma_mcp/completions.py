@@ -1,14 +1,19 @@
 """What a host offers while a person types: earlier tasks, newest first, and ideas for looks (design 2.2)."""
 
+from collections.abc import Sequence
+from urllib.parse import unquote
+
 import mcp.types as wire
 
 from luma_mcp.app import LOCAL_CALLER
 from luma_mcp.errors import InvalidRequest
+from luma_mcp.models import Status
 from luma_mcp.prompts import SOURCE, TASK_ID, Argument, LumaPrompt
 from luma_mcp.protocol import Request
 from luma_mcp.task_uris import TASK_PREFIX, TASK_TEMPLATE, task_uri
 
 MOST_VALUES = 100  # MCP allows no more
+CONTINUABLE = (Status.PENDING, Status.PROCESSING, Status.COMPLETED)
 
 
 class Completions:
@@ -23,12 +28,13 @@ class Completions:
         if isinstance(params.ref, wire.ResourceTemplateReference):
             if (params.ref.uri, params.argument.name) != (TASK_TEMPLATE, TASK_ID):
                 raise InvalidRequest(f"Only {TASK_ID} of {TASK_TEMPLATE} can be completed.")
-            return offer(await matching_ids(ctx, typed, usable=False))
+            return offer(await matching_ids(ctx, typed, list(Status)))
         argument = self._argument(params.ref.name, params.argument.name)
         if argument.name == TASK_ID:
-            return offer(await matching_ids(ctx, typed, usable=True))
+            return offer(await matching_ids(ctx, typed, CONTINUABLE))
         if argument.name == SOURCE:
-            return offer([task_uri(task_id) for task_id in await matching_ids(ctx, typed, usable=True)])
+            words = "" if TASK_PREFIX.startswith(typed) else typed  # a URI that is only begun
+            return offer([task_uri(task_id) for task_id in await matching_ids(ctx, words, [Status.COMPLETED])])
         return offer([idea for idea in argument.suggestions if typed.casefold() in idea.casefold()])
 
     def _argument(self, prompt_name: str, name: str) -> Argument:
@@ -41,10 +47,10 @@ class Completions:
         raise InvalidRequest(f"{prompt.name} has no argument {name[:80]!r}.")
 
 
-async def matching_ids(ctx: Request, typed: str, *, usable: bool) -> list[str]:
+async def matching_ids(ctx: Request, typed: str, states: Sequence[Status]) -> list[str]:
     """Give the ids of the tasks that fit what was typed, newest first, and one more than can be offered."""
-    words = "" if TASK_PREFIX.startswith(typed) else typed.removeprefix(TASK_PREFIX)  # a URI that is only begun
-    tasks = await ctx.lifespan_context.matching(LOCAL_CALLER, words, MOST_VALUES + 1, usable=usable)
+    words = unquote(typed.removeprefix(TASK_PREFIX)) if typed.startswith(TASK_PREFIX) else typed
+    tasks = await ctx.lifespan_context.ledger.matching(LOCAL_CALLER, words, states, MOST_VALUES + 1)
     return [task.task_id for task in tasks]
 
 

@@ -7,6 +7,7 @@ import json
 import sqlite3
 import uuid
 from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -47,6 +48,7 @@ from luma_mcp.models import (
 )
 
 LONGEST_LEASE_SECONDS = 600.0
+SEARCHED = 10_000
 COMPARABLE_SECONDS = 3600.0  # longer means that nobody was there to see the end
 
 
@@ -60,6 +62,10 @@ class Ledger:
     def close(self) -> None:
         """Close the file; a later call opens it again."""
         self._file.close()
+
+    def telling(self) -> AbstractContextManager[None]:
+        """Serve a caller inside: one of them is told with `LedgerDamaged` that the file was damaged, if it was."""
+        return self._file.telling()
 
     # -- writing ------------------------------------------------------------------------------------------------------
 
@@ -80,8 +86,7 @@ class Ledger:
             insert(db, row_of(draft) | {"fingerprint": fingerprint})
             return draft, False
 
-        with self._file.telling():
-            return await self._file.write(write)
+        return await self._file.write(write)
 
     async def record(self, task: Task) -> Task:
         """Write what may change about a task whose lease is held; what it was submitted with and who has seen it stay.
@@ -148,8 +153,7 @@ class Ledger:
     async def find(self, caller: str, task_id: str) -> Task | None:
         """Find a caller's task by its id at RunAPI."""
         query = "SELECT * FROM tasks WHERE task_id = ? AND task_id <> '' AND caller = ?"
-        with self._file.telling():
-            rows = await self._file.read(query, (task_id, caller))
+        rows = await self._file.read(query, (task_id, caller))
         return readable(rows[0]) if rows else None
 
     async def unattended(self, origin: str, key_id: str, now: float, age: float) -> list[str]:
@@ -178,18 +182,17 @@ class Ledger:
         created_at, before = position(cursor)
         place: Row = {"created_at": created_at, "before": before, "limit": limit + 1}
         query = PAGE.format(status="status = :status AND" if status else "")
-        with self._file.telling():
-            rows = await self._file.read(query, {"caller": caller, "status": status, **place})
+        rows = await self._file.read(query, {"caller": caller, "status": status, **place})
         tasks = [task_of(row) for row in rows[:limit] if is_task(row)]
         return tasks, cursor_after(rows[limit - 1]["created_at"], rows[limit - 1]["key"]) if len(rows) > limit else ""
 
-    async def matching(self, caller: str, typed: str, limit: int, *, usable: bool) -> list[Task]:
-        """Give the caller's newest tasks that have an id, and in it or in their prompt what was typed, in any case.
+    async def matching(self, caller: str, typed: str, states: Sequence[Status], limit: int) -> list[Task]:
+        """Give the caller's newest tasks in some states that have, in id or prompt, what was typed, in any case.
 
-        With `usable`, only those that have a result or may still get one.
+        Only tasks that have an id are found, and only among the newest `SEARCHED`.
         """
-        values: Row = {"caller": caller, "typed": typed.casefold(), "limit": limit, "usable": usable}
-        rows = await self._file.read(MATCHING, values)
+        values: Row = {"caller": caller, "typed": typed.casefold(), "states": json.dumps(states)}
+        rows = await self._file.read(MATCHING, values | {"limit": limit, "searched": SEARCHED})
         return [task_of(row) for row in rows if is_task(row)]
 
     async def changes(self, since: Position | None) -> tuple[Position, list[Change]]:
@@ -199,12 +202,9 @@ class Ledger:
         if since is None or since == now:
             return now, []
         if since.ledger != now.ledger or since.revision > now.revision:
-            return now, [Change("", "", listed=True)]
+            return now, [Change(None, None, listed=True)]
         rows = await self._file.read(CHANGED, {"since": since.revision, "last": now.revision})
-        changed = [Change(row["caller"], row["task_id"], bool(row["listed"])) for row in rows]
-        if standing["forgotten"] > since.revision:
-            changed.append(Change("", "", listed=True))
-        return now, changed
+        return now, [Change(row["caller"], row["task_id"], bool(row["listed"])) for row in rows]
 
     async def _change(self, query: str, values: Sequence[Any] | Row) -> int:
         return await self._file.write(lambda db: db.execute(query, values).rowcount)
@@ -239,11 +239,6 @@ def check_limits(db: sqlite3.Connection, limits: Limits, now: float) -> None:
             f"{today} tasks were submitted in 24 hours, and LUMA_MCP_DAILY_LIMIT allows {limits.daily}.",
             hint="Wait until older ones are more than 24 hours ago, or raise the limit in the host's configuration.",
         )
-
-
-def new_key() -> str:
-    """Make a fresh idempotency key."""
-    return str(uuid.uuid4())
 
 
 def readable(row: sqlite3.Row) -> Task:

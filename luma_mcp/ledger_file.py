@@ -34,6 +34,7 @@ class LedgerFile:
         self._writer = Opened(path)
         self._reading = anyio.CapacityLimiter(1)
         self._writing = anyio.CapacityLimiter(1)
+        self._rescuing = threading.Lock()
         self._notice = ""
 
     def close(self) -> None:
@@ -101,9 +102,10 @@ class LedgerFile:
             except sqlite3.DatabaseError as error:
                 if not is_damaged(error):
                     raise
-                if notice := self._rescue():
-                    logger.error("%s", notice)
-                    self._notice = notice
+                with self._rescuing:
+                    if notice := self._rescue():
+                        logger.error("%s", notice)
+                        self._notice = notice
                 if self._notice:
                     raise LedgerDamaged(self._notice) from error
                 raise  # another process was faster, and tells its own callers

@@ -28,16 +28,19 @@ SUBMITTED = "SELECT count(*) FROM tasks WHERE created_at > ? AND (task_id <> '' 
 DURATIONS = """
     SELECT finished_at - created_at AS seconds FROM tasks
     WHERE status = 'completed' AND model = ? AND finished_at - created_at < ? ORDER BY finished_at DESC LIMIT ?"""
-STANDING = "SELECT ledger, last, forgotten FROM revisions"
+STANDING = "SELECT ledger, last FROM revisions"
 CHANGED = """
     SELECT caller, task_id, listed > :since AS listed FROM tasks
-    WHERE revision > :since AND revision <= :last ORDER BY revision"""
+    WHERE revision > :since AND revision <= :last
+    UNION ALL
+    SELECT caller, NULL, 1 FROM forgotten WHERE revision > :since AND revision <= :last"""
 PAGE = """
     SELECT * FROM tasks WHERE caller = :caller AND {status} (created_at, key) < (:created_at, :before)
     ORDER BY created_at DESC, key DESC LIMIT :limit"""
 MATCHING = """
-    SELECT * FROM tasks WHERE caller = :caller AND task_id <> ''
-        AND (NOT :usable OR status NOT IN ('failed', 'unconfirmed'))
+    SELECT * FROM tasks WHERE caller = :caller AND task_id <> '' AND created_at > coalesce(
+            (SELECT created_at FROM tasks WHERE caller = :caller ORDER BY created_at DESC LIMIT 1 OFFSET :searched), -1)
+        AND status IN (SELECT value FROM json_each(:states))
         AND (instr(casefold(task_id), :typed) OR instr(casefold(prompt), :typed))
     ORDER BY created_at DESC, key DESC LIMIT :limit"""
 

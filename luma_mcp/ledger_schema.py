@@ -62,16 +62,19 @@ MIGRATIONS = (
     CREATE INDEX tasks_leased ON tasks (lease_owner) WHERE lease_owner <> '';
     """,
     # Counts what callers can see to change, so that each process finds what another has changed: `revision` is of the
-    # whole task, `listed` of what the list of tasks says about it, `forgotten` of the last deletion.
+    # whole task, `listed` of what the list of tasks with an id says about it; `forgotten` has each caller's last
+    # deletion.
     """
-    CREATE TABLE revisions (ledger TEXT NOT NULL, last INTEGER NOT NULL, forgotten INTEGER NOT NULL) STRICT;
-    INSERT INTO revisions VALUES (lower(hex(randomblob(16))), 0, 0);
+    CREATE TABLE revisions (ledger TEXT NOT NULL, last INTEGER NOT NULL) STRICT;
+    INSERT INTO revisions VALUES (lower(hex(randomblob(16))), 0);
+    CREATE TABLE forgotten (caller TEXT PRIMARY KEY, revision INTEGER NOT NULL) STRICT;
     ALTER TABLE tasks ADD COLUMN revision INTEGER NOT NULL DEFAULT 0;
     ALTER TABLE tasks ADD COLUMN listed INTEGER NOT NULL DEFAULT 0;
     CREATE INDEX tasks_by_revision ON tasks (revision);
     CREATE TRIGGER task_added AFTER INSERT ON tasks BEGIN
         UPDATE revisions SET last = last + 1;
-        UPDATE tasks SET (revision, listed) = (SELECT last, last FROM revisions) WHERE key = NEW.key;
+        UPDATE tasks SET revision = (SELECT last FROM revisions) WHERE key = NEW.key;
+        UPDATE tasks SET listed = revision WHERE key = NEW.key AND task_id <> '';
     END;
     CREATE TRIGGER task_changed AFTER UPDATE OF
         task_id, status, video_urls, video_path, cost_usd, error, updated_at, finished_at ON tasks
@@ -83,10 +86,11 @@ MIGRATIONS = (
         UPDATE revisions SET last = last + 1;
         UPDATE tasks SET revision = (SELECT last FROM revisions) WHERE key = NEW.key;
         UPDATE tasks SET listed = revision
-        WHERE key = NEW.key AND (NEW.task_id, NEW.status) IS NOT (OLD.task_id, OLD.status);
+        WHERE key = NEW.key AND task_id <> '' AND (NEW.task_id, NEW.status) IS NOT (OLD.task_id, OLD.status);
     END;
     CREATE TRIGGER task_forgotten AFTER DELETE ON tasks BEGIN
-        UPDATE revisions SET last = last + 1, forgotten = last + 1;
+        UPDATE revisions SET last = last + 1;
+        INSERT OR REPLACE INTO forgotten SELECT OLD.caller, last FROM revisions;
     END;
     """,
 )

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import uuid
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 from enum import StrEnum
@@ -17,6 +18,11 @@ PRICE_USD = 0.50  # contract: flat, for each task that succeeds
 DAY_SECONDS = 86_400
 OUTPUT_LIFETIME_SECONDS = 7 * DAY_SECONDS  # contract 8.1
 REPLAY_SECONDS = 15 * 60  # design 3.1: how long an unknown outcome is settled under its key
+
+
+def new_key() -> str:
+    """Make a fresh idempotency key."""
+    return str(uuid.uuid4())
 
 
 class Status(StrEnum):
@@ -89,13 +95,13 @@ class Position:
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """That something a caller sees changed: one task, or any if `task_id` is empty; of one caller, or of any if empty.
+    """That something a caller sees changed: a task, which may have no id yet; None stands for any task or any caller.
 
-    `listed` tells whether the list of tasks changed too: one came or went, got its id, or is in another state.
+    `listed` tells whether the list of tasks with an id changed too: one came or went, or is in another state.
     """
 
-    caller: str
-    task_id: str
+    caller: str | None
+    task_id: str | None
     listed: bool
 
 

@@ -4,8 +4,10 @@ import mcp.types as wire
 
 from luma_mcp.app import LOCAL_CALLER
 from luma_mcp.errors import InvalidRequest
+from luma_mcp.models import Status
 from luma_mcp.prompts import TASK_ID, Given, LumaPrompt, filled_in
 from luma_mcp.protocol import Page, Request, only_page
+from luma_mcp.task_uris import task_uri
 
 
 class PromptHandlers:
@@ -28,6 +30,8 @@ class PromptHandlers:
         app = ctx.lifespan_context
         values = filled_in(prompt, params.arguments or {})
         earlier = await app.find(values[TASK_ID], LOCAL_CALLER) if TASK_ID in values else None
+        if earlier and earlier.status is Status.COMPLETED:
+            await app.check_source(task_uri(earlier.task_id), LOCAL_CALLER)
         text = prompt.text(Given(values, app.settings.sandbox, earlier))
         message = wire.PromptMessage(role="user", content=wire.TextContent(type="text", text=text))
         return wire.GetPromptResult(description=prompt.description, messages=[message])

@@ -4,6 +4,7 @@ import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
+from luma_mcp.arguments import LONGEST_PROMPT
 from luma_mcp.errors import InvalidRequest
 from luma_mcp.models import PRICE_USD, Status, Task
 from luma_mcp.task_uris import task_uri
@@ -138,6 +139,9 @@ def filled_in(prompt: LumaPrompt, form: Mapping[str, str]) -> dict[str, str]:
     if unknown := sorted(form.keys() - set(names)):
         raise InvalidRequest(f"{prompt.name} has no argument {unknown[0][:80]!r}; it takes {', '.join(names)}.")
     values = {name: value.strip() for name, value in form.items()}
+    for name, value in values.items():
+        if len(value) > LONGEST_PROMPT:
+            raise InvalidRequest(f"{name} must be at most {LONGEST_PROMPT} characters.")
     for argument in prompt.arguments:
         if argument.required and not values.get(argument.name):
             raise InvalidRequest(f"{prompt.name} needs the argument {argument.name}. {argument.description}")
@@ -165,8 +169,8 @@ def several_takes(given: Given) -> str:
         f"Takes:\n{takes}{keeping(given)}",
         agreeing(given, len(looks)),
         f"For each take call modify_video with source_video_url {quoted(given[SOURCE])}, its prompt and wait_seconds 0,"
-        " so that they run side by side; a prompt that is the same as an earlier one needs new_take true. Then, for"
-        f" each: {WAITING[0].lower()}{WAITING[1:]}",
+        " so that they run side by side; only if a prompt stands twice in this list, the second call for it needs"
+        f" new_take true. Then, for each: {WAITING[0].lower()}{WAITING[1:]}",
         f"Show all takes in one table: number, description, file, cost. {REPORTING}",
     )
 
@@ -179,13 +183,13 @@ def another_edit(given: Given) -> str:
     if earlier.status in (Status.FAILED, Status.UNCONFIRMED):
         raise InvalidRequest(f"Task {earlier.task_id} is {earlier.status}: it has no result to continue from.")
     source = quoted(task_uri(earlier.task_id))
-    unready = "" if earlier.status.done else f"The earlier task is not done yet. {WAITING} Then go on.\n\n"
+    first = f"First call get_task with task_id {quoted(earlier.task_id)} and wait_seconds 40 until done is true. "
     return job(
-        f"{unready}Continue from an earlier result with Luma.\n\nEarlier task: {quoted(earlier.task_id)}\n"
+        f"Continue from an earlier result with Luma.\n\nEarlier task: {quoted(earlier.task_id)}\n"
         f"Its prompt: {quoted(earlier.request.prompt)}\nChange now: {quoted(given['change'])}{keeping(given)}",
         agreeing(given, 1),
-        f"Call modify_video with source_video_url {source} and a prompt that keeps what the earlier one says and adds"
-        f" the change. {WAITING}",
+        f"{'' if earlier.status.done else first}Call modify_video with source_video_url {source} and a prompt that"
+        f" keeps what the earlier one says and adds the change. {WAITING}",
         REPORTING,
     )
 
@@ -213,5 +217,6 @@ def keeping(given: Given) -> str:
 
 
 def quoted(words: str) -> str:
-    """Set off a person's words, so that they stay data."""
-    return json.dumps(words, ensure_ascii=False)
+    """Set off a person's words, so that they stay data: in one line, nothing hidden, nothing that turns it around."""
+    plain = json.dumps(words, ensure_ascii=False)
+    return "".join(c if c.isprintable() else json.dumps(c)[1:-1] for c in plain)

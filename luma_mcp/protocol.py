@@ -7,10 +7,11 @@ from mcp.server.context import ServerRequestContext
 from mcp.shared.exceptions import MCPError
 
 from luma_mcp.app import App
-from luma_mcp.errors import InvalidRequest, LumaError, TaskNotFound
+from luma_mcp.errors import InvalidRequest, LumaError, SourceNotAllowed, SourceNotFound, TaskNotFound
 
 Request = ServerRequestContext[App, Any]
 Page = wire.PaginatedRequestParams | None
+CALLERS_FAULT = (InvalidRequest, TaskNotFound, SourceNotAllowed, SourceNotFound)
 
 
 def only_page(params: Page) -> None:
@@ -21,5 +22,5 @@ def only_page(params: Page) -> None:
 
 def protocol_error(error: LumaError) -> MCPError:
     """Say a failure in the protocol's way, for whatever is not a tool call."""
-    code = wire.INVALID_PARAMS if isinstance(error, InvalidRequest | TaskNotFound) else wire.INTERNAL_ERROR
+    code = wire.INVALID_PARAMS if isinstance(error, CALLERS_FAULT) else wire.INTERNAL_ERROR
     return MCPError(code, error.message, {"code": error.code, "hint": error.hint})

@@ -9,7 +9,7 @@ from luma_mcp.answers import as_text, moment, task_list, task_object
 from luma_mcp.app import LOCAL_CALLER
 from luma_mcp.arguments import LONGEST_ID
 from luma_mcp.errors import InvalidRequest, TaskNotFound
-from luma_mcp.models import Task
+from luma_mcp.models import Status, Task
 from luma_mcp.protocol import Page, Request, only_page
 from luma_mcp.task_uris import TASK_TEMPLATE, TASKS_URI, task_id_of, task_uri
 
@@ -51,11 +51,10 @@ class TaskEntry(TypedDict):
     annotations: wire.Annotations
 
 
-async def list_resources(ctx: Request, params: Page) -> wire.ListResourcesResult:
+async def list_resources(ctx: Request) -> wire.ListResourcesResult:
     """Answer `resources/list`: the task list, and each of the newest tasks."""
-    only_page(params)
     app = ctx.lifespan_context
-    newest = await app.matching(LOCAL_CALLER, "", NEWEST)
+    newest = await app.ledger.matching(LOCAL_CALLER, "", list(Status), NEWEST)
     return wire.ListResourcesResult(
         resources=[TASKS, *(wire.Resource(**task_entry(task, app.now())) for task in newest)]
     )
@@ -71,10 +70,11 @@ async def read_resource(ctx: Request, params: wire.ReadResourceRequestParams) ->
     """Answer `resources/read`; a settled task may be kept for a minute, everything else changes at any time."""
     app = ctx.lifespan_context
     if params.uri == TASKS_URI:
-        tasks, next_cursor = await app.list_tasks(LOCAL_CALLER, "", LISTED, "")
+        tasks, next_cursor = await app.ledger.page(LOCAL_CALLER, "", LISTED, "")
         return contents(params.uri, task_list(tasks, next_cursor, app.now()))
     task = await find(ctx, params.uri)
-    return contents(params.uri, task_object(task, app.now()), fresh_ms=SETTLED_FRESH_MS if task.settled else 0)
+    settled = task.settled and not task.awaits_file
+    return contents(params.uri, task_object(task, app.now()), fresh_ms=SETTLED_FRESH_MS if settled else 0)
 
 
 async def find(ctx: Request, uri: str) -> Task:
@@ -102,7 +102,7 @@ def contents(uri: str, answer: Any, *, fresh_ms: int = 0) -> wire.ReadResourceRe
 
 def task_entry(task: Task, now: float) -> TaskEntry:
     """Describe a task so that a person recognises it in a picker: prompt, state, age."""
-    prompt = " ".join("".join(c if c.isprintable() else " " for c in task.request.prompt).split())
+    prompt = " ".join("".join(filter(is_visible, task.request.prompt)).split())
     name = prompt if len(prompt) <= NAME_LENGTH else f"{prompt[: NAME_LENGTH - 1].rstrip()}…"
     label = f"{name} ({task.status.value}, {age(now - task.created_at)})"
     return {
@@ -115,6 +115,11 @@ def task_entry(task: Task, now: float) -> TaskEntry:
             audience=["user", "assistant"], priority=0.3, last_modified=moment(task.updated_at)
         ),
     }
+
+
+def is_visible(character: str) -> bool:
+    """Tell whether a character has a place in one line of text: blanks of all kinds, but nothing that directs it."""
+    return character.isprintable() or character.isspace()
 
 
 def age(seconds: float) -> str:

@@ -4,7 +4,8 @@ Clients of 2026-07-28 hold a `subscriptions/listen` request open. Earlier ones s
 that did, or that once listed or read resources, hear when the list changes. Others are left in peace.
 """
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable
+from contextlib import suppress
 from typing import Any
 
 import anyio
@@ -12,66 +13,69 @@ import mcp.types as wire
 from mcp.server import ServerRequestContext
 from mcp.server.connection import Connection
 from mcp.server.session import ServerSession
-from mcp.server.subscriptions import (
-    InMemorySubscriptionBus,
-    ListenHandler,
-    ResourcesListChanged,
-    ResourceUpdated,
-    ServerEvent,
-)
+from mcp.server.subscriptions import SUBSCRIPTION_ID_META_KEY
 from mcp.shared.exceptions import MCPError
-from mcp.types.version import HANDSHAKE_PROTOCOL_VERSIONS
+from mcp.shared.subscriptions import ResourcesListChanged, ResourceUpdated, ServerEvent, event_to_notification
+from mcp_types.version import HANDSHAKE_PROTOCOL_VERSIONS
 
 from luma_mcp.app import LOCAL_CALLER
 from luma_mcp.background import guarded
-from luma_mcp.changes import Changes
-from luma_mcp.errors import InvalidRequest
-from luma_mcp.models import Change
-from luma_mcp.protocol import Page, Request
+from luma_mcp.changes import ALL_TASKS, Changes, News
+from luma_mcp.errors import InvalidRequest, LumaError
+from luma_mcp.protocol import Page, Request, only_page
 from luma_mcp.resources import find, list_resources, read_resource
-from luma_mcp.task_uris import TASKS_URI, task_uri
+from luma_mcp.task_uris import TASKS_URI, task_id_of, task_uri
 
 MOST_URIS = 1000
-EVERY_CALLER = ""
+MOST_STREAMS = 1000
 STATE = "luma_mcp.subscriber"
 
 
-class CallerBus(InMemorySubscriptionBus):
-    """Carries what changes for one caller to the open `subscriptions/listen` requests."""
+class Interest:
+    """What one client asked for, and what of it is to be told: each thing once, however often it changes meanwhile."""
 
-    def __init__(self, changes: Changes, caller: str) -> None:
-        super().__init__()
-        self._changes = changes
-        self._caller = caller
+    def __init__(self, uris: Iterable[str] = (), *, the_list: bool) -> None:
+        self._ids = {id_of(uri) for uri in uris}
+        self._the_list = the_list
+        self._due: dict[ServerEvent, None] = {}
+        self._wake = anyio.Event()
 
-    def subscribe(self, listener: Callable[[ServerEvent], None]) -> Callable[[], None]:
-        """Call a listener with each event; give the function that ends this."""
+    def add(self, uri: str) -> None:
+        """Want to hear of one more resource; raise `InvalidRequest` if they are too many."""
+        check_number(self._ids | {id_of(uri)})
+        self._ids.add(id_of(uri))
 
-        def hear(changes: Sequence[Change]) -> None:
-            for event in events(changes, self._caller):
-                listener(event)
+    def remove(self, uri: str) -> None:
+        """Hear of a resource no more."""
+        self._ids.discard(id_of(uri))
+        self._due.pop(ResourceUpdated(uri), None)
 
-        return self._changes.listen(hear)
+    def hear(self, news: News) -> None:
+        """Note what of the news is to be told."""
+        changed = self._ids if news.anything else self._ids & news.task_ids
+        self._due |= {ResourceUpdated(uri_of(task_id)): None for task_id in changed}
+        if news.listed and self._the_list:
+            self._due[ResourcesListChanged()] = None
+        if self._due:
+            self._wake.set()
+
+    async def next(self) -> ServerEvent:
+        """Wait for the next thing to tell."""
+        while not self._due:
+            self._wake = anyio.Event()
+            await self._wake.wait()
+        event = next(iter(self._due))
+        del self._due[event]
+        return event
 
 
 class Subscriber:
-    """A client of the handshake era, which may stop reading at any time: it is told by a task of its own.
-
-    What it has not been told yet is kept once, however often it changes meanwhile.
-    """
+    """A client of the handshake era, which may stop reading at any time: it is told by a task of its own."""
 
     def __init__(self, session: ServerSession) -> None:
-        self.uris: set[str] = set()
+        self.interest = Interest(the_list=True)
         self._session = session
-        self._due: dict[ServerEvent, None] = {}
-        self._wake = anyio.Event()
         self._stay = anyio.CancelScope()
-
-    def hear(self, changes: Sequence[Change]) -> None:
-        """Note what is to be told."""
-        self._due |= dict.fromkeys(event for event in events(changes, LOCAL_CALLER) if self._wants(event))
-        if self._due:
-            self._wake.set()
 
     async def attend(self) -> None:
         """Tell the client, until it leaves."""
@@ -84,22 +88,11 @@ class Subscriber:
 
     async def _tell(self) -> None:
         while True:
-            await self._wake.wait()
-            self._wake = anyio.Event()
-            while self._due:
-                event = next(iter(self._due))
-                del self._due[event]
-                if self._wants(event):
-                    await self._send(event)
-
-    def _wants(self, event: ServerEvent) -> bool:
-        return event.uri in self.uris if isinstance(event, ResourceUpdated) else True
-
-    async def _send(self, event: ServerEvent) -> None:
-        if isinstance(event, ResourceUpdated):
-            await self._session.send_resource_updated(event.uri)
-        else:
-            await self._session.send_resource_list_changed()
+            event = await self.interest.next()
+            if isinstance(event, ResourceUpdated):
+                await self._session.send_resource_updated(event.uri)
+            else:
+                await self._session.send_resource_list_changed()
 
 
 class Subscriptions:
@@ -107,85 +100,118 @@ class Subscriptions:
 
     def __init__(self, changes: Changes) -> None:
         self._changes = changes
-        self._streams = ListenHandler(CallerBus(changes, LOCAL_CALLER))
+        self._streams = 0
 
     async def listen(
         self, ctx: Request, params: wire.SubscriptionsListenRequestParams
     ) -> wire.SubscriptionsListenResult:
         """Serve `subscriptions/listen`, for what this server has: the acknowledgement names just that."""
-        asked = params.notifications
-        uris = [uri for uri in bounded(asked.resource_subscriptions or []) if await is_known(ctx, uri)]
-        served = wire.SubscriptionFilter(
-            resources_list_changed=asked.resources_list_changed, resource_subscriptions=uris or None
-        )
-        await self._changes.begin()
-        return await self._streams(ctx, params.model_copy(update={"notifications": served}))
+        if self._streams >= MOST_STREAMS:
+            raise MCPError(wire.INTERNAL_ERROR, f"At most {MOST_STREAMS} streams can be open.")
+        served = await available(ctx, params.notifications)
+        interest = Interest(served.resource_subscriptions or (), the_list=served.resources_list_changed is True)
+        stop = await self._changes.listen(LOCAL_CALLER, interest.hear)
+        self._streams += 1
+        try:
+            return await stream(ctx, served, interest)
+        finally:
+            self._streams -= 1
+            stop()
 
     async def list_resources(self, ctx: Request, params: Page) -> wire.ListResourcesResult:
         """Answer `resources/list`, and tell from now on when the list changes."""
+        only_page(params)
         await self._take_interest(ctx)
-        return await list_resources(ctx, params)
+        return await list_resources(ctx)
 
     async def read_resource(self, ctx: Request, params: wire.ReadResourceRequestParams) -> wire.ReadResourceResult:
         """Answer `resources/read`, and tell from now on when the list changes."""
+        read = await read_resource(ctx, params)
         await self._take_interest(ctx)
-        return await read_resource(ctx, params)
+        return read
 
     async def subscribe(self, ctx: Request, params: wire.SubscribeRequestParams) -> wire.EmptyResult:
         """Answer `resources/subscribe`."""
-        subscriber = self._subscriber(ctx)
         if params.uri != TASKS_URI:
             await find(ctx, params.uri)
-        bounded([*subscriber.uris, params.uri])
-        await self._changes.begin()
-        subscriber.uris.add(params.uri)
+        subscriber = await self._subscriber(ctx)
+        await self._changes.catch_up()
+        subscriber.interest.add(params.uri)
         return wire.EmptyResult()
 
     async def unsubscribe(self, ctx: Request, params: wire.UnsubscribeRequestParams) -> wire.EmptyResult:
         """Answer `resources/unsubscribe`."""
-        self._subscriber(ctx).uris.discard(params.uri)
+        known: Subscriber | None = connection_of(ctx).state.get(STATE)
+        if known:
+            known.interest.remove(params.uri)
         return wire.EmptyResult()
 
     async def _take_interest(self, ctx: Request) -> None:
         if ctx.protocol_version in HANDSHAKE_PROTOCOL_VERSIONS:
-            await self._changes.begin()
-            self._subscriber(ctx)
+            with suppress(LumaError):  # a ledger that cannot be watched can perhaps be read
+                await self._subscriber(ctx)
 
-    def _subscriber(self, ctx: Request) -> Subscriber:
+    async def _subscriber(self, ctx: Request) -> Subscriber:
+        """Find or make what tells the client of a connection of the handshake era; raise `LedgerUnusable`."""
         connection = connection_of(ctx)
         known: Subscriber | None = connection.state.get(STATE)
         if known:
             return known
-        subscriber = connection.state[STATE] = Subscriber(ctx.session)
+        subscriber = Subscriber(ctx.session)
+        stop = await self._changes.listen(LOCAL_CALLER, subscriber.interest.hear)
+        connection.exit_stack.callback(stop)
+        faster: Subscriber | None = connection.state.get(STATE)  # made for another request of the same client
+        if faster:
+            stop()
+            return faster
+        connection.state[STATE] = subscriber
         connection.exit_stack.callback(subscriber.leave)
-        connection.exit_stack.callback(self._changes.listen(subscriber.hear))
         ctx.lifespan_context.background.start_soon(subscriber.attend, name="subscriber")
         return subscriber
 
 
-def events(changes: Iterable[Change], caller: str) -> list[ServerEvent]:
-    """Say in MCP's words what changes mean to a caller, each thing once."""
-    own = [change for change in changes if change.caller in (caller, EVERY_CALLER)]
-    uris = [task_uri(change.task_id) for change in own if change.task_id]
-    told: list[ServerEvent] = [ResourceUpdated(uri) for uri in dict.fromkeys([TASKS_URI, *uris])] if own else []
-    if any(change.listed for change in own):
-        told.append(ResourcesListChanged())
-    return told
+async def stream(ctx: Request, served: wire.SubscriptionFilter, interest: Interest) -> wire.SubscriptionsListenResult:
+    """Acknowledge a listening client, and tell it what is due until it leaves."""
+    meta: dict[str, Any] = {SUBSCRIPTION_ID_META_KEY: ctx.request_id}
+    about = wire.SubscriptionsAcknowledgedNotificationParams(notifications=served, _meta=meta)
+    notification: wire.ServerNotification = wire.SubscriptionsAcknowledgedNotification(params=about)
+    while True:
+        await ctx.session.send_notification(notification, related_request_id=ctx.request_id)
+        notification = event_to_notification(await interest.next(), meta)
+
+
+async def available(ctx: Request, asked: wire.SubscriptionFilter) -> wire.SubscriptionFilter:
+    """Give the part of what was asked for that can change here; raise `InvalidRequest` if it is too much."""
+    uris = list(dict.fromkeys(asked.resource_subscriptions or []))
+    check_number(uris)
+    known = [uri for uri in uris if await is_known(ctx, uri)]
+    return wire.SubscriptionFilter(
+        resources_list_changed=asked.resources_list_changed, resource_subscriptions=known or None
+    )
 
 
 async def is_known(ctx: Request, uri: str) -> bool:
     """Tell whether a URI names something that can change here."""
     try:
         return uri == TASKS_URI or bool(await find(ctx, uri))
-    except MCPError:
+    except (MCPError, LumaError):
         return False
 
 
-def bounded(uris: list[str]) -> list[str]:
-    """Give the same URIs; raise `InvalidRequest` if they are more than one client should need."""
-    if len(uris) > MOST_URIS:
+def id_of(uri: str) -> str:
+    """Give the task id that a resource stands for, or `ALL_TASKS`; what is no resource here stands for itself."""
+    return ALL_TASKS if uri == TASKS_URI else task_id_of(uri) or uri
+
+
+def uri_of(task_id: str) -> str:
+    """Name the resource that stands for a task, or for all of them."""
+    return TASKS_URI if task_id == ALL_TASKS else task_uri(task_id)
+
+
+def check_number(wanted: set[str] | list[str]) -> None:
+    """Raise `InvalidRequest` for more subscriptions than one client should need."""
+    if len(wanted) > MOST_URIS:
         raise InvalidRequest(f"At most {MOST_URIS} resources can be subscribed to.", hint=f"Subscribe to {TASKS_URI}.")
-    return uris
 
 
 def connection_of(ctx: ServerRequestContext[Any, Any]) -> Connection:

@@ -12,7 +12,7 @@ import anyio.to_thread
 from luma_mcp import crash_points
 from luma_mcp.errors import SourceNotFound
 from luma_mcp.ledger import Ledger
-from luma_mcp.models import Clock, Status, Task, VideoRequest
+from luma_mcp.models import Clock, Status, Task
 from luma_mcp.runapi import RunAPI
 from luma_mcp.sources import LocalFile, PublicUrl, TaskOutput, allowed_file, looks_like_video, parse_source
 
@@ -69,16 +69,16 @@ class Uploads:
         self._roots = roots
         self._now = now
 
-    async def check(self, request: VideoRequest, caller: str) -> str:
+    async def check(self, source: str, caller: str) -> str:
         """Check a source before money is spent, and name its content; raise a `Source…` error or `InvalidRequest`."""
-        match parse_source(request.source):
+        match parse_source(source):
             case PublicUrl(url):
                 return url
             case LocalFile(path):
                 return (await inspect_clip(allowed_file(path, self._roots))).digest
             case TaskOutput(task_id):
                 await self._output_of(task_id, caller)
-                return request.source
+                return source
 
     async def url(self, task: Task) -> str:
         """Give the URL of a checked source, uploading it if it is a file on this machine."""

@@ -131,9 +131,11 @@ async def test_damage_that_the_background_finds_is_told_to_the_next_caller(ledge
     with pytest.raises(LedgerDamaged):
         await ledger.unattended(API_URL, "", EPOCH, 1)
     assert await ledger.unattended(API_URL, "", EPOCH, 1) == []
-    with pytest.raises(LedgerDamaged, match="damaged"):
+    assert await listed(ledger) == [], "whoever is no caller is told nothing"
+    with pytest.raises(LedgerDamaged, match="damaged"), ledger.telling():
         await listed(ledger)
-    assert await listed(ledger) == []
+    with ledger.telling():
+        assert await listed(ledger) == []
 
 
 async def test_what_can_still_be_read_of_a_damaged_file_goes_on(ledger: Ledger, path: Path) -> None:

@@ -94,7 +94,7 @@ async def test_a_task_without_an_id_is_in_the_task_list_but_has_no_resource_of_i
 
 
 async def test_a_name_in_the_list_is_one_short_line(rig: Rig) -> None:
-    prompt = "fog\n\tand \u202emist \x00 " + "over the hills " * 20
+    prompt = "fog\n\tand\u2028\u202emist \x00 " + "over the hills " * 20
     async with rig.client() as client:
         await client.call_tool("modify_video", ASK | {"prompt": prompt})
         name = (await client.list_resources()).resources[1].name
@@ -147,6 +147,26 @@ async def test_a_cursor_that_was_never_given_is_refused(rig: Rig, era: str, kind
         with pytest.raises(MCPError, match="cursor") as refused:
             await getattr(client, f"list_{kind}")(cursor="made up")
     assert refused.value.error.code == INVALID_PARAMS
+
+
+async def test_a_finished_task_whose_file_is_still_missing_may_not_be_kept(rig: Rig) -> None:
+    rig.sandbox.faults.order(Fault("500", route="output", times=8))
+    async with rig.client(ERAS[1]) as client:
+        made = facts(await client.call_tool("modify_video", ASK | {"wait_seconds": 60}))
+        assert (made["status"], made["video_path"]) == ("completed", "")
+        assert (await client.read_resource(task_uri(made["task_id"]))).ttl_ms == 0
+
+
+async def test_a_host_that_reads_resources_does_not_take_the_news_of_damage_from_the_model(
+    rig: Rig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(rig.app.ledger._file, "_notice", "The ledger was damaged.")
+    async with rig.client() as client:
+        await read(client, TASKS_URI)
+        await client.list_resources()
+        told = await client.call_tool("list_tasks", {})
+        assert facts(told)["error"]["message"] == "The ledger was damaged."
+        assert not (await client.call_tool("list_tasks", {})).is_error
 
 
 async def test_only_what_is_settled_may_be_kept_and_by_its_reader_alone(rig: Rig) -> None:

@@ -8,16 +8,17 @@ import anyio
 import pytest
 from mcp import MCPError
 from mcp.server import Server
+from mcp.server.subscriptions import ResourcesListChanged, ResourceUpdated
 from mcp.shared.message import SessionMessage
 from mcp_types import INVALID_PARAMS, JSONRPCMessage, JSONRPCNotification, JSONRPCRequest
 
 from luma_mcp.app import App, open_app
-from luma_mcp.changes import Changes
-from luma_mcp.errors import LedgerUnusable
+from luma_mcp.changes import ALL_TASKS, Changes, News, news_for
+from luma_mcp.errors import InvalidRequest, LedgerUnusable
 from luma_mcp.ledger_schema import create_database
 from luma_mcp.models import Change
 from luma_mcp.server import build_server
-from luma_mcp.subscriptions import MOST_URIS, events
+from luma_mcp.subscriptions import MOST_URIS, Interest
 from luma_mcp.task_uris import TASKS_URI, task_uri
 from tests.hearing import LIST, Heard, hearing, subscribe, unsubscribe
 from tests.rig import ERAS, SOURCE, Rig, VirtualClock, facts, open_rig, sandbox_for, settings_for
@@ -114,6 +115,44 @@ async def test_nobody_hears_what_they_did_not_ask_for(rig: Rig, era: str) -> Non
 
 
 @pytest.mark.parametrize("era", ERAS)
+async def test_what_changed_before_a_subscription_is_not_told(rig: Rig, era: str) -> None:
+    early, late = Heard(), Heard()
+    async with (
+        rig.client(era, message_handler=early.message) as first,
+        rig.client(era, message_handler=late.message) as second,
+        hearing(first, early, era, [TASKS_URI]),
+    ):
+        await first.call_tool("modify_video", ASK | {"wait_seconds": 40})
+        async with hearing(second, late, era, [TASKS_URI]):
+            await early.heard(TASKS_URI, LIST)
+            await anyio.sleep(QUIET_SECONDS)
+    assert late.changes == []
+
+
+async def test_a_client_that_asked_for_nothing_in_the_right_way_is_told_nothing(rig: Rig) -> None:
+    heard = Heard()
+    async with rig.client(message_handler=heard.message) as client:
+        await unsubscribe(client, TASKS_URI)
+        with pytest.raises(MCPError):
+            await subscribe(client, "https://example.com")
+        with pytest.raises(MCPError):
+            await client.list_resources(cursor="made up")
+        with pytest.raises(MCPError):
+            await client.read_resource("luma://tasks/unknown")
+        await client.call_tool("modify_video", ASK | {"wait_seconds": 40})
+        await anyio.sleep(QUIET_SECONDS)
+    assert heard.changes == []
+
+
+async def test_to_unsubscribe_from_something_unknown_ends_nothing_else(rig: Rig) -> None:
+    heard = Heard()
+    async with rig.client(message_handler=heard.message) as client, hearing(client, heard, LEGACY, [TASKS_URI]):
+        await unsubscribe(client, "https://example.com")
+        await client.call_tool("modify_video", ASK)
+        await heard.heard(TASKS_URI)
+
+
+@pytest.mark.parametrize("era", ERAS)
 async def test_nothing_is_heard_after_the_subscription_ended(rig: Rig, era: str) -> None:
     heard = Heard()
     async with rig.client(era, message_handler=heard.message) as client:
@@ -150,6 +189,44 @@ async def test_a_client_can_subscribe_to_a_thousand_resources_and_no_more(rig: R
         with pytest.raises(MCPError, match=str(MOST_URIS)):
             async with client.listen(resource_subscriptions=[f"luma://tasks/{n}" for n in range(MOST_URIS + 1)]):
                 pass
+
+
+async def test_the_same_resource_counts_once(rig: Rig) -> None:
+    interest = Interest([TASKS_URI, *(f"luma://tasks/{n}" for n in range(MOST_URIS - 1))], the_list=False)
+    interest.add("luma://tasks/7")
+    with pytest.raises(InvalidRequest, match=str(MOST_URIS)):
+        interest.add("luma://tasks/one-more")
+    async with (
+        rig.client(MODERN) as client,
+        client.listen(resource_subscriptions=[TASKS_URI] * (MOST_URIS + 1)) as stream,
+    ):
+        assert stream.honored.resource_subscriptions == [TASKS_URI]
+
+
+async def test_a_server_holds_so_many_streams_and_no_more(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("luma_mcp.subscriptions.MOST_STREAMS", 2)
+    async with rig.client(MODERN) as client, client.listen(resources_list_changed=True):
+        async with client.listen(resources_list_changed=True):
+            with pytest.raises(MCPError, match="At most 2 streams"):
+                async with client.listen(resources_list_changed=True):
+                    pass
+        await anyio.sleep(1)
+        async with client.listen(resources_list_changed=True):
+            pass
+
+
+async def test_what_changes_again_before_it_was_told_is_told_once() -> None:
+    interest = Interest([TASKS_URI, task_uri("1"), task_uri("2")], the_list=True)
+    for _ in range(5000):
+        interest.hear(News(frozenset({ALL_TASKS, "2", "3"}), anything=False, listed=True))
+    told = {await interest.next() for _ in range(3)}
+    assert told == {ResourceUpdated(TASKS_URI), ResourceUpdated(task_uri("2")), ResourcesListChanged()}
+    with anyio.move_on_after(1) as waiting:
+        await interest.next()
+    assert waiting.cancelled_caught
+    interest.hear(News(frozenset({ALL_TASKS}), anything=True, listed=False))
+    told = {await interest.next() for _ in range(3)}
+    assert told == {ResourceUpdated(uri) for uri in (TASKS_URI, task_uri("1"), task_uri("2"))}
 
 
 async def test_a_client_may_end_a_subscription_that_it_never_had(rig: Rig) -> None:
@@ -230,6 +307,16 @@ async def test_nothing_is_promised_while_the_ledger_cannot_be_read(
 
 
 @pytest.mark.parametrize("era", ERAS)
+async def test_a_task_that_is_forgotten_is_told(home: Path, inline_threads: None, era: str) -> None:
+    heard = Heard()
+    async with open_rig(home) as rig, rig.client(era, message_handler=heard.message) as client:
+        task_id = facts(await client.call_tool("modify_video", ASK | {"wait_seconds": 40}))["task_id"]
+        async with hearing(client, heard, era, [TASKS_URI, task_uri(task_id)]):
+            await rig.app.ledger.forget(rig.clock() + 30 * 86_400, 1)
+            await heard.wait(TASKS_URI, task_uri(task_id), LIST, seconds=SOON)
+
+
+@pytest.mark.parametrize("era", ERAS)
 async def test_a_ledger_that_was_replaced_counts_as_changed(home: Path, inline_threads: None, era: str) -> None:
     heard = Heard()
     async with (
@@ -237,23 +324,22 @@ async def test_a_ledger_that_was_replaced_counts_as_changed(home: Path, inline_t
         rig.client(era, message_handler=heard.message) as client,
         hearing(client, heard, era, [TASKS_URI]),
     ):
-        await anyio.sleep(1)
-        create_database(home / "another.sqlite3")
-        (home / "another.sqlite3").replace(home / "data" / "ledger.sqlite3")
-        await heard.wait(TASKS_URI, LIST, seconds=SOON)
+        task_id = facts(await client.call_tool("modify_video", ASK | {"wait_seconds": 40}))["task_id"]
+        async with hearing(client, heard, era, [task_uri(task_id)], the_list=False):
+            create_database(home / "another.sqlite3")
+            for kept_beside in ("-wal", "-shm"):
+                (home / "data" / f"ledger.sqlite3{kept_beside}").unlink()
+            (home / "another.sqlite3").replace(home / "data" / "ledger.sqlite3")
+            await heard.wait(TASKS_URI, task_uri(task_id), LIST, seconds=SOON)
 
 
-def test_changes_are_told_to_the_caller_whose_task_it_is_and_each_thing_once() -> None:
-    changed = [
-        Change("a", "1", listed=False),
-        Change("a", "2", listed=True),
-        Change("a", "1", listed=False),
-        Change("b", "3", listed=True),
-    ]
-    told = [getattr(event, "uri", LIST) for event in events(changed, "a")]
-    assert told == [TASKS_URI, task_uri("1"), task_uri("2"), LIST]
-    assert events([Change("b", "3", listed=True)], "a") == []
-    assert [getattr(event, "uri", LIST) for event in events([Change("", "", listed=True)], "a")] == [TASKS_URI, LIST]
+def test_changes_are_summed_up_for_the_caller_whose_tasks_they_are() -> None:
+    changed = [Change("a", "1", listed=False), Change("a", "", listed=False), Change("b", "3", listed=True)]
+    assert news_for("a", changed) == News(frozenset({"1", ALL_TASKS}), anything=False, listed=False)
+    assert news_for("b", changed) == News(frozenset({"3", ALL_TASKS}), anything=False, listed=True)
+    assert news_for("c", changed) is None
+    assert news_for("a", [Change("a", None, listed=True)]) == News(frozenset({ALL_TASKS}), anything=True, listed=True)
+    assert news_for("c", [Change(None, None, listed=True)]) == News(frozenset({ALL_TASKS}), anything=True, listed=True)
 
 
 class TestManyClients:
