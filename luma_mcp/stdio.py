@@ -9,6 +9,7 @@ from functools import partial
 
 import anyio
 from mcp.server.stdio import stdio_server
+from mcp.shared.message import SessionMessage
 
 if sys.platform != "win32":
     import fcntl
@@ -68,10 +69,22 @@ def leave_by_force() -> None:
 
 
 async def serve_host(app: App, ended: anyio.Event, calls: anyio.CancelScope) -> None:
-    """Speak the protocol until stdin ends or the calls are cancelled."""
+    """Speak the protocol until stdin ends or the calls are cancelled.
+
+    Once stdin has ended, the host gets a moment to read what it is answered, but the process does not wait for ever.
+    """
     with calls:
         server = build_server(app)
-        async with stdio_server() as (from_host, to_host):
+        heard, from_host = anyio.create_memory_object_stream[SessionMessage | Exception]()
+        async with stdio_server() as (stdin, to_host), anyio.create_task_group() as listening:
+
+            async def pass_on() -> None:
+                async with stdin, heard:
+                    async for message in stdin:
+                        await heard.send(message)
+                leave_by_force()
+
+            listening.start_soon(pass_on, name="stdin")
             await server.run(from_host, to_host, server.create_initialization_options())
     ended.set()
 

@@ -126,6 +126,14 @@ def test_the_end_of_stdin_ends_the_process_and_a_new_one_finishes_its_tasks(home
     assert len(list((home / "Videos" / "luma").iterdir())) == len(listed)
 
 
+def test_the_end_of_stdin_ends_the_process_although_the_host_reads_no_answers(home: Path, url: str) -> None:
+    with started(server_environment(home, url)) as wire:
+        for _ in range(100):  # many times what a pipe holds
+            wire.send("tools/list")
+        wire.stdin.close()
+        assert wire.process.wait(LEAVING_SECONDS) == 0
+
+
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_a_signal_ends_the_process_in_order_while_stdin_is_open(home: Path, url: str, number: signal.Signals) -> None:
     with started(server_environment(home, url)) as wire:
