@@ -186,7 +186,7 @@ async def available(ctx: Request, asked: wire.SubscriptionFilter) -> wire.Subscr
     check_number(uris)
     known = [uri for uri in uris if await is_known(ctx, uri)]
     return wire.SubscriptionFilter(
-        resources_list_changed=asked.resources_list_changed, resource_subscriptions=known or None
+        resources_list_changed=asked.resources_list_changed or None, resource_subscriptions=known or None
     )
 
 

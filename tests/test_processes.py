@@ -18,6 +18,7 @@ from tests.rig import SOURCE
 from tests.served import sandbox_process, server_environment
 
 SERVERS = 4
+PINGS = 20_000  # so many take longer than anything that is awaited
 ASK: dict[str, Any] = {"prompt": "fog", "source_video_url": SOURCE, "wait_seconds": 60}
 LEDGER = Path(".local/share/luma-mcp/ledger.sqlite3")
 
@@ -97,6 +98,26 @@ def test_limits_count_the_tasks_of_all_servers(home: Path, url: str) -> None:
     refused = [task for task in found if "error" in task]
     assert [task["error"]["code"] for task in refused] == ["limit_reached"]
     assert [task["error"]["charged"] for task in refused] == ["no"]
+
+
+def test_a_client_of_one_server_hears_of_a_task_of_another_server(home: Path, servers: list[Crashing]) -> None:
+    ours, theirs = servers[:2]
+    ours.receive(ours.send("resources/subscribe", {"uri": "luma://tasks"}))
+    task_id = theirs.call("modify_video", ASK | {"wait_seconds": 0})["structuredContent"]["task_id"]
+    ours.receive(ours.send("resources/subscribe", {"uri": f"luma://tasks/{task_id}"}))
+    wait = {"name": "get_task", "arguments": {"task_id": task_id, "wait_seconds": 60}}
+    told = ours.receive(ours.send("tools/call", wait))
+    told += ours.receive(ours.send("tools/call", wait | {"arguments": {"task_id": "unknown"}}))
+    for _ in range(PINGS):
+        if any(message.get("params", {}).get("uri") == f"luma://tasks/{task_id}" for message in told):
+            break
+        told += ours.receive(ours.send("ping"))
+    heard = {(message["method"], message.get("params", {}).get("uri")) for message in told if "method" in message}
+    assert heard == {
+        ("notifications/resources/updated", "luma://tasks"),
+        ("notifications/resources/updated", f"luma://tasks/{task_id}"),
+        ("notifications/resources/list_changed", None),
+    }
 
 
 def test_a_server_answers_at_once_while_another_process_holds_the_lock(home: Path, servers: list[Crashing]) -> None:

@@ -128,10 +128,10 @@ def test_the_end_of_stdin_ends_the_process_and_a_new_one_finishes_its_tasks(home
 
 def test_the_end_of_stdin_ends_the_process_although_the_host_reads_no_answers(home: Path, url: str) -> None:
     with started(server_environment(home, url)) as wire:
-        for _ in range(100):  # many times what a pipe holds
+        for _ in range(20):  # several times what a pipe holds
             wire.send("tools/list")
         wire.stdin.close()
-        assert wire.process.wait(LEAVING_SECONDS) == 0
+        assert wire.process.wait(PATIENCE_SECONDS) == 0
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
