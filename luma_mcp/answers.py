@@ -23,7 +23,9 @@ class ErrorObject(TypedDict):
     code: str
     message: str
     charged: Annotated[Literal["no", "yes", "unknown"], Field(description="whether this cost money")]
-    retry_safe: Annotated[bool, Field(description="whether repeating the same call cannot charge twice")]
+    retry_safe: Annotated[
+        bool, Field(description="whether repeating the same call, without new_take, cannot charge twice")
+    ]
     hint: Annotated[str, Field(description="what to do about it")]
 
 
@@ -108,8 +110,8 @@ def next_step(task: Task) -> str:
         case Status.SUBMITTING:
             so_far = f"{task.error.message} This server keeps trying. " if task.error else ""
             return so_far + (
-                "RunAPI has not confirmed the task yet: repeat exactly the same modify_video call in a few seconds; it"
-                " joins this submission and is not charged twice."
+                "RunAPI has not confirmed the task yet: repeat the same modify_video call, without new_take, in a few"
+                " seconds; it joins this submission and is not charged twice."
             )
         case Status.PENDING | Status.PROCESSING if task.error and task.error.code in HINTED:
             return f'{task.error.hint} Then call get_task with task_id "{task.task_id}": the task goes on at RunAPI.'

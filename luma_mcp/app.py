@@ -62,7 +62,6 @@ class App:
     def wake(self) -> None:
         """Go on with unfinished tasks: called at the first real request."""
         self.tracker.wake()
-        self.changes.wake()
 
     async def modify_video(
         self, request: VideoRequest, caller: str, *, wait_seconds: int, new_take: bool, progress: Progress

@@ -1,9 +1,9 @@
 """What callers pass, checked as far as that takes neither money nor a look at anything else."""
 
-from luma_mcp.errors import InvalidRequest
+from luma_mcp.errors import InvalidRequest, SourceNotAllowed
 from luma_mcp.models import MODEL, Status, VideoRequest
 from luma_mcp.sources import check_public_url
-from luma_mcp.task_uris import TASK_PREFIX
+from luma_mcp.task_uris import TASK_PREFIX, task_id_of
 
 LONGEST_PROMPT = 20_000
 LONGEST_ID = 200
@@ -20,12 +20,22 @@ def check_request(request: VideoRequest) -> None:
     if request.model != MODEL:
         raise InvalidRequest(f"model must be {MODEL}, the only one that RunAPI offers here.")
     if request.callback_url:
-        check_public_url(request.callback_url, "callback_url")
+        check_callback(request.callback_url)
+
+
+def check_callback(url: str) -> None:
+    """Raise `SourceNotAllowed` or `InvalidRequest` for an address that RunAPI could not call."""
+    try:
+        check_public_url(url, "callback_url")
+    except SourceNotAllowed as error:
+        error.hint = "Give an http(s) URL that RunAPI can reach, or no callback_url."
+        raise
 
 
 def checked_id(task_id: str) -> str:
     """Give a task id without the blanks around it; raise `InvalidRequest` if it cannot be one."""
-    found = task_id.strip(" ").removeprefix(TASK_PREFIX)
+    given = task_id.strip(" ")
+    found = task_id_of(given) or given.removeprefix(TASK_PREFIX)
     if not found or len(found) > LONGEST_ID or not found.isprintable() or any(c in found for c in " /\\"):
         raise InvalidRequest("task_id must be the id that modify_video or list_tasks gave.")
     return found

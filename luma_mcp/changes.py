@@ -37,13 +37,8 @@ class Changes:
         self._ledger = ledger
         self._listeners: dict[object, tuple[str, Listener]] = {}
         self._listened = anyio.Event()
-        self._awake = anyio.Event()
         self._looking = anyio.Lock()
         self._since: Position | None = None
-
-    def wake(self) -> None:
-        """Start attending: a process that is only probed leaves the ledger alone."""
-        self._awake.set()
 
     async def listen(self, caller: str, listener: Listener) -> Callable[[], None]:
         """Call a listener with what changes for a caller from now on; give the function that ends this.
@@ -66,7 +61,6 @@ class Changes:
 
     async def attend(self) -> None:
         """Tell those who listen, for ever."""
-        await self._awake.wait()
         while True:
             await self._listened.wait()
             await guarded(self._look, otherwise=None, what="Looking for changed tasks")

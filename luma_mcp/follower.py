@@ -26,6 +26,7 @@ from luma_mcp.submission import Submission
 FOLLOW_SECONDS = 24 * 3600.0
 DOUBTED_SECONDS = 60.0
 QUIET_SAVE_FAILURES = 2
+KEEPS_ASKING = "This server keeps asking; call get_task to see how the task is doing."
 GONE = "It can no longer be downloaded. modify_video with new_take=true makes, and charges, another one."
 
 
@@ -127,7 +128,8 @@ class Follower:
 
 def trouble(error: LumaError) -> Failure:
     """Describe what keeps a running task from being followed; the task itself goes on at RunAPI."""
-    return replace(error.failure(), charged="unknown", retry_safe=True)
+    hint = KEEPS_ASKING if error.transient else error.hint
+    return replace(error.failure(), charged="unknown", retry_safe=True, hint=hint)
 
 
 def backoff_for(error: LumaError, failures: int) -> float:

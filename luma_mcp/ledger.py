@@ -187,11 +187,12 @@ class Ledger:
         return tasks, cursor_after(rows[limit - 1]["created_at"], rows[limit - 1]["key"]) if len(rows) > limit else ""
 
     async def matching(self, caller: str, typed: str, states: Sequence[Status], limit: int) -> list[Task]:
-        """Give the caller's newest tasks in some states that have, in id or prompt, what was typed, in any case.
+        """Give the caller's newest tasks in some states that have each typed word in id or prompt, in any case.
 
         Only tasks that have an id are found, and only among the newest `SEARCHED`.
         """
-        values: Row = {"caller": caller, "typed": typed.casefold(), "states": json.dumps(states)}
+        words = json.dumps(typed.casefold().split())
+        values: Row = {"caller": caller, "words": words, "states": json.dumps(states)}
         rows = await self._file.read(MATCHING, values | {"limit": limit, "searched": SEARCHED})
         return [task_of(row) for row in rows if is_task(row)]
 

@@ -41,7 +41,8 @@ MATCHING = """
     SELECT * FROM tasks WHERE caller = :caller AND task_id <> '' AND created_at > coalesce(
             (SELECT created_at FROM tasks WHERE caller = :caller ORDER BY created_at DESC LIMIT 1 OFFSET :searched), -1)
         AND status IN (SELECT value FROM json_each(:states))
-        AND (instr(casefold(task_id), :typed) OR instr(casefold(prompt), :typed))
+        AND NOT EXISTS (
+            SELECT 1 FROM json_each(:words) WHERE NOT instr(casefold(task_id || ' ' || prompt), value))
     ORDER BY created_at DESC, key DESC LIMIT :limit"""
 
 CLAIM = """

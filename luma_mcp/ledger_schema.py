@@ -74,7 +74,6 @@ MIGRATIONS = (
     CREATE TRIGGER task_added AFTER INSERT ON tasks BEGIN
         UPDATE revisions SET last = last + 1;
         UPDATE tasks SET revision = (SELECT last FROM revisions) WHERE key = NEW.key;
-        UPDATE tasks SET listed = revision WHERE key = NEW.key AND task_id <> '';
     END;
     CREATE TRIGGER task_changed AFTER UPDATE OF
         task_id, status, video_urls, video_path, cost_usd, error, updated_at, finished_at ON tasks

@@ -1,6 +1,7 @@
 """Jobs that a person can start from a host's menu; each becomes instructions that make a model use the tools well."""
 
 import json
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
@@ -10,20 +11,27 @@ from luma_mcp.models import PRICE_USD, Status, Task
 from luma_mcp.task_uris import task_uri
 
 MOST_TAKES = 10
+TAKES_FORM = f"2 to {MOST_TAKES} descriptions, one per line or separated by |"
+MARKER = re.compile(r"^(\d{1,2}[.)]|[-*\u2022])\s+")  # of a line in a list
+PRICE = f"{PRICE_USD:.2f} USD"
 SOURCE = "source_video_url"
 TASK_ID = "task_id"
-SANDBOX_PRICE = "nothing, because this is the sandbox and results are stand-ins; outside it, "
+SANDBOX_PRICE = "nothing, because this is the sandbox: results are stand-ins, cost_usd is played; outside it, "
 WORDING = """\
 Write each prompt for Luma in English, as one description of how the finished clip looks, in the present tense: \
 setting, light, weather, materials, style. Name what must stay as it is, above all people, faces, movement and \
 framing. Say what is there rather than what is not, and give no orders about cutting, length, camera or sound: Luma \
 keeps the motion and the timing of the clip."""
 WAITING = """\
-If done is false, call get_task with that task_id and wait_seconds 40, again until done is true; the work goes on \
-meanwhile. Never call modify_video again to wait or to check."""
+Do what next_step says in the answer: while done is false that is usually get_task with that task_id and wait_seconds \
+40, repeated until done is true; the work goes on meanwhile. Never call modify_video again to wait or to check, unless \
+next_step says so."""
 REPORTING = """\
-When it is done, tell me where the file is: video_path, or if that is empty the link in video_urls and until when it \
-works (expires_at). If it failed, tell me error.message and error.charged, and do what next_step says."""
+When done is true and next_step asks for no other call, tell me where the file is: video_path, or if that is empty the \
+link in video_urls and until when it works (expires_at)."""
+FAILING = """\
+If a call is refused or a task fails, tell me error.message and error.charged, and ask me before you spend anything \
+else."""
 
 STYLES = (
     "watercolour painting", "film noir, black and white", "hand-drawn anime", "claymation", "oil painting",
@@ -88,32 +96,32 @@ def luma_prompts() -> dict[str, LumaPrompt]:
         LumaPrompt(
             "restyle",
             "Restyle a clip",
-            "Give a clip another look, such as watercolour or film noir. Costs 0.50 USD when it succeeds.",
+            f"Give a clip another look, such as watercolour or film noir. Costs {PRICE} when it succeeds.",
             (CLIP, Argument("style", "Style", "The look that the clip gets.", suggestions=STYLES), KEEP),
             lambda given: one_take(given, f"The whole clip in this style: {quoted(given['style'])}"),
         ),
         LumaPrompt(
             "relight",
             "Relight a clip",
-            "Put a clip into another light, such as golden hour or neon. Costs 0.50 USD when it succeeds.",
+            f"Put a clip into another light, such as golden hour or neon. Costs {PRICE} when it succeeds.",
             (CLIP, Argument("light", "Light", "The light that the clip gets.", suggestions=LIGHTS), KEEP),
             lambda given: one_take(given, f"The same scene in this light: {quoted(given['light'])}"),
         ),
         LumaPrompt(
             "change_weather",
             "Change the weather or season",
-            "Put a clip into another weather or season, such as thick fog. Costs 0.50 USD when it succeeds.",
+            f"Put a clip into another weather or season, such as thick fog. Costs {PRICE} when it succeeds.",
             (CLIP, Argument("weather", "Weather", "The weather or season that comes.", suggestions=WEATHERS), KEEP),
             lambda given: one_take(given, f"The same scene in this weather or season: {quoted(given['weather'])}"),
         ),
         LumaPrompt(
             "compare_takes",
             "Compare several takes of a clip",
-            "Make one take for each of several descriptions of the same clip, to choose from. Costs 0.50 USD for each"
+            f"Make one take for each of several descriptions of the same clip, to choose from. Costs {PRICE} for each"
             " take that succeeds.",
             (
                 CLIP,
-                Argument("prompts", "Takes", f"How each take looks: 2 to {MOST_TAKES}, one a line, or between bars |."),
+                Argument("prompts", "Takes", f"How the takes look: {TAKES_FORM}."),
                 KEEP,
             ),
             several_takes,
@@ -121,7 +129,7 @@ def luma_prompts() -> dict[str, LumaPrompt]:
         LumaPrompt(
             "edit_again",
             "Edit an earlier result further",
-            "Continue from the result of an earlier task with another change. Costs 0.50 USD when it succeeds.",
+            f"Continue from the result of an earlier task with another change. Costs {PRICE} when it succeeds.",
             (
                 Argument(TASK_ID, "Earlier task", "The earlier task's task_id; type words of its prompt to find it."),
                 Argument("change", "Change", "What changes next; the rest stays as in the earlier result."),
@@ -154,24 +162,26 @@ def one_take(given: Given, wanted: str) -> str:
         f"Modify one clip with Luma.\n\nClip: {quoted(given[SOURCE])}\nWanted: {wanted}{keeping(given)}",
         agreeing(given, 1),
         f"Call modify_video with source_video_url {quoted(given[SOURCE])} and the prompt. {WAITING}",
-        REPORTING,
+        f"{REPORTING} {FAILING}",
     )
 
 
 def several_takes(given: Given) -> str:
     """Ask for several takes of one clip."""
-    looks = [" ".join(look.split()) for look in given["prompts"].replace("|", "\n").splitlines() if look.strip()]
+    looks = [MARKER.sub("", " ".join(look.split())) for look in given["prompts"].replace("|", "\n").splitlines()]
+    looks = [look for look in looks if look]
     if not 2 <= len(looks) <= MOST_TAKES:
-        raise InvalidRequest(f"prompts must describe 2 to {MOST_TAKES} takes, one on a line; there are {len(looks)}.")
+        raise InvalidRequest(f"prompts must hold {TAKES_FORM}; it holds {len(looks)}.")
     takes = "\n".join(f"{number}. {quoted(look)}" for number, look in enumerate(looks, 1))
     return job(
         f"Make {len(looks)} takes of one clip with Luma, to compare.\n\nClip: {quoted(given[SOURCE])}\n"
         f"Takes:\n{takes}{keeping(given)}",
         agreeing(given, len(looks)),
         f"For each take call modify_video with source_video_url {quoted(given[SOURCE])}, its prompt and wait_seconds 0,"
-        " so that they run side by side; only if a prompt stands twice in this list, the second call for it needs"
-        f" new_take true. Then, for each: {WAITING[0].lower()}{WAITING[1:]}",
-        f"Show all takes in one table: number, description, file, cost. {REPORTING}",
+        " so that they run side by side. Only if two of your prompts are identical, the later calls need new_take true."
+        f" Then follow each: {WAITING[0].lower()}{WAITING[1:]}",
+        "When all have ended, show them in one table: number, description, file (video_path, or if that is empty the"
+        f" link in video_urls and its expires_at), cost. {FAILING}",
     )
 
 
@@ -180,17 +190,20 @@ def another_edit(given: Given) -> str:
     earlier = given.earlier
     if earlier is None:
         raise InvalidRequest("edit_again needs an earlier task.")
-    if earlier.status in (Status.FAILED, Status.UNCONFIRMED):
-        raise InvalidRequest(f"Task {earlier.task_id} is {earlier.status}: it has no result to continue from.")
+    if earlier.status is Status.FAILED:
+        raise InvalidRequest(f"Task {earlier.task_id} has failed: it has no result to continue from.")
     source = quoted(task_uri(earlier.task_id))
-    first = f"First call get_task with task_id {quoted(earlier.task_id)} and wait_seconds 40 until done is true. "
+    first = (
+        f"First call get_task with task_id {quoted(earlier.task_id)} and wait_seconds 40, repeated until done is true;"
+        " if that task has failed, tell me and stop. Then: "
+    )
     return job(
         f"Continue from an earlier result with Luma.\n\nEarlier task: {quoted(earlier.task_id)}\n"
-        f"Its prompt: {quoted(earlier.request.prompt)}\nChange now: {quoted(given['change'])}{keeping(given)}",
+        f"Its prompt: {quoted(earlier.request.prompt)}\nChange: {quoted(given['change'])}{keeping(given)}",
         agreeing(given, 1),
         f"{'' if earlier.status.done else first}Call modify_video with source_video_url {source} and a prompt that"
         f" keeps what the earlier one says and adds the change. {WAITING}",
-        REPORTING,
+        f"{REPORTING} {FAILING}",
     )
 
 
@@ -202,12 +215,11 @@ def job(task: str, *steps: str) -> str:
 
 def agreeing(given: Given, takes: int) -> str:
     """Have the cost said before it is spent."""
-    each = f"{PRICE_USD:.2f} USD"
-    total = each if takes == 1 else f"up to {takes * PRICE_USD:.2f} USD ({takes} x {each})"
+    total = PRICE if takes == 1 else f"up to {takes * PRICE_USD:.2f} USD ({takes} x {PRICE})"
     price = f"{SANDBOX_PRICE}{total}" if given.sandbox else total
     return (
         f"Before you spend anything, show me the wording and say what it costs: {price}, charged only for what"
-        " succeeds. Go on when I agree, or at once if I already have."
+        " succeeds. Go on only when I have agreed to this wording and price: to start this job is not yet to agree."
     )
 
 

@@ -23,4 +23,4 @@ def only_page(params: Page) -> None:
 def protocol_error(error: LumaError) -> MCPError:
     """Say a failure in the protocol's way, for whatever is not a tool call."""
     code = wire.INVALID_PARAMS if isinstance(error, CALLERS_FAULT) else wire.INTERNAL_ERROR
-    return MCPError(code, error.message, {"code": error.code, "hint": error.hint})
+    return MCPError(code, f"{error.message} {error.hint}", {"code": error.code, "hint": error.hint})

@@ -24,8 +24,8 @@ from luma_mcp.tool_handlers import ToolHandlers
 NAME = "luma"
 TITLE = "Luma video modification by RunAPI"
 WEBSITE = "https://runapi.ai/models/luma"
-FIXED: tuple[CacheableMethod, ...] = ("server/discover", "tools/list", "prompts/list", "resources/templates/list")
-FIXED_FRESH_MS = 300_000
+UNCHANGING: tuple[CacheableMethod, ...] = ("server/discover", "tools/list", "prompts/list", "resources/templates/list")
+UNCHANGING_FRESH_MS = 300_000
 PROBES = frozenset({"initialize", "server/discover", "ping", "notifications/initialized"})
 INSTRUCTIONS = """\
 This server modifies existing videos with Luma at RunAPI: a prompt and a source clip in, the re-rendered clip out, \
@@ -34,15 +34,16 @@ saved on the user's disk.
 Order of calls:
 1. modify_video with prompt and source_video_url. It submits the task and waits about 40 seconds. It is the only tool \
 that costs money: 0.50 USD for each new task that succeeds, so say so to the user before several takes.
-2. If done is false, call get_task with the task_id and wait_seconds 40, again until done is true. Most tasks take 30 \
-to 120 seconds, some 20 minutes. The work goes on in the background whatever the host does; nothing is lost by a \
-time-out.
-3. When done, tell the user video_path. If it is empty, give the link in video_urls, which works until expires_at.
+2. Do what next_step says. While done is false that is usually get_task with the task_id and wait_seconds 40. Most \
+tasks take 30 to 120 seconds, some 20 minutes. The work goes on in the background whatever the host does; nothing is \
+lost by a time-out.
+3. When nothing is left to do, tell the user video_path. If it is empty, give the link in video_urls, which works \
+until expires_at.
 
-Never call modify_video again to wait or to check: use get_task. If a call was cut off, repeating it with the same \
-arguments joins the same task and costs nothing more; new_take=true is only for a user who wants another version. To \
-continue from a result, pass luma://tasks/<task_id> as source_video_url. After a restart or when a task_id is lost, \
-call list_tasks, or read luma://tasks.
+Never call modify_video again to wait or to check, unless next_step says so. If a call was cut off, repeating it with \
+the same arguments, but without new_take, joins the same task and costs nothing more; new_take=true is only for a user \
+who wants another version. To continue from a result, pass luma://tasks/<task_id> as source_video_url. After a restart \
+or when a task_id is lost, call list_tasks, or read luma://tasks.
 
 Every failure has error.code, error.charged (no, yes, unknown), error.retry_safe and error.hint, and every answer has \
 next_step: follow it, and tell the user about charges truthfully."""
@@ -86,7 +87,8 @@ def build_server(app: App) -> Server[App]:
     async def lifespan(_: Server[App]) -> AsyncGenerator[App]:
         yield app
 
-    tools, prompts, changes = ToolHandlers(), luma_prompts(), Subscriptions(app.changes)
+    forms = luma_prompts()
+    tools, prompts, subscriptions = ToolHandlers(), PromptHandlers(forms), Subscriptions(app.changes)
     server = LumaServer(
         NAME,
         title=TITLE,
@@ -94,18 +96,18 @@ def build_server(app: App) -> Server[App]:
         website_url=WEBSITE,
         instructions=f"{SANDBOX_NOTE}{INSTRUCTIONS}" if app.settings.sandbox else INSTRUCTIONS,
         lifespan=lifespan,
-        cache_hints=dict.fromkeys(FIXED, CacheHint(ttl_ms=FIXED_FRESH_MS, scope="public")),
+        cache_hints=dict.fromkeys(UNCHANGING, CacheHint(ttl_ms=UNCHANGING_FRESH_MS, scope="public")),
         on_list_tools=tools.list,
         on_call_tool=tools.call,
-        on_list_resources=changes.list_resources,
+        on_list_resources=subscriptions.list_resources,
         on_list_resource_templates=list_templates,
-        on_read_resource=changes.read_resource,
-        on_subscribe_resource=changes.subscribe,
-        on_unsubscribe_resource=changes.unsubscribe,
-        on_subscriptions_listen=changes.listen,
-        on_list_prompts=PromptHandlers(prompts).list,
-        on_get_prompt=PromptHandlers(prompts).get,
-        on_completion=Completions(prompts).complete,
+        on_read_resource=subscriptions.read_resource,
+        on_subscribe_resource=subscriptions.subscribe,
+        on_unsubscribe_resource=subscriptions.unsubscribe,
+        on_subscriptions_listen=subscriptions.listen,
+        on_list_prompts=prompts.list,
+        on_get_prompt=prompts.get,
+        on_completion=Completions(forms).complete,
     )
     server.middleware.extend([wake, explain])
     return server

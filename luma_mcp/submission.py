@@ -25,8 +25,9 @@ BOUND_SECONDS = 180.0  # while RunAPI has certainly taken nothing
 KEEPING_SECONDS = 5.0
 DOUBT_SECONDS = 30.0  # once an answer was lost: shorter than a call waits, so that it can say so
 REPEAT_HINT = (
-    "Repeat exactly the same modify_video call within 15 minutes of the first one: it goes out under the same"
-    " idempotency key, so it cannot be charged twice. Until then this server also asks by itself from time to time."
+    "Repeat the same modify_video call, without new_take, within 15 minutes of the first one: it goes out under the"
+    " same idempotency key, so it cannot be charged twice. Until then this server also asks by itself from time to"
+    " time."
 )
 TOO_OLD_HINT = (
     "It is too old to be repeated safely. Look at the task list of the RunAPI account; if the task is not there, submit"

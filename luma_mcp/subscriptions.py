@@ -6,7 +6,7 @@ that did, or that once listed or read resources, hear when the list changes. Oth
 
 from collections.abc import Iterable
 from contextlib import suppress
-from typing import Any
+from typing import Any, NoReturn
 
 import anyio
 import mcp.types as wire
@@ -113,7 +113,7 @@ class Subscriptions:
         stop = await self._changes.listen(LOCAL_CALLER, interest.hear)
         self._streams += 1
         try:
-            return await stream(ctx, served, interest)
+            await stream(ctx, served, interest)
         finally:
             self._streams -= 1
             stop()
@@ -135,7 +135,6 @@ class Subscriptions:
         if params.uri != TASKS_URI:
             await find(ctx, params.uri)
         subscriber = await self._subscriber(ctx)
-        await self._changes.catch_up()
         subscriber.interest.add(params.uri)
         return wire.EmptyResult()
 
@@ -152,10 +151,14 @@ class Subscriptions:
                 await self._subscriber(ctx)
 
     async def _subscriber(self, ctx: Request) -> Subscriber:
-        """Find or make what tells the client of a connection of the handshake era; raise `LedgerUnusable`."""
+        """Find or make what tells the client of a connection of the handshake era, of what changes from now on.
+
+        Raises `LedgerUnusable`.
+        """
         connection = connection_of(ctx)
         known: Subscriber | None = connection.state.get(STATE)
         if known:
+            await self._changes.catch_up()
             return known
         subscriber = Subscriber(ctx.session)
         stop = await self._changes.listen(LOCAL_CALLER, subscriber.interest.hear)
@@ -170,7 +173,7 @@ class Subscriptions:
         return subscriber
 
 
-async def stream(ctx: Request, served: wire.SubscriptionFilter, interest: Interest) -> wire.SubscriptionsListenResult:
+async def stream(ctx: Request, served: wire.SubscriptionFilter, interest: Interest) -> NoReturn:
     """Acknowledge a listening client, and tell it what is due until it leaves."""
     meta: dict[str, Any] = {SUBSCRIPTION_ID_META_KEY: ctx.request_id}
     about = wire.SubscriptionsAcknowledgedNotificationParams(notifications=served, _meta=meta)

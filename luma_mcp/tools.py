@@ -42,13 +42,24 @@ Watermark = Annotated[bool, Field(description="True adds RunAPI's watermark.")]
 CallbackUrl = Annotated[str, Field(description="A URL of the user's own that RunAPI calls when the task ends.")]
 NewTake = Annotated[
     bool,
-    Field(description="True pays for another result although the same request is unfinished or was never delivered."),
+    Field(
+        description="True pays for another result although the same request is unfinished or was never delivered. Leave"
+        " it out when you repeat a call that was cut off or has no task_id yet: then it joins, and costs nothing more."
+    ),
 ]
 Wait = Annotated[
     int,
     Field(
         description="How many seconds to wait for the end before answering; -1 means the setting (40 by default). Hosts"
-        " often cut a call at 60. With 0, modify_video answers as soon as RunAPI has named the task.",
+        " often cut a call at 60. With 0 it answers as soon as RunAPI has named the task, after 5 seconds at most.",
+        json_schema_extra=WAIT_BOUNDS,
+    ),
+]
+WaitForEnd = Annotated[
+    int,
+    Field(
+        description="How many seconds to wait for the end before answering; -1 means the setting (40 by default), 0 not"
+        " at all. Hosts often cut a call at 60.",
         json_schema_extra=WAIT_BOUNDS,
     ),
 ]
@@ -74,12 +85,12 @@ async def modify_video(
 while the motion stays. Luma re-renders the clip from a prompt; it does not cut, trim, subtitle, or make video from \
 nothing.
 
-Each new task costs 0.50 USD, charged only if it succeeds, and takes 30 seconds to 20 minutes. Repeating the same call \
-while its task is unfinished or undelivered joins that task and costs nothing more.
+Each new task costs 0.50 USD, charged only if it succeeds, and takes 30 seconds to 20 minutes. Repeating the same \
+call, without new_take, while its task is unfinished or undelivered joins that task and costs nothing more.
 
-The answer comes within about 40 seconds. If done is false, the work goes on: call get_task with the task_id and \
-wait_seconds 40 until done is true. When it is done, tell the user video_path (the saved file), or video_urls if it is \
-empty."""
+The answer comes within about 40 seconds. If done is false, the work goes on: do what next_step says, usually get_task \
+with the task_id and wait_seconds 40 until done is true. When it is done, tell the user video_path (the saved file), \
+or video_urls if it is empty."""
     app = app_of(ctx)
     request = VideoRequest(
         prompt=prompt.strip(),
@@ -94,7 +105,9 @@ empty."""
     return deliver(ctx, task, joined=joined)
 
 
-async def get_task(task_id: TaskId, ctx: Context[App], wait_seconds: Wait = 0) -> Annotated[CallToolResult, TaskObject]:
+async def get_task(
+    task_id: TaskId, ctx: Context[App], wait_seconds: WaitForEnd = 0
+) -> Annotated[CallToolResult, TaskObject]:
     """Use this to see how a modify_video task is doing, or to wait for its end. It costs nothing.
 
 With wait_seconds 40 it answers as soon as the task ends and at the latest after 40 seconds, which saves calls; with 0 \

@@ -50,7 +50,7 @@ def measure(path: Path) -> Clip:
         with path.open("rb") as file:
             if not looks_like_video(file.read(12)):
                 raise SourceNotFound(
-                    f"{path} is no MP4 or MOV video.", hint="Luma takes MP4 and MOV; convert the clip."
+                    f"{path} is not an MP4 or MOV video.", hint="Luma takes MP4 and MOV; convert the clip."
                 )
             file.seek(0)
             digest = hashlib.file_digest(file, lambda: hashlib.md5(usedforsecurity=False))
@@ -96,7 +96,10 @@ class Uploads:
         if earlier and not earlier.status.done:
             hint = "Wait for its end with get_task, then call modify_video again."
             raise SourceNotFound(f"source_video_url: task {task_id} is still {earlier.status}.", hint=hint)
-        if earlier is None or earlier.status is not Status.COMPLETED:
+        if earlier and earlier.status is not Status.COMPLETED:
+            hint = "Continue from another task, or from the clip that this one was made of."
+            raise SourceNotFound(f"source_video_url: task {task_id} has failed, so it has no result.", hint=hint)
+        if earlier is None:
             raise SourceNotFound(f"source_video_url: there is no finished task {task_id[:80]!r} to continue from.")
         if earlier.video_urls and (earlier.expires_at or 0) > self._now():
             return earlier.video_urls[0]

@@ -28,9 +28,12 @@ class Heard:
 
     changes: list[tuple[str, float]] = field(default_factory=list[tuple[str, float]])
     another: anyio.Event = field(default_factory=anyio.Event)
+    streamed: bool = False
 
     async def message(self, message: object) -> None:
-        """Take what a client of the handshake era hears."""
+        """Take what a client hears outside any stream; the SDK's client shows what streams bring here as well."""
+        if self.streamed:
+            return
         if isinstance(message, ResourceUpdatedNotification):
             self.note(message.params.uri)
         elif isinstance(message, ResourceListChangedNotification):
@@ -77,6 +80,7 @@ async def hearing(
         for uri in uris:
             await unsubscribe(client, uri)
         return
+    heard.streamed = True
     async with (
         client.listen(resources_list_changed=the_list, resource_subscriptions=uris) as stream,
         anyio.create_task_group() as listening,

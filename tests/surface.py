@@ -15,9 +15,27 @@ from mcp_types import DiscoverRequest, DiscoverResult
 from pydantic import BaseModel
 
 from luma_mcp.app import App, open_app
+from luma_mcp.models import Status, Task, VideoRequest
+from luma_mcp.prompts import Given, luma_prompts
 from luma_mcp.server import build_server
-from tests.rig import ERAS, settings_for
+from tests.rig import ERAS, SOURCE, settings_for
 
+FORMS = {
+    "restyle": {"source_video_url": SOURCE, "style": "film noir"},
+    "relight": {"source_video_url": SOURCE, "light": "moonlit night", "keep": "the logo"},
+    "change_weather": {"source_video_url": SOURCE, "weather": "heavy rain"},
+    "compare_takes": {"source_video_url": SOURCE, "prompts": "in fog\nin snow | at night"},
+    "edit_again": {"task_id": "earlier-task", "change": "more birds"},
+}
+EARLIER = Task(
+    key="",
+    caller="",
+    request=VideoRequest(prompt="fog", source=SOURCE),
+    created_at=0,
+    updated_at=0,
+    task_id="earlier-task",
+    status=Status.PROCESSING,
+)
 PINNED = Path(__file__).with_name("surface.json")
 
 
@@ -41,11 +59,14 @@ async def surface(app: App, era: str) -> dict[str, Any]:
 
 
 async def surfaces(app: App) -> dict[str, Any]:
-    """Give the surface of both eras, which differ in nothing but their capabilities."""
+    """Give the surface of both eras, which differ at most in their capabilities, and each prompt filled in."""
     legacy, modern = [await surface(app, era) for era in ERAS]
+    texts = {
+        name: prompt.text(Given(FORMS[name], sandbox=False, earlier=EARLIER)) for name, prompt in luma_prompts().items()
+    }
     capabilities = {era: shown.pop("capabilities") for era, shown in zip(ERAS, (legacy, modern), strict=True)}
     assert legacy == modern
-    return {"capabilities": capabilities, **legacy}
+    return {"capabilities": capabilities, **legacy, "promptTexts": texts}
 
 
 def plain(shown: BaseModel) -> dict[str, Any]:

@@ -97,6 +97,18 @@ async def test_each_change_is_read_once_and_several_of_one_task_as_one(ledger: L
         await ledger.record(added.accepted(f"t-{number}", Status.PENDING, EPOCH))
     assert await reader.news() == [Change("local", f"t-{number}", listed=True) for number in range(3)]
     assert await reader.news() == []
+    await held(ledger, 4)
+    assert await reader.news() == [Change("local", "", listed=False)]
+
+
+async def test_an_earlier_state_of_the_same_file_means_that_anything_may_have_changed(
+    ledger: Ledger, reader: Reader
+) -> None:
+    await held(ledger)
+    await reader.news()
+    assert reader.since
+    reader.since = replace(reader.since, revision=reader.since.revision + 5)  # as if a backup had been put back
+    assert await reader.news() == [ANYTHING]
 
 
 async def test_forgotten_tasks_change_the_list_of_their_caller(ledger: Ledger, reader: Reader) -> None:

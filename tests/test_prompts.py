@@ -14,16 +14,10 @@ from luma_mcp.sandbox.faults import Fault
 from luma_mcp.server import build_server
 from luma_mcp.task_uris import TASK_TEMPLATE, task_uri
 from tests.rig import ERAS, SOURCE, Rig, facts, settings_for
+from tests.surface import FORMS
 
 pytestmark = pytest.mark.anyio
 ASK: dict[str, Any] = {"prompt": "fog", "source_video_url": SOURCE, "wait_seconds": 40}
-FORMS: dict[str, dict[str, str]] = {
-    "restyle": {"source_video_url": SOURCE, "style": "film noir"},
-    "relight": {"source_video_url": SOURCE, "light": "moonlit night"},
-    "change_weather": {"source_video_url": SOURCE, "weather": "heavy rain"},
-    "compare_takes": {"source_video_url": SOURCE, "prompts": "in fog\nin snow | at night"},
-    "edit_again": {"task_id": "", "change": "more birds"},
-}
 EVERY = sorted(FORMS)
 TEMPLATE = ResourceTemplateReference(type="ref/resource", uri=TASK_TEMPLATE)
 
@@ -31,7 +25,7 @@ TEMPLATE = ResourceTemplateReference(type="ref/resource", uri=TASK_TEMPLATE)
 async def filled(client: Client, name: str, **form: str) -> str:
     """Fill a prompt in and give its text."""
     given = FORMS[name] | form
-    if given.get("task_id") == "":
+    if given.get("task_id") == FORMS["edit_again"]["task_id"]:
         given["task_id"] = facts(await client.call_tool("modify_video", ASK))["task_id"]
     messages = (await client.get_prompt(name, given)).messages
     assert [message.role for message in messages] == ["user"]
@@ -58,9 +52,11 @@ async def test_a_prompt_says_how_to_word_it_what_it_costs_how_to_wait_and_where_
     steps = ["in English", "0.50 USD", "modify_video with source_video_url", "get_task", "video_path"]
     places = [text.index(step) for step in steps]
     assert places == sorted(places), "the cost is said before it is spent"
-    assert "Never call modify_video again to wait" in text
-    for value in FORMS[name].values():
-        assert all(part.strip() in text for part in value.replace("|", "\n").splitlines())
+    assert "Never call modify_video again to wait or to check, unless next_step says so" in text
+    assert "Go on only when I have agreed to this wording and price" in text
+    assert "ask me before you spend anything else" in text
+    for key, value in FORMS[name].items():
+        assert key == "task_id" or all(part.strip() in text for part in value.replace("|", "\n").splitlines())
 
 
 @pytest.mark.parametrize("name", EVERY)
@@ -69,6 +65,7 @@ async def test_only_in_the_sandbox_a_prompt_says_that_nothing_is_charged(
 ) -> None:
     settings = settings_for(home / "play", sandbox=True)
     async with open_app(settings, now=rig.clock) as app, Client(build_server(app), mode=ERAS[0]) as playing:
+        assert (playing.instructions or "").startswith("Sandbox: nothing is charged")
         assert "it costs: nothing, because this is the sandbox" in await filled(playing, name)
     async with rig.client() as client:
         assert "sandbox" not in await filled(client, name)
@@ -78,8 +75,7 @@ async def test_only_in_the_sandbox_a_prompt_says_that_nothing_is_charged(
 async def test_a_required_argument_that_is_missing_or_blank_is_named(rig: Rig, name: str) -> None:
     async with rig.client() as client:
         for argument in [argument for argument in luma_prompts()[name].arguments if argument.required]:
-            complete_form = FORMS[name] | ({"task_id": "unknown"} if "task_id" in FORMS[name] else {})
-            missing = {key: value for key, value in complete_form.items() if key != argument.name}
+            missing = {key: value for key, value in FORMS[name].items() if key != argument.name}
             for form in (missing, missing | {argument.name: "  "}):
                 with pytest.raises(MCPError, match=f"{name} needs the argument {argument.name}") as refused:
                     await client.get_prompt(name, form)
@@ -98,8 +94,8 @@ async def test_unknown_prompts_and_arguments_are_refused_with_what_there_is(rig:
 
 async def test_what_must_stay_is_passed_on(rig: Rig) -> None:
     async with rig.client() as client:
-        assert 'Keep as it is: "the logo"' in await filled(client, "relight", keep=" the logo ")
-        assert "Keep as it is" not in await filled(client, "relight")
+        assert 'Keep as it is: "the logo"' in await filled(client, "restyle", keep=" the logo ")
+        assert "Keep as it is" not in await filled(client, "restyle")
 
 
 async def test_a_persons_words_stay_data(rig: Rig) -> None:
@@ -128,11 +124,11 @@ async def test_there_is_nothing_to_continue_from_a_result_that_is_gone(rig: Rig)
 
 async def test_takes_are_counted_and_priced_together(rig: Rig) -> None:
     async with rig.client() as client:
-        text = await filled(client, "compare_takes", prompts="in fog\n\n in  snow |at night|")
+        text = await filled(client, "compare_takes", prompts="1. in fog\n\n in  snow |- at night|")
         assert '1. "in fog"\n2. "in snow"\n3. "at night"' in text
         assert "1.50 USD (3 x 0.50 USD)" in text
         for prompts in ("only one", "|" * 5, "|".join("x" * (MOST_TAKES + 1))):
-            with pytest.raises(MCPError, match=f"2 to {MOST_TAKES} takes"):
+            with pytest.raises(MCPError, match=f"2 to {MOST_TAKES} descriptions"):
                 await filled(client, "compare_takes", prompts=prompts)
 
 
@@ -152,11 +148,13 @@ async def test_there_is_nothing_to_continue_from_an_unknown_or_failed_task(rig: 
     rig.sandbox.faults.order(Fault("fail"))
     async with rig.client() as client:
         failed = facts(await client.call_tool("modify_video", ASK))["task_id"]
-        with pytest.raises(MCPError, match="is failed: it has no result"):
+        with pytest.raises(MCPError, match="has failed: it has no result"):
             await filled(client, "edit_again", task_id=failed)
         with pytest.raises(MCPError, match="no task 'unknown'"):
             await filled(client, "edit_again", task_id="unknown")
         assert (await complete(client, "edit_again", "task_id", "")).values == []
+        template = (await client.complete(TEMPLATE, {"name": "task_id", "value": "fog"})).completion
+        assert template.values == [failed]
 
 
 @pytest.mark.parametrize("era", ERAS)
@@ -172,6 +170,9 @@ async def test_tasks_are_completed_by_id_or_prompt_newest_first(rig: Rig, era: s
                 " fog ": [2, 0],
                 "RAIN": [1],
                 "ärger": [3],
+                "fog  evening": [2],
+                "fog rain": [],
+                f"rain {ids[1][:8]}": [1],
                 "100%_": [3],
                 "%": [3],
                 "snow": [],
@@ -226,6 +227,23 @@ async def test_no_more_than_a_hundred_values_are_offered(rig: Rig, monkeypatch: 
 async def test_looks_are_suggested(rig: Rig, prompt: str, name: str, typed: str, expected: list[str]) -> None:
     async with rig.client() as client:
         assert (await complete(client, prompt, name, typed)).values == expected
+
+
+@pytest.mark.parametrize(
+    ("source", "complaint"),
+    [
+        ("walk.mp4", "source_video_url"),
+        ("http://127.0.0.1/clip.mp4", "source_video_url"),
+        ("luma://tasks/unknown", "there is no finished task 'unknown'"),
+    ],
+)
+async def test_a_clip_that_cannot_be_used_is_refused_before_anybody_agrees_to_the_cost(
+    rig: Rig, source: str, complaint: str
+) -> None:
+    async with rig.client() as client:
+        with pytest.raises(MCPError, match=complaint) as refused:
+            await filled(client, "relight", source_video_url=source)
+    assert refused.value.error.code == INVALID_PARAMS
 
 
 async def test_what_cannot_be_completed_is_refused(rig: Rig) -> None:

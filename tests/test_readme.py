@@ -4,6 +4,7 @@ import re
 from pathlib import Path
 
 from luma_mcp.__main__ import HTTP_ONLY
+from luma_mcp.prompts import luma_prompts
 from luma_mcp.settings import Settings, variable_of
 from tests.test_surface import TOOLS
 
@@ -19,6 +20,11 @@ def rows(heading: str) -> list[list[str]]:
 
 def test_the_table_of_tools_names_every_tool() -> None:
     assert [row[0] for row in rows("Tools")] == list(TOOLS)
+
+
+def test_the_table_of_prompts_names_every_prompt_and_its_form() -> None:
+    known = {name: [argument.name for argument in prompt.arguments] for name, prompt in luma_prompts().items()}
+    assert {row[0]: re.findall(r"\w+", row[2]) for row in rows("Prompts")} == known
 
 
 def test_the_table_of_settings_names_every_setting_and_its_default() -> None:

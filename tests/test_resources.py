@@ -7,8 +7,10 @@ from typing import Any
 import anyio
 import pytest
 from mcp import Client, MCPError
-from mcp_types import INVALID_PARAMS, CacheableResult, ResourceLink, TextResourceContents
+from mcp_types import INTERNAL_ERROR, INVALID_PARAMS, CacheableResult, ResourceLink, TextResourceContents
 
+from luma_mcp.errors import LedgerUnusable
+from luma_mcp.models import Status
 from luma_mcp.resources import NEWEST, age
 from luma_mcp.sandbox.faults import Fault
 from luma_mcp.task_uris import TASKS_URI, task_id_of, task_uri
@@ -201,6 +203,32 @@ async def test_a_finished_task_comes_with_a_link_to_its_resource(rig: Rig, era: 
         assert isinstance(link, ResourceLink)
         assert (link.uri, link.mime_type) == (task_uri(task_id), JSON)
         assert await read(client, link.uri) == done.structured_content
+
+
+async def test_a_task_that_never_got_an_id_has_no_link(rig: Rig) -> None:
+    rig.sandbox.faults.order(Fault("401"))
+    async with rig.client() as client:
+        refused = await client.call_tool("modify_video", ASK)
+    assert (refused.is_error, len(refused.content)) == (True, 1)
+
+
+async def test_the_newest_tasks_are_the_callers_own(rig: Rig) -> None:
+    async with rig.client() as client:
+        await client.call_tool("modify_video", ASK)
+        others = await rig.app.ledger.matching("somebody else", "", list(Status), 10)
+    assert others == []
+
+
+async def test_trouble_of_ours_is_not_told_as_the_clients_mistake(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def fail(*_: object) -> None:
+        raise LedgerUnusable("database is locked", hint="Wait.")
+
+    monkeypatch.setattr(rig.app.ledger, "page", fail)
+    async with rig.client() as client:
+        with pytest.raises(MCPError, match=r"database is locked Wait\.") as failed:
+            await client.read_resource(TASKS_URI)
+    assert failed.value.error.code == INTERNAL_ERROR
+    assert failed.value.error.data == {"code": "output_not_writable", "hint": "Wait."}
 
 
 @pytest.mark.parametrize(

@@ -8,13 +8,14 @@ import anyio
 import pytest
 from mcp import MCPError
 from mcp.server import Server
-from mcp.server.subscriptions import ResourcesListChanged, ResourceUpdated
+from mcp.server.session import ServerSession
+from mcp.server.subscriptions import ResourcesListChanged, ResourceUpdated, ServerEvent
 from mcp.shared.message import SessionMessage
-from mcp_types import INVALID_PARAMS, JSONRPCMessage, JSONRPCNotification, JSONRPCRequest
+from mcp_types import INVALID_PARAMS, JSONRPCMessage, JSONRPCNotification, JSONRPCRequest, JSONRPCResponse
 
 from luma_mcp.app import App, open_app
 from luma_mcp.changes import ALL_TASKS, Changes, News, news_for
-from luma_mcp.errors import InvalidRequest, LedgerUnusable
+from luma_mcp.errors import GenerationFailed, InvalidRequest, LedgerUnusable
 from luma_mcp.ledger_schema import create_database
 from luma_mcp.models import Change
 from luma_mcp.server import build_server
@@ -144,6 +145,62 @@ async def test_a_client_that_asked_for_nothing_in_the_right_way_is_told_nothing(
     assert heard.changes == []
 
 
+@pytest.mark.parametrize("method", ["list_resources", "read_resource"])
+async def test_who_once_listed_or_read_resources_hears_when_the_list_changes(rig: Rig, method: str) -> None:
+    heard = Heard()
+    async with rig.client(message_handler=heard.message) as client:
+        await getattr(client, method)(*([TASKS_URI] if method == "read_resource" else []))
+        await client.call_tool("modify_video", ASK | {"wait_seconds": 40})
+        await anyio.sleep(QUIET_SECONDS)
+    assert {what for what, _ in heard.changes} == {LIST}
+
+
+async def test_a_subscription_tells_nothing_from_before_it(rig: Rig) -> None:
+    heard = Heard()
+    async with rig.client(message_handler=heard.message) as client:
+        task_id = facts(await client.call_tool("modify_video", ASK | {"wait_seconds": 40}))["task_id"]
+        await client.list_resources()
+        (task,), _ = await rig.app.ledger.page("local", "", 1, "")
+        assert await rig.app.ledger.claim(task.key, rig.clock(), rig.clock() + 15)
+        await rig.app.ledger.record(task.troubled(GenerationFailed("late").failure(), rig.clock()))
+        await subscribe(client, task_uri(task_id))
+        await anyio.sleep(QUIET_SECONDS)
+    assert heard.changes == []
+
+
+async def test_requests_of_one_client_at_once_make_one_subscriber(rig: Rig) -> None:
+    heard = Heard()
+    async with rig.client(message_handler=heard.message) as client:
+        async with anyio.create_task_group() as group:
+            for _ in range(5):
+                group.start_soon(client.list_resources)
+                group.start_soon(subscribe, client, TASKS_URI)
+        assert listeners(rig.app.changes) == 1
+        await client.call_tool("modify_video", ASK)
+        await heard.heard(TASKS_URI, LIST)
+        assert len(heard.changes) == len({(what, when) for what, when in heard.changes})
+
+
+async def test_a_bug_in_telling_ends_nothing_else(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def buggy(*_: object) -> None:
+        raise ZeroDivisionError
+
+    monkeypatch.setattr(ServerSession, "send_resource_updated", buggy)
+    async with rig.client() as client, hearing(client, Heard(), LEGACY, [TASKS_URI]):
+        done = await client.call_tool("modify_video", ASK | {"wait_seconds": 40})
+        assert facts(done)["status"] == "completed"
+
+
+async def test_a_ledger_that_cannot_be_watched_can_still_be_listed(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def fail(_: object) -> None:
+        raise LedgerUnusable("no such table: revisions")
+
+    monkeypatch.setattr(rig.app.ledger, "changes", fail)
+    async with rig.client() as client:
+        assert (await client.list_resources()).resources
+        assert (await client.read_resource(TASKS_URI)).contents
+
+
 async def test_to_unsubscribe_from_something_unknown_ends_nothing_else(rig: Rig) -> None:
     heard = Heard()
     async with rig.client(message_handler=heard.message) as client, hearing(client, heard, LEGACY, [TASKS_URI]):
@@ -219,14 +276,21 @@ async def test_what_changes_again_before_it_was_told_is_told_once() -> None:
     interest = Interest([TASKS_URI, task_uri("1"), task_uri("2")], the_list=True)
     for _ in range(5000):
         interest.hear(News(frozenset({ALL_TASKS, "2", "3"}), anything=False, listed=True))
-    told = {await interest.next() for _ in range(3)}
-    assert told == {ResourceUpdated(TASKS_URI), ResourceUpdated(task_uri("2")), ResourcesListChanged()}
-    with anyio.move_on_after(1) as waiting:
-        await interest.next()
-    assert waiting.cancelled_caught
+    assert await due(interest) == {ResourceUpdated(TASKS_URI), ResourceUpdated(task_uri("2")), ResourcesListChanged()}
     interest.hear(News(frozenset({ALL_TASKS}), anything=True, listed=False))
-    told = {await interest.next() for _ in range(3)}
-    assert told == {ResourceUpdated(uri) for uri in (TASKS_URI, task_uri("1"), task_uri("2"))}
+    assert await due(interest) == {ResourceUpdated(uri) for uri in (TASKS_URI, task_uri("1"), task_uri("2"))}
+    interest.hear(News(frozenset({ALL_TASKS, "2"}), anything=False, listed=False))
+    interest.remove(task_uri("2"))
+    assert await due(interest) == {ResourceUpdated(TASKS_URI)}
+
+
+async def due(interest: Interest) -> set[ServerEvent]:
+    """Take all that is to be told now."""
+    told: set[ServerEvent] = set()
+    with anyio.move_on_after(1):
+        while True:
+            told.add(await interest.next())
+    return told
 
 
 async def test_a_client_may_end_a_subscription_that_it_never_had(rig: Rig) -> None:
@@ -302,7 +366,7 @@ async def test_nothing_is_promised_while_the_ledger_cannot_be_read(
     monkeypatch.setattr(rig.app.ledger, "changes", fail)
     async with rig.client(era) as client:
         with pytest.raises(MCPError, match="disk I/O error"):
-            async with hearing(client, Heard(), era, [TASKS_URI]):
+            async with hearing(client, Heard(), era, [TASKS_URI], the_list=False):
                 pass
 
 
@@ -335,11 +399,29 @@ async def test_a_ledger_that_was_replaced_counts_as_changed(home: Path, inline_t
 
 def test_changes_are_summed_up_for_the_caller_whose_tasks_they_are() -> None:
     changed = [Change("a", "1", listed=False), Change("a", "", listed=False), Change("b", "3", listed=True)]
+    mixed = [Change("a", "1", listed=True), Change("a", "2", listed=False)]
+    assert news_for("a", mixed) == News(frozenset({"1", "2", ALL_TASKS}), anything=False, listed=True)
     assert news_for("a", changed) == News(frozenset({"1", ALL_TASKS}), anything=False, listed=False)
     assert news_for("b", changed) == News(frozenset({"3", ALL_TASKS}), anything=False, listed=True)
     assert news_for("c", changed) is None
     assert news_for("a", [Change("a", None, listed=True)]) == News(frozenset({ALL_TASKS}), anything=True, listed=True)
     assert news_for("c", [Change(None, None, listed=True)]) == News(frozenset({ALL_TASKS}), anything=True, listed=True)
+
+
+@pytest.mark.parametrize("version", ["2024-11-05", "2025-03-26", "2025-06-18", "2025-11-25"])
+async def test_every_version_of_the_handshake_era_is_told_in_its_own_words(rig: Rig, version: str) -> None:
+    hello = JSONRPCRequest(jsonrpc="2.0", id=1, method="initialize", params=HELLO | {"protocolVersion": version})
+    call = {"name": "modify_video", "arguments": ASK | {"wait_seconds": 40}}
+    modify = JSONRPCRequest(jsonrpc="2.0", id=3, method="tools/call", params=call)
+    wait = {"name": "get_task", "arguments": {"task_id": "unknown"}}
+    talk = [hello, *TALK[LEGACY][1:], modify, JSONRPCRequest(jsonrpc="2.0", id=4, method="tools/call", params=wait)]
+    heard = await converse(build_server(rig.app), talk)
+    answers = {message.id: message.result for message in heard if isinstance(message, JSONRPCResponse)}
+    assert answers[1]["protocolVersion"] == version
+    blocks = [block["type"] for block in answers[3]["content"]]
+    assert blocks == (["text", "resource_link"] if version >= "2025-06-18" else ["text"])
+    told = {message.method for message in heard if isinstance(message, JSONRPCNotification)}
+    assert told == {"notifications/resources/updated", "notifications/resources/list_changed"}
 
 
 class TestManyClients:
@@ -365,16 +447,25 @@ class TestManyClients:
 
 async def visit(server: Server[App], era: str) -> None:
     """Connect, subscribe, and leave without a word."""
+    await converse(server, TALK[era])
+
+
+async def converse(server: Server[App], talk: list[JSONRPCMessage]) -> list[JSONRPCMessage]:
+    """Say some things, each request after the answer to the one before, and leave; give all that was heard."""
+    said: list[JSONRPCMessage] = []
     ours, theirs = anyio.create_memory_object_stream[SessionMessage | Exception](10)
     answers, heard = anyio.create_memory_object_stream[SessionMessage](10)
     with ours, theirs, answers, heard:
         async with anyio.create_task_group() as serving:
             serving.start_soon(server.run, theirs, answers, server.create_initialization_options())
-            for message in TALK[era]:
+            for message in talk:
                 await ours.send(SessionMessage(message))
-                if isinstance(message, JSONRPCRequest):
-                    await heard.receive()
+                while isinstance(message, JSONRPCRequest):
+                    said.append((await heard.receive()).message)
+                    if not isinstance(said[-1], JSONRPCNotification) or message.method == "subscriptions/listen":
+                        break
             ours.close()
+    return said
 
 
 def listeners(changes: Changes) -> int:

@@ -68,8 +68,13 @@ async function typescript1(name) {
 async function typescript2(name, mode) {
   const client = new Client2(INFO, { versionNegotiation: { mode } });
   const heard = new Heard();
-  client.setNotificationHandler("notifications/resources/updated", ({ params }) => heard.note(params.uri));
-  client.setNotificationHandler("notifications/resources/list_changed", () => heard.note("list"));
+  const note = (what, params) => {
+    const stream = params?._meta?.["io.modelcontextprotocol/subscriptionId"];
+    assert.equal(stream !== undefined, mode !== "legacy", "only what a stream brings bears its id");
+    heard.note(what);
+  };
+  client.setNotificationHandler("notifications/resources/updated", ({ params }) => note(params.uri, params));
+  client.setNotificationHandler("notifications/resources/list_changed", ({ params }) => note("list", params));
   await client.connect(new Stdio2({ command, env: surroundings(name) }));
   const listen = async (uri) => {
     const asked = { resourcesListChanged: true, resourceSubscriptions: [uri, "https://example.com"] };
