@@ -92,53 +92,49 @@ KEEP = Argument("keep", "Keep", "What must stay as it is, such as the faces or t
 
 def luma_prompts() -> dict[str, LumaPrompt]:
     """List the prompts by name."""
+    style = Argument("style", "Style", "The look that the clip gets.", suggestions=STYLES)
+    light = Argument("light", "Light", "The light that the clip gets.", suggestions=LIGHTS)
+    weather = Argument("weather", "Weather", "The weather or season that comes.", suggestions=WEATHERS)
+    takes = Argument("prompts", "Takes", f"How the takes look: {TAKES_FORM}.")
+    earlier = Argument(TASK_ID, "Earlier task", "The earlier task's task_id; type words of its prompt to find it.")
+    change = Argument("change", "Change", "What changes next; the rest stays as in the earlier result.")
     made = (
-        LumaPrompt(
-            "restyle",
-            "Restyle a clip",
-            f"Give a clip another look, such as watercolour or film noir. Costs {PRICE} when it succeeds.",
-            (CLIP, Argument("style", "Style", "The look that the clip gets.", suggestions=STYLES), KEEP),
-            lambda given: one_take(given, f"The whole clip in this style: {quoted(given['style'])}"),
-        ),
-        LumaPrompt(
-            "relight",
-            "Relight a clip",
-            f"Put a clip into another light, such as golden hour or neon. Costs {PRICE} when it succeeds.",
-            (CLIP, Argument("light", "Light", "The light that the clip gets.", suggestions=LIGHTS), KEEP),
-            lambda given: one_take(given, f"The same scene in this light: {quoted(given['light'])}"),
-        ),
-        LumaPrompt(
+        look("restyle", "Restyle a clip", "Give a clip another look, such as watercolour or film noir.", style),
+        look("relight", "Relight a clip", "Put a clip into another light, such as golden hour or neon.", light),
+        look(
             "change_weather",
             "Change the weather or season",
-            f"Put a clip into another weather or season, such as thick fog. Costs {PRICE} when it succeeds.",
-            (CLIP, Argument("weather", "Weather", "The weather or season that comes.", suggestions=WEATHERS), KEEP),
-            lambda given: one_take(given, f"The same scene in this weather or season: {quoted(given['weather'])}"),
+            "Put a clip into another weather or season, such as thick fog.",
+            weather,
         ),
         LumaPrompt(
             "compare_takes",
             "Compare several takes of a clip",
-            f"Make one take for each of several descriptions of the same clip, to choose from. Costs {PRICE} for each"
-            " take that succeeds.",
-            (
-                CLIP,
-                Argument("prompts", "Takes", f"How the takes look: {TAKES_FORM}."),
-                KEEP,
-            ),
+            "Make one take for each of several descriptions of the same clip, to choose from."
+            f" Costs {PRICE} for each take that succeeds.",
+            (CLIP, takes, KEEP),
             several_takes,
         ),
         LumaPrompt(
             "edit_again",
             "Edit an earlier result further",
             f"Continue from the result of an earlier task with another change. Costs {PRICE} when it succeeds.",
-            (
-                Argument(TASK_ID, "Earlier task", "The earlier task's task_id; type words of its prompt to find it."),
-                Argument("change", "Change", "What changes next; the rest stays as in the earlier result."),
-                KEEP,
-            ),
+            (earlier, change, KEEP),
             another_edit,
         ),
     )
     return {prompt.name: prompt for prompt in made}
+
+
+def look(name: str, title: str, about: str, wanted: Argument) -> LumaPrompt:
+    """Make a prompt that gives one clip one other look."""
+    return LumaPrompt(
+        name,
+        title,
+        f"{about} Costs {PRICE} when it succeeds.",
+        (CLIP, wanted, KEEP),
+        lambda given: one_take(given, f"the same scene with this {wanted.name}: {quoted(given[wanted.name])}"),
+    )
 
 
 def filled_in(prompt: LumaPrompt, form: Mapping[str, str]) -> dict[str, str]:
@@ -168,7 +164,7 @@ def one_take(given: Given, wanted: str) -> str:
 
 def several_takes(given: Given) -> str:
     """Ask for several takes of one clip."""
-    looks = [MARKER.sub("", " ".join(look.split())) for look in given["prompts"].replace("|", "\n").splitlines()]
+    looks = [MARKER.sub("", " ".join(line.split())) for line in given["prompts"].replace("|", "\n").splitlines()]
     looks = [look for look in looks if look]
     if not 2 <= len(looks) <= MOST_TAKES:
         raise InvalidRequest(f"prompts must hold {TAKES_FORM}; it holds {len(looks)}.")
