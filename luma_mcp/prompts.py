@@ -188,17 +188,18 @@ def another_edit(given: Given) -> str:
         raise InvalidRequest("edit_again needs an earlier task.")
     if earlier.status is Status.FAILED:
         raise InvalidRequest(f"Task {earlier.task_id} has failed: it has no result to continue from.")
-    source = quoted(task_uri(earlier.task_id))
-    first = (
-        f"First call get_task with task_id {quoted(earlier.task_id)} and wait_seconds 40, repeated until done is true;"
-        " if that task has failed, tell me and stop. Then: "
+    source, awaited = quoted(task_uri(earlier.task_id)), quoted(earlier.task_id)
+    wait = (
+        f"Call get_task with task_id {awaited} and wait_seconds 40, repeated until done is true. If that task has"
+        " failed, tell me and stop."
     )
     return job(
-        f"Continue from an earlier result with Luma.\n\nEarlier task: {quoted(earlier.task_id)}\n"
+        f"Continue from an earlier result with Luma.\n\nEarlier task: {awaited}\n"
         f"Its prompt: {quoted(earlier.request.prompt)}\nChange: {quoted(given['change'])}{keeping(given)}",
         agreeing(given, 1),
-        f"{'' if earlier.status.done else first}Call modify_video with source_video_url {source} and a prompt that"
-        f" keeps what the earlier one says and adds the change. {WAITING}",
+        *([] if earlier.status.done else [wait]),
+        f"Call modify_video with source_video_url {source} and a prompt that keeps what the earlier one says and adds"
+        f" the change. {WAITING}",
         f"{REPORTING} {FAILING}",
     )
 

@@ -136,10 +136,10 @@ async def test_a_further_edit_starts_from_the_earlier_task(rig: Rig) -> None:
     async with rig.client() as client:
         running = facts(await client.call_tool("modify_video", ASK | {"wait_seconds": 0}))["task_id"]
         text = await filled(client, "edit_again", task_id=running)
-        assert f'First call get_task with task_id "{running}"' in text
+        assert f'3. Call get_task with task_id "{running}"' in text
         await client.call_tool("get_task", {"task_id": running, "wait_seconds": 40})
         text = await filled(client, "edit_again", task_id=task_uri(running))
-        assert "First call get_task" not in text
+        assert "If that task has failed" not in text
         assert f'modify_video with source_video_url "{task_uri(running)}"' in text
         assert 'Its prompt: "fog"' in text
 
