@@ -1,22 +1,33 @@
 """What the ledger counts as a change that callers can see, for whoever reads it, in this or another process."""
 
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Callable
 from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from luma_mcp.errors import GenerationFailed
 from luma_mcp.ledger import Ledger
 from luma_mcp.ledger_queries import CHANGED
 from luma_mcp.ledger_schema import create_database
-from luma_mcp.models import Change, Position, Status, Task
+from luma_mcp.models import Change, Position, Reading, Status, Task
 from tests.rig import EPOCH
 from tests.test_ledger import add, task
 
 pytestmark = [pytest.mark.anyio, pytest.mark.usefixtures("inline_threads")]
 ANYTHING = Change(None, None, listed=True)
+WORK: dict[str, Callable[[Task], Task]] = {
+    "accept": lambda one: one if one.task_id else one.accepted(f"t-{one.key}", Status.PENDING, EPOCH),
+    "run": lambda one: one.read(Reading(status=Status.PROCESSING), EPOCH),
+    "complete": lambda one: one.read(Reading(status=Status.COMPLETED, video_urls=("u",), cost_usd=0.5), EPOCH + 9),
+    "fail": lambda one: one.refused(GenerationFailed("no").failure(), EPOCH + 9),
+    "trouble": lambda one: one.troubled(GenerationFailed("slow").failure(), EPOCH),
+    "save": lambda one: one.saved("/videos/1.mp4", EPOCH),
+    "nothing": lambda one: replace(one, attempts=one.attempts + 1),
+}
 
 
 class Reader:
@@ -134,3 +145,35 @@ async def test_the_search_for_changes_has_an_index(ledger: Ledger) -> None:
     await held(ledger)
     plan = await ledger._file.read(f"EXPLAIN QUERY PLAN {CHANGED}", {"since": 0, "last": 9})
     assert any("tasks_by_revision" in row["detail"] for row in plan)
+
+
+@given(batches=st.lists(st.lists(st.tuples(st.sampled_from(list(WORK)), st.integers(0, 4)), max_size=6), max_size=5))
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
+async def test_whatever_a_caller_sees_to_differ_is_told_and_nothing_that_nobody_touched(
+    tmp_path_factory: pytest.TempPathFactory, batches: list[list[tuple[str, int]]]
+) -> None:
+    path = tmp_path_factory.mktemp("changes") / "ledger.sqlite3"
+    reader = Reader(path)
+    with closing(Ledger(path)) as ledger, closing(reader.ledger):
+        keys = [(await held(ledger, number)).key for number in range(4)]
+        await reader.news()
+        for batch in batches:
+            before = {key: await ledger.get(key) for key in keys}
+            for name, number in batch:
+                if number == len(keys):
+                    keys.append((await held(ledger, number)).key)
+                await ledger.record(WORK[name](await ledger.get(keys[number])))
+                await ledger.deliver([keys[number]])
+            after = {key: await ledger.get(key) for key in keys}
+            differs = {
+                seen(task) for key, task in after.items() if key not in before or seen(before[key]) != seen(task)
+            }
+            touched = {after[keys[number]].task_id for _, number in batch}
+            told = {change.task_id for change in await reader.news()}
+            assert {ids[0] for ids in differs} <= told <= touched
+
+
+def seen(one: Task) -> tuple[object, ...]:
+    """Give what a caller sees of a task that may change."""
+    words = (one.task_id, one.status, one.video_urls, one.video_path)
+    return (*words, one.cost_usd, one.error, one.updated_at, one.finished_at)

@@ -168,8 +168,14 @@ async def test_a_subscription_tells_nothing_from_before_it(rig: Rig) -> None:
     assert heard.changes == []
 
 
-async def test_requests_of_one_client_at_once_make_one_subscriber(rig: Rig) -> None:
-    heard = Heard()
+async def test_requests_of_one_client_at_once_make_one_subscriber(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
+    heard, look = Heard(), rig.app.ledger.changes
+
+    async def slow(since: Any) -> Any:
+        await anyio.sleep(0.1)
+        return await look(since)
+
+    monkeypatch.setattr(rig.app.ledger, "changes", slow)
     async with rig.client(message_handler=heard.message) as client:
         async with anyio.create_task_group() as group:
             for _ in range(5):
@@ -239,6 +245,20 @@ async def test_the_acknowledgement_names_just_what_will_be_told(rig: Rig) -> Non
     ):
         honored = stream.honored.model_dump(exclude_none=True)
     assert honored == {"resource_subscriptions": [TASKS_URI]}
+
+
+async def test_a_task_that_cannot_be_read_keeps_nobody_from_hearing_of_others(
+    rig: Rig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def fail(*_: object) -> None:
+        raise LedgerUnusable("The task cannot be read.")
+
+    monkeypatch.setattr(rig.app.ledger, "find", fail)
+    async with (
+        rig.client(MODERN) as client,
+        client.listen(resource_subscriptions=[TASKS_URI, "luma://tasks/broken"]) as stream,
+    ):
+        assert stream.honored.resource_subscriptions == [TASKS_URI]
 
 
 async def test_a_client_can_subscribe_to_a_thousand_resources_and_no_more(rig: Rig) -> None:
@@ -411,15 +431,19 @@ def test_changes_are_summed_up_for_the_caller_whose_tasks_they_are() -> None:
 @pytest.mark.parametrize("version", ["2024-11-05", "2025-03-26", "2025-06-18", "2025-11-25"])
 async def test_every_version_of_the_handshake_era_is_told_in_its_own_words(rig: Rig, version: str) -> None:
     hello = JSONRPCRequest(jsonrpc="2.0", id=1, method="initialize", params=HELLO | {"protocolVersion": version})
+    look = JSONRPCRequest(jsonrpc="2.0", id=2, method="resources/list")
     call = {"name": "modify_video", "arguments": ASK | {"wait_seconds": 40}}
     modify = JSONRPCRequest(jsonrpc="2.0", id=3, method="tools/call", params=call)
     wait = {"name": "get_task", "arguments": {"task_id": "unknown"}}
-    talk = [hello, *TALK[LEGACY][1:], modify, JSONRPCRequest(jsonrpc="2.0", id=4, method="tools/call", params=wait)]
-    heard = await converse(build_server(rig.app), talk)
+    hang_on = JSONRPCRequest(jsonrpc="2.0", id=4, method="tools/call", params=wait)
+    heard = await converse(build_server(rig.app), [hello, TALK[LEGACY][1], look, modify, hang_on])
     answers = {message.id: message.result for message in heard if isinstance(message, JSONRPCResponse)}
     assert answers[1]["protocolVersion"] == version
     blocks = [block["type"] for block in answers[3]["content"]]
     assert blocks == (["text", "resource_link"] if version >= "2025-06-18" else ["text"])
+    told = {message.method for message in heard if isinstance(message, JSONRPCNotification)}
+    assert told == {"notifications/resources/list_changed"}
+    heard = await converse(build_server(rig.app), [hello, *TALK[LEGACY][1:], modify, hang_on])
     told = {message.method for message in heard if isinstance(message, JSONRPCNotification)}
     assert told == {"notifications/resources/updated", "notifications/resources/list_changed"}
 
