@@ -192,9 +192,10 @@ async def test_a_bug_in_telling_ends_nothing_else(rig: Rig, monkeypatch: pytest.
         raise ZeroDivisionError
 
     monkeypatch.setattr(ServerSession, "send_resource_updated", buggy)
-    async with rig.client() as client, hearing(client, Heard(), LEGACY, [TASKS_URI]):
-        done = await client.call_tool("modify_video", ASK | {"wait_seconds": 40})
-        assert facts(done)["status"] == "completed"
+    with anyio.fail_after(PATIENCE_SECONDS):
+        async with rig.client() as client, hearing(client, Heard(), LEGACY, [TASKS_URI]):
+            done = await client.call_tool("modify_video", ASK | {"wait_seconds": 40})
+            assert facts(done)["status"] == "completed"
 
 
 async def test_a_ledger_that_cannot_be_watched_can_still_be_listed(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
