@@ -9,7 +9,7 @@ from pydantic import Field
 from typing_extensions import TypedDict
 
 from luma_mcp.errors import Failure, LumaError
-from luma_mcp.models import SANDBOX_ORIGIN, Status, Task
+from luma_mcp.models import FOLLOW_SECONDS, SANDBOX_ORIGIN, Status, Task
 
 PLAYED = " This is the sandbox: nothing was charged, and the video is a stand-in."
 HINTED = frozenset({"invalid_api_key", "insufficient_credits", "task_not_found", "bad_answer"})
@@ -84,7 +84,7 @@ def task_object(task: Task, now: float, *, joined: bool = False) -> TaskObject:
         answer["cost_usd"] = task.cost_usd
     if task.error is not None:
         answer["error"] = error_object(task.error)
-    answer["next_step"] = next_step(task)
+    answer["next_step"] = next_step(task, now)
     return answer
 
 
@@ -104,7 +104,7 @@ def error_object(failure: Failure) -> ErrorObject:
     }
 
 
-def next_step(task: Task) -> str:
+def next_step(task: Task, now: float) -> str:
     """Tell the model in one sentence what to do next."""
     match task.status:
         case Status.SUBMITTING:
@@ -112,6 +112,11 @@ def next_step(task: Task) -> str:
             return so_far + (
                 "RunAPI has not confirmed the task yet: repeat the same modify_video call, without new_take, in a few"
                 " seconds; it joins this submission and is not charged twice."
+            )
+        case Status.PENDING | Status.PROCESSING if task.elapsed(now) > FOLLOW_SECONDS:
+            return (
+                "RunAPI has not finished this task in 24 hours. Tell the user, and stop asking for it: one get_task in"
+                " a few hours is enough."
             )
         case Status.PENDING | Status.PROCESSING if task.error and task.error.code in HINTED:
             return f'{task.error.hint} Then call get_task with task_id "{task.task_id}": the task goes on at RunAPI.'

@@ -16,7 +16,7 @@ from luma_mcp.arguments import check_listing, check_request, checked_id
 from luma_mcp.background import background_work
 from luma_mcp.changes import Changes
 from luma_mcp.connection import open_connection
-from luma_mcp.deliveries import Deliveries
+from luma_mcp.deliveries import Deliveries, Way
 from luma_mcp.downloads import Downloads, check_writable
 from luma_mcp.errors import InvalidRequest, LedgerUnusable, SubmissionUnconfirmed, TaskNotFound
 from luma_mcp.ledger import Ledger
@@ -130,7 +130,7 @@ class App:
     ) -> tuple[Task, bool]:
         limits = Limits(self.settings.max_active, self.settings.daily_limit)
         fingerprint = request.fingerprint(caller, self.runapi.origin, digest)
-        draft, read = self._draft(request, caller), self.deliveries.handed_to(caller)
+        draft, read = self._draft(request, caller), self.deliveries.sent_to(caller)
         found = await self.ledger.join_or_add(draft, fingerprint, limits, new_take=new_take, delivered=read)
         self.deliveries.forget(read)
         return found
@@ -197,22 +197,17 @@ class App:
         return await self.ledger.get(key)
 
 
-def always() -> bool:
-    """Say yes."""
-    return True
-
-
 @asynccontextmanager
 async def open_app(
     settings: Settings,
     *,
     now: Clock = time.time,
     transport: httpx.AsyncBaseTransport | None = None,
-    leaves: Callable[[], bool] = always,
+    way: Way | None = None,
 ) -> AsyncGenerator[App]:
     """Open everything, and close it when left: followers stop, connections and the ledger are closed.
 
-    `transport` takes the place of the network. `leaves` tells whether answers still get out of this process. Nothing is
+    `transport` takes the place of the network. `way` knows which answers have reached their callers. Nothing is
     read, written or asked before the first request.
     """
     folder, base_url, key = settings.data_dir, settings.base_url, settings.api_key
@@ -231,7 +226,7 @@ async def open_app(
         submission = Submission(ledger, runapi, uploads, now)
         background = await stack.enter_async_context(background_work())
         tracker = Tracker(ledger, runapi, submission, downloads, background, now, keep_days=settings.keep_days)
-        deliveries, changes = Deliveries(ledger, leaves), Changes(ledger)
+        deliveries, changes = Deliveries(ledger, way or Way()), Changes(ledger)
         background.start_soon(tracker.attend, name="tracker")
         background.start_soon(deliveries.attend, name="deliveries")
         background.start_soon(changes.attend, name="changes")

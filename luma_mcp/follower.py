@@ -11,7 +11,7 @@ from luma_mcp.downloads import Downloads
 from luma_mcp.errors import DownloadFailed, Failure, LumaError, ServiceUnavailable
 from luma_mcp.leases import ForeignTask
 from luma_mcp.ledger import Ledger
-from luma_mcp.models import Clock, Status, Task
+from luma_mcp.models import FOLLOW_SECONDS, Clock, Status, Task
 from luma_mcp.pace import (
     REFUSED_LONGEST_SECONDS,
     SAVING_LONGEST_SECONDS,
@@ -23,9 +23,9 @@ from luma_mcp.pace import (
 from luma_mcp.runapi import RunAPI
 from luma_mcp.submission import Submission
 
-FOLLOW_SECONDS = 24 * 3600.0
 DOUBTED_SECONDS = 60.0
 QUIET_SAVE_FAILURES = 2
+NOT_ASKED = "Tell the user; asking again within minutes is no use."
 KEEPS_ASKING = "This server keeps asking; call get_task to see how the task is doing."
 GONE = "It can no longer be downloaded. modify_video with new_take=true makes, and charges, another one."
 
@@ -97,7 +97,7 @@ class Follower:
         endless = ServiceUnavailable(
             "RunAPI has not finished this task in 24 hours; it is asked again only by get_task."
         )
-        await self._record(task, task.troubled(trouble(endless), self.now()))
+        await self._record(task, task.troubled(replace(trouble(endless), hint=NOT_ASKED), self.now()))
         return True
 
     async def _save(self, task: Task) -> None:

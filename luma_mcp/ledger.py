@@ -4,6 +4,7 @@ A row is written before RunAPI is asked and changed before an answer is used.
 """
 
 import json
+import math
 import sqlite3
 import uuid
 from collections.abc import Sequence
@@ -30,7 +31,6 @@ from luma_mcp.ledger_queries import (
     RELEASE,
     RENEW,
     RESUBMIT,
-    STANDING,
     SUBMITTED,
     UNATTENDED,
     UNCONFIRMED,
@@ -198,14 +198,13 @@ class Ledger:
 
     async def changes(self, since: Position | None) -> tuple[Position, list[Change]]:
         """Tell how far the ledger has come, and what callers can see to have changed since a position."""
-        standing = (await self._file.read(STANDING, ()))[0]
-        now = Position(standing["ledger"], standing["last"])
-        if since is None or since == now:
-            return now, []
-        if since.ledger != now.ledger or since.revision > now.revision:
+        before = since.revision if since else math.inf
+        rows = await self._file.read(CHANGED, {"since": before})  # one statement, so that nothing is written in between
+        now = Position(rows[0]["ledger"], rows[0]["last"])
+        if since and (since.ledger != now.ledger or since.revision > now.revision):
             return now, [Change(None, None, listed=True)]
-        rows = await self._file.read(CHANGED, {"since": since.revision, "last": now.revision})
-        return now, [Change(row["caller"], row["task_id"], bool(row["listed"])) for row in rows]
+        changed = [row for row in rows if row["caller"] is not None]
+        return now, [Change(row["caller"], row["task_id"], bool(row["listed"])) for row in changed]
 
     async def _change(self, query: str, values: Sequence[Any] | Row) -> int:
         return await self._file.write(lambda db: db.execute(query, values).rowcount)

@@ -28,12 +28,12 @@ SUBMITTED = "SELECT count(*) FROM tasks WHERE created_at > ? AND (task_id <> '' 
 DURATIONS = """
     SELECT finished_at - created_at AS seconds FROM tasks
     WHERE status = 'completed' AND model = ? AND finished_at - created_at < ? ORDER BY finished_at DESC LIMIT ?"""
-STANDING = "SELECT ledger, last FROM revisions"
 CHANGED = """
-    SELECT caller, task_id, listed > :since AS listed FROM tasks
-    WHERE revision > :since AND revision <= :last
-    UNION ALL
-    SELECT caller, NULL, 1 FROM forgotten WHERE revision > :since AND revision <= :last"""
+    SELECT ledger, last, caller, task_id, listed FROM revisions LEFT JOIN (
+        SELECT caller, task_id, listed > :since AS listed FROM tasks WHERE revision > :since
+        UNION ALL
+        SELECT caller, NULL, 1 FROM forgotten WHERE revision > :since
+    ) ON true"""
 PAGE = """
     SELECT * FROM tasks WHERE caller = :caller AND {status} (created_at, key) < (:created_at, :before)
     ORDER BY created_at DESC, key DESC LIMIT :limit"""

@@ -17,6 +17,7 @@ MODEL = "luma-modify-video"
 PRICE_USD = 0.50  # contract: flat, for each task that succeeds
 DAY_SECONDS = 86_400
 OUTPUT_LIFETIME_SECONDS = 7 * DAY_SECONDS  # contract 8.1
+FOLLOW_SECONDS = DAY_SECONDS  # design 3.2: how long a task is followed
 REPLAY_SECONDS = 15 * 60  # design 3.1: how long an unknown outcome is settled under its key
 
 

@@ -168,14 +168,16 @@ def several_takes(given: Given) -> str:
     looks = [look for look in looks if look]
     if not 2 <= len(looks) <= MOST_TAKES:
         raise InvalidRequest(f"prompts must hold {TAKES_FORM}; it holds {len(looks)}.")
+    if len({look.casefold() for look in looks}) < len(looks):
+        raise InvalidRequest("prompts must hold different descriptions: the same one twice makes the same take.")
     takes = "\n".join(f"{number}. {quoted(look)}" for number, look in enumerate(looks, 1))
     return job(
         f"Make {len(looks)} takes of one clip with Luma, to compare.\n\nClip: {quoted(given[SOURCE])}\n"
         f"Takes:\n{takes}{keeping(given)}",
         agreeing(given, len(looks)),
         f"For each take call modify_video with source_video_url {quoted(given[SOURCE])}, its prompt and wait_seconds 0,"
-        " so that they run side by side. Only if two of your prompts are identical, the later calls need new_take true."
-        f" Then follow each: {WAITING[0].lower()}{WAITING[1:]}",
+        " so that they run side by side; no two prompts may be identical. Then follow each:"
+        f" {WAITING[0].lower()}{WAITING[1:]}",
         "When all have ended, show them in one table: number, description, file (video_path, or if that is empty the"
         f" link in video_urls and its expires_at), cost. {FAILING}",
     )
@@ -190,8 +192,8 @@ def another_edit(given: Given) -> str:
         raise InvalidRequest(f"Task {earlier.task_id} has failed: it has no result to continue from.")
     source, awaited = quoted(task_uri(earlier.task_id)), quoted(earlier.task_id)
     wait = (
-        f"Call get_task with task_id {awaited} and wait_seconds 40, repeated until done is true. If that task has"
-        " failed, tell me and stop."
+        f"Call get_task with task_id {awaited} and wait_seconds 40, repeated until done is true or next_step says"
+        " something else. If that task has failed or will not end, tell me and stop."
     )
     return job(
         f"Continue from an earlier result with Luma.\n\nEarlier task: {awaited}\n"

@@ -11,6 +11,7 @@ from luma_mcp.arguments import LONGEST_ID
 from luma_mcp.errors import InvalidRequest, TaskNotFound
 from luma_mcp.models import Status, Task
 from luma_mcp.protocol import Page, Request, only_page
+from luma_mcp.sources import LONGEST_URL
 from luma_mcp.task_uris import TASK_TEMPLATE, TASKS_URI, task_id_of, task_uri
 
 JSON = "application/json"
@@ -91,7 +92,9 @@ async def find(ctx: Request, uri: str) -> Task:
 def unknown(uri: str) -> MCPError:
     """Say that there is no such resource, as MCP 2026-07-28 has it (SEP-2164)."""
     known = f"There are {TASKS_URI} and, for each task in this server's ledger, {TASK_TEMPLATE}."
-    return MCPError(wire.INVALID_PARAMS, f"Resource not found: {uri[:LONGEST_ID]!r}. {known}", {"uri": uri})
+    return MCPError(
+        wire.INVALID_PARAMS, f"Resource not found: {uri[:LONGEST_ID]!r}. {known}", {"uri": uri[:LONGEST_URL]}
+    )
 
 
 def contents(uri: str, answer: Any, *, fresh_ms: int = 0) -> wire.ReadResourceResult:

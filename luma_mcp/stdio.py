@@ -5,21 +5,49 @@ import select
 import signal
 import sys
 import threading
-from functools import partial
+from collections import deque
 
 import anyio
 from mcp.server.stdio import stdio_server
 from mcp.shared.message import SessionMessage
+from mcp.types import JSONRPCResponse, RequestId
 
 if sys.platform != "win32":
     import fcntl
     import termios
 
 from luma_mcp.app import App, open_app
+from luma_mcp.deliveries import Way
 from luma_mcp.server import build_server
 from luma_mcp.settings import Settings
 
+REMEMBERED = 1000
 FORCE_SECONDS = 1.5  # hosts kill what has not ended after 2
+
+
+class Pipe(Way):
+    """The way to the host through stdout."""
+
+    def __init__(self) -> None:
+        self._stdout = os.dup(1)  # the SDK moves the original away while it serves
+        self._sent: deque[RequestId] = deque(maxlen=REMEMBERED)
+
+    def note(self, message: SessionMessage) -> None:
+        """Remember an answer that was sent."""
+        if isinstance(message.message, JSONRPCResponse):
+            self._sent.append(message.message.id)
+
+    def has_sent(self, request: RequestId | None) -> bool:
+        """Tell whether the answer to a request was sent, among the last ones."""
+        return request in self._sent
+
+    def is_clear(self) -> bool:
+        """Tell whether the host still holds its end of stdout and has read what was written there."""
+        if sys.platform == "win32":
+            return True
+        watched = select.poll()
+        watched.register(self._stdout, select.POLLOUT)
+        return [state for _, state in watched.poll(0)] == [select.POLLOUT] and not unread(self._stdout)
 
 
 async def serve_stdio(settings: Settings) -> None:
@@ -28,11 +56,11 @@ async def serve_stdio(settings: Settings) -> None:
     The process ends by itself rather than by returning: the SDK's reader may sit in a blocking read of stdin, and a
     name look-up in a thread, and the interpreter would wait for both.
     """
-    stdout = os.dup(1)
+    pipe = Pipe()
     async with anyio.create_task_group() as host_side:
-        async with open_app(settings, leaves=partial(host_reads, stdout)) as app:
+        async with open_app(settings, way=pipe) as app:
             ended, calls = anyio.Event(), anyio.CancelScope()
-            host_side.start_soon(serve_host, app, ended, calls, name="host")
+            host_side.start_soon(serve_host, app, pipe, ended, calls, name="host")
             if sys.platform != "win32":
                 host_side.start_soon(await_signal, ended, name="signals")
             await ended.wait()
@@ -40,15 +68,6 @@ async def serve_stdio(settings: Settings) -> None:
             calls.cancel()
         sys.stderr.flush()
         os._exit(0)
-
-
-def host_reads(stdout: int) -> bool:
-    """Tell whether the host still holds its end of stdout and has read what was written there."""
-    if sys.platform == "win32":
-        return True
-    watched = select.poll()
-    watched.register(stdout, select.POLLOUT)
-    return [state for _, state in watched.poll(0)] == [select.POLLOUT] and not unread(stdout)
 
 
 def unread(stdout: int) -> int:
@@ -68,23 +87,31 @@ def leave_by_force() -> None:
     timer.start()
 
 
-async def serve_host(app: App, ended: anyio.Event, calls: anyio.CancelScope) -> None:
+async def serve_host(app: App, pipe: Pipe, ended: anyio.Event, calls: anyio.CancelScope) -> None:
     """Speak the protocol until stdin ends or the calls are cancelled.
 
-    Once stdin has ended, the host gets a moment to read what it is answered, but the process does not wait for ever.
+    Once stdin has ended, the process waits a moment for the host to read what was written, but not for ever.
     """
     with calls:
         server = build_server(app)
         heard, from_host = anyio.create_memory_object_stream[SessionMessage | Exception]()
-        async with stdio_server() as (stdin, to_host), anyio.create_task_group() as listening:
+        to_host, said = anyio.create_memory_object_stream[SessionMessage]()
+        async with stdio_server() as (stdin, stdout), anyio.create_task_group() as passing:
 
-            async def pass_on() -> None:
+            async def pass_in() -> None:
                 async with stdin, heard:
                     async for message in stdin:
                         await heard.send(message)
                 leave_by_force()
 
-            listening.start_soon(pass_on, name="stdin")
+            async def pass_out() -> None:
+                async with stdout, said:
+                    async for message in said:
+                        await stdout.send(message)
+                        pipe.note(message)
+
+            passing.start_soon(pass_in, name="stdin")
+            passing.start_soon(pass_out, name="stdout")
             await server.run(from_host, to_host, server.create_initialization_options())
     ended.set()
 

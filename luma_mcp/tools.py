@@ -136,7 +136,7 @@ def app_of(ctx: Context[App]) -> App:
 def deliver(ctx: Context[App], task: Task, *, joined: bool = False) -> CallToolResult:
     """Hand a task to the caller, and remember it; a finished one comes with a link to it as a resource."""
     app = app_of(ctx)
-    app.deliveries.handed(task)
+    app.deliveries.handed(task, ctx.request_context.request_id)
     crash_points.reach("answer.handed")
     answer = result(task_object(task, app.now(), joined=joined), failed=is_failure(task))
     if task.status.done and task.task_id and ctx.request_context.protocol_version >= LINKS_SINCE:

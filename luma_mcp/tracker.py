@@ -10,10 +10,10 @@ from anyio.abc import TaskGroup
 from luma_mcp.background import guarded
 from luma_mcp.downloads import Downloads
 from luma_mcp.errors import LumaError
-from luma_mcp.follower import DOUBTED_SECONDS, FOLLOW_SECONDS, Follower
+from luma_mcp.follower import DOUBTED_SECONDS, Follower
 from luma_mcp.leases import ForeignTask, LeaseLost
 from luma_mcp.ledger import Ledger
-from luma_mcp.models import OUTPUT_LIFETIME_SECONDS, Clock, Status
+from luma_mcp.models import FOLLOW_SECONDS, OUTPUT_LIFETIME_SECONDS, Clock, Status
 from luma_mcp.runapi import RunAPI
 from luma_mcp.submission import Submission
 

@@ -12,7 +12,8 @@ import httpx
 from mcp import Client
 from mcp_types import CallToolResult, ResourceLink, TextContent
 
-from luma_mcp.app import App, always, open_app
+from luma_mcp.app import App, open_app
+from luma_mcp.deliveries import Way
 from luma_mcp.models import Task, VideoRequest
 from luma_mcp.progress import Progress
 from luma_mcp.sandbox import STORAGE_URL, Sandbox
@@ -137,18 +138,18 @@ async def open_rig(
     clock: VirtualClock | None = None,
     sandbox: Sandbox | None = None,
     transport: httpx.AsyncBaseTransport | None = None,
-    leaves: Callable[[], bool] = always,
+    way: Way | None = None,
     **changes: Any,
 ) -> AsyncGenerator[Rig]:
     """Open the application on folders below `home`, with a sandbox or any other transport as its network.
 
-    `leaves` tells whether the host still reads what it is answered.
+    `way` knows whether the host reads what it is answered.
     """
     now = clock or VirtualClock()
     played = sandbox or sandbox_for(home, clock=now)
     network = transport or httpx.ASGITransport(played)
     try:
-        async with open_app(settings_for(home, **changes), now=now, transport=network, leaves=leaves) as app:
+        async with open_app(settings_for(home, **changes), now=now, transport=network, way=way) as app:
             yield Rig(app, played, now)
     finally:
         played.state.close()

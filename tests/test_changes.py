@@ -4,6 +4,7 @@ from collections.abc import AsyncGenerator, Callable
 from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -141,9 +142,31 @@ async def test_another_file_means_that_anything_may_have_changed(ledger: Ledger,
     assert await reader.news() == [ANYTHING]
 
 
+async def test_what_is_written_during_a_look_is_told_by_the_next_one(
+    ledger: Ledger, reader: Reader, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As when a task is completed, somebody looks, and its video is saved meanwhile."""
+    running = await ledger.record((await held(ledger)).accepted("t-1", Status.PROCESSING, EPOCH))
+    await reader.news()
+    done = await ledger.record(running.read(Reading(status=Status.COMPLETED, video_urls=("u",)), EPOCH))
+    read = reader.ledger._file.read
+    told: list[Change] = []
+
+    async def and_write(query: str, values: Any) -> Any:
+        rows = await read(query, values)
+        await ledger.record(done.saved("/videos/1.mp4", EPOCH))
+        return rows
+
+    with monkeypatch.context() as patched:
+        patched.setattr(reader.ledger._file, "read", and_write)
+        told += await reader.news()
+    told += await reader.news()
+    assert {(change.task_id, change.listed) for change in told} == {("t-1", True), ("t-1", False)}
+
+
 async def test_the_search_for_changes_has_an_index(ledger: Ledger) -> None:
     await held(ledger)
-    plan = await ledger._file.read(f"EXPLAIN QUERY PLAN {CHANGED}", {"since": 0, "last": 9})
+    plan = await ledger._file.read(f"EXPLAIN QUERY PLAN {CHANGED}", {"since": 0})
     assert any("tasks_by_revision" in row["detail"] for row in plan)
 
 

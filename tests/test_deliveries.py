@@ -1,16 +1,42 @@
 """Delivery: a result counts as handed over only when it reached a caller whose request was still open."""
 
+from dataclasses import dataclass
 from pathlib import Path
 
 import anyio
 import pytest
 
-from luma_mcp.deliveries import LEAVING_SECONDS
+from luma_mcp.deliveries import LEAVING_SECONDS, Way
 from luma_mcp.errors import LedgerUnusable
 from tests.rig import SOURCE, Rig, VirtualClock, facts, open_rig, sandbox_for
 
 pytestmark = [pytest.mark.anyio, pytest.mark.usefixtures("inline_threads")]
 ASK = {"prompt": "fog", "source_video_url": SOURCE}
+
+
+@dataclass
+class Pipe(Way):
+    """A way to a host that may have stopped reading, and on which answers may be cut off."""
+
+    clear: bool = True
+    sends: bool = True
+
+    def has_sent(self, request: object) -> bool:
+        return self.sends
+
+    def is_clear(self) -> bool:
+        return self.clear
+
+
+async def test_an_answer_that_was_cut_off_by_the_end_is_not_delivered(home: Path) -> None:
+    async with open_rig(home, way=Pipe(sends=False)) as first, first.client() as client:
+        await client.call_tool("modify_video", ASK)
+        await anyio.sleep(10 * LEAVING_SECONDS)
+        other = facts(await client.call_tool("modify_video", ASK | {"prompt": "snow"}))
+        assert not other["joined"]
+        assert await delivered(first) == [False, False]
+    async with open_rig(home) as second, second.client() as client:
+        assert facts(await client.call_tool("modify_video", ASK))["joined"]
 
 
 async def delivered(rig: Rig) -> list[bool]:
@@ -28,13 +54,13 @@ async def test_a_caller_that_asks_again_has_read_its_answer(rig: Rig) -> None:
 
 
 async def test_an_answer_counts_after_a_moment_of_an_open_way(home: Path) -> None:
-    way = {"open": False}
-    async with open_rig(home, leaves=lambda: way["open"]) as rig, rig.client() as client:
+    way = Pipe(clear=False)
+    async with open_rig(home, way=way) as rig, rig.client() as client:
         await client.list_tools()  # what the client would otherwise ask for after the call
         await client.call_tool("modify_video", ASK)
         await anyio.sleep(10 * LEAVING_SECONDS)
         assert await delivered(rig) == [False]
-        way["open"] = True
+        way.clear = True
         await anyio.sleep(2 * LEAVING_SECONDS)
         assert await delivered(rig) == [True]
 
@@ -43,7 +69,7 @@ async def test_an_answer_counts_after_a_moment_of_an_open_way(home: Path) -> Non
 async def test_at_the_end_of_the_process_it_counts_whether_the_host_was_still_there(
     home: Path, open_at_the_end: bool
 ) -> None:
-    async with open_rig(home, leaves=lambda: open_at_the_end) as first, first.client() as client:
+    async with open_rig(home, way=Pipe(clear=open_at_the_end)) as first, first.client() as client:
         await client.list_tools()
         await client.call_tool("modify_video", ASK)
     async with open_rig(home) as second, second.client() as client:

@@ -153,7 +153,7 @@ def test_every_state_says_whether_it_is_a_failure_and_what_to_do_next(
     changes: dict[str, Any], failed: bool, step: str
 ) -> None:
     task = replace(TASK, **changes)
-    assert (is_failure(task), step in next_step(task)) == (failed, True)
+    assert (is_failure(task), step in next_step(task, task.created_at)) == (failed, True)
 
 
 def test_what_is_not_known_is_absent_from_the_task_object() -> None:

@@ -127,7 +127,9 @@ async def test_takes_are_counted_and_priced_together(rig: Rig) -> None:
         text = await filled(client, "compare_takes", prompts="1. in fog\n\n in  snow |- at night|")
         assert '1. "in fog"\n2. "in snow"\n3. "at night"' in text
         assert "1.50 USD (3 x 0.50 USD)" in text
-        for prompts in ("only one", "|" * 5, "|".join("x" * (MOST_TAKES + 1))):
+        with pytest.raises(MCPError, match="different descriptions"):
+            await filled(client, "compare_takes", prompts="fog|snow|Fog")
+        for prompts in ("only one", "|" * 5, "|".join("abcdefghijklm"[: MOST_TAKES + 1])):
             with pytest.raises(MCPError, match=f"2 to {MOST_TAKES} descriptions"):
                 await filled(client, "compare_takes", prompts=prompts)
 

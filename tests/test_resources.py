@@ -120,7 +120,7 @@ async def test_a_name_in_the_list_is_one_short_line(rig: Rig) -> None:
         "https://example.com",
         "tasks",
         "",
-        "luma://tasks/" + "x" * 5000,
+        "luma://tasks/" + "x" * 4000,
     ],
 )
 async def test_an_unknown_resource_is_a_clear_error(rig: Rig, era: str, uri: str) -> None:
