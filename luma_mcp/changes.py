@@ -46,9 +46,7 @@ class Changes:
         Raises `LedgerUnusable`.
         """
         async with self._looking:
-            if not self._listeners:
-                self._since = None
-            await self._tell()
+            await self._tell()  # those who listen already, up to now
             token = object()
             self._listeners[token] = (caller, listener)
             self._listened.set()

@@ -130,6 +130,18 @@ async def test_what_changed_before_a_subscription_is_not_told(rig: Rig, era: str
     assert late.changes == []
 
 
+async def test_what_changed_while_nobody_listened_is_told_to_nobody(rig: Rig) -> None:
+    early, late = Heard(), Heard()
+    async with rig.client(MODERN) as client:
+        async with hearing(client, early, MODERN, [TASKS_URI]):
+            await anyio.sleep(QUIET_SECONDS)
+        await client.call_tool("modify_video", ASK | {"wait_seconds": 40})
+        await anyio.sleep(QUIET_SECONDS)
+        async with hearing(client, late, MODERN, [TASKS_URI]):
+            await anyio.sleep(QUIET_SECONDS)
+    assert (early.changes, late.changes) == ([], [])
+
+
 async def test_a_client_that_asked_for_nothing_in_the_right_way_is_told_nothing(rig: Rig) -> None:
     heard = Heard()
     async with rig.client(message_handler=heard.message) as client:
