@@ -13,11 +13,12 @@ import anyio
 
 from luma_mcp import __version__
 from luma_mcp.answers import as_text, task_list, task_object
-from luma_mcp.app import LOCAL_CALLER, open_app
+from luma_mcp.app import open_app
 from luma_mcp.console import EXIT_CODES, EXIT_HELP, ProgressBar, exit_code, table
 from luma_mcp.errors import Failure, LumaError
+from luma_mcp.http import serve_http
 from luma_mcp.logs import configure_logging
-from luma_mcp.models import Task, VideoRequest
+from luma_mcp.models import LOCAL_CALLER, Task, VideoRequest
 from luma_mcp.progress import Progress
 from luma_mcp.setting_values import BadSetting
 from luma_mcp.settings import Settings, load_settings, variable_of
@@ -28,14 +29,15 @@ ABOUT = """\
 Modify videos with Luma at RunAPI: a prompt and a clip in, the re-rendered clip out, saved on disk.
 
 Without a command, luma-mcp is an MCP server on stdin and stdout: hosts such as Claude Desktop
-start it by themselves. To try the whole job without a key, network or cost:
+start it by themselves. With --transport http it serves many of them on a port. To try the whole
+job without a key, network or cost:
 
   luma-mcp modify CLIP.mp4 "a foggy autumn morning" --sandbox"""
 MODIFY_ABOUT = """\
 Modify one clip: submits it, shows progress, saves the result, and prints the path of the saved
 file on stdout. Costs 0.50 USD when it succeeds (nothing with --sandbox). Interrupting it leaves
 the task alive: the same command joins it again and is not charged twice."""
-SECRET = frozenset({"api_key", "auth_tokens"})
+SECRET: frozenset[str] = frozenset({"api_key", "auth_tokens"})
 HTTP_ONLY = frozenset({"transport", "host", "port", "allowed_hosts", "public_url"})
 BAR_SECONDS = 0.5
 
@@ -73,7 +75,7 @@ def parser() -> argparse.ArgumentParser:
     )
     top.add_argument("--version", action="version", version=f"runapi-luma-mcp {__version__}")
     top.set_defaults(run=serve)
-    add_setting_flags(top)
+    add_setting_flags(top, hidden=SECRET)
     commands = top.add_subparsers(title="commands", metavar="COMMAND")
     command = partial(add_command, commands)
 
@@ -112,16 +114,16 @@ def add_command(
         epilog=EXIT_HELP,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    add_setting_flags(added)
+    add_setting_flags(added, hidden=SECRET | HTTP_ONLY)
     added.set_defaults(run=run)
     return added
 
 
-def add_setting_flags(to: argparse.ArgumentParser) -> None:
-    """Add a flag for each setting; a key is never one, because others on the machine can read command lines."""
+def add_setting_flags(to: argparse.ArgumentParser, *, hidden: frozenset[str]) -> None:
+    """Add a flag for each setting; secrets are never flags, because others on the machine can read command lines."""
     group = to.add_argument_group("settings", "each can also be given as the environment variable named")
     for name, field in Settings.model_fields.items():
-        if name in SECRET or name in HTTP_ONLY:
+        if name in hidden:
             continue
         more: dict[str, Any] = {"action": "store_true"} if field.annotation is bool else {"metavar": "VALUE"}
         about = f"{field.description} [{variable_of(field, name)}]".replace("%", "%%")
@@ -131,8 +133,9 @@ def add_setting_flags(to: argparse.ArgumentParser) -> None:
 def serve(settings: Settings) -> int:
     """Be an MCP server."""
     if settings.serves_http:
-        raise BadSetting("LUMA_MCP_TRANSPORT", "this version serves stdio only")
-    anyio.run(serve_stdio, settings)
+        anyio.run(serve_http, settings, say)
+    else:
+        anyio.run(serve_stdio, settings)
     return 0
 
 

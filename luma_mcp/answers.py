@@ -12,6 +12,11 @@ from luma_mcp.errors import Failure, LumaError
 from luma_mcp.models import FOLLOW_SECONDS, SANDBOX_ORIGIN, Status, Task
 
 PLAYED = " This is the sandbox: nothing was charged, and the video is a stand-in."
+LINK = "Give the user the link in video_urls; it works until expires_at."
+NOWHERE = (
+    "Nothing more to do. This is the sandbox: nothing was charged, and the link in video_urls leads nowhere; there is a"
+    " video only where results are saved (LUMA_MCP_SAVE=auto)."
+)
 HINTED = frozenset({"invalid_api_key", "insufficient_credits", "task_not_found", "bad_answer"})
 StatusWord = Literal["submitting", "pending", "processing", "completed", "failed", "unconfirmed"]
 Moment = Annotated[str, Field(description="RFC 3339, UTC", json_schema_extra={"format": "date-time"})]
@@ -142,7 +147,7 @@ def completed_step(task: Task) -> str:
         return (
             f'The video is being saved: call get_task with task_id "{task.task_id}" and wait_seconds 40 for its path.'
         )
-    return "Give the user the link in video_urls; it works until expires_at."
+    return NOWHERE if task.origin == SANDBOX_ORIGIN else LINK
 
 
 def is_failure(task: Task) -> bool:

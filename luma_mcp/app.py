@@ -14,6 +14,7 @@ from pydantic import SecretStr
 from luma_mcp import crash_points
 from luma_mcp.arguments import check_listing, check_request, checked_id
 from luma_mcp.background import background_work
+from luma_mcp.callbacks import Callbacks, callback_address
 from luma_mcp.changes import Changes
 from luma_mcp.connection import open_connection
 from luma_mcp.deliveries import Deliveries, Way
@@ -29,7 +30,6 @@ from luma_mcp.submission import Submission, too_old
 from luma_mcp.tracker import Tracker
 from luma_mcp.uploads import Uploads
 
-LOCAL_CALLER = "local"
 SUBMIT_SECONDS = 5.0
 OTHER_KEY = "This request was sent with another RunAPI key, and whether it was accepted is not known."
 OTHER_KEY_HINT = "Repeat the call in the host that has that key, or look at the task list of that RunAPI account."
@@ -53,7 +53,10 @@ class App:
     ledger: Ledger
     tracker: Tracker
     deliveries: Deliveries
+    way: Way
     changes: Changes
+    callbacks: Callbacks
+    ending: anyio.Event
     background: TaskGroup
     runapi: RunAPI
     uploads: Uploads
@@ -62,6 +65,11 @@ class App:
     def wake(self) -> None:
         """Go on with unfinished tasks: called at the first real request."""
         self.tracker.wake()
+
+    def end_waits(self) -> None:
+        """Answer those who wait for tasks with how these stand now."""
+        self.ending.set()
+        self.tracker.tell()
 
     async def modify_video(
         self, request: VideoRequest, caller: str, *, wait_seconds: int, new_take: bool, progress: Progress
@@ -171,6 +179,7 @@ class App:
             updated_at=self.now(),
             origin=self.runapi.origin,
             key_id=self.runapi.key_id,
+            callback="" if request.callback_url else callback_address(self.settings.called_at),
             wants_file=self.settings.saves,
         )
 
@@ -191,7 +200,7 @@ class App:
             while True:
                 task = await self.ledger.get(key)
                 await progress.tell(task, known, self.now())
-                if until(task):
+                if until(task) or self.ending.is_set():
                     break
                 await self.tracker.changed()
         return await self.ledger.get(key)
@@ -225,10 +234,14 @@ async def open_app(
         downloads = Downloads(connection, settings.output_dir, trusted=base_url, allow_private=settings.allow_private)
         submission = Submission(ledger, runapi, uploads, now)
         background = await stack.enter_async_context(background_work())
-        tracker = Tracker(ledger, runapi, submission, downloads, background, now, keep_days=settings.keep_days)
-        deliveries, changes = Deliveries(ledger, way or Way()), Changes(ledger)
+        callbacks, keep_days = Callbacks(), settings.keep_days
+        tracker = Tracker(ledger, runapi, submission, downloads, callbacks, background, now, keep_days=keep_days)
+        deliveries, changes = Deliveries(ledger), Changes(ledger)
         background.start_soon(tracker.attend, name="tracker")
         background.start_soon(deliveries.attend, name="deliveries")
         background.start_soon(changes.attend, name="changes")
-        yield App(settings, ledger, tracker, deliveries, changes, background, runapi, uploads, now)
+        yield App(
+            *(settings, ledger, tracker, deliveries, way or Way(), changes, callbacks, anyio.Event()),
+            *(background, runapi, uploads, now),
+        )
         await deliveries.leave()

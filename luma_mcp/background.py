@@ -26,6 +26,12 @@ async def background_work() -> AsyncGenerator[TaskGroup]:
         raise
 
 
+async def cancel_after(event: anyio.Event, scope: anyio.CancelScope) -> None:
+    """Cancel something once an event has happened."""
+    await event.wait()
+    scope.cancel()
+
+
 async def guarded(work: Callable[[], Awaitable[T]], *, otherwise: T, what: str) -> T:
     """Do some work and give its result, or `otherwise` if it ends unexpectedly: a bug in it must end nothing else."""
     try:

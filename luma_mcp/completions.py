@@ -5,11 +5,10 @@ from urllib.parse import unquote
 
 import mcp.types as wire
 
-from luma_mcp.app import LOCAL_CALLER
 from luma_mcp.errors import InvalidRequest
 from luma_mcp.models import Status
 from luma_mcp.prompts import SOURCE, TASK_ID, Argument, LumaPrompt
-from luma_mcp.protocol import Request
+from luma_mcp.protocol import Request, caller_of
 from luma_mcp.task_uris import TASK_PREFIX, TASK_TEMPLATE, task_uri
 
 MOST_VALUES = 100  # MCP allows no more
@@ -50,7 +49,7 @@ class Completions:
 async def matching_ids(ctx: Request, typed: str, states: Sequence[Status]) -> list[str]:
     """Give the ids of the tasks that fit what was typed, newest first, and one more than can be offered."""
     words = unquote(typed.removeprefix(TASK_PREFIX)) if typed.startswith(TASK_PREFIX) else typed
-    tasks = await ctx.lifespan_context.ledger.matching(LOCAL_CALLER, words, states, MOST_VALUES + 1)
+    tasks = await ctx.lifespan_context.ledger.matching(caller_of(ctx), words, states, MOST_VALUES + 1)
     return [task.task_id for task in tasks]
 
 

@@ -4,6 +4,7 @@ import logging
 from collections import Counter
 from collections.abc import Generator
 from contextlib import contextmanager
+from dataclasses import dataclass
 
 import anyio
 from mcp.types import RequestId
@@ -19,30 +20,42 @@ logger = logging.getLogger(__name__)
 
 
 class Way:
-    """The way of answers to their callers; here nothing ever gets stuck."""
+    """The way of answers to a client; here nothing ever gets stuck or lost."""
 
     def has_sent(self, request: RequestId | None) -> bool:
         """Tell whether the answer to a request was sent."""
         return True
 
+    def is_lost(self) -> bool:
+        """Tell whether what was not sent never will be."""
+        return False
+
     def is_clear(self) -> bool:
-        """Tell whether the callers have read what was sent, as far as anybody can know."""
+        """Tell whether the client has read what was sent, as far as anybody can know."""
         return True
+
+
+@dataclass(frozen=True, slots=True)
+class Handed:
+    """An answer on its way to a caller."""
+
+    caller: str
+    way: Way
+    request: RequestId | None
 
 
 class Deliveries:
     """Results that were handed over as answers, until it is clear that they reached their callers.
 
     An answer that was sent has arrived when its caller asks for another video, or when a second has passed and the way
-    to the caller is clear.
+    to the client is clear.
     """
 
-    def __init__(self, ledger: Ledger, way: Way) -> None:
+    def __init__(self, ledger: Ledger) -> None:
         self._ledger = ledger
-        self._way = way
         self._waiting: Counter[str] = Counter()
         self._given_up: set[str] = set()
-        self._handed: dict[str, tuple[str, RequestId | None]] = {}
+        self._handed: dict[str, Handed] = {}
 
     @contextmanager
     def call(self, key: str) -> Generator[None]:
@@ -63,17 +76,24 @@ class Deliveries:
             if not self._waiting[key]:
                 del self._waiting[key]
 
-    def handed(self, task: Task, request: RequestId | None) -> None:
-        """Note that a task was given as the answer to an open request."""
+    def handed(self, task: Task, way: Way, request: RequestId | None) -> None:
+        """Note that a task was given as the answer to an open request that came on some way."""
         if task.status.done and not task.delivered and task.key not in self._given_up:
-            self._handed[task.key] = (task.caller, request)
+            self._handed[task.key] = Handed(task.caller, way, request)
 
     def sent_to(self, caller: str) -> list[str]:
         """List what was sent to a caller: it has arrived if the caller asks for something else now."""
-        return [key for key in self._sent() if self._handed[key][0] == caller]
+        return [key for key in self._sent() if self._handed[key].caller == caller]
 
     def _sent(self) -> list[str]:
-        return [key for key, (_, request) in self._handed.items() if self._way.has_sent(request)]
+        return [key for key, handed in self._handed.items() if handed.way.has_sent(handed.request)]
+
+    def _arrived(self, sent: list[str]) -> list[str]:
+        return [key for key in sent if key in self._handed and self._handed[key].way.is_clear()]
+
+    def _lost(self) -> list[str]:
+        sent = set(self._sent())
+        return [key for key, handed in self._handed.items() if handed.way.is_lost() and key not in sent]
 
     def forget(self, keys: list[str]) -> None:
         """Stop looking after results whose delivery is written down."""
@@ -81,18 +101,17 @@ class Deliveries:
             self._handed.pop(key, None)
 
     async def leave(self) -> None:
-        """Count what was sent as delivered at the end, if the way to the callers is clear."""
-        if self._way.is_clear():
-            with anyio.move_on_after(LEAVING_SECONDS, shield=True):
-                await self.deliver(self._sent())
+        """Count what was sent as delivered at the end, if the way to its client is clear."""
+        with anyio.move_on_after(LEAVING_SECONDS, shield=True):
+            await self.deliver(self._arrived(self._sent()))
 
     async def attend(self) -> None:
         """Look after what was handed over, for ever."""
         while True:
             before = self._sent()
             await anyio.sleep(LEAVING_SECONDS)
-            if self._way.is_clear():
-                await self.deliver([key for key in before if key in self._handed])
+            self.forget(self._lost())
+            await self.deliver(self._arrived(before))
 
     async def deliver(self, keys: list[str]) -> None:
         """Write down that these results have reached a caller."""

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 import anyio
 
 from luma_mcp import crash_points
+from luma_mcp.callbacks import Awaited, Callbacks
 from luma_mcp.downloads import Downloads
 from luma_mcp.errors import DownloadFailed, Failure, LumaError, ServiceUnavailable
 from luma_mcp.leases import ForeignTask
@@ -41,6 +42,7 @@ class Follower:
     runapi: RunAPI
     submission: Submission
     downloads: Downloads
+    callbacks: Callbacks
     now: Clock
     hold: Callable[[str], Awaitable[bool]]
     tell: Callable[[], None]
@@ -58,15 +60,16 @@ class Follower:
             self.tell()
             pause = poll_after(0.0, await self._usual(task))
         if task.task_id and not task.status.done:
-            task = await self._poll_until_done(task, pause)
+            with self.callbacks.awaiting(task.callback) as call:
+                task = await self._poll_until_done(task, pause, call)
         if task.awaits_file:
             await self._save(task)
         return DOUBTED_SECONDS if task.status is Status.UNCONFIRMED else 0.0
 
-    async def _poll_until_done(self, task: Task, pause: float) -> Task:
+    async def _poll_until_done(self, task: Task, pause: float, call: Awaited) -> Task:
         failures = 0
         while not task.status.done:
-            await anyio.sleep(pause)
+            await call.pause(pause)
             if not await self.hold(task.key):
                 break
             try:
@@ -84,7 +87,14 @@ class Follower:
             task = await self._record(task, task.read(reading, self.now()))
             if await self._overdue(task):
                 break
-            pause = poll_after(task.elapsed(self.now()), await self._usual(task), retry_after=reading.retry_after)
+            pause = poll_after(
+                task.elapsed(self.now()),
+                await self._usual(task),
+                retry_after=reading.retry_after,
+                called_back=bool(task.callback) and self.callbacks.reliable,
+            )
+        if task.status.done:
+            self.callbacks.ended(task.callback, call)
         return task
 
     async def _usual(self, task: Task) -> Usual:

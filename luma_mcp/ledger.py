@@ -14,27 +14,26 @@ from pathlib import Path
 from typing import Any
 
 from luma_mcp.cursors import cursor_after, position
-from luma_mcp.errors import Failure, LedgerUnusable, LimitReached, TaskNotFound
+from luma_mcp.errors import Failure, TaskNotFound
 from luma_mcp.leases import LeaseLost
 from luma_mcp.ledger_file import LedgerFile
 from luma_mcp.ledger_queries import (
-    ACTIVE,
     CHANGED,
     CLAIM,
     DURATIONS,
     FORGET,
     GOES_ON,
     HELD,
-    JOINABLE,
     MATCHING,
     PAGE,
     RELEASE,
     RENEW,
     RESUBMIT,
-    SUBMITTED,
     UNATTENDED,
+    UNCHANGED,
     UNCONFIRMED,
 )
+from luma_mcp.ledger_rows import check_limits, insert, joinable, mark_delivered, readable
 from luma_mcp.ledger_schema import FIXED, Row, is_task, row_of, task_of
 from luma_mcp.models import (
     DAY_SECONDS,
@@ -82,7 +81,7 @@ class Ledger:
             mark_delivered(db, delivered)
             if not new_take and (found := joinable(db, draft.caller, fingerprint)):
                 return found, True
-            check_limits(db, limits, draft.created_at)
+            check_limits(db, limits, draft.caller, draft.created_at)
             insert(db, row_of(draft) | {"fingerprint": fingerprint})
             return draft, False
 
@@ -119,6 +118,10 @@ class Ledger:
     async def deliver(self, keys: Sequence[str]) -> None:
         """Remember that these results were handed to a caller."""
         await self._file.write(lambda db: mark_delivered(db, keys))
+
+    async def check_writable(self) -> None:
+        """Raise `LedgerUnusable` if nothing could be written now."""
+        await self._change(UNCHANGED, ())
 
     async def forget(self, now: float, days: int) -> None:
         """Delete the tasks that ended more than `days` days ago; saved videos stay."""
@@ -208,41 +211,3 @@ class Ledger:
 
     async def _change(self, query: str, values: Sequence[Any] | Row) -> int:
         return await self._file.write(lambda db: db.execute(query, values).rowcount)
-
-
-def insert(db: sqlite3.Connection, row: Row) -> None:
-    """Write a new row."""
-    names = ", ".join(row)
-    db.execute(f"INSERT INTO tasks ({names}) VALUES ({', '.join(f':{name}' for name in row)})", row)  # noqa: S608 - column names of ours
-
-
-def mark_delivered(db: sqlite3.Connection, keys: Sequence[str]) -> None:
-    """Note that results were handed over."""
-    db.executemany("UPDATE tasks SET delivered = 1 WHERE key = ? AND NOT delivered", [(key,) for key in keys])
-
-
-def joinable(db: sqlite3.Connection, caller: str, fingerprint: str) -> Task | None:
-    """Find the newest task that a repetition of its request joins."""
-    row = db.execute(JOINABLE, (caller, fingerprint)).fetchone()
-    return task_of(row) if row else None
-
-
-def check_limits(db: sqlite3.Connection, limits: Limits, now: float) -> None:
-    """Refuse another task when as many run, or were submitted in 24 hours, as the user allows."""
-    ages = {"born": now - DAY_SECONDS, "doubted": now - REPLAY_SECONDS}
-    active = db.execute(ACTIVE, ages).fetchone()[0]
-    if limits.active is not None and active >= limits.active:
-        raise LimitReached(f"{active} tasks are running, and LUMA_MCP_MAX_ACTIVE allows {limits.active}.")
-    today = db.execute(SUBMITTED, (now - DAY_SECONDS,)).fetchone()[0]
-    if limits.daily is not None and today >= limits.daily:
-        raise LimitReached(
-            f"{today} tasks were submitted in 24 hours, and LUMA_MCP_DAILY_LIMIT allows {limits.daily}.",
-            hint="Wait until older ones are more than 24 hours ago, or raise the limit in the host's configuration.",
-        )
-
-
-def readable(row: sqlite3.Row) -> Task:
-    """Read a task that a caller or follower needs; raise `LedgerUnusable` if the row makes no sense."""
-    if is_task(row):
-        return task_of(row)
-    raise LedgerUnusable(f"The task {row['key']} cannot be read from the ledger.")

@@ -22,9 +22,11 @@ JOINABLE = """
     ) ORDER BY created_at DESC LIMIT 1"""
 ACTIVE = """
     SELECT count(*) FROM tasks INDEXED BY tasks_unended
-    WHERE status NOT IN ('completed', 'failed') AND created_at > :born
+    WHERE status NOT IN ('completed', 'failed') AND created_at > :born AND caller = :caller
         AND (status <> 'unconfirmed' OR created_at > :doubted)"""
-SUBMITTED = "SELECT count(*) FROM tasks WHERE created_at > ? AND (task_id <> '' OR status <> 'failed')"
+SUBMITTED = """
+    SELECT count(*) FROM tasks
+    WHERE caller = :caller AND created_at > :born AND (task_id <> '' OR status <> 'failed')"""
 DURATIONS = """
     SELECT finished_at - created_at AS seconds FROM tasks
     WHERE status = 'completed' AND model = ? AND finished_at - created_at < ? ORDER BY finished_at DESC LIMIT ?"""
@@ -59,6 +61,7 @@ RESUBMIT = """
     UPDATE tasks SET status = 'submitting', error = NULL, updated_at = :now,
         lease_until = CASE lease_owner WHEN '' THEN 0 ELSE lease_until END
     WHERE key = :key AND status = 'unconfirmed'"""
+UNCHANGED = "UPDATE revisions SET last = last"
 FORGET = """
     DELETE FROM tasks WHERE status IN ('completed', 'failed', 'unconfirmed') AND updated_at < :before
         AND NOT (status = 'completed' AND wants_file AND video_path = '' AND finished_at > :oldest)"""

@@ -92,16 +92,17 @@ MIGRATIONS = (
         INSERT OR REPLACE INTO forgotten SELECT OLD.caller, last FROM revisions;
     END;
     """,
+    "ALTER TABLE tasks ADD COLUMN callback TEXT NOT NULL DEFAULT '';",
 )
 WORDS = (
     *("key", "caller", "prompt", "source", "model", "callback_url"),
-    *("origin", "key_id", "source_url", "task_id", "video_path"),
+    *("origin", "key_id", "callback", "source_url", "task_id", "video_path"),
 )
 FLAGS = ("watermark", "wants_file", "delivered")
 NUMBERS = ("attempts", "cost_usd", "created_at", "updated_at", "finished_at")
 COLUMNS = (*WORDS, *FLAGS, *NUMBERS, "status", "video_urls", "error")
 REQUEST_FIELDS = ("prompt", "source", "model", "watermark", "callback_url")
-FIXED = frozenset({"key", "caller", "created_at", "origin", "wants_file", "delivered", *REQUEST_FIELDS})
+FIXED = frozenset({"key", "caller", "created_at", "origin", "callback", "wants_file", "delivered", *REQUEST_FIELDS})
 
 Row = dict[str, Any]
 

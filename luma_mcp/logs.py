@@ -22,7 +22,7 @@ class Redacting(logging.Formatter):
 
     def __init__(self, settings: Settings) -> None:
         super().__init__("%(asctime)s %(levelname)s %(name)s: %(message)s")
-        secrets = (settings.api_key, *settings.auth_tokens)
+        secrets = (settings.api_key, *(token for _, token in settings.callers))
         self._secrets = [secret.get_secret_value() for secret in secrets if secret]
 
     def format(self, record: logging.LogRecord) -> str:

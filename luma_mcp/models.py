@@ -4,7 +4,7 @@ import hashlib
 import json
 import uuid
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from enum import StrEnum
 
 from luma_mcp.errors import Failure, GenerationFailed
@@ -12,6 +12,7 @@ from luma_mcp.errors import Failure, GenerationFailed
 Clock = Callable[[], float]
 """Gives POSIX seconds."""
 
+LOCAL_CALLER = "local"  # the user of this machine: on stdio, and over HTTP where no tokens are set
 SANDBOX_ORIGIN = "https://runapi.sandbox.invalid"
 MODEL = "luma-modify-video"
 PRICE_USD = 0.50  # contract: flat, for each task that succeeds
@@ -124,7 +125,8 @@ class Task:
     `key` is the idempotency key and the identity on this machine, `task_id` the identity at RunAPI. `source_url` is
     what RunAPI is told, known once a local file has been uploaded. `attempts` counts the submissions that may have
     reached RunAPI. `origin` is the address that it is submitted to; `key_id` tells RunAPI keys apart, because an
-    idempotency key means nothing to another account.
+    idempotency key means nothing to another account. `callback` is where RunAPI is to call this server, if anywhere; it
+    is known to nobody else.
     """
 
     key: str
@@ -134,6 +136,7 @@ class Task:
     updated_at: float
     origin: str = ""
     key_id: str = ""
+    callback: str = field(default="", repr=False)
     wants_file: bool = False
     source_url: str = ""
     task_id: str = ""

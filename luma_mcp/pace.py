@@ -7,8 +7,10 @@ from itertools import pairwise
 SHORTEST_SECONDS = 2.0
 LONGEST_SECONDS = 30.0
 TROUBLED_LONGEST_SECONDS = 60.0
+CALLED_BACK_LONGEST_SECONDS = 120.0
 REFUSED_LONGEST_SECONDS = 300.0
 SAVING_LONGEST_SECONDS = 600.0
+THINNED = 4
 ENOUGH_DURATIONS = 5
 
 
@@ -51,11 +53,11 @@ def share_finished(elapsed: float, known: Usual) -> float:
     return reached + (99.0 - reached) * (1.0 - end / max(elapsed, end))
 
 
-def poll_after(elapsed: float, known: Usual, *, retry_after: float | None = None) -> float:
+def poll_after(elapsed: float, known: Usual, *, retry_after: float | None = None, called_back: bool = False) -> float:
     """Give the seconds to wait before the next question about a task that runs well.
 
-    Rare until the first comparable tasks finish, frequent while most do, rarer again for a straggler. What the server
-    asked for is the least.
+    Rare until the first comparable tasks finish, frequent while most do, rarer again for a straggler; four times as
+    rare where the server calls back by itself. What the server asked for is the least.
     """
     if known is DOCUMENTED:
         wait = min(elapsed / 6, 10.0)
@@ -65,7 +67,10 @@ def poll_after(elapsed: float, known: Usual, *, retry_after: float | None = None
         wait = min((known.high - known.low) / 10, 10.0)
     else:
         wait = elapsed / 6
-    return max(SHORTEST_SECONDS, min(wait, LONGEST_SECONDS), retry_after or 0.0)
+    wait = max(SHORTEST_SECONDS, min(wait, LONGEST_SECONDS))
+    if called_back:
+        wait = min(wait * THINNED, CALLED_BACK_LONGEST_SECONDS)
+    return max(wait, retry_after or 0.0)
 
 
 def backoff(

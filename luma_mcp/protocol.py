@@ -3,15 +3,36 @@
 from typing import Any
 
 import mcp.types as wire
+from mcp.server.auth.middleware.bearer_auth import AuthenticatedUser
 from mcp.server.context import ServerRequestContext
 from mcp.shared.exceptions import MCPError
 
 from luma_mcp.app import App
+from luma_mcp.deliveries import Way
 from luma_mcp.errors import InvalidRequest, LumaError, SourceNotAllowed, SourceNotFound, TaskNotFound
+from luma_mcp.exchanges import WAY
+from luma_mcp.models import LOCAL_CALLER
 
 Request = ServerRequestContext[App, Any]
 Page = wire.PaginatedRequestParams | None
 CALLERS_FAULT = (InvalidRequest, TaskNotFound, SourceNotAllowed, SourceNotFound)
+
+
+def caller_of(ctx: Request) -> str:
+    """Name who asks: over HTTP the caller whose token was given, else the user of this machine."""
+    settings = ctx.lifespan_context.settings
+    if not (settings.serves_http and settings.callers):
+        return LOCAL_CALLER
+    user = ctx.request.user if ctx.request else None
+    if not isinstance(user, AuthenticatedUser):
+        raise PermissionError("This request came past the check of tokens.")
+    return user.access_token.client_id
+
+
+def way_of(ctx: Request) -> Way:
+    """Find the way that the answer to a request goes."""
+    on_stdio = ctx.lifespan_context.way
+    return ctx.request.scope.get(WAY, on_stdio) if ctx.request else on_stdio
 
 
 def only_page(params: Page) -> None:

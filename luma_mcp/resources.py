@@ -6,11 +6,10 @@ import mcp.types as wire
 from mcp.shared.exceptions import MCPError
 
 from luma_mcp.answers import as_text, moment, task_list, task_object
-from luma_mcp.app import LOCAL_CALLER
 from luma_mcp.arguments import LONGEST_ID
 from luma_mcp.errors import InvalidRequest, TaskNotFound
 from luma_mcp.models import Status, Task
-from luma_mcp.protocol import Page, Request, only_page
+from luma_mcp.protocol import Page, Request, caller_of, only_page
 from luma_mcp.sources import LONGEST_URL
 from luma_mcp.task_uris import TASK_TEMPLATE, TASKS_URI, task_id_of, task_uri
 
@@ -55,7 +54,7 @@ class TaskEntry(TypedDict):
 async def list_resources(ctx: Request) -> wire.ListResourcesResult:
     """Answer `resources/list`: the task list, and each of the newest tasks."""
     app = ctx.lifespan_context
-    newest = await app.ledger.matching(LOCAL_CALLER, "", list(Status), NEWEST)
+    newest = await app.ledger.matching(caller_of(ctx), "", list(Status), NEWEST)
     return wire.ListResourcesResult(
         resources=[TASKS, *(wire.Resource(**task_entry(task, app.now())) for task in newest)]
     )
@@ -71,7 +70,7 @@ async def read_resource(ctx: Request, params: wire.ReadResourceRequestParams) ->
     """Answer `resources/read`; a settled task may be kept for a minute, everything else changes at any time."""
     app = ctx.lifespan_context
     if params.uri == TASKS_URI:
-        tasks, next_cursor = await app.ledger.page(LOCAL_CALLER, "", LISTED, "")
+        tasks, next_cursor = await app.ledger.page(caller_of(ctx), "", LISTED, "")
         return contents(params.uri, task_list(tasks, next_cursor, app.now()))
     task = await find(ctx, params.uri)
     settled = task.settled and not task.awaits_file
@@ -81,7 +80,7 @@ async def read_resource(ctx: Request, params: wire.ReadResourceRequestParams) ->
 async def find(ctx: Request, uri: str) -> Task:
     """Look up the task that a URI names; raise the protocol's error for an unknown resource."""
     try:
-        task = await ctx.lifespan_context.find(task_id_of(uri), LOCAL_CALLER)
+        task = await ctx.lifespan_context.find(task_id_of(uri), caller_of(ctx))
     except (InvalidRequest, TaskNotFound):
         raise unknown(uri) from None
     if task_uri(task.task_id) != uri:

@@ -1,6 +1,7 @@
 """RunAPI over HTTP: one method an endpoint, and the key to one origin only. Contract: sections 1, 2 and 5."""
 
 import hashlib
+import math
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping
 from contextlib import aclosing
 from dataclasses import dataclass, replace
@@ -21,15 +22,17 @@ from luma_mcp.errors import (
     ServiceUnavailable,
     WrongAddress,
 )
-from luma_mcp.models import Reading, Status, Task
+from luma_mcp.models import MODEL, Reading, Status, Task
 from luma_mcp.readings import reading, status_in, task_id_in
 from luma_mcp.refusals import refusal, retry_after_seconds
 from luma_mcp.untrusted import Json, child, json_object, safe_text, text, without_secret
 
 TOTAL_SECONDS = 60.0
+REACH_SECONDS = 5.0
 LARGEST_ANSWER_BYTES = 1 << 22
 BODY_HEADERS = frozenset({"content-encoding", "content-length", "transfer-encoding"})
 TASKS = "/api/v1/luma/modify_video"
+PRICES = f"/api/v1/price_schedules?service=luma&action=modify_video&model={MODEL}"
 NEVER_SENT = (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout, httpx.ProxyError, httpx.UnsupportedProtocol)
 
 
@@ -51,13 +54,17 @@ class UploadTarget:
 
 
 class RunAPI:
-    """The API as this server needs it. Errors raised are `LumaError`s whose `charged` is about the task asked for."""
+    """The API as this server needs it. Errors raised are `LumaError`s whose `charged` is about the task asked for.
+
+    `heard_at` is when RunAPI last answered anything, on the event loop's clock.
+    """
 
     def __init__(self, connection: Connection, base_url: str, api_key: SecretStr | None) -> None:
         self._connection = connection
         self._base_url = base_url
         self._api_key = api_key
         self.origin = base_url
+        self.heard_at = -math.inf
         self.key_id = hashlib.sha256(api_key.get_secret_value().encode()).hexdigest()[:16] if api_key else ""
 
     def check_ready(self) -> None:
@@ -91,6 +98,20 @@ class RunAPI:
         if any(url != without_secret(url, self._api_key) for url in found.video_urls):
             raise BadAnswer("RunAPI's answer about the task repeats the key.")
         return replace(found, error=without_secret(found.error, self._api_key))
+
+    async def reach(self) -> None:
+        """Ask for something public, without the key, to learn whether RunAPI answers at all (contract 6).
+
+        Raises `NetworkFailure` or `ServiceUnavailable`.
+        """
+        request = self._connection.http.build_request("GET", self._base_url + PRICES)
+        with anyio.move_on_after(REACH_SECONDS):
+            response = await self._exchange(request)
+            if response.is_server_error:
+                raise self._refusal(response)
+            self.heard_at = anyio.current_time()
+            return
+        raise NetworkFailure(f"{request.url.host} did not answer in {REACH_SECONDS:.0f} seconds.")
 
     async def prepare_upload(self, name: str, size: int, checksum: str) -> UploadTarget:
         """Ask where to put a file of `size` bytes whose MD5 in base64 is `checksum` (contract 5.1)."""
@@ -137,7 +158,9 @@ class RunAPI:
         sent = {"Accept": "application/json", "Authorization": f"Bearer {key}", **(headers or {})}
         request = self._connection.http.build_request(method, self._base_url + path, json=body, headers=sent)
         with anyio.move_on_after(TOTAL_SECONDS):
-            return await self._exchange(request)
+            response = await self._exchange(request)
+            self.heard_at = anyio.current_time()
+            return response
         raise NetworkFailure(f"{request.url.host} did not finish its answer in {TOTAL_SECONDS:.0f} seconds.")
 
     async def _exchange(self, request: httpx.Request) -> httpx.Response:
@@ -169,8 +192,8 @@ def submission(task: Task) -> dict[str, Any]:
         "prompt": wanted.prompt,
         "source_video_url": task.source_url or wanted.source,
     }
-    if wanted.callback_url:
-        body["callback_url"] = wanted.callback_url
+    if callback := wanted.callback_url or task.callback:
+        body["callback_url"] = callback
     if wanted.watermark:
         body["watermark"] = True
     return body

@@ -9,15 +9,19 @@ from mcp.server import CacheHint, NotificationOptions, Server
 from mcp.server.caching import CacheableMethod
 from mcp.server.context import CallNext, HandlerResult
 from mcp.server.models import InitializationOptions
+from mcp.shared.exceptions import MCPError
 
 from luma_mcp import __version__
 from luma_mcp.app import App
+from luma_mcp.background import background_work, cancel_after
 from luma_mcp.completions import Completions
 from luma_mcp.errors import LumaError
+from luma_mcp.exchanges import Exchange
 from luma_mcp.prompt_handlers import PromptHandlers
 from luma_mcp.prompts import luma_prompts
-from luma_mcp.protocol import Request, protocol_error
+from luma_mcp.protocol import Request, protocol_error, way_of
 from luma_mcp.resources import list_templates
+from luma_mcp.settings import Settings
 from luma_mcp.subscriptions import Subscriptions
 from luma_mcp.tool_handlers import ToolHandlers
 
@@ -28,8 +32,7 @@ UNCHANGING: tuple[CacheableMethod, ...] = ("server/discover", "tools/list", "pro
 UNCHANGING_FRESH_MS = 300_000
 PROBES = frozenset({"initialize", "server/discover", "ping", "notifications/initialized"})
 INSTRUCTIONS = """\
-This server modifies existing videos with Luma at RunAPI: a prompt and a source clip in, the re-rendered clip out, \
-saved on the user's disk.
+This server modifies existing videos with Luma at RunAPI: a prompt and a source clip in, the re-rendered clip out{kept}.
 
 Order of calls:
 1. modify_video with prompt and source_video_url. It submits the task and waits about 40 seconds. It is the only tool \
@@ -48,6 +51,8 @@ or when a task_id is lost, call list_tasks, or read luma://tasks.
 Every failure has error.code, error.charged (no, yes, unknown), error.retry_safe and error.hint, and every answer has \
 next_step: follow it, and tell the user about charges truthfully."""
 
+SAVED = ", saved on the user's disk"
+LINKED = ", given as a link that works for seven days"
 SANDBOX_NOTE = "Sandbox: nothing is charged, and results are stand-ins. Tell the user so.\n\n"
 
 
@@ -94,7 +99,7 @@ def build_server(app: App) -> Server[App]:
         title=TITLE,
         version=__version__,
         website_url=WEBSITE,
-        instructions=f"{SANDBOX_NOTE}{INSTRUCTIONS}" if app.settings.sandbox else INSTRUCTIONS,
+        instructions=instructions(app.settings),
         lifespan=lifespan,
         cache_hints=dict.fromkeys(UNCHANGING, CacheHint(ttl_ms=UNCHANGING_FRESH_MS, scope="public")),
         on_list_tools=tools.list,
@@ -109,8 +114,14 @@ def build_server(app: App) -> Server[App]:
         on_get_prompt=prompts.get,
         on_completion=Completions(forms).complete,
     )
-    server.middleware.extend([wake, explain])
+    server.middleware.extend([stop_for_nobody, wake, explain])
     return server
+
+
+def instructions(settings: Settings) -> str:
+    """Tell models how to work with this server."""
+    note = SANDBOX_NOTE if settings.sandbox else ""
+    return note + INSTRUCTIONS.format(kept=SAVED if settings.saves else LINKED)
 
 
 async def wake(ctx: Request, call_next: CallNext) -> HandlerResult:
@@ -118,6 +129,20 @@ async def wake(ctx: Request, call_next: CallNext) -> HandlerResult:
     if ctx.method not in PROBES:
         ctx.lifespan_context.wake()
     return await call_next(ctx)
+
+
+async def stop_for_nobody(ctx: Request, call_next: CallNext) -> HandlerResult:
+    """Stop working on an answer when the connection that it goes back on is gone.
+
+    For streamable HTTP in the handshake era the SDK does not; everywhere else it does.
+    """
+    way = way_of(ctx)
+    if ctx.request_id is None or not isinstance(way, Exchange):
+        return await call_next(ctx)
+    async with background_work() as group:
+        group.start_soon(cancel_after, way.gone, group.cancel_scope)
+        return await call_next(ctx)
+    raise MCPError(wire.INTERNAL_ERROR, "The connection is gone.")
 
 
 async def explain(ctx: Request, call_next: CallNext) -> HandlerResult:

@@ -8,8 +8,11 @@ import httpx
 from pydantic import SecretStr
 
 from luma_mcp.errors import LumaError
+from luma_mcp.models import LOCAL_CALLER
 from luma_mcp.sources import address_of
 
+CALLER_NAME = re.compile(r"[A-Za-z0-9._-]{1,64}")
+HOST_NAME = re.compile(r"([A-Za-z0-9_-]+(\.[A-Za-z0-9_-]+)*\.?|\[[0-9A-Fa-f:.]+\])(:\d{1,5})?")
 PLACEHOLDER = re.compile(
     r"\$\{[^}]*\}|\$[A-Za-z_]\w*|%\w+%|\{\{[^}]*\}\}|<[^>]*>|your[-_ ](runapi[-_ ])?(api[-_ ])?key.*", re.I
 )
@@ -67,6 +70,45 @@ def api_origin(value: str) -> str:
     if not url.host or url.userinfo or url.query or not (url.scheme == "https" or (url.scheme == "http" and near)):
         raise ValueError("not an API address")
     return str(url)
+
+
+def name_and_token(pair: str) -> tuple[str, SecretStr]:
+    """Take `name:token` apart."""
+    name, _, token = pair.partition(":")
+    return name.strip(), SecretStr(token.strip())
+
+
+def distinct_callers(pairs: tuple[SecretStr, ...]) -> tuple[SecretStr, ...]:
+    """Insist on names that can be told apart and tokens that can be sent, no two of them alike."""
+    callers = [name_and_token(pair.get_secret_value()) for pair in pairs]
+    tokens = [token.get_secret_value() for _, token in callers]
+    for name, token in callers:
+        if (
+            not CALLER_NAME.fullmatch(name)
+            or name == LOCAL_CALLER
+            or not is_meant(usable_key(token).get_secret_value())
+        ):
+            raise ValueError("not a name and a token")
+    if len(set(tokens)) < len(tokens):
+        raise ValueError("two callers with one token")
+    return pairs
+
+
+def bare_host(value: str) -> str:
+    """Accept the name of a host, with a port or without, as clients send it."""
+    if not HOST_NAME.fullmatch(value):
+        raise ValueError("not a host name")
+    return value.lower()
+
+
+def callable_address(value: str) -> str:
+    """Accept an address that RunAPI can call: https, or plain http on this machine."""
+    if not value.strip():
+        return ""
+    address = api_origin(value)
+    if not (address.startswith("https:") or leads_to_loopback(address)):
+        raise ValueError("not an address to call back")
+    return address
 
 
 def leads_to_loopback(url: str) -> bool:

@@ -19,8 +19,12 @@ from luma_mcp.setting_values import (
     BadSetting,
     absolute,
     api_origin,
+    bare_host,
     bare_key,
+    callable_address,
+    distinct_callers,
     expanded,
+    name_and_token,
     split_paths,
     split_words,
     usable_key,
@@ -32,8 +36,8 @@ LONGEST_WAIT_SECONDS = 3600
 
 Folder = Annotated[Path, BeforeValidator(expanded), AfterValidator(absolute)]
 Folders = Annotated[tuple[Folder, ...], NoDecode, BeforeValidator(split_paths)]
-Words = Annotated[tuple[str, ...], NoDecode, BeforeValidator(split_words)]
-Secrets = Annotated[tuple[SecretStr, ...], NoDecode, BeforeValidator(split_words)]
+Hosts = Annotated[tuple[Annotated[str, AfterValidator(bare_host)], ...], NoDecode, BeforeValidator(split_words)]
+Tokens = Annotated[tuple[SecretStr, ...], NoDecode, BeforeValidator(split_words), AfterValidator(distinct_callers)]
 ApiKey = Annotated[SecretStr, BeforeValidator(bare_key), AfterValidator(usable_key)]
 LogLevel = Literal["DEBUG", "INFO", "WARNING", "ERROR"]
 
@@ -109,11 +113,23 @@ class Settings(BaseSettings):
         "how hosts connect", "stdio, sse, streamable-http or http", default="stdio"
     )
     host: str = setting("the address that HTTP transports listen on", "a host name or address", default="127.0.0.1")
-    port: int = setting("the port of HTTP transports", "a port from 0 to 65535", default=8000, ge=0, le=65535)
-    auth_tokens: Secrets = setting("who may connect over HTTP", "name:token pairs separated by commas", default=())
-    allowed_hosts: Words = setting("names that HTTP clients may call", "host names separated by commas", default=())
-    public_url: str = setting(
-        "where RunAPI can call back", "an https:// address", default="", pattern=r"https://\S+|^$"
+    port: int = setting(
+        "the port of HTTP transports; 0 is any free one", "a port from 0 to 65535", default=8000, ge=0, le=65535
+    )
+    auth_tokens: Tokens = setting(
+        "who may connect over HTTP; each name has tasks and limits of its own",
+        "name:token pairs separated by commas; names of letters, digits, '.', '_' and '-', but not 'local'",
+        default=(),
+    )
+    allowed_hosts: Hosts = setting(
+        "the names, beside loopback, under which HTTP clients reach this server, as behind a proxy",
+        "host names separated by commas, each with a port or without",
+        default=(),
+    )
+    public_url: Annotated[str, AfterValidator(callable_address)] = setting(
+        "the address under which RunAPI reaches this server over HTTP, to call back when a task ends",
+        "an https:// address (http:// only on this machine)",
+        default="",
     )
     sandbox: bool = setting(
         "play RunAPI inside this process: no key, no network, no cost", "true or false", default=False
@@ -129,6 +145,16 @@ class Settings(BaseSettings):
     def serves_http(self) -> bool:
         """Tell whether clients come over the network."""
         return self.transport != "stdio"
+
+    @property
+    def callers(self) -> tuple[tuple[str, SecretStr], ...]:
+        """Give the name and the token of each who may connect over HTTP."""
+        return tuple(name_and_token(pair.get_secret_value()) for pair in self.auth_tokens)
+
+    @property
+    def called_at(self) -> str:
+        """Give the address below which RunAPI can call back, empty for none: only a server over HTTP can be called."""
+        return self.public_url if self.serves_http else ""
 
     @property
     def saves(self) -> bool:

@@ -19,6 +19,7 @@ LONGEST_URL = 4096
 LOCAL_SUFFIXES = (".localhost", ".local", ".internal", ".intranet", ".lan", ".home.arpa", ".home", ".corp")
 EMBEDDING = (ipaddress.IPv6Network("::/96"), ipaddress.IPv6Network("64:ff9b::/96"))  # IPv4 in IPv6: old form, NAT64
 FIRST_BOXES = (b"ftyp", b"moov", b"mdat", b"wide", b"free", b"skip")
+NO_FILES_HINT = "Give an http(s) URL that anyone on the internet can open, or luma://tasks/<task_id>."
 FORMS = "an http(s) URL, a file:// URI, an absolute or ~ path, or luma://tasks/<task_id>"
 
 
@@ -127,6 +128,8 @@ def inet_aton_address(host: str) -> ipaddress.IPv4Address | None:
 
 def allowed_file(path: Path, roots: Sequence[Path], argument: str = "source_video_url") -> Path:
     """Give the real path of a file inside one of the allowed folders, links resolved."""
+    if not roots:
+        raise SourceNotAllowed(f"{argument}: this server reads no files of its own machine.", hint=NO_FILES_HINT)
     real = real_path(path)
     if not any(real.is_relative_to(real_path(root)) for root in roots):
         leading = "" if real == path else f", which leads to {real},"

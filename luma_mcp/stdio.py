@@ -2,9 +2,7 @@
 
 import os
 import select
-import signal
 import sys
-import threading
 from collections import deque
 
 import anyio
@@ -18,6 +16,7 @@ if sys.platform != "win32":
 
 from luma_mcp.app import App, open_app
 from luma_mcp.deliveries import Way
+from luma_mcp.ending import await_signal, leave_by_force
 from luma_mcp.server import build_server
 from luma_mcp.settings import Settings
 
@@ -64,7 +63,7 @@ async def serve_stdio(settings: Settings) -> None:
             if sys.platform != "win32":
                 host_side.start_soon(await_signal, ended, name="signals")
             await ended.wait()
-            leave_by_force()
+            leave_by_force(FORCE_SECONDS)
             calls.cancel()
         sys.stderr.flush()
         os._exit(0)
@@ -78,13 +77,6 @@ def unread(stdout: int) -> int:
         return int.from_bytes(fcntl.ioctl(stdout, termios.FIONREAD, bytes(4)), sys.byteorder)
     except OSError:
         return 0
-
-
-def leave_by_force() -> None:
-    """End the process even if what is closed in order gets stuck, on a locked ledger or a slow disk."""
-    timer = threading.Timer(FORCE_SECONDS, os._exit, (0,))
-    timer.daemon = True
-    timer.start()
 
 
 async def serve_host(app: App, pipe: Pipe, ended: anyio.Event, calls: anyio.CancelScope) -> None:
@@ -102,7 +94,7 @@ async def serve_host(app: App, pipe: Pipe, ended: anyio.Event, calls: anyio.Canc
                 async with stdin, heard:
                     async for message in stdin:
                         await heard.send(message)
-                leave_by_force()
+                leave_by_force(FORCE_SECONDS)
 
             async def pass_out() -> None:
                 async with stdout, said:
@@ -114,10 +106,3 @@ async def serve_host(app: App, pipe: Pipe, ended: anyio.Event, calls: anyio.Canc
             passing.start_soon(pass_out, name="stdout")
             await server.run(from_host, to_host, server.create_initialization_options())
     ended.set()
-
-
-async def await_signal(ended: anyio.Event) -> None:
-    """Take SIGTERM and SIGINT as a request to end in order."""
-    with anyio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
-        async for _ in signals:
-            ended.set()

@@ -6,7 +6,7 @@ that did, or that once listed or read resources, hear when the list changes. Oth
 
 from collections.abc import Iterable
 from contextlib import suppress
-from typing import Any, NoReturn
+from typing import Any
 
 import anyio
 import mcp.types as wire
@@ -18,11 +18,10 @@ from mcp.shared.exceptions import MCPError
 from mcp.shared.subscriptions import ResourcesListChanged, ResourceUpdated, ServerEvent, event_to_notification
 from mcp_types.version import HANDSHAKE_PROTOCOL_VERSIONS
 
-from luma_mcp.app import LOCAL_CALLER
-from luma_mcp.background import guarded
+from luma_mcp.background import background_work, guarded
 from luma_mcp.changes import ALL_TASKS, Changes, News
 from luma_mcp.errors import InvalidRequest, LumaError
-from luma_mcp.protocol import Page, Request, only_page
+from luma_mcp.protocol import Page, Request, caller_of, only_page
 from luma_mcp.resources import find, list_resources, read_resource
 from luma_mcp.task_uris import TASKS_URI, task_id_of, task_uri
 
@@ -39,6 +38,7 @@ class Interest:
         self._the_list = the_list
         self._due: dict[ServerEvent, None] = {}
         self._wake = anyio.Event()
+        self._over = False
 
     def add(self, uri: str) -> None:
         """Want to hear of one more resource; raise `InvalidRequest` if they are too many."""
@@ -59,11 +59,19 @@ class Interest:
         if self._due:
             self._wake.set()
 
-    async def next(self) -> ServerEvent:
-        """Wait for the next thing to tell."""
-        while not self._due:
+    async def end_after(self, ending: anyio.Event) -> None:
+        """Have nothing more to tell than what is due, once this server ends."""
+        await ending.wait()
+        self._over = True
+        self._wake.set()
+
+    async def next(self) -> ServerEvent | None:
+        """Wait for the next thing to tell; None is the end."""
+        while not self._due and not self._over:
             self._wake = anyio.Event()
             await self._wake.wait()
+        if not self._due:
+            return None
         event = next(iter(self._due))
         del self._due[event]
         return event
@@ -87,8 +95,7 @@ class Subscriber:
         self._stay.cancel()
 
     async def _tell(self) -> None:
-        while True:
-            event = await self.interest.next()
+        while event := await self.interest.next():
             if isinstance(event, ResourceUpdated):
                 await self._session.send_resource_updated(event.uri)
             else:
@@ -110,10 +117,10 @@ class Subscriptions:
             raise MCPError(wire.INTERNAL_ERROR, f"At most {MOST_STREAMS} streams can be open.")
         served = await available(ctx, params.notifications)
         interest = Interest(served.resource_subscriptions or (), the_list=served.resources_list_changed is True)
-        stop = await self._changes.listen(LOCAL_CALLER, interest.hear)
+        stop = await self._changes.listen(caller_of(ctx), interest.hear)
         self._streams += 1
         try:
-            await stream(ctx, served, interest)
+            return await stream(ctx, served, interest)
         finally:
             self._streams -= 1
             stop()
@@ -161,7 +168,7 @@ class Subscriptions:
             await self._changes.catch_up()
             return known
         subscriber = Subscriber(ctx.session)
-        stop = await self._changes.listen(LOCAL_CALLER, subscriber.interest.hear)
+        stop = await self._changes.listen(caller_of(ctx), subscriber.interest.hear)
         connection.exit_stack.callback(stop)
         faster: Subscriber | None = connection.state.get(STATE)  # made for another request of the same client
         if faster:
@@ -173,14 +180,18 @@ class Subscriptions:
         return subscriber
 
 
-async def stream(ctx: Request, served: wire.SubscriptionFilter, interest: Interest) -> NoReturn:
-    """Acknowledge a listening client, and tell it what is due until it leaves."""
+async def stream(ctx: Request, served: wire.SubscriptionFilter, interest: Interest) -> wire.SubscriptionsListenResult:
+    """Acknowledge a listening client, and tell it what is due until it leaves or this server ends."""
     meta: dict[str, Any] = {SUBSCRIPTION_ID_META_KEY: ctx.request_id}
     about = wire.SubscriptionsAcknowledgedNotificationParams(notifications=served, _meta=meta)
-    notification: wire.ServerNotification = wire.SubscriptionsAcknowledgedNotification(params=about)
-    while True:
-        await ctx.session.send_notification(notification, related_request_id=ctx.request_id)
-        notification = event_to_notification(await interest.next(), meta)
+    acknowledgement = wire.SubscriptionsAcknowledgedNotification(params=about)
+    async with background_work() as group:
+        group.start_soon(interest.end_after, ctx.lifespan_context.ending)
+        await ctx.session.send_notification(acknowledgement, related_request_id=ctx.request_id)
+        while event := await interest.next():
+            notification = event_to_notification(event, meta)
+            await ctx.session.send_notification(notification, related_request_id=ctx.request_id)
+    return wire.SubscriptionsListenResult(_meta=meta)
 
 
 async def available(ctx: Request, asked: wire.SubscriptionFilter) -> wire.SubscriptionFilter:

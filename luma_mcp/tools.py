@@ -10,10 +10,11 @@ from pydantic.config import JsonDict
 
 from luma_mcp import crash_points
 from luma_mcp.answers import TaskList, TaskObject, as_text, failure_object, is_failure, task_list, task_object
-from luma_mcp.app import LOCAL_CALLER, App
+from luma_mcp.app import App
 from luma_mcp.errors import LumaError
 from luma_mcp.models import MODEL, Status, Task, VideoRequest
 from luma_mcp.progress import Progress
+from luma_mcp.protocol import caller_of, way_of
 from luma_mcp.resources import task_entry
 from luma_mcp.settings import LONGEST_WAIT_SECONDS
 
@@ -100,7 +101,11 @@ or video_urls if it is empty."""
         callback_url=callback_url.strip(),
     )
     task, joined = await app.modify_video(
-        request, LOCAL_CALLER, wait_seconds=wait_seconds, new_take=new_take, progress=Progress(ctx.report_progress)
+        request,
+        caller_of(ctx.request_context),
+        wait_seconds=wait_seconds,
+        new_take=new_take,
+        progress=Progress(ctx.report_progress),
     )
     return deliver(ctx, task, joined=joined)
 
@@ -113,7 +118,9 @@ async def get_task(
 With wait_seconds 40 it answers as soon as the task ends and at the latest after 40 seconds, which saves calls; with 0 \
 it answers at once. If done is false, call it again."""
     app = app_of(ctx)
-    task = await app.get_task(task_id, LOCAL_CALLER, wait_seconds=wait_seconds, progress=Progress(ctx.report_progress))
+    task = await app.get_task(
+        task_id, caller_of(ctx.request_context), wait_seconds=wait_seconds, progress=Progress(ctx.report_progress)
+    )
     return deliver(ctx, task)
 
 
@@ -124,7 +131,7 @@ async def list_tasks(
 what was made. It costs nothing and asks nobody: the list is kept on this machine."""
     app = app_of(ctx)
     app.wake()
-    tasks, next_cursor = await app.list_tasks(LOCAL_CALLER, status.strip(), limit, cursor.strip())
+    tasks, next_cursor = await app.list_tasks(caller_of(ctx.request_context), status.strip(), limit, cursor.strip())
     return result(task_list(tasks, next_cursor, app.now()))
 
 
@@ -136,10 +143,11 @@ def app_of(ctx: Context[App]) -> App:
 def deliver(ctx: Context[App], task: Task, *, joined: bool = False) -> CallToolResult:
     """Hand a task to the caller, and remember it; a finished one comes with a link to it as a resource."""
     app = app_of(ctx)
-    app.deliveries.handed(task, ctx.request_context.request_id)
+    call = ctx.request_context
+    app.deliveries.handed(task, way_of(call), call.request_id)
     crash_points.reach("answer.handed")
     answer = result(task_object(task, app.now(), joined=joined), failed=is_failure(task))
-    if task.status.done and task.task_id and ctx.request_context.protocol_version >= LINKS_SINCE:
+    if task.status.done and task.task_id and call.protocol_version >= LINKS_SINCE:
         answer.content.append(ResourceLink(**task_entry(task, app.now())))
     return answer
 

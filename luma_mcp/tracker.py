@@ -8,6 +8,7 @@ import anyio
 from anyio.abc import TaskGroup
 
 from luma_mcp.background import guarded
+from luma_mcp.callbacks import Callbacks
 from luma_mcp.downloads import Downloads
 from luma_mcp.errors import LumaError
 from luma_mcp.follower import DOUBTED_SECONDS, Follower
@@ -40,6 +41,7 @@ class Tracker:
         runapi: RunAPI,
         submission: Submission,
         downloads: Downloads,
+        callbacks: Callbacks,
         followers: TaskGroup,
         now: Clock,
         *,
@@ -47,7 +49,7 @@ class Tracker:
     ) -> None:
         self._ledger = ledger
         self._account = (runapi.origin, runapi.key_id)
-        self._follower = Follower(ledger, runapi, submission, downloads, now, self._hold, self._tell)
+        self._follower = Follower(ledger, runapi, submission, downloads, callbacks, now, self._hold, self.tell)
         self._now = now
         self._keep_days = keep_days
         self._awake = anyio.Event()
@@ -123,7 +125,8 @@ class Tracker:
     async def _hold(self, key: str) -> bool:
         return await self._ledger.claim(key, self._now(), self._now() + LEASE_SECONDS)
 
-    def _tell(self) -> None:
+    def tell(self) -> None:
+        """Wake those who wait."""
         self._changed.set()
         self._changed = anyio.Event()
 
@@ -140,7 +143,7 @@ class Tracker:
             with anyio.move_on_after(RELEASE_SECONDS, shield=True):
                 await self._let_go(key, kept_for)
             self._following.discard(key)
-            self._tell()
+            self.tell()
 
     async def _work_on(self, key: str) -> float:
         """Follow one task as far as it comes, and tell for how many seconds it is put aside then."""

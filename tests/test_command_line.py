@@ -99,12 +99,15 @@ def test_without_a_key_the_way_to_one_is_told(capsys: pytest.CaptureFixture[str]
     assert "RUNAPI_API_KEY" in capsys.readouterr().err
 
 
-def test_a_transport_that_is_not_served_yet_is_refused(
+def test_a_port_for_other_machines_without_tokens_is_refused(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setenv("LUMA_MCP_TRANSPORT", "sse")
-    assert main([]) == 2
-    assert capsys.readouterr().err.startswith("LUMA_MCP_TRANSPORT: ")
+    monkeypatch.setenv("LUMA_MCP_TRANSPORT", "http")
+    for host in ("0.0.0.0", "::"):
+        assert main(["--host", host, "--port", "0"]) == 2
+        said = capsys.readouterr().err
+        assert said.startswith("LUMA_MCP_AUTH_TOKENS: ")
+        assert host in said
 
 
 def test_no_tasks_yet(capsys: pytest.CaptureFixture[str]) -> None:

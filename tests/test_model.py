@@ -200,7 +200,7 @@ class PaidOnce(RuleBasedStateMachine):
 
     def hand_over(self, name: str, rig: Rig, task: Task) -> None:
         """Answer a caller."""
-        self.portal.call(rig.app.deliveries.handed, task, None)
+        self.portal.call(rig.app.deliveries.handed, task, rig.app.way, None)
         if task.status.done:
             self.takes[task.key].handed_by = name
 

@@ -321,8 +321,8 @@ async def due(interest: Interest) -> set[ServerEvent]:
     """Take all that is to be told now."""
     told: set[ServerEvent] = set()
     with anyio.move_on_after(1):
-        while True:
-            told.add(await interest.next())
+        while event := await interest.next():
+            told.add(event)
     return told
 
 

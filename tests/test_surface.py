@@ -10,7 +10,7 @@ from jsonschema import Draft202012Validator, validate
 from mcp_types import Tool
 
 from luma_mcp import __version__
-from luma_mcp.server import INSTRUCTIONS
+from luma_mcp.server import INSTRUCTIONS, SAVED
 from luma_mcp.task_uris import TASKS_URI
 from luma_mcp.untrusted import Json, is_list, is_object
 from tests.rig import ERAS, SOURCE, Rig, facts
@@ -172,7 +172,7 @@ async def test_the_server_introduces_itself(rig: Rig, era: str) -> None:
         assert (info.name, info.version) == ("luma", __version__)
         assert info.title
         assert info.website_url
-        assert instructions == INSTRUCTIONS
+        assert instructions == INSTRUCTIONS.format(kept=SAVED)
     else:
         meta = dict(listed.meta or {})["io.modelcontextprotocol/serverInfo"]
         assert (meta["name"], meta["version"]) == ("luma", __version__)

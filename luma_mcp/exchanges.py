@@ -1,0 +1,138 @@
+"""A request over HTTP and its answer: whether anybody still waits for it, whether it was sent, a line about it."""
+
+import json
+import logging
+from collections.abc import Collection
+from typing import Protocol
+
+import anyio
+from mcp.server.auth.middleware.bearer_auth import AuthenticatedUser
+from mcp.types import RequestId
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from luma_mcp.deliveries import Way
+
+WAY = "luma_mcp.way"  # where a request's scope has the way of its answer
+CONNECTION = "luma_mcp.connection"  # where the state in its scope has what knows whether the client reads
+METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
+PROBED = frozenset({"/healthz", "/readyz"})
+
+logger = logging.getLogger("luma_mcp.access")
+
+
+class Reader(Protocol):
+    """What knows whether a client reads what it is sent."""
+
+    @property
+    def is_stuck(self) -> bool:
+        """Tell whether the client leaves bytes unread."""
+        ...
+
+
+class Exchange(Way):
+    """A request and the answer that goes back on it."""
+
+    def __init__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        self.gone = anyio.Event()
+        self.status = 0
+        self.over = False
+        self._scope = scope
+        self._receive = receive
+        self._send = send
+        self._sent = False
+
+    async def receive(self) -> Message:
+        """Receive, and notice when the client is gone."""
+        message = await self._receive()
+        if message["type"] == "http.disconnect":
+            self.gone.set()
+        return message
+
+    async def send(self, message: Message) -> None:
+        """Send, and notice when all was sent."""
+        await self._send(message)
+        if message["type"] == "http.response.start":
+            self.status = message["status"]
+        elif not message.get("more_body", False) and not self.gone.is_set():
+            self._sent = True
+
+    def has_sent(self, request: RequestId | None) -> bool:
+        """Tell whether the answer was sent."""
+        return self._sent
+
+    def is_clear(self) -> bool:
+        """Tell whether the client takes what it is sent."""
+        reader: Reader | None = self._scope.get("state", {}).get(CONNECTION)
+        return reader is None or not reader.is_stuck
+
+    def is_lost(self) -> bool:
+        """Tell whether the connection ended before the answer was sent."""
+        return self.over and not self._sent
+
+
+class Exchanges:
+    """Those under way."""
+
+    def __init__(self) -> None:
+        self._unanswered: set[Exchange] = set()
+        self._changed = anyio.Event()
+
+    def began(self, exchange: Exchange) -> None:
+        """Note that a request awaits its answer."""
+        self._unanswered.add(exchange)
+
+    def ended(self, exchange: Exchange) -> None:
+        """Note that a request was answered, or given up."""
+        self._unanswered.discard(exchange)
+        self._changed.set()
+        self._changed = anyio.Event()
+
+    async def answered(self) -> None:
+        """Wait until no request awaits its answer."""
+        while self._unanswered:
+            await self._changed.wait()
+
+
+class Watched:
+    """Makes an exchange of each request, and logs it when it is over. `paths` are those that may be named in a log."""
+
+    def __init__(self, app: ASGIApp, exchanges: Exchanges, paths: Collection[str]) -> None:
+        self._app = app
+        self._exchanges = exchanges
+        self._paths = paths
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one request."""
+        exchange = Exchange(scope, receive, send)
+        scope[WAY] = exchange
+        begun = anyio.current_time()
+        if scope["method"] == "POST":
+            self._exchanges.began(exchange)
+        try:
+            await self._app(scope, exchange.receive, exchange.send)
+        finally:
+            exchange.over = True
+            self._exchanges.ended(exchange)
+            self._log(scope, exchange, anyio.current_time() - begun)
+
+    def _log(self, scope: Scope, exchange: Exchange, seconds: float) -> None:
+        """Log what happened, without what may be secret: addresses beyond their first part, queries, headers."""
+        first = "/" + path_of(scope).lstrip("/").partition("/")[0]
+        user, client = scope.get("user"), scope.get("client")
+        line = {
+            "method": scope["method"] if scope["method"] in METHODS else "other",
+            "path": first if first in self._paths else "other",
+            "status": exchange.status,
+            "seconds": round(seconds, 3),
+            "caller": user.access_token.client_id if isinstance(user, AuthenticatedUser) else "",
+            "from": client[0] if client else "",
+        }
+        if scope["method"] == "POST" and exchange.is_lost():
+            line["cut_off"] = True
+        logger.log(logging.DEBUG if first in PROBED else logging.INFO, "%s", json.dumps(line))
+
+
+def path_of(scope: Scope) -> str:
+    """Give the path that was asked for, without the one under which a proxy shows this server."""
+    path: str = scope["path"]
+    return path.removeprefix(scope.get("root_path", ""))

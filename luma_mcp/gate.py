@@ -1,0 +1,132 @@
+"""Who may come in over HTTP: by name of this server, by origin, by token; and how much they may say."""
+
+import hashlib
+import hmac
+import logging
+from collections import deque
+from collections.abc import Collection, Sequence
+from urllib.parse import urlsplit
+
+import anyio
+from mcp.server.auth.provider import AccessToken, TokenVerifier
+from pydantic import SecretStr
+from starlette.datastructures import Headers
+from starlette.responses import PlainTextResponse
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from luma_mcp.exchanges import path_of
+from luma_mcp.settings import Settings
+
+LOOPBACK = frozenset({"localhost", "127.0.0.1", "[::1]"})
+EVERYWHERE = frozenset({"0.0.0.0", "::", "[::]", ""})  # noqa: S104 - named to be told apart from real addresses
+BODY_SECONDS = 15.0
+
+logger = logging.getLogger(__name__)
+
+
+class Callers(TokenVerifier):
+    """Knows whose token is whose."""
+
+    def __init__(self, callers: Sequence[tuple[str, SecretStr]]) -> None:
+        self._known = [(name, digest(token.get_secret_value())) for name, token in callers]
+
+    async def verify_token(self, token: str) -> AccessToken | None:
+        """Name the caller of a token; takes as long for every token."""
+        given, found = digest(token), ""
+        for name, known in self._known:
+            found = name if hmac.compare_digest(given, known) else found
+        return AccessToken(token="", client_id=found, scopes=[]) if found else None
+
+
+def digest(token: str) -> bytes:
+    """Make tokens of any length equally long."""
+    return hashlib.sha256(token.encode()).digest()
+
+
+def known_hosts(settings: Settings) -> frozenset[str]:
+    """List the names that this server goes by, with a port where only that one is meant."""
+    own = settings.host.lower()
+    public = urlsplit(settings.public_url).hostname or ""
+    named = {f"[{name}]" if ":" in name and not name.startswith("[") else name for name in (own, public)}
+    return LOOPBACK | frozenset(settings.allowed_hosts) | (named - EVERYWHERE)
+
+
+def is_known_host(host: str, known: Collection[str]) -> bool:
+    """Tell whether a `Host` header names this server: a known name with any port, or a known name and port."""
+    given = host.lower()
+    name, colon, port = given.rpartition(":")
+    bare = name if colon and port.isdigit() else given
+    return given in known or bare.rstrip(".") in known
+
+
+def is_known_origin(origin: str, known: Collection[str]) -> bool:
+    """Tell whether an `Origin` header names a page of this server's, or of this machine's."""
+    scheme, _, host = origin.partition("://")
+    return scheme in {"http", "https"} and is_known_host(host, known)
+
+
+class Gate:
+    """Lets in only who calls this server by its name, from no foreign web page: browsers can be tricked to come."""
+
+    def __init__(self, app: ASGIApp, known: Collection[str], unchecked: Collection[str]) -> None:
+        self._app = app
+        self._known = known
+        self._unchecked = unchecked
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one request, or refuse it with 421 (name) or 403 (origin)."""
+        answer = None if path_of(scope) in self._unchecked else self._refusal(Headers(scope=scope))
+        await (answer or self._app)(scope, receive, send)
+
+    def _refusal(self, headers: Headers) -> PlainTextResponse | None:
+        host, origin = headers.get("host", ""), headers.get("origin")
+        if not is_known_host(host, self._known):
+            return refuse(
+                421, f"This server does not go by the name {host[:100]!r}; LUMA_MCP_ALLOWED_HOSTS lists names."
+            )
+        if origin is not None and not is_known_origin(origin, self._known):
+            return refuse(403, f"Web pages of {origin[:100]!r} may not call this server.")
+        return None
+
+
+def refuse(status: int, reason: str) -> PlainTextResponse:
+    """Refuse a request, and log why."""
+    logger.warning("Refused with %d: %s", status, reason)
+    return PlainTextResponse(reason, status)
+
+
+class Brief:
+    """Takes a request's body whole before anybody works on it, if it is small enough and comes in time."""
+
+    def __init__(self, app: ASGIApp, largest: int) -> None:
+        self._app = app
+        self._largest = largest
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one request, or refuse it with 413 (bytes) or 408 (seconds)."""
+        taken: deque[Message] = deque()
+        whole = False
+        with anyio.move_on_after(BODY_SECONDS) as in_time:
+            whole = await self._take(receive, taken)
+        if in_time.cancelled_caught:
+            await refuse(408, f"The request was not sent in {BODY_SECONDS:.0f} seconds.")(scope, receive, send)
+        elif not whole:
+            await refuse(413, f"The request is larger than {self._largest} bytes.")(scope, receive, send)
+        else:
+
+            async def again() -> Message:
+                return taken.popleft() if taken else await receive()
+
+            await self._app(scope, again, send)
+
+    async def _take(self, receive: Receive, taken: deque[Message]) -> bool:
+        """Take the messages of a body, and tell whether it is small enough."""
+        size = 0
+        while True:
+            message = await receive()
+            taken.append(message)
+            size += len(message.get("body", b""))
+            if size > self._largest:
+                return False
+            if not message.get("more_body", False):
+                return True

@@ -1,0 +1,83 @@
+"""The life of the server process on a port."""
+
+import sys
+from collections.abc import Callable, Generator
+from contextlib import contextmanager
+from socket import socket
+
+import anyio
+import uvicorn
+from mcp.server import Server
+
+from luma_mcp.app import App, open_app
+from luma_mcp.ending import await_signal, leave_by_force
+from luma_mcp.listening import listening, uvicorn_config
+from luma_mcp.server import build_server
+from luma_mcp.settings import Settings
+from luma_mcp.web import MCP_PATH, SSE_PATH, Web
+
+ANSWERING_SECONDS = 2.0
+FORCE_SECONDS = 4.5  # whoever asks for the end waits 5
+
+Build = Callable[[App], Server[App]]
+Say = Callable[[str], None]
+
+
+class Uvicorn(uvicorn.Server):
+    """A web server that leaves signals to this process: it would pass them on, after its own end, and kill it."""
+
+    @contextmanager
+    def capture_signals(self) -> Generator[None]:
+        """Take no signal."""
+        yield
+
+
+async def serve_http(settings: Settings, say: Say, *, build: Build = build_server) -> None:
+    """Serve clients over HTTP until a signal asks for the end; raise `BadSetting` if that cannot or must not be.
+
+    The app is opened once, around all transports and clients. `build` makes the server; `say` tells a person where.
+    """
+    with listening(settings) as sockets:
+        async with open_app(settings) as app, anyio.create_task_group() as group:
+            app.wake()
+            ended = anyio.Event()
+            if sys.platform != "win32":
+                group.start_soon(await_signal, ended, name="signals")
+            group.start_soon(leave_in_time, ended, name="the end")
+            say(banner(settings, sockets[0]))
+            await serve_web(Web(app, build(app)), sockets, ended)
+            group.cancel_scope.cancel()
+
+
+async def serve_web(web: Web, sockets: list[socket], ended: anyio.Event) -> None:
+    """Serve until asked to end; then answer whoever waits, end the streams, and close the connections."""
+    listener = Uvicorn(uvicorn_config(web.application(), web.root_path))
+
+    async def listen() -> None:
+        try:
+            await listener.serve(sockets)
+        finally:
+            ended.set()
+
+    async with anyio.create_task_group() as group, web.sessions():
+        group.start_soon(listen, name="uvicorn")
+        await ended.wait()
+        listener.should_exit = True
+        web.end_waits()
+        with anyio.move_on_after(ANSWERING_SECONDS):
+            await web.answered()
+
+
+async def leave_in_time(ended: anyio.Event) -> None:
+    """See to it that the process ends soon after it was asked to."""
+    await ended.wait()
+    leave_by_force(FORCE_SECONDS)
+
+
+def banner(settings: Settings, opened: socket) -> str:
+    """Say where clients find this server, and who may come in."""
+    host, port = opened.getsockname()[:2]
+    base = f"http://{f'[{host}]' if ':' in host else host}:{port}"
+    paths = {"sse": [SSE_PATH], "streamable-http": [MCP_PATH], "http": [MCP_PATH, SSE_PATH]}[settings.transport]
+    who = f"{len(settings.callers)} tokens" if settings.callers else "no token needed, from this machine only"
+    return f"luma-mcp serves {' and '.join(base + path for path in paths)} ({who}). Stop it with Ctrl-C."

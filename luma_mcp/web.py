@@ -1,0 +1,124 @@
+"""What is served over HTTP, and under which path."""
+
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
+from functools import partial
+from urllib.parse import urlsplit
+
+from mcp.server import Server
+from mcp.server.auth.middleware.bearer_auth import BearerAuthBackend, RequireAuthMiddleware
+from mcp.server.streamable_http_manager import StreamableHTTPSessionManager
+from starlette.applications import Starlette
+from starlette.middleware import Middleware
+from starlette.middleware.authentication import AuthenticationMiddleware
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import BaseRoute, Mount, Route
+from starlette.types import ASGIApp
+
+from luma_mcp.app import App
+from luma_mcp.callbacks import CALLBACKS_PATH, Callbacks
+from luma_mcp.exchanges import Exchanges, Watched
+from luma_mcp.gate import Brief, Callers, Gate, known_hosts
+from luma_mcp.health import OK, Health
+from luma_mcp.settings import Settings
+from luma_mcp.sse import MESSAGES_PATH, Streams
+
+MCP_PATH = "/mcp"
+SSE_PATH = "/sse"
+HEALTH_PATH = "/healthz"
+READY_PATH = "/readyz"
+PATHS = frozenset({MCP_PATH, SSE_PATH, MESSAGES_PATH, HEALTH_PATH, READY_PATH, CALLBACKS_PATH})
+LARGEST_MESSAGE_BYTES = 1 << 20
+LARGEST_CALLBACK_BYTES = 1 << 16
+MOST_SESSIONS = 2000
+SESSION_IDLE_SECONDS = 1800.0
+
+
+class Web:
+    """The server's transports over HTTP, and what stands beside them."""
+
+    def __init__(self, app: App, server: Server[App]) -> None:
+        self._app = app
+        self._exchanges = Exchanges()
+        self._streams = Streams(server, LARGEST_MESSAGE_BYTES)
+        self._manager = StreamableHTTPSessionManager(
+            server,
+            max_request_body_size=LARGEST_MESSAGE_BYTES,
+            max_sessions=MOST_SESSIONS,
+            session_idle_timeout=SESSION_IDLE_SECONDS,
+        )
+
+    @asynccontextmanager
+    async def sessions(self) -> AsyncGenerator[None]:
+        """Hold sessions inside, and end them all, with their streams, when left."""
+        async with self._manager.run():
+            yield
+            self._streams.end()
+
+    def end_waits(self) -> None:
+        """Answer whoever waits with how things stand."""
+        self._app.end_waits()
+
+    async def answered(self) -> None:
+        """Wait until no request awaits its answer."""
+        await self._exchanges.answered()
+
+    @property
+    def root_path(self) -> str:
+        """Give the path under which a proxy shows this server: clients are told of paths below it."""
+        return urlsplit(self._app.settings.public_url).path.rstrip("/")
+
+    def application(self) -> Starlette:
+        """Lay out the routes behind the checks."""
+        settings = self._app.settings
+        return Starlette(
+            routes=[*self._transports(), *watching(Health(self._app)), *callbacks(self._app.callbacks, settings)],
+            middleware=[
+                Middleware(Watched, exchanges=self._exchanges, paths=PATHS),
+                Middleware(Gate, known=known_hosts(settings), unchecked={HEALTH_PATH, READY_PATH}),
+                Middleware(AuthenticationMiddleware, backend=BearerAuthBackend(Callers(settings.callers))),
+            ],
+        )
+
+    def _transports(self) -> list[BaseRoute]:
+        settings = self._app.settings
+        guarded = partial(behind_token, settings)
+        streamable: list[BaseRoute] = [Route(MCP_PATH, guarded(self._manager.handle_request))]
+        sse: list[BaseRoute] = [
+            Route(SSE_PATH, guarded(self._streams.stream), methods=["GET"]),
+            Mount(MESSAGES_PATH, guarded(self._streams.take_message)),
+        ]
+        return {"streamable-http": streamable, "sse": sse, "http": streamable + sse}[settings.transport]
+
+
+def behind_token(settings: Settings, app: ASGIApp) -> ASGIApp:
+    """Bound what comes in, and let in only callers with a token where there are tokens."""
+    brief = Brief(app, LARGEST_MESSAGE_BYTES)
+    return RequireAuthMiddleware(brief, required_scopes=[]) if settings.callers else brief
+
+
+def watching(health: Health) -> list[BaseRoute]:
+    """Tell whoever watches over this server how it is."""
+
+    async def alive(_: Request) -> Response:
+        return JSONResponse({"status": "alive"})
+
+    async def ready(_: Request) -> Response:
+        parts = await health.check()
+        good = all(state == OK for state in parts.values())
+        return JSONResponse({"status": "ready" if good else "not ready", **parts}, 200 if good else 503)
+
+    return [Route(HEALTH_PATH, alive, methods=["GET"]), Route(READY_PATH, ready, methods=["GET"])]
+
+
+def callbacks(awaited: Callbacks, settings: Settings) -> list[BaseRoute]:
+    """Take RunAPI's calls, and answer all alike, whether anybody waits for them or not."""
+
+    async def arrive(request: Request) -> Response:
+        awaited.arrived(request.path_params["secret"])
+        return Response(status_code=204)
+
+    answering = Route("/{secret}", arrive, methods=["POST"])
+    below = Starlette(routes=[answering])
+    return [Mount(CALLBACKS_PATH, Brief(below, LARGEST_CALLBACK_BYTES))] if settings.called_at else []
