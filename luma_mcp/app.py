@@ -12,6 +12,7 @@ from anyio.abc import TaskGroup
 from pydantic import SecretStr
 
 from luma_mcp import crash_points
+from luma_mcp.answering import Answering
 from luma_mcp.arguments import check_listing, check_request, checked_id
 from luma_mcp.background import background_work
 from luma_mcp.callbacks import Callbacks, callback_address
@@ -56,7 +57,7 @@ class App:
     way: Way
     changes: Changes
     callbacks: Callbacks
-    ending: anyio.Event
+    answering: Answering
     background: TaskGroup
     runapi: RunAPI
     uploads: Uploads
@@ -68,7 +69,7 @@ class App:
 
     def end_waits(self) -> None:
         """Answer those who wait for tasks with how these stand now."""
-        self.ending.set()
+        self.answering.ending.set()
         self.tracker.tell()
 
     async def modify_video(
@@ -200,7 +201,7 @@ class App:
             while True:
                 task = await self.ledger.get(key)
                 await progress.tell(task, known, self.now())
-                if until(task) or self.ending.is_set():
+                if until(task) or self.answering.ending.is_set():
                     break
                 await self.tracker.changed()
         return await self.ledger.get(key)
@@ -241,7 +242,7 @@ async def open_app(
         background.start_soon(deliveries.attend, name="deliveries")
         background.start_soon(changes.attend, name="changes")
         yield App(
-            *(settings, ledger, tracker, deliveries, way or Way(), changes, callbacks, anyio.Event()),
+            *(settings, ledger, tracker, deliveries, way or Way(), changes, callbacks, Answering()),
             *(background, runapi, uploads, now),
         )
         await deliveries.leave()

@@ -57,6 +57,11 @@ class Deliveries:
         self._given_up: set[str] = set()
         self._handed: dict[str, Handed] = {}
 
+    @property
+    def waiting(self) -> int:
+        """Count the calls that wait for a task."""
+        return self._waiting.total()
+
     @contextmanager
     def call(self, key: str) -> Generator[None]:
         """Be a call that waits for a task.

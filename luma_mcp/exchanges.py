@@ -3,6 +3,7 @@
 import json
 import logging
 from collections.abc import Collection
+from contextlib import nullcontext
 from typing import Protocol
 
 import anyio
@@ -10,6 +11,7 @@ from mcp.server.auth.middleware.bearer_auth import AuthenticatedUser
 from mcp.types import RequestId
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from luma_mcp.answering import Answering
 from luma_mcp.deliveries import Way
 
 WAY = "luma_mcp.way"  # where a request's scope has the way of its answer
@@ -70,54 +72,29 @@ class Exchange(Way):
         return self.over and not self._sent
 
 
-class Exchanges:
-    """Those under way."""
-
-    def __init__(self) -> None:
-        self._unanswered: set[Exchange] = set()
-        self._changed = anyio.Event()
-
-    def began(self, exchange: Exchange) -> None:
-        """Note that a request awaits its answer."""
-        self._unanswered.add(exchange)
-
-    def ended(self, exchange: Exchange) -> None:
-        """Note that a request was answered, or given up."""
-        self._unanswered.discard(exchange)
-        self._changed.set()
-        self._changed = anyio.Event()
-
-    async def answered(self) -> None:
-        """Wait until no request awaits its answer."""
-        while self._unanswered:
-            await self._changed.wait()
-
-
 class Watched:
     """Makes an exchange of each request, and logs it when it is over. `paths` are those that may be named in a log."""
 
-    def __init__(self, app: ASGIApp, exchanges: Exchanges, paths: Collection[str]) -> None:
+    def __init__(self, app: ASGIApp, answering: Answering, paths: Collection[str]) -> None:
         self._app = app
-        self._exchanges = exchanges
+        self._answering = answering
         self._paths = paths
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request."""
         exchange = Exchange(scope, receive, send)
         scope[WAY] = exchange
-        begun = anyio.current_time()
-        if scope["method"] == "POST":
-            self._exchanges.began(exchange)
+        begun, path = anyio.current_time(), path_of(scope)  # whatever is mounted changes the scope
         try:
-            await self._app(scope, exchange.receive, exchange.send)
+            with self._answering.under_way() if scope["method"] == "POST" else nullcontext():
+                await self._app(scope, exchange.receive, exchange.send)
         finally:
             exchange.over = True
-            self._exchanges.ended(exchange)
-            self._log(scope, exchange, anyio.current_time() - begun)
+            self._log(scope, path, exchange, anyio.current_time() - begun)
 
-    def _log(self, scope: Scope, exchange: Exchange, seconds: float) -> None:
+    def _log(self, scope: Scope, path: str, exchange: Exchange, seconds: float) -> None:
         """Log what happened, without what may be secret: addresses beyond their first part, queries, headers."""
-        first = "/" + path_of(scope).lstrip("/").partition("/")[0]
+        first = "/" + path.lstrip("/").partition("/")[0]
         user, client = scope.get("user"), scope.get("client")
         line = {
             "method": scope["method"] if scope["method"] in METHODS else "other",

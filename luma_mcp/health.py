@@ -21,7 +21,7 @@ class Health:
 
     async def check(self) -> dict[str, str]:
         """Tell of each part that this server needs whether it is `ok`, or the code of what is wrong."""
-        if self._app.ending.is_set():
+        if self._app.answering.ending.is_set():
             return {"server": "ending"}
         async with self._looking:
             if anyio.current_time() >= self._looked_at + FRESH_SECONDS:

@@ -62,10 +62,9 @@ async def serve_web(web: Web, sockets: list[socket], ended: anyio.Event) -> None
     async with anyio.create_task_group() as group, web.sessions():
         group.start_soon(listen, name="uvicorn")
         await ended.wait()
-        listener.should_exit = True
-        web.end_waits()
         with anyio.move_on_after(ANSWERING_SECONDS):
-            await web.answered()
+            await web.answer_all()
+        listener.should_exit = True
 
 
 async def leave_in_time(ended: anyio.Event) -> None:

@@ -114,7 +114,7 @@ def build_server(app: App) -> Server[App]:
         on_get_prompt=prompts.get,
         on_completion=Completions(forms).complete,
     )
-    server.middleware.extend([stop_for_nobody, wake, explain])
+    server.middleware.extend([count, stop_for_nobody, wake, explain])
     return server
 
 
@@ -129,6 +129,12 @@ async def wake(ctx: Request, call_next: CallNext) -> HandlerResult:
     if ctx.method not in PROBES:
         ctx.lifespan_context.wake()
     return await call_next(ctx)
+
+
+async def count(ctx: Request, call_next: CallNext) -> HandlerResult:
+    """Be known to answer a request."""
+    with ctx.lifespan_context.answering.under_way():
+        return await call_next(ctx)
 
 
 async def stop_for_nobody(ctx: Request, call_next: CallNext) -> HandlerResult:

@@ -186,7 +186,7 @@ async def stream(ctx: Request, served: wire.SubscriptionFilter, interest: Intere
     about = wire.SubscriptionsAcknowledgedNotificationParams(notifications=served, _meta=meta)
     acknowledgement = wire.SubscriptionsAcknowledgedNotification(params=about)
     async with background_work() as group:
-        group.start_soon(interest.end_after, ctx.lifespan_context.ending)
+        group.start_soon(interest.end_after, ctx.lifespan_context.answering.ending)
         await ctx.session.send_notification(acknowledgement, related_request_id=ctx.request_id)
         while event := await interest.next():
             notification = event_to_notification(event, meta)

@@ -2,7 +2,6 @@
 
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
-from functools import partial
 from urllib.parse import urlsplit
 
 from mcp.server import Server
@@ -12,13 +11,13 @@ from starlette.applications import Starlette
 from starlette.middleware import Middleware
 from starlette.middleware.authentication import AuthenticationMiddleware
 from starlette.requests import Request
-from starlette.responses import JSONResponse, Response
+from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.routing import BaseRoute, Mount, Route
-from starlette.types import ASGIApp
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from luma_mcp.app import App
 from luma_mcp.callbacks import CALLBACKS_PATH, Callbacks
-from luma_mcp.exchanges import Exchanges, Watched
+from luma_mcp.exchanges import Watched
 from luma_mcp.gate import Brief, Callers, Gate, known_hosts
 from luma_mcp.health import OK, Health
 from luma_mcp.settings import Settings
@@ -40,7 +39,7 @@ class Web:
 
     def __init__(self, app: App, server: Server[App]) -> None:
         self._app = app
-        self._exchanges = Exchanges()
+        self._over = False
         self._streams = Streams(server, LARGEST_MESSAGE_BYTES)
         self._manager = StreamableHTTPSessionManager(
             server,
@@ -53,16 +52,16 @@ class Web:
     async def sessions(self) -> AsyncGenerator[None]:
         """Hold sessions inside, and end them all, with their streams, when left."""
         async with self._manager.run():
-            yield
-            self._streams.end()
+            try:
+                yield
+            finally:
+                self._over = True
+                self._streams.end()
 
-    def end_waits(self) -> None:
-        """Answer whoever waits with how things stand."""
+    async def answer_all(self) -> None:
+        """Answer whoever waits with how things stand, and whatever is asked thereupon."""
         self._app.end_waits()
-
-    async def answered(self) -> None:
-        """Wait until no request awaits its answer."""
-        await self._exchanges.answered()
+        await self._app.answering.quiet()
 
     @property
     def root_path(self) -> str:
@@ -75,27 +74,33 @@ class Web:
         return Starlette(
             routes=[*self._transports(), *watching(Health(self._app)), *callbacks(self._app.callbacks, settings)],
             middleware=[
-                Middleware(Watched, exchanges=self._exchanges, paths=PATHS),
+                Middleware(Watched, answering=self._app.answering, paths=PATHS),
                 Middleware(Gate, known=known_hosts(settings), unchecked={HEALTH_PATH, READY_PATH}),
                 Middleware(AuthenticationMiddleware, backend=BearerAuthBackend(Callers(settings.callers))),
             ],
         )
 
     def _transports(self) -> list[BaseRoute]:
-        settings = self._app.settings
-        guarded = partial(behind_token, settings)
-        streamable: list[BaseRoute] = [Route(MCP_PATH, guarded(self._manager.handle_request))]
+        streamable: list[BaseRoute] = [Route(MCP_PATH, self._guarded(self._manager.handle_request))]
         sse: list[BaseRoute] = [
-            Route(SSE_PATH, guarded(self._streams.stream), methods=["GET"]),
-            Mount(MESSAGES_PATH, guarded(self._streams.take_message)),
+            Route(SSE_PATH, self._guarded(self._streams.stream), methods=["GET"]),
+            Mount(MESSAGES_PATH, self._guarded(self._streams.take_message)),
         ]
-        return {"streamable-http": streamable, "sse": sse, "http": streamable + sse}[settings.transport]
+        return {"streamable-http": streamable, "sse": sse, "http": streamable + sse}[self._app.settings.transport]
+
+    def _guarded(self, transport: ASGIApp) -> ASGIApp:
+        """Bound what comes in, let in only callers with a token where there are tokens, and nobody after the end."""
+
+        async def unless_over(scope: Scope, receive: Receive, send: Send) -> None:
+            await (ending() if self._over else transport)(scope, receive, send)
+
+        brief = Brief(unless_over, LARGEST_MESSAGE_BYTES)
+        return RequireAuthMiddleware(brief, required_scopes=[]) if self._app.settings.callers else brief
 
 
-def behind_token(settings: Settings, app: ASGIApp) -> ASGIApp:
-    """Bound what comes in, and let in only callers with a token where there are tokens."""
-    brief = Brief(app, LARGEST_MESSAGE_BYTES)
-    return RequireAuthMiddleware(brief, required_scopes=[]) if settings.callers else brief
+def ending() -> Response:
+    """Refuse what comes too late for this process."""
+    return PlainTextResponse("This server is ending.", 503, headers={"Retry-After": "5"})
 
 
 def watching(health: Health) -> list[BaseRoute]:

@@ -29,8 +29,13 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 @pytest.fixture
-def anyio_backend() -> tuple[str, dict[str, Any]]:
-    """Run on a virtual clock: when everything waits, time jumps to the next thing that happens."""
+def anyio_backend(request: pytest.FixtureRequest) -> tuple[str, dict[str, Any]]:
+    """Run on a virtual clock: when everything waits, time jumps to the next thing that happens.
+
+    Tests marked with `sockets` run on a real event loop instead: uvicorn knows no other.
+    """
+    if request.node.get_closest_marker("sockets"):
+        return "asyncio", {}
     return "trio", {"clock": trio.testing.MockClock(autojump_threshold=0)}
 
 

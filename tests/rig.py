@@ -14,7 +14,7 @@ from mcp_types import CallToolResult, ResourceLink, TextContent
 
 from luma_mcp.app import App, open_app
 from luma_mcp.deliveries import Way
-from luma_mcp.models import Task, VideoRequest
+from luma_mcp.models import Clock, Task, VideoRequest
 from luma_mcp.progress import Progress
 from luma_mcp.sandbox import STORAGE_URL, Sandbox
 from luma_mcp.sandbox.application import SECONDS
@@ -47,7 +47,7 @@ def settings_for(home: Path, **changes: Any) -> Settings:
 
 
 def sandbox_for(
-    home: Path, *, clock: VirtualClock | None = None, seconds: float = SECONDS, shape: Shape | None = None, **more: Any
+    home: Path, *, clock: Clock | None = None, seconds: float = SECONDS, shape: Shape | None = None, **more: Any
 ) -> Sandbox:
     """Make a sandbox that plays RunAPI at its real address, with its state below a test's home."""
     folder, now = home / "runapi", clock or VirtualClock()
@@ -137,7 +137,7 @@ async def open_rig(
     *,
     clock: VirtualClock | None = None,
     sandbox: Sandbox | None = None,
-    transport: httpx.AsyncBaseTransport | None = None,
+    network: httpx.AsyncBaseTransport | None = None,
     way: Way | None = None,
     **changes: Any,
 ) -> AsyncGenerator[Rig]:
@@ -147,9 +147,10 @@ async def open_rig(
     """
     now = clock or VirtualClock()
     played = sandbox or sandbox_for(home, clock=now)
-    network = transport or httpx.ASGITransport(played)
     try:
-        async with open_app(settings_for(home, **changes), now=now, transport=network, way=way) as app:
+        async with open_app(
+            settings_for(home, **changes), now=now, transport=network or httpx.ASGITransport(played), way=way
+        ) as app:
             yield Rig(app, played, now)
     finally:
         played.state.close()

@@ -100,8 +100,8 @@ async def test_two_downloads_of_one_video_end_in_one_whole_file(
     sandbox = sandbox_for(home, clock=clock, seconds=1)
     storage = SlowStorage(sandbox, first_takes, second_takes)
     async with (
-        open_rig(home, clock=clock, sandbox=sandbox, transport=storage) as sleeper,
-        open_rig(home, clock=clock, sandbox=sandbox, transport=storage) as other,
+        open_rig(home, clock=clock, sandbox=sandbox, network=storage) as sleeper,
+        open_rig(home, clock=clock, sandbox=sandbox, network=storage) as other,
     ):
         await sleeper.submit(wait=5)
         clock.jumped += 600  # the sleeper's lease has run out in the middle of its download

@@ -499,7 +499,7 @@ async def test_a_key_that_is_not_a_runapi_key_is_sent_to_runapi_only(home: Path)
     clip = home / "out" / "clip.mp4"
     clip.parent.mkdir()
     clip.write_bytes(b"\0\0\0\x18ftypmp42" + b"\0" * 100)
-    async with open_rig(home, sandbox=sandbox, transport=Watched()) as rig:
+    async with open_rig(home, sandbox=sandbox, network=Watched()) as rig:
         assert (await rig.submit(source=str(clip))).status is Status.COMPLETED
     assert hosts == {"runapi.ai": True, "storage.sandbox.invalid": False}
 

@@ -1,0 +1,43 @@
+"""Serves the conformance suite: the server over HTTP with a sandbox behind it, as it is or with the suite's fixtures.
+
+Usage: python -m tests.conformance.serve [--plain] PORT
+"""
+
+import argparse
+import tempfile
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+
+import anyio
+from mcp.server import Server
+
+from luma_mcp.app import App
+from luma_mcp.http import serve_http
+from luma_mcp.server import build_server
+from luma_mcp.settings import Settings, load_settings
+from tests.conformance.fixtures import with_fixtures
+
+HOST = "localhost"  # the suite's name for the server: it tries whether other names are refused
+
+
+def main() -> None:
+    """Serve until a signal ends the process."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--plain", action="store_true", help="without the suite's fixtures")
+    parser.add_argument("port", type=int, help="the port to listen on")
+    arguments = parser.parse_args()
+    build: Callable[[App], Server[App]] = build_server if arguments.plain else with_fixtures
+    with tempfile.TemporaryDirectory() as home:
+        anyio.run(partial(serve_http, settings_for(Path(home), arguments.port), print, build=build))
+
+
+def settings_for(home: Path, port: int) -> Settings:
+    """Make settings that touch nothing but a folder and a port."""
+    return load_settings(
+        sandbox=True, transport="http", host=HOST, port=port, data_dir=home / "data", output_dir=home / "out"
+    )
+
+
+if __name__ == "__main__":
+    main()

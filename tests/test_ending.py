@@ -1,0 +1,113 @@
+"""The end of a server over HTTP: whoever waits is answered, streams end as streams end, work goes on with the next."""
+
+import signal
+import subprocess
+from collections.abc import Generator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import anyio
+import pytest
+
+from luma_mcp.task_uris import TASKS_URI
+from tests.hosted import ASK, PAIRS, WAYS, connected, hosted
+from tests.rig import ERAS, facts
+from tests.served import SERVER, sandbox_process, server_environment
+from tests.test_callers import message_address
+from tests.test_http import ACCEPT, shake_hands, waited_for
+
+pytestmark = [pytest.mark.anyio, pytest.mark.sockets]
+LEGACY, MODERN = ERAS
+ENDING_SECONDS = 5.0  # what the server promises
+PIPES: dict[str, Any] = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+
+
+@pytest.mark.parametrize(("path", "era"), WAYS)
+async def test_whoever_waits_is_told_how_the_task_stands(home: Path, path: str, era: str) -> None:
+    found: list[dict[str, Any]] = []
+    async with hosted(home) as server, server.client(path, era) as client:
+
+        async def call() -> None:
+            found.append(facts(await client.call_tool("modify_video", ASK)))
+            server.ended.set()
+
+        async with anyio.create_task_group() as calls:
+            calls.start_soon(call)
+            await waited_for(server, 1)
+            server.ended.set()
+    assert found[0]["status"] == "processing"
+    assert found[0]["task_id"]
+    assert "error" not in found[0]
+    assert found[0]["next_step"].startswith("Call get_task")
+
+
+@pytest.mark.parametrize("path", ["/mcp", "/sse"])
+async def test_a_listening_client_is_told_that_it_is_over(home: Path, path: str) -> None:
+    async with (
+        hosted(home) as server,
+        server.client(path, MODERN) as client,
+        client.listen(resources_list_changed=True, resource_subscriptions=[TASKS_URI]) as stream,
+    ):
+        server.ended.set()
+        assert [event async for event in stream] == []  # a stream that breaks raises instead
+
+
+@pytest.mark.parametrize("path", ["/mcp", "/sse"])
+async def test_standing_streams_end_in_order(home: Path, path: str) -> None:
+    async with hosted(home) as server, server.plain() as plain:
+        session = await shake_hands(plain, path, ACCEPT) if path == "/mcp" else {}
+        async with plain.stream("GET", path, headers=ACCEPT | session) as events:
+            lines = events.aiter_lines()
+            if path == "/sse":
+                address = [await anext(lines), await anext(lines)][1].removeprefix("data: ")
+                await shake_hands(plain, address, {})
+            server.ended.set()
+            async for _ in lines:  # a stream that breaks raises instead
+                pass
+
+
+async def test_a_client_that_does_not_go_does_not_hold_up_the_end(home: Path) -> None:
+    async with hosted(home) as server, server.plain() as plain, plain.stream("GET", "/sse") as events:
+        await message_address(events)
+        with anyio.fail_after(ENDING_SECONDS):
+            server.ended.set()
+            await server.closed.wait()
+
+
+@contextmanager
+def server_process(home: Path, url: str, **more: str) -> Generator[tuple[subprocess.Popen[str], str]]:
+    """Run a server on a free port of loopback, and give its process and address."""
+    wanted = {"LUMA_MCP_TRANSPORT": "http", "LUMA_MCP_PORT": "0", "LUMA_MCP_LOG_LEVEL": "WARNING", **more}
+    environment = server_environment(home, url, **wanted)
+    with subprocess.Popen(SERVER, env=environment, text=True, **PIPES) as process:
+        assert process.stderr
+        try:
+            yield process, process.stderr.readline().split("/mcp")[0].split()[-1]
+        finally:
+            process.kill()
+
+
+@pytest.mark.parametrize(
+    ("path", "era", "ending"), [*((*way, signal.SIGTERM) for way in WAYS), (*WAYS[0], signal.SIGINT)]
+)
+async def test_a_process_ends_within_its_time_and_the_next_one_goes_on(
+    home: Path, path: str, era: str, ending: signal.Signals
+) -> None:
+    with sandbox_process(home, seconds=3) as url:
+        with server_process(home, url, LUMA_MCP_AUTH_TOKENS=PAIRS) as (process, address):
+
+            async def told(progress: float, total: float | None, message: str | None) -> None:
+                if message and message.startswith("processing"):
+                    process.send_signal(ending)
+
+            async with connected(address + path, era, "ann") as client:
+                stood = facts(await client.call_tool("modify_video", ASK, progress_callback=told))
+            assert await anyio.to_thread.run_sync(process.wait, ENDING_SECONDS) == 0
+            assert process.stdout
+            assert process.stdout.read() == ""
+        with server_process(home, url, LUMA_MCP_AUTH_TOKENS=PAIRS) as (_, address):
+            async with connected(address + path, era, "ann") as client:
+                awaited = {"task_id": stood["task_id"], "wait_seconds": 20}
+                done = facts(await client.call_tool("get_task", awaited))
+    assert (stood["status"], done["status"]) == ("processing", "completed")

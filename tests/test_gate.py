@@ -1,0 +1,290 @@
+"""The ways in over HTTP that must be shut, and those that must not."""
+
+import json
+import logging
+import socket
+from collections.abc import AsyncGenerator
+from contextlib import suppress
+from pathlib import Path
+
+import anyio.to_thread
+import pytest
+from pydantic import SecretStr
+
+from luma_mcp import gate, listening
+from luma_mcp.exchanges import PROBED
+from luma_mcp.gate import Callers, is_known_host, is_known_origin, known_hosts
+from luma_mcp.logs import Redacting
+from luma_mcp.setting_values import BadSetting
+from luma_mcp.settings import Settings, load_settings
+from luma_mcp.web import LARGEST_CALLBACK_BYTES, LARGEST_MESSAGE_BYTES
+from tests.hosted import PAIRS, PATHS, TOKENS, bearer, dialled, hosted
+from tests.test_http import ACCEPT, MODERN_META, modern_headers, rpc
+
+pytestmark = pytest.mark.anyio
+sockets = pytest.mark.sockets
+KNOWN = frozenset({"localhost", "127.0.0.1", "[::1]", "mcp.example.com", "proxy.example.com:8443"})
+SOON_SECONDS = 0.2
+
+
+@pytest.mark.parametrize(
+    ("host", "known"),
+    [
+        ("localhost", True),
+        ("localhost:8000", True),
+        ("LOCALHOST:8000", True),
+        ("[::1]:8000", True),
+        ("[::1]", True),
+        ("mcp.example.com", True),
+        ("mcp.example.com.:443", True),
+        ("proxy.example.com:8443", True),
+        ("proxy.example.com", False),
+        ("proxy.example.com:443", False),
+        ("evil.example", False),
+        ("localhost.evil.example", False),
+        ("evil.example:localhost", False),
+        ("localhost:8000@evil.example", False),
+        ("mcp.example.com:443:443", False),
+        ("127.0.0.1.evil.example:80", False),
+        ("[::1", False),
+        ("::1", False),
+        ("", False),
+    ],
+)
+def test_a_server_goes_by_its_names_only(host: str, known: bool) -> None:
+    assert is_known_host(host, KNOWN) is known
+
+
+@pytest.mark.parametrize(
+    ("origin", "known"),
+    [
+        ("http://localhost:3000", True),
+        ("https://mcp.example.com", True),
+        ("https://evil.example", False),
+        ("null", False),
+        ("", False),
+        ("file://localhost", False),
+        ("http://localhost:3000/path", False),
+        ("http://localhost@evil.example", False),
+    ],
+)
+def test_only_own_web_pages_may_call(origin: str, known: bool) -> None:
+    assert is_known_origin(origin, KNOWN) is known
+
+
+def test_a_server_knows_the_names_it_was_given() -> None:
+    loopback = {"localhost", "127.0.0.1", "[::1]"}
+    assert known_hosts(load_settings(host="0.0.0.0")) == loopback
+    settings = load_settings(host="192.168.1.5", allowed_hosts="MCP.example.com, a:1", public_url="https://b.example/x")
+    assert known_hosts(settings) == loopback | {"192.168.1.5", "mcp.example.com", "a:1", "b.example"}
+    assert known_hosts(load_settings(host="fd00::1")) == loopback | {"[fd00::1]"}
+
+
+@pytest.mark.parametrize("host", ["0.0.0.0", "::", "0", "[::]"])
+def test_a_bind_beyond_loopback_needs_tokens(host: str) -> None:
+    assert refusal_of(load_settings(host=host, port=0)).startswith("LUMA_MCP_AUTH_TOKENS: must name who may connect")
+
+
+def test_a_bind_beyond_loopback_with_tokens_is_allowed() -> None:
+    with listening.listening(load_settings(host="0.0.0.0", port=0, auth_tokens=PAIRS)) as opened:
+        assert opened[0].getsockname()[0] == "0.0.0.0"
+
+
+def test_localhost_is_opened_in_each_family_on_the_same_port() -> None:
+    with listening.listening(load_settings(host="localhost", port=0)) as opened:
+        assert len({each.getsockname()[1] for each in opened}) == 1
+
+
+def test_a_port_in_use_and_a_host_that_is_not_here_are_named() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        assert refusal_of(load_settings(port=port)).startswith(f"LUMA_MCP_PORT: 127.0.0.1 port {port} cannot be used")
+    assert refusal_of(load_settings(host="no.such.invalid")).startswith(
+        "LUMA_MCP_HOST: 'no.such.invalid' is no address"
+    )
+
+
+@pytest.mark.parametrize(
+    "pairs",
+    [
+        *("ann", "ann:", ":token", "ann:token,bob", "a b:token", "ann:to ken", "ann:tökèn", "local:token"),
+        *("ann:token,bob:token", "ann:${TOKEN}", "ann:<your token>", "ann/x:token", "ann:token,,:"),
+    ],
+)
+def test_tokens_that_nobody_meant_are_refused_without_being_repeated(pairs: str) -> None:
+    with pytest.raises(BadSetting) as refused:
+        load_settings(auth_tokens=pairs)
+    assert refused.value.message.startswith("LUMA_MCP_AUTH_TOKENS: accepts name:token pairs")
+    assert "token,bob" not in str(refused.value)
+
+
+@pytest.mark.parametrize("hosts", ["*", "https://a.example", "a.example/x", "a b", "*.example.com", "a:port"])
+def test_hosts_that_are_no_names_are_refused(hosts: str) -> None:
+    with pytest.raises(BadSetting, match="LUMA_MCP_ALLOWED_HOSTS"):
+        load_settings(allowed_hosts=hosts)
+
+
+@pytest.mark.parametrize("url", ["http://example.com", "ftp://example.com", "example.com", "https://a:b@example.com"])
+def test_an_address_that_cannot_be_called_back_is_refused(url: str) -> None:
+    with pytest.raises(BadSetting, match="LUMA_MCP_PUBLIC_URL"):
+        load_settings(public_url=url)
+
+
+async def test_a_token_says_who_calls_and_is_kept_nowhere() -> None:
+    callers = Callers([("ann", SecretStr("abc")), ("bob", SecretStr("abcd"))])
+    known = await callers.verify_token("abcd")
+    assert known
+    assert (known.client_id, known.token) == ("bob", "")
+    for wrong in ("", "ab", "abcde", "ABC", "ann:abc", "ä"):
+        assert await callers.verify_token(wrong) is None
+
+
+@sockets
+@pytest.mark.parametrize("path", [*PATHS, "/messages/?session_id=0"])
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {},
+        {"Authorization": "Bearer wrong"},
+        {"Authorization": "Bearer"},
+        {"Authorization": TOKENS["ann"]},
+        {"Authorization": f"Basic {TOKENS['ann']}"},
+        {"Authorization": f"Bearer {TOKENS['ann']}x"},
+        {"X-Authorization": f"Bearer {TOKENS['ann']}"},
+    ],
+)
+async def test_nobody_comes_in_without_a_token(home: Path, path: str, headers: dict[str, str]) -> None:
+    async with hosted(home, auth_tokens=PAIRS) as server, server.plain() as plain:
+        for method in ("GET", "POST", "DELETE") if path == "/mcp" else ("POST",) if "?" in path else ("GET",):
+            answer = await plain.request(method, path, headers=ACCEPT | headers)
+            assert answer.status_code == 401
+            assert answer.headers["www-authenticate"].startswith("Bearer ")
+        assert (await plain.get(f"/mcp?token={TOKENS['ann']}", headers=ACCEPT)).status_code == 401
+        assert not server.sandbox.seen
+
+
+@sockets
+@pytest.mark.parametrize("path", [*PATHS, "/messages/?session_id=0", "/callbacks/x", "/"])
+async def test_foreign_names_and_foreign_web_pages_are_refused(home: Path, path: str) -> None:
+    async with hosted(home, auth_tokens=PAIRS, public_url="https://mcp.example.com") as server, server.plain() as plain:
+        for headers, status in (({"Host": "evil.example"}, 421), ({"Origin": "https://evil.example"}, 403)):
+            for method in ("GET", "POST", "OPTIONS"):
+                answer = await plain.request(method, path, headers=ACCEPT | bearer("ann") | headers)
+                assert answer.status_code == status
+        named = {"Host": "mcp.example.com", "Origin": "https://mcp.example.com"}
+        assert (await plain.get("/mcp", headers=ACCEPT | bearer("ann") | named)).status_code == 400
+
+
+@sockets
+async def test_whoever_watches_over_the_server_may_call_it_by_any_name(home: Path) -> None:
+    async with hosted(home, auth_tokens=PAIRS) as server, server.plain() as plain:
+        for path in PROBED:
+            assert (await plain.get(path, headers={"Host": "10.1.2.3"})).status_code == 200
+
+
+@sockets
+async def test_what_is_too_large_is_refused(home: Path) -> None:
+    async def endless(size: int) -> AsyncGenerator[bytes]:
+        for _ in range(size // 1024 + 1):
+            yield bytes(1024)
+
+    async with hosted(home, public_url="https://mcp.example.com") as server, server.plain() as plain:
+        for path, most in (("/mcp", LARGEST_MESSAGE_BYTES), ("/callbacks/x", LARGEST_CALLBACK_BYTES)):
+            headers = ACCEPT | {"Content-Type": "application/json"}
+            assert (await plain.post(path, headers=headers, content=bytes(most + 1))).status_code == 413
+            assert (await plain.post(path, headers=headers, content=endless(most))).status_code == 413
+        long = await plain.get("/mcp", headers={"X": "x" * listening.LARGEST_HEAD_BYTES})
+        assert long.status_code == 400
+        assert (await plain.get("/healthz")).status_code == 200
+
+
+@sockets
+async def test_a_body_that_does_not_come_is_not_awaited_for_long(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(gate, "BODY_SECONDS", SOON_SECONDS)
+    async with hosted(home) as server:
+        with dialled(server.port) as connection:
+            connection.sendall(b"POST /mcp HTTP/1.1\r\nHost: localhost\r\nContent-Length: 10\r\n\r\n{")
+            assert (await anyio.to_thread.run_sync(connection.recv, 100)).startswith(b"HTTP/1.1 408 ")
+
+
+@sockets
+@pytest.mark.parametrize(
+    "begun", [b"", b"GET /he", b"POST /mcp HTTP/1.1\r\nHost: localhost\r\nContent-Length: 9\r\n\r\n"]
+)
+async def test_a_connection_that_says_nothing_whole_is_ended(
+    home: Path, monkeypatch: pytest.MonkeyPatch, begun: bytes
+) -> None:
+    monkeypatch.setattr(listening, "HEAD_SECONDS", SOON_SECONDS)
+    monkeypatch.setattr(gate, "BODY_SECONDS", SOON_SECONDS)
+    monkeypatch.setattr(listening, "KEEP_ALIVE_SECONDS", 1)
+    async with hosted(home) as server:
+        with dialled(server.port) as connection:
+            connection.sendall(begun)
+            await anyio.to_thread.run_sync(until_closed, connection)
+
+
+@sockets
+async def test_a_client_that_does_not_read_is_let_go_of(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(listening, "STALL_SECONDS", SOON_SECONDS)
+    listing = rpc("tools/list", {"_meta": MODERN_META})
+    async with hosted(home) as server, server.plain() as plain:
+        asked = plain.build_request("POST", "/mcp", headers=ACCEPT | modern_headers("tools/list"), json=listing)
+        head = "".join(f"{name}: {value}\r\n" for name, value in asked.headers.items())
+        request = f"POST /mcp HTTP/1.1\r\n{head}\r\n".encode() + asked.content
+        with socket.socket() as connection:
+            connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1024)
+            connection.connect(("127.0.0.1", server.port))
+            await anyio.to_thread.run_sync(send_until_closed, connection, request * 1000)
+        assert (await plain.get("/healthz")).status_code == 200
+
+
+@sockets
+async def test_each_request_is_a_line_without_secrets(
+    home: Path, caplog: pytest.LogCaptureFixture, capsys: pytest.CaptureFixture[str]
+) -> None:
+    caplog.set_level(logging.DEBUG, "luma_mcp")
+    secret = "in-the-address"  # noqa: S105 - of this test
+    async with hosted(home, auth_tokens=PAIRS, public_url="https://mcp.example.com") as server, server.plain() as plain:
+        await plain.post("/mcp?key=" + secret, headers=ACCEPT | bearer("ann"), json=rpc("tools/list", {}))
+        await plain.post(f"/callbacks/{secret}")
+        await plain.get(f"/{secret}")
+        await plain.get("/healthz")
+    lines = [json.loads(record.message) for record in caplog.records if record.name == "luma_mcp.access"]
+    seen = [(line["method"], line["path"], line["status"], line["caller"]) for line in lines]
+    assert seen == [
+        ("POST", "/mcp", 400, "ann"),
+        ("POST", "/callbacks", 204, ""),
+        ("GET", "other", 404, ""),
+        ("GET", "/healthz", 200, ""),
+    ]
+    assert all(line["from"] == "127.0.0.1" and line["seconds"] >= 0 for line in lines)
+    assert secret not in caplog.text
+    assert TOKENS["ann"] not in caplog.text
+    assert capsys.readouterr().out == ""
+
+
+def test_tokens_do_not_reach_the_log(caplog: pytest.LogCaptureFixture) -> None:
+    formatter = Redacting(load_settings(auth_tokens=PAIRS))
+    record = logging.makeLogRecord({"msg": "heard %s", "args": (TOKENS["bob"],)})
+    assert formatter.format(record).endswith("heard [secret]")
+
+
+def refusal_of(settings: Settings) -> str:
+    """Try to listen, and give the reason why that is refused."""
+    with pytest.raises(BadSetting) as refused, listening.listening(settings):
+        pass
+    return refused.value.message
+
+
+def until_closed(connection: socket.socket) -> None:
+    """Read until the other end has closed the connection; it may do so rudely."""
+    with suppress(ConnectionResetError):
+        while connection.recv(4096):
+            pass
+
+
+def send_until_closed(connection: socket.socket, requests: bytes) -> None:
+    """Ask, and never read, until the other end has had enough."""
+    with suppress(ConnectionResetError, BrokenPipeError):
+        while True:
+            connection.sendall(requests)

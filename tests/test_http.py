@@ -1,0 +1,203 @@
+"""Many clients over HTTP: what they can do, whichever transport and era they speak, and what becomes of their calls."""
+
+import json
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import anyio
+import httpx
+import pytest
+from mcp import Client
+from mcp_types import CallToolResult
+
+from tests.hearing import Heard
+from tests.hosted import ASK, PAIRS, PATHS, TOKENS, WAYS, Hosted, hosted
+from tests.rig import ERAS, facts
+from tests.scenario import live_tasks
+
+pytestmark = [pytest.mark.anyio, pytest.mark.sockets]
+ACCEPT = {"Accept": "application/json, text/event-stream"}
+MODERN = ERAS[1]
+MODERN_META = {
+    "io.modelcontextprotocol/protocolVersion": MODERN,
+    "io.modelcontextprotocol/clientCapabilities": {},
+    "progressToken": "p",
+}
+
+
+@pytest.mark.parametrize(("path", "era"), WAYS)
+async def test_live_tasks_work_as_on_stdio(home: Path, path: str, era: str) -> None:
+    heard = Heard()
+    async with hosted(home, runs=True) as server, server.client(path, era, message_handler=heard.message) as client:
+        await live_tasks(client, heard, era)
+
+
+@pytest.mark.parametrize(("path", "era"), WAYS)
+async def test_progress_rises_to_the_end(home: Path, path: str, era: str) -> None:
+    told: list[float] = []
+
+    async def tell(progress: float, total: float | None, message: str | None) -> None:
+        told.append(progress)
+
+    async with hosted(home, runs=True) as server, server.client(path, era) as client:
+        done = await client.call_tool("modify_video", ASK, progress_callback=tell)
+    assert facts(done)["status"] == "completed"
+    assert len(told) > 1
+    assert told == sorted(set(told))
+
+
+@pytest.mark.parametrize(("path", "era"), WAYS)
+async def test_a_cancelled_call_cancels_its_wait_and_not_the_task(home: Path, path: str, era: str) -> None:
+    async with hosted(home) as server, server.client(path, era) as client:
+        async with anyio.create_task_group() as calls:
+            calls.start_soon(client.call_tool, "modify_video", ASK)
+            await waited_for(server, 1)
+            calls.cancel_scope.cancel()
+        await waited_for(server, 0)
+        await joins_and_pays_nothing(server, client)
+
+
+@pytest.mark.parametrize(("path", "era"), WAYS)
+async def test_a_dropped_connection_cancels_the_wait_and_not_the_task(home: Path, path: str, era: str) -> None:
+    async with hosted(home) as server:
+        async with server.plain() as plain, calling(plain, path, era):
+            await waited_for(server, 1)
+        await waited_for(server, 0)
+        async with server.client(path, era) as client:
+            await joins_and_pays_nothing(server, client)
+
+
+@pytest.mark.parametrize(("path", "era"), WAYS)
+async def test_a_result_that_was_sent_counts_as_delivered(home: Path, path: str, era: str) -> None:
+    async with hosted(home, runs=True) as server, server.client(path, era) as client:
+        first = facts(await client.call_tool("modify_video", ASK))
+        again = facts(await client.call_tool("modify_video", ASK | {"wait_seconds": 0}))
+        assert again["task_id"] != first["task_id"]
+
+
+@pytest.mark.parametrize(("path", "era"), WAYS)
+async def test_a_result_that_nobody_was_there_to_read_does_not_count_as_delivered(
+    home: Path, path: str, era: str
+) -> None:
+    async with hosted(home) as server:
+        async with server.plain() as plain, calling(plain, path, era):
+            await waited_for(server, 1)
+        server.finish_tasks()
+        async with server.client(path, era) as client:
+            done = facts(await client.call_tool("modify_video", ASK))
+        assert (done["status"], done["joined"], server.charges()) == ("completed", True, 1)
+
+
+async def test_clients_of_all_kinds_share_one_ledger_and_one_follower_a_task(home: Path) -> None:
+    async with hosted(home, runs=True) as server, anyio.create_task_group() as calls:
+        found: list[dict[str, Any]] = []
+
+        async def call(path: str, era: str) -> None:
+            async with server.client(path, era) as client:
+                found.append(facts(await client.call_tool("modify_video", ASK)))
+
+        for path, era in WAYS:
+            calls.start_soon(call, path, era)
+    assert len({task["task_id"] for task in found}) == server.charges() == 1
+    assert sorted(task["joined"] for task in found) == [False, True, True, True]
+
+
+@pytest.mark.parametrize("transport", ["sse", "streamable-http"])
+async def test_only_the_chosen_transport_is_served(home: Path, transport: str) -> None:
+    async with hosted(home, transport=transport) as server, server.plain() as plain:
+        here, elsewhere = PATHS if transport == "streamable-http" else PATHS[::-1]
+        assert (await plain.get(elsewhere)).status_code == 404
+        async with server.client(here, MODERN) as client:
+            assert (await client.list_tools()).tools
+
+
+async def test_local_files_are_no_sources_unless_folders_are_named(home: Path) -> None:
+    clip = home / "clip.mp4"
+    clip.write_bytes(b"\0\0\0\x18ftypmp42" + bytes(100))
+    ask = ASK | {"source_video_url": str(clip), "wait_seconds": 0}
+    async with hosted(home) as server, server.client("/mcp", MODERN) as client:
+        refused = await client.call_tool("modify_video", ask)
+        assert facts(refused)["error"]["code"] == "source_not_allowed"
+        assert str(home) not in facts(refused)["error"]["hint"]
+    async with hosted(home, media_roots=str(home)) as server, server.client("/mcp", MODERN) as client:
+        assert facts(await client.call_tool("modify_video", ask))["task_id"]
+
+
+async def test_results_are_links_and_not_files_unless_saving_is_chosen(home: Path) -> None:
+    async with hosted(home, runs=True) as server, server.client("/mcp", MODERN) as client:
+        assert "saved on the user's disk" not in (client.instructions or "")
+        task = facts(await client.call_tool("modify_video", ASK))
+        assert (task["video_path"], len(task["video_urls"])) == ("", 1)
+        assert task["next_step"].startswith("Give the user the link")
+    async with hosted(home, runs=True, save="auto") as server, server.client("/mcp", MODERN) as client:
+        task = facts(await client.call_tool("modify_video", ASK | {"prompt": "snow"}))
+        assert Path(task["video_path"]).is_file()
+
+
+@pytest.mark.parametrize(("path", "era"), WAYS)
+async def test_the_clients_token_goes_no_further(home: Path, path: str, era: str) -> None:
+    async with hosted(home, runs=True, auth_tokens=PAIRS) as server:
+        async with server.client(path, era, "ann") as client:
+            await client.call_tool("modify_video", ASK)
+        sent = json.dumps([dict(seen.headers) for seen in server.sandbox.seen])
+    assert "Bearer runapi_live_" in sent
+    assert TOKENS["ann"] not in sent
+
+
+async def waited_for(server: Hosted, calls: int) -> None:
+    """Wait until as many calls wait for the one task, which RunAPI has by then."""
+    while (server.app.deliveries.waiting, server.charges()) != (calls, 1):
+        await server.app.tracker.changed()
+
+
+async def joins_and_pays_nothing(server: Hosted, client: Client) -> None:
+    """Repeat the call, and get the result of the task that went on."""
+    server.finish_tasks()
+    done: CallToolResult = await client.call_tool("modify_video", ASK)
+    assert (facts(done)["status"], facts(done)["joined"]) == ("completed", True)
+    assert server.charges() == 1
+
+
+@asynccontextmanager
+async def calling(plain: httpx.AsyncClient, path: str, era: str, ask: dict[str, Any] = ASK) -> AsyncGenerator[None]:
+    """Call modify_video with raw HTTP, and drop the connection when left."""
+    call: dict[str, Any] = {"name": "modify_video", "arguments": ask}
+    if era == MODERN:
+        call["_meta"] = MODERN_META
+    headers = ACCEPT | (modern_headers("tools/call", "modify_video") if era == MODERN else {})
+    if path == "/sse":
+        async with plain.stream("GET", path) as events:
+            lines = events.aiter_lines()
+            address = [await anext(lines), await anext(lines)][1].removeprefix("data: ")
+            if era != MODERN:
+                await shake_hands(plain, address, {})
+            await plain.post(address, json=rpc("tools/call", call))
+            yield
+        return
+    if era != MODERN:
+        headers |= await shake_hands(plain, path, headers)
+    async with plain.stream("POST", path, headers=headers, json=rpc("tools/call", call)) as answer:
+        assert answer.status_code == 200
+        yield
+
+
+async def shake_hands(plain: httpx.AsyncClient, path: str, headers: dict[str, str]) -> dict[str, str]:
+    """Begin a session as clients of the handshake era do, and give the header that names it."""
+    about = {"protocolVersion": "2025-11-25", "capabilities": {}, "clientInfo": {"name": "raw", "version": "1"}}
+    begun = await plain.post(path, headers=headers, json=rpc("initialize", about))
+    session = {name: value for name, value in begun.headers.items() if name == "mcp-session-id"}
+    notification = {"jsonrpc": "2.0", "method": "notifications/initialized"}
+    assert (await plain.post(path, headers=headers | session, json=notification)).status_code == 202
+    return session
+
+
+def rpc(method: str, params: dict[str, Any]) -> dict[str, Any]:
+    """Make a request of JSON-RPC."""
+    return {"jsonrpc": "2.0", "id": 1 if method == "initialize" else 2, "method": method, "params": params}
+
+
+def modern_headers(method: str, name: str = "") -> dict[str, str]:
+    """Give the headers that say what a request of the modern era is about."""
+    return {"MCP-Protocol-Version": MODERN, "Mcp-Method": method} | ({"Mcp-Name": name} if name else {})
