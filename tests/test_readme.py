@@ -3,9 +3,11 @@
 import re
 from pathlib import Path
 
-from luma_mcp.__main__ import HTTP_ONLY
+from luma_mcp.gate import BODY_SECONDS
+from luma_mcp.listening import HEAD_SECONDS, LARGEST_HEAD_BYTES, MOST_CONNECTIONS, STALL_SECONDS
 from luma_mcp.prompts import luma_prompts
 from luma_mcp.settings import Settings, variable_of
+from luma_mcp.web import LARGEST_MESSAGE_BYTES, MOST_SESSIONS, SESSION_IDLE_SECONDS
 from tests.test_surface import TOOLS
 
 README = (Path(__file__).parent.parent / "README.md").read_text(encoding="utf-8")
@@ -29,20 +31,24 @@ def test_the_table_of_prompts_names_every_prompt_and_its_form() -> None:
 
 def test_the_table_of_settings_names_every_setting_and_its_default() -> None:
     told = {row[0]: row[1] for row in rows("Settings")}
-    known = {
-        variable_of(field, name): field
-        for name, field in Settings.model_fields.items()
-        if name not in HTTP_ONLY | {"auth_tokens"}
-    }
+    known = {variable_of(field, name): field for name, field in Settings.model_fields.items()}
     assert list(told) == list(known)
     for variable, default in told.items():
         plain = known[variable].default
         if re.fullmatch(r"[\w:/.]+", default) and plain is not None:
-            assert str(plain).lower() == default.lower()
-    for name in HTTP_ONLY:
-        assert f"_{name.upper()}`" in README
+            assert str("none" if plain in ((), "") else plain).lower() == default.lower()
 
 
 def test_the_readme_has_exactly_two_commands_for_newcomers() -> None:
     section = README.split("## Try it without a key")[1].split("\n## ")[0]
     assert len(re.findall(r"```sh\n(.+)\n```", section)) == 2
+
+
+def test_the_bounds_over_http_are_those_of_the_code() -> None:
+    section = README.split("What is bounded: ")[1].split("\n## ")[0]
+    assert [int(number.replace(",", "")) for number in re.findall(r"[\d,]*\d", section)] == [
+        *(LARGEST_HEAD_BYTES >> 10, LARGEST_MESSAGE_BYTES >> 20, HEAD_SECONDS, MOST_CONNECTIONS),
+        *(MOST_SESSIONS, SESSION_IDLE_SECONDS / 60),
+    ]
+    assert HEAD_SECONDS == BODY_SECONDS
+    assert STALL_SECONDS == 60

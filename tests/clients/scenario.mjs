@@ -1,18 +1,25 @@
-// The scenario of tests/scenario.py, run by the published TypeScript clients, and its one-shot parts by the Inspector.
+// The scenario of tests/scenario.py, run by the published TypeScript clients, and its one-shot parts by the Inspector:
+// over stdio, and over HTTP, where each client has a token and thereby tasks of its own.
 //
 // Usage: node scenario.mjs COMMAND HOME
 
 import assert from "node:assert/strict";
-import { execFile } from "node:child_process";
+import { execFile, spawn } from "node:child_process";
 import { mkdirSync } from "node:fs";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { promisify } from "node:util";
 
-import { Client as Client2 } from "@modelcontextprotocol/client";
+import {
+  Client as Client2,
+  SSEClientTransport as Sse2,
+  StreamableHTTPClientTransport as Http2,
+} from "@modelcontextprotocol/client";
 import { StdioClientTransport as Stdio2 } from "@modelcontextprotocol/client/stdio";
 import { Client as Client1 } from "@modelcontextprotocol/sdk/client/index.js";
+import { SSEClientTransport as Sse1 } from "@modelcontextprotocol/sdk/client/sse.js";
 import { StdioClientTransport as Stdio1 } from "@modelcontextprotocol/sdk/client/stdio.js";
+import { StreamableHTTPClientTransport as Http1 } from "@modelcontextprotocol/sdk/client/streamableHttp.js";
 import * as schemas from "@modelcontextprotocol/sdk/types.js";
 
 const TASKS = "luma://tasks";
@@ -30,6 +37,33 @@ function surroundings(name) {
   mkdirSync(own, { recursive: true });
   return { ...process.env, HOME: own, LUMA_MCP_SANDBOX: "true" };
 }
+
+// Serves over HTTP until closed; each name has a token of its own.
+async function serve(names) {
+  const env = { ...surroundings("http"), LUMA_MCP_AUTH_TOKENS: names.map((name) => `${name}:${token(name)}`).join() };
+  const server = spawn(command, ["--transport", "http", "--port", "0"], { env, stdio: ["ignore", "inherit", "pipe"] });
+  const ended = new Promise((done) => server.on("exit", done));
+  const url = await new Promise((done, fail) => {
+    let said = "";
+    ended.then(() => fail(new Error(said)));
+    server.stderr.on("data", (more) => {
+      said += more;
+      const found = /http:\/\/[^/ ]+/.exec(said);
+      if (found) done(found[0]);
+    });
+  });
+  return { url, close: async () => (server.kill("SIGTERM"), assert.equal(await ended, 0)) };
+}
+
+function token(name) {
+  return `the-token-of-${name}`;
+}
+
+const overStdio = (Stdio) => (name) => new Stdio({ command, env: surroundings(name) });
+const overHttp = (Http, url) => (name) => {
+  const headers = { Authorization: `Bearer ${token(name)}` };
+  return new Http(new URL(url), { requestInit: { headers } });
+};
 
 // What a client heard of, until somebody waits for it.
 class Heard {
@@ -56,16 +90,16 @@ class Heard {
   }
 }
 
-async function typescript1(name) {
+async function typescript1(name, transport) {
   const client = new Client1(INFO);
   const heard = new Heard();
   client.setNotificationHandler(schemas.ResourceUpdatedNotificationSchema, ({ params }) => heard.note(params.uri));
   client.setNotificationHandler(schemas.ResourceListChangedNotificationSchema, () => heard.note("list"));
-  await client.connect(new Stdio1({ command, env: surroundings(name) }));
+  await client.connect(transport(name));
   return { client, heard, subscribe: (uri) => client.subscribeResource({ uri }) };
 }
 
-async function typescript2(name, mode) {
+async function typescript2(name, transport, mode) {
   const client = new Client2(INFO, { versionNegotiation: { mode } });
   const heard = new Heard();
   const note = (what, params) => {
@@ -75,7 +109,7 @@ async function typescript2(name, mode) {
   };
   client.setNotificationHandler("notifications/resources/updated", ({ params }) => note(params.uri, params));
   client.setNotificationHandler("notifications/resources/list_changed", ({ params }) => note("list", params));
-  await client.connect(new Stdio2({ command, env: surroundings(name) }));
+  await client.connect(transport(name));
   const listen = async (uri) => {
     const asked = { resourcesListChanged: true, resourceSubscriptions: [uri, "https://example.com"] };
     const stream = await client.listen(asked);
@@ -123,15 +157,19 @@ async function scenario({ client, heard, subscribe }, legacy) {
   await client.close();
 }
 
-async function inspect(name, era, ...words) {
-  const sandbox = ["-e", "LUMA_MCP_SANDBOX=true"]; // the Inspector passes on nothing else but HOME and PATH
-  const flags = ["--cli", command, ...era, ...sandbox, ...words, "--format", "json", "-q"];
-  const { stdout } = await promisify(execFile)(INSPECTOR, flags, { env: surroundings(name) });
+async function inspect(name, target, ...words) {
+  const { stdout } = await promisify(execFile)(INSPECTOR, ["--cli", ...target, ...words, "--format", "json", "-q"], {
+    env: surroundings(name),
+  });
   return JSON.parse(stdout).result;
 }
 
-async function inspector(name, era) {
-  const ask = (...words) => inspect(name, era, "--method", ...words);
+// The Inspector passes nothing but HOME and PATH on to the servers that it starts.
+const inspectedOverStdio = () => [command, "-e", "LUMA_MCP_SANDBOX=true"];
+const inspectedOverHttp = (url) => (name) => [url, "--header", `Authorization: Bearer ${token(name)}`];
+
+async function inspector(name, target, era) {
+  const ask = (...words) => inspect(name, [...target(name), ...era], "--method", ...words);
   const call = (tool, given) => ask("tools/call", "--tool-name", tool, "--tool-args-json", JSON.stringify(given));
   assert.equal((await ask("tools/list", "--strict")).tools.length, 3);
   const made = (await call("modify_video", ASK)).structuredContent;
@@ -155,12 +193,36 @@ async function run(name, job) {
   console.log(`${name}: ok`);
 }
 
+const pinned = { pin: MODERN };
+const modern = ["--protocol-era", "modern"];
+const names = ["1-http", "1-sse", "2-http", "2-sse", "2-http-modern", "2-sse-modern", "i-http", "i-sse", "i-modern"];
+const { url, close } = await serve(names);
+const [mcp, sse] = [`${url}/mcp`, `${url}/sse`];
+const first = (name, transport) => run(name, async () => scenario(await typescript1(name, transport), true));
+const second = (name, transport, mode) =>
+  run(name, async () => scenario(await typescript2(name, transport, mode), mode === "legacy"));
+const inspected = (name, target, era) => run(name, () => inspector(name, target, era));
+
 await Promise.all([
-  run("typescript-1", async (name) => scenario(await typescript1(name), true)),
-  run("typescript-2-legacy", async (name) => scenario(await typescript2(name, "legacy"), true)),
-  run("typescript-2-modern", async (name) => scenario(await typescript2(name, { pin: MODERN }), false)),
+  first("1-stdio", overStdio(Stdio1)),
+  second("2-stdio", overStdio(Stdio2), "legacy"),
+  second("2-stdio-modern", overStdio(Stdio2), pinned),
 ]);
 await Promise.all([
-  run("inspector-legacy", (name) => inspector(name, [])),
-  run("inspector-modern", (name) => inspector(name, ["--protocol-era", "modern"])),
+  first("1-http", overHttp(Http1, mcp)),
+  first("1-sse", overHttp(Sse1, sse)),
+  second("2-http", overHttp(Http2, mcp), "legacy"),
+  second("2-sse", overHttp(Sse2, sse), "legacy"),
+  second("2-http-modern", overHttp(Http2, mcp), pinned),
+  second("2-sse-modern", overHttp(Sse2, sse), pinned),
 ]);
+await Promise.all([
+  inspected("i-stdio", inspectedOverStdio, []),
+  inspected("i-stdio-modern", inspectedOverStdio, modern),
+]);
+await Promise.all([
+  inspected("i-http", inspectedOverHttp(mcp), []),
+  inspected("i-sse", inspectedOverHttp(sse), []),
+  inspected("i-modern", inspectedOverHttp(mcp), modern),
+]);
+await close();
