@@ -1,6 +1,7 @@
 """RunAPI's callbacks: a reason to ask now, and nothing else. On the virtual clock, except where sockets are needed."""
 
 import logging
+import socket
 from pathlib import Path
 from typing import Any
 
@@ -208,3 +209,25 @@ async def test_all_calls_are_answered_alike(home: Path, caplog: pytest.LogCaptur
 async def test_without_a_public_address_calls_have_no_path(home: Path) -> None:
     async with hosted(home) as server, server.plain() as plain:
         assert (await plain.post("/callbacks/x")).status_code == 404
+
+
+@sockets
+@pytest.mark.parametrize("era", ERAS)
+async def test_a_task_whose_end_is_called_is_known_to_have_ended_long_before_it_would_be_asked_for(
+    home: Path, era: str
+) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as found:
+        port: int = found.getsockname()[1]
+    public: dict[str, Any] = {"port": port, "public_url": f"http://127.0.0.1:{port}"}
+    async with (
+        hosted(home, poll=LONG_SECONDS, **public) as server,
+        server.client("/mcp", era) as client,
+        anyio.create_task_group() as runapi,
+    ):
+        runapi.start_soon(server.sandbox.call_back)
+        task = facts(await client.call_tool("modify_video", ASK | {"wait_seconds": 0}))
+        server.finish_tasks()
+        done = await client.call_tool("get_task", {"task_id": task["task_id"], "wait_seconds": 40})
+        assert facts(done)["status"] == "completed"
+        assert server.asked() == 1
+        runapi.cancel_scope.cancel()

@@ -20,7 +20,7 @@ from tests.scenario import live_tasks
 pytestmark = [pytest.mark.anyio, pytest.mark.sockets]
 ACCEPT = {"Accept": "application/json, text/event-stream"}
 MODERN = ERAS[1]
-MODERN_META = {
+MODERN_META: dict[str, Any] = {
     "io.modelcontextprotocol/protocolVersion": MODERN,
     "io.modelcontextprotocol/clientCapabilities": {},
     "progressToken": "p",
@@ -91,8 +91,8 @@ async def test_a_result_that_nobody_was_there_to_read_does_not_count_as_delivere
 
 
 async def test_clients_of_all_kinds_share_one_ledger_and_one_follower_a_task(home: Path) -> None:
+    found: list[dict[str, Any]] = []
     async with hosted(home, runs=True) as server, anyio.create_task_group() as calls:
-        found: list[dict[str, Any]] = []
 
         async def call(path: str, era: str) -> None:
             async with server.client(path, era) as client:

@@ -2,6 +2,7 @@
 
 import base64
 import hashlib
+import json
 import socket
 import threading
 from collections.abc import Generator
@@ -10,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import anyio
+import anyio.lowlevel
 import httpx
 import pytest
 import uvicorn
@@ -363,6 +365,59 @@ def test_where_the_contract_is_uncertain_the_other_answers_can_be_had(home: Path
         assert "sources" not in done
         refused = client.post(path, json={**ASK, "watermark": True})
         assert (refused.status_code, refused.json()["errors"]) == (422, {"watermark": ["must be a string"]})
+
+
+class Hook:
+    """Takes calls on a real socket, and answers all of them with a failure."""
+
+    def __init__(self) -> None:
+        self.taken: list[dict[str, Any]] = []
+        self.another = anyio.Event()
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        self.taken.append(json.loads((await receive())["body"]))
+        self.another.set()
+        self.another = anyio.Event()
+        await send({"type": "http.response.start", "status": 500, "headers": []})
+        await send({"type": "http.response.body"})
+
+
+@pytest.mark.anyio
+@pytest.mark.sockets
+async def test_the_end_of_a_task_is_called_once_on_this_machine_with_what_a_question_would_be_answered(
+    home: Path, clock: Clock
+) -> None:
+    sandbox, hook = Sandbox(home / "s", clock, api_url=API_URL, storage_url=STORAGE_URL), Hook()
+    listener = socket.create_server((HOST, 0))
+    address = f"http://{HOST}:{listener.getsockname()[1]}/hook"
+    server = uvicorn.Server(uvicorn.Config(hook, lifespan="off", log_config=None))
+    told: list[dict[str, Any]] = []
+    asked = {"failure": address, "fog": address, "abroad": "https://example.com/hook", "nobody": ""}
+    sandbox.faults.order(Fault("fail"))
+    async with anyio.create_task_group() as group, httpx.AsyncClient(transport=httpx.ASGITransport(sandbox)) as http:
+        group.start_soon(server.serve, [listener])
+        group.start_soon(sandbox.call_back)
+        await anyio.lowlevel.checkpoint()
+        for prompt, callback in asked.items():
+            body = ASK | {"prompt": prompt, "callback_url": callback}
+            await http.post(f"{API_URL}/api/v1/luma/modify_video", json=body, headers={"Authorization": "Bearer k"})
+        clock.seconds += 100
+        with anyio.fail_after(20):
+            while len(hook.taken) < 2:
+                await hook.another.wait()
+        told = [await read(http, task.id) for task in sandbox.state.generations()[:2]]
+        server.should_exit = True
+        group.cancel_scope.cancel()
+    assert sorted(hook.taken, key=str) == sorted(told, key=str)
+    assert {task["status"] for task in told} == {"failed", "completed"}
+    sandbox.state.close()
+
+
+async def read(http: httpx.AsyncClient, task_id: str) -> dict[str, Any]:
+    """Ask about a task."""
+    url = f"{API_URL}/api/v1/luma/modify_video/{task_id}"
+    answer: dict[str, Any] = (await http.get(url, headers={"Authorization": "Bearer k"})).json()
+    return answer
 
 
 class Inline(httpx.BaseTransport):

@@ -13,6 +13,7 @@ from starlette.types import Receive, Scope, Send
 
 from luma_mcp.models import Clock
 from luma_mcp.sandbox.account import Account
+from luma_mcp.sandbox.callbacks import Callbacks
 from luma_mcp.sandbox.faults import Endpoint, Fault, Faults
 from luma_mcp.sandbox.files import Files
 from luma_mcp.sandbox.http import Refused, Setup, Shape, json_body, refused, with_ids
@@ -54,18 +55,23 @@ class Sandbox:
         self.state = State(folder, now, credit_cents=credit_cents)
         self.faults = faults or Faults()
         self.seen: list[Seen] = []
-        self._app = application(
-            Setup(self.state, self.faults, shape or Shape(), now, seconds, api_url, storage_url), self.seen
-        )
+        setup = Setup(self.state, self.faults, shape or Shape(), now, seconds, api_url, storage_url)
+        self._tasks = Tasks(setup)
+        self._now = now
+        self._app = application(setup, self._tasks, self.seen)
+
+    async def call_back(self) -> None:
+        """Call back when tasks end, for ever."""
+        await Callbacks(self.state, self._now, self._tasks.envelope).attend()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request."""
         await self._app(scope, receive, send)
 
 
-def application(setup: Setup, seen: list[Seen]) -> Starlette:
+def application(setup: Setup, tasks: Tasks, seen: list[Seen]) -> Starlette:
     """Lay out the routes; every answer passes the faults that were ordered."""
-    tasks, files, account = Tasks(setup), Files(setup), Account(setup)
+    files, account = Files(setup), Account(setup)
 
     async def answer(name: str, endpoint: Endpoint, request: Request) -> Response:
         seen.append(Seen(request.method, request.url.path, dict(request.headers)))

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import uvicorn
 
+from luma_mcp.background import background_work
 from luma_mcp.sandbox.application import Sandbox
 
 HOST = "127.0.0.1"
@@ -22,4 +23,6 @@ async def serve_sandbox(folder: Path, port: int, seconds: float, say: Callable[[
     url, storage_url = f"http://{HOST}:{port}", f"http://localhost:{port}"
     sandbox = Sandbox(folder, time.time, api_url=url, storage_url=storage_url, seconds=seconds)
     say(BANNER.format(url=url, seconds=seconds))
-    await uvicorn.Server(uvicorn.Config(sandbox, log_config=None)).serve(sockets=[listener])
+    async with background_work() as background:
+        background.start_soon(sandbox.call_back)
+        await uvicorn.Server(uvicorn.Config(sandbox, log_config=None)).serve(sockets=[listener])

@@ -82,9 +82,10 @@ class Tasks:
         headers = {"X-RunAPI-Task-Id": task.id}
         if self._setup.shape.poll_retry_after is not None:
             headers["Retry-After"] = str(self._setup.shape.poll_retry_after)
-        return JSONResponse(self._envelope(task), headers=headers)
+        return JSONResponse(self.envelope(task), headers=headers)
 
-    def _envelope(self, task: Generation) -> Json:
+    def envelope(self, task: Generation) -> Json:
+        """Describe a task as both the answer to a question and a call back do."""
         status = task.status(self._setup.now())
         envelope: dict[str, Any] = {self._setup.shape.id_field: task.id, "status": status}
         if status == "failed":
