@@ -231,7 +231,7 @@ async def open_app(
         ledger = Ledger(folder / "ledger.sqlite3")
         stack.callback(ledger.close)
         runapi = RunAPI(connection, base_url, key)
-        uploads = Uploads(ledger, runapi, settings.readable_folders, now)
+        uploads = Uploads(ledger, runapi, settings.readable_folders, now, discreet=settings.serves_http)
         downloads = Downloads(connection, settings.output_dir, trusted=base_url, allow_private=settings.allow_private)
         submission = Submission(ledger, runapi, uploads, now)
         background = await stack.enter_async_context(background_work())

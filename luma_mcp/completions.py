@@ -12,6 +12,7 @@ from luma_mcp.protocol import Request, caller_of
 from luma_mcp.task_uris import TASK_PREFIX, TASK_TEMPLATE, task_uri
 
 MOST_VALUES = 100  # MCP allows no more
+LONGEST_TYPED = 200  # a person types; each word is looked for in every prompt
 CONTINUABLE = (Status.PENDING, Status.PROCESSING, Status.COMPLETED)
 
 
@@ -23,7 +24,7 @@ class Completions:
 
     async def complete(self, ctx: Request, params: wire.CompleteRequestParams) -> wire.CompleteResult:
         """Offer values for one argument of a prompt or of the task template."""
-        typed = params.argument.value.strip()
+        typed = params.argument.value[:LONGEST_TYPED].strip()
         if isinstance(params.ref, wire.ResourceTemplateReference):
             if (params.ref.uri, params.argument.name) != (TASK_TEMPLATE, TASK_ID):
                 raise InvalidRequest(f"Only {TASK_ID} of {TASK_TEMPLATE} can be completed.")

@@ -26,9 +26,18 @@ class Way:
         """Tell whether the answer to a request was sent."""
         return True
 
-    def is_lost(self) -> bool:
-        """Tell whether what was not sent never will be."""
+    def is_lost(self, request: RequestId | None) -> bool:
+        """Tell whether the answer to a request will never arrive."""
         return False
+
+    @contextmanager
+    def answering(self) -> Generator[None]:
+        """Answer a request of the client's inside."""
+        yield
+
+    def is_read_before_more_is_asked(self) -> bool:
+        """Tell whether a caller that asks for something else has read what was sent."""
+        return True
 
     def is_clear(self) -> bool:
         """Tell whether the client has read what was sent, as far as anybody can know."""
@@ -87,8 +96,9 @@ class Deliveries:
             self._handed[task.key] = Handed(task.caller, way, request)
 
     def sent_to(self, caller: str) -> list[str]:
-        """List what was sent to a caller: it has arrived if the caller asks for something else now."""
-        return [key for key in self._sent() if self._handed[key].caller == caller]
+        """List what was sent to a caller and has arrived if the caller asks for something else now."""
+        own = [key for key in self._sent() if self._handed[key].caller == caller]
+        return [key for key in own if self._handed[key].way.is_read_before_more_is_asked()]
 
     def _sent(self) -> list[str]:
         return [key for key, handed in self._handed.items() if handed.way.has_sent(handed.request)]
@@ -97,8 +107,7 @@ class Deliveries:
         return [key for key in sent if key in self._handed and self._handed[key].way.is_clear()]
 
     def _lost(self) -> list[str]:
-        sent = set(self._sent())
-        return [key for key, handed in self._handed.items() if handed.way.is_lost() and key not in sent]
+        return [key for key, handed in self._handed.items() if handed.way.is_lost(handed.request)]
 
     def forget(self, keys: list[str]) -> None:
         """Stop looking after results whose delivery is written down."""

@@ -2,6 +2,7 @@
 
 import json
 import logging
+import re
 from collections.abc import Collection
 from contextlib import nullcontext
 from typing import Protocol
@@ -16,6 +17,7 @@ from luma_mcp.deliveries import Way
 
 WAY = "luma_mcp.way"  # where a request's scope has the way of its answer
 CONNECTION = "luma_mcp.connection"  # where the state in its scope has what knows whether the client reads
+ANSWER = re.compile(rb'event: message\r?\ndata: \{"jsonrpc": ?"2\.0", ?"id":')
 METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
 PROBED = frozenset({"/healthz", "/readyz"})
 
@@ -28,6 +30,11 @@ class Reader(Protocol):
     @property
     def is_stuck(self) -> bool:
         """Tell whether the client leaves bytes unread."""
+        ...
+
+    @property
+    def is_broken(self) -> bool:
+        """Tell whether the connection ended with bytes unread."""
         ...
 
 
@@ -55,8 +62,8 @@ class Exchange(Way):
         await self._send(message)
         if message["type"] == "http.response.start":
             self.status = message["status"]
-        elif not message.get("more_body", False) and not self.gone.is_set():
-            self._sent = True
+        elif not self.gone.is_set() and (not message.get("more_body", False) or ANSWER.match(message["body"])):
+            self._sent = True  # clients may leave as soon as they have the answer, before the stream of events ends
 
     def has_sent(self, request: RequestId | None) -> bool:
         """Tell whether the answer was sent."""
@@ -67,9 +74,19 @@ class Exchange(Way):
         reader: Reader | None = self._scope.get("state", {}).get(CONNECTION)
         return reader is None or not reader.is_stuck
 
-    def is_lost(self) -> bool:
-        """Tell whether the connection ended before the answer was sent."""
-        return self.over and not self._sent
+    def is_lost(self, request: RequestId | None) -> bool:
+        """Tell whether the connection ended before the answer was sent and taken."""
+        return self.is_broken or (self.over and not self._sent)
+
+    def is_read_before_more_is_asked(self) -> bool:
+        """Tell whether the client has taken the answer: another one of the same caller cannot vouch for it."""
+        return self.is_clear()
+
+    @property
+    def is_broken(self) -> bool:
+        """Tell whether the connection ended with bytes unread."""
+        reader: Reader | None = self._scope.get("state", {}).get(CONNECTION)
+        return reader is not None and reader.is_broken
 
 
 class Watched:
@@ -95,16 +112,16 @@ class Watched:
     def _log(self, scope: Scope, path: str, exchange: Exchange, seconds: float) -> None:
         """Log what happened, without what may be secret: addresses beyond their first part, queries, headers."""
         first = "/" + path.lstrip("/").partition("/")[0]
-        user, client = scope.get("user"), scope.get("client")
+        client = scope.get("client")
         line = {
             "method": scope["method"] if scope["method"] in METHODS else "other",
             "path": first if first in self._paths else "other",
             "status": exchange.status,
             "seconds": round(seconds, 3),
-            "caller": user.access_token.client_id if isinstance(user, AuthenticatedUser) else "",
+            "caller": named(scope),
             "from": client[0] if client else "",
         }
-        if scope["method"] == "POST" and exchange.is_lost():
+        if scope["method"] == "POST" and exchange.is_lost(None):
             line["cut_off"] = True
         logger.log(logging.DEBUG if first in PROBED else logging.INFO, "%s", json.dumps(line))
 
@@ -113,3 +130,9 @@ def path_of(scope: Scope) -> str:
     """Give the path that was asked for, without the one under which a proxy shows this server."""
     path: str = scope["path"]
     return path.removeprefix(scope.get("root_path", ""))
+
+
+def named(scope: Scope) -> str:
+    """Name the caller whose token came with a request; empty if none did."""
+    user = scope.get("user")
+    return user.access_token.client_id if isinstance(user, AuthenticatedUser) else ""

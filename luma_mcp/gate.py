@@ -44,9 +44,12 @@ def digest(token: str) -> bytes:
 
 
 def known_hosts(settings: Settings) -> frozenset[str]:
-    """List the names that this server goes by, with a port where only that one is meant."""
+    """List the names that this server goes by, with a port where only that one is meant.
+
+    Its public name is one of them only where tokens keep the public out; without, it is there for RunAPI's calls alone.
+    """
     own = settings.host.lower()
-    public = urlsplit(settings.public_url).hostname or ""
+    public = (urlsplit(settings.public_url).hostname or "") if settings.callers else ""
     named = {f"[{name}]" if ":" in name and not name.startswith("[") else name for name in (own, public)}
     return LOOPBACK | frozenset(settings.allowed_hosts) | (named - EVERYWHERE)
 
@@ -55,8 +58,8 @@ def is_known_host(host: str, known: Collection[str]) -> bool:
     """Tell whether a `Host` header names this server: a known name with any port, or a known name and port."""
     given = host.lower()
     name, colon, port = given.rpartition(":")
-    bare = name if colon and port.isdigit() else given
-    return given in known or bare.rstrip(".") in known
+    bare = name if colon and port.isascii() and port.isdigit() else given
+    return given in known or bare.removesuffix(".") in known
 
 
 def is_known_origin(origin: str, known: Collection[str]) -> bool:
@@ -68,24 +71,26 @@ def is_known_origin(origin: str, known: Collection[str]) -> bool:
 class Gate:
     """Lets in only who calls this server by its name, from no foreign web page: browsers can be tricked to come."""
 
-    def __init__(self, app: ASGIApp, known: Collection[str], unchecked: Collection[str]) -> None:
+    def __init__(self, app: ASGIApp, known: Collection[str], unchecked: tuple[str, ...]) -> None:
         self._app = app
         self._known = known
         self._unchecked = unchecked
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request, or refuse it with 421 (name) or 403 (origin)."""
-        answer = None if path_of(scope) in self._unchecked else self._refusal(Headers(scope=scope))
+        unchecked = path_of(scope).startswith(self._unchecked)
+        answer = None if unchecked else self._refusal(Headers(scope=scope))
         await (answer or self._app)(scope, receive, send)
 
     def _refusal(self, headers: Headers) -> PlainTextResponse | None:
-        host, origin = headers.get("host", ""), headers.get("origin")
+        host, origins = headers.get("host", ""), headers.getlist("origin")
         if not is_known_host(host, self._known):
             return refuse(
                 421, f"This server does not go by the name {host[:100]!r}; LUMA_MCP_ALLOWED_HOSTS lists names."
             )
-        if origin is not None and not is_known_origin(origin, self._known):
-            return refuse(403, f"Web pages of {origin[:100]!r} may not call this server.")
+        for origin in origins:
+            if not is_known_origin(origin, self._known):
+                return refuse(403, f"Web pages of {origin[:100]!r} may not call this server.")
         return None
 
 
@@ -108,6 +113,8 @@ class Brief:
         whole = False
         with anyio.move_on_after(BODY_SECONDS) as in_time:
             whole = await self._take(receive, taken)
+        if taken and taken[-1]["type"] == "http.disconnect":
+            return
         if in_time.cancelled_caught:
             await refuse(408, f"The request was not sent in {BODY_SECONDS:.0f} seconds.")(scope, receive, send)
         elif not whole:

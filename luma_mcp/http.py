@@ -1,5 +1,6 @@
 """The life of the server process on a port."""
 
+import logging
 import sys
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
@@ -19,8 +20,12 @@ from luma_mcp.web import MCP_PATH, SSE_PATH, Web
 ANSWERING_SECONDS = 2.0
 FORCE_SECONDS = 4.5  # whoever asks for the end waits 5
 
+LONG_ENOUGH = 16
+
 Build = Callable[[App], Server[App]]
 Say = Callable[[str], None]
+
+logger = logging.getLogger(__name__)
 
 
 class Uvicorn(uvicorn.Server):
@@ -45,6 +50,8 @@ async def serve_http(settings: Settings, say: Say, *, build: Build = build_serve
                 group.start_soon(await_signal, ended, name="signals")
             group.start_soon(leave_in_time, ended, name="the end")
             say(banner(settings, sockets[0]))
+            if doubts := risks(settings):
+                logger.warning("%s", doubts)
             await serve_web(Web(app, build(app)), sockets, ended)
             group.cancel_scope.cancel()
 
@@ -71,6 +78,17 @@ async def leave_in_time(ended: anyio.Event) -> None:
     """See to it that the process ends soon after it was asked to."""
     await ended.wait()
     leave_by_force(FORCE_SECONDS)
+
+
+def risks(settings: Settings) -> str:
+    """Say what about the settings may let in others than those who should be."""
+    if not settings.callers and (settings.allowed_hosts or settings.public_url):
+        return (
+            "There are no tokens (LUMA_MCP_AUTH_TOKENS), but LUMA_MCP_ALLOWED_HOSTS or LUMA_MCP_PUBLIC_URL says that"
+            " others reach this server: whoever comes through the proxy can spend your money."
+        )
+    weak = [name for name, token in settings.callers if len(token.get_secret_value()) < LONG_ENOUGH]
+    return f"The tokens of {', '.join(weak)} are short enough to be guessed." if weak else ""
 
 
 def banner(settings: Settings, opened: socket) -> str:

@@ -194,7 +194,7 @@ class Ledger:
 
         Only tasks that have an id are found, and only among the newest `SEARCHED`.
         """
-        words = json.dumps(typed.casefold().split())
+        words = json.dumps(sorted(set(typed.casefold().split())))
         values: Row = {"caller": caller, "words": words, "states": json.dumps(states)}
         rows = await self._file.read(MATCHING, values | {"limit": limit, "searched": SEARCHED})
         return [task_of(row) for row in rows if is_task(row)]

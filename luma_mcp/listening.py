@@ -3,6 +3,7 @@
 import asyncio  # noqa: TID251 - uvicorn's connections are asyncio's
 import ipaddress
 import socket
+import sys
 from collections.abc import Generator
 from contextlib import ExitStack, contextmanager
 from typing import Any, cast
@@ -10,16 +11,23 @@ from typing import Any, cast
 import uvicorn
 from uvicorn.protocols.http.h11_impl import H11Protocol, RequestResponseCycle
 
+if sys.platform != "win32":
+    import fcntl
+    import resource
+    import termios
+
 from luma_mcp.exchanges import CONNECTION
 from luma_mcp.setting_values import BadSetting
 from luma_mcp.settings import Settings
 
 HEAD_SECONDS = 15.0
 STALL_SECONDS = 60.0
+STUCK_SECONDS = 0.5
 KEEP_ALIVE_SECONDS = 75
 GRACE_SECONDS = 3
 LARGEST_HEAD_BYTES = 32_768
 MOST_CONNECTIONS = 800  # many systems allow a process 1024 open files
+OTHER_FILES = 200
 TOKENS_NEEDED = (
     "must name who may connect (name:token pairs separated by commas), because LUMA_MCP_HOST={host} can be reached from"
     " other machines; or set LUMA_MCP_HOST=127.0.0.1"
@@ -27,17 +35,34 @@ TOKENS_NEEDED = (
 
 
 class Bounded(H11Protocol):
-    """A connection that is ended when its client does not say what it wants in time, or does not read the answer."""
+    """A connection that is ended when its client does not say what it wants in time, or does not read the answer.
+
+    When there are too many, those that ask for nothing make room for new ones.
+    """
 
     def __init__(self, *arguments: Any, **more: Any) -> None:
         super().__init__(*arguments, **more)
         self.app_state = {**self.app_state, CONNECTION: self}
-        self._head_due: asyncio.TimerHandle | None = self.loop.call_later(HEAD_SECONDS, self._end)
+        self.heard_at = 0.0
+        self._unread_since: float | None = None
+        self._left_unread = False
+        self._over = False
+        self._head_due: asyncio.TimerHandle | None = None
         self._read_due: asyncio.TimerHandle | None = None
 
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Begin, if there is room."""
+        super().connection_made(cast("asyncio.Transport", transport))
+        self.transport.set_write_buffer_limits(high=0)  # at most one message of an answer waits in memory
+        self.heard_at = self.loop.time()
+        self._expect_head()
+        if len(self.connections) > most_connections():
+            idle = [each for each in self.connections if isinstance(each, Bounded) and not each.is_busy]
+            min(idle, key=lambda each: each.heard_at, default=self).transport.abort()
+
     def data_received(self, data: bytes) -> None:
-        """Take what came; keep at most one message of an answer in memory."""
-        self.transport.set_write_buffer_limits(high=0)
+        """Take what came."""
+        self.heard_at = self.loop.time()
         super().data_received(data)
         self._expect_head()
 
@@ -53,22 +78,42 @@ class Bounded(H11Protocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         """End."""
+        self._left_unread = self._has_been_stuck
+        self._over = True
         super().connection_lost(exc)
         stop(self._head_due)
         stop(self._read_due)
 
     @property
+    def is_busy(self) -> bool:
+        """Tell whether a request is under way."""
+        begun = cast("RequestResponseCycle | None", self.cycle)  # uvicorn sets it with the first request
+        return begun is not None and not begun.response_complete
+
+    @property
     def is_stuck(self) -> bool:
         """Tell whether the client leaves bytes unread."""
-        return self.flow.write_paused
+        if self._over:
+            return self._left_unread
+        unread = self.flow.write_paused or unacknowledged(self.transport) > 0
+        self._unread_since = (self._unread_since or self.loop.time()) if unread else None
+        return unread
+
+    @property
+    def is_broken(self) -> bool:
+        """Tell whether the connection ended with bytes unread; clients that leave with the last byte have read it."""
+        return self._left_unread
+
+    @property
+    def _has_been_stuck(self) -> bool:
+        return self._unread_since is not None and self.loop.time() - self._unread_since > STUCK_SECONDS
 
     def _expect_head(self) -> None:
         """Give the client its time between the first byte of a request, or the connection's start, and the head's end.
 
         Between requests the time that a connection is kept alive counts instead.
         """
-        under_way = cast("RequestResponseCycle | None", self.cycle)  # uvicorn sets it with the first request
-        if under_way and not under_way.response_complete:
+        if self.is_busy:
             stop(self._head_due)
             self._head_due = None
         elif self._head_due is None:
@@ -76,6 +121,25 @@ class Bounded(H11Protocol):
 
     def _end(self) -> None:
         self.transport.abort()
+
+
+def unacknowledged(transport: asyncio.BaseTransport) -> int:
+    """Count the bytes that were sent and that the other machine has not taken yet, where the system can tell."""
+    connection: socket.socket | None = transport.get_extra_info("socket")
+    if not sys.platform.startswith("linux") or connection is None or connection.fileno() < 0:
+        return 0
+    try:
+        return int.from_bytes(fcntl.ioctl(connection.fileno(), termios.TIOCOUTQ, bytes(4)), sys.byteorder)
+    except OSError:
+        return 0
+
+
+def most_connections() -> int:
+    """Give how many connections this process can have and still open other files."""
+    if sys.platform == "win32":
+        return MOST_CONNECTIONS
+    files, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    return MOST_CONNECTIONS if files == resource.RLIM_INFINITY else max(1, min(MOST_CONNECTIONS, files - OTHER_FILES))
 
 
 def stop(timer: asyncio.TimerHandle | None) -> None:
@@ -96,7 +160,6 @@ def uvicorn_config(app: Any, root_path: str) -> uvicorn.Config:
         proxy_headers=False,
         server_header=False,
         root_path=root_path,
-        limit_concurrency=MOST_CONNECTIONS,
         timeout_keep_alive=KEEP_ALIVE_SECONDS,
         timeout_graceful_shutdown=GRACE_SECONDS,
         h11_max_incomplete_event_size=LARGEST_HEAD_BYTES,

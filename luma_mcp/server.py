@@ -133,7 +133,7 @@ async def wake(ctx: Request, call_next: CallNext) -> HandlerResult:
 
 async def count(ctx: Request, call_next: CallNext) -> HandlerResult:
     """Be known to answer a request."""
-    with ctx.lifespan_context.answering.under_way():
+    with ctx.lifespan_context.answering.under_way(), way_of(ctx).answering():
         return await call_next(ctx)
 
 

@@ -11,6 +11,7 @@ from luma_mcp.errors import LumaError
 from luma_mcp.models import LOCAL_CALLER
 from luma_mcp.sources import address_of
 
+TOKEN = re.compile(r"(?!(your|change[-_]?me|undefined|none|null)([-_.]|$))[A-Za-z0-9._~+/=-]+", re.I)  # RFC 6750, meant
 CALLER_NAME = re.compile(r"[A-Za-z0-9._-]{1,64}")
 HOST_NAME = re.compile(r"([A-Za-z0-9_-]+(\.[A-Za-z0-9_-]+)*\.?|\[[0-9A-Fa-f:.]+\])(:\d{1,5})?")
 PLACEHOLDER = re.compile(
@@ -72,6 +73,14 @@ def api_origin(value: str) -> str:
     return str(url)
 
 
+def split_pairs(value: object) -> object:
+    """Split a list of pairs by commas; one without any is a mistake, and must not open the door to everybody."""
+    pairs = split_words(value)
+    if isinstance(value, str) and not pairs:
+        raise ValueError("no pairs")
+    return pairs
+
+
 def name_and_token(pair: str) -> tuple[str, SecretStr]:
     """Take `name:token` apart."""
     name, _, token = pair.partition(":")
@@ -81,15 +90,12 @@ def name_and_token(pair: str) -> tuple[str, SecretStr]:
 def distinct_callers(pairs: tuple[SecretStr, ...]) -> tuple[SecretStr, ...]:
     """Insist on names that can be told apart and tokens that can be sent, no two of them alike."""
     callers = [name_and_token(pair.get_secret_value()) for pair in pairs]
-    tokens = [token.get_secret_value() for _, token in callers]
-    for name, token in callers:
-        if (
-            not CALLER_NAME.fullmatch(name)
-            or name == LOCAL_CALLER
-            or not is_meant(usable_key(token).get_secret_value())
-        ):
-            raise ValueError("not a name and a token")
-    if len(set(tokens)) < len(tokens):
+    tokens = {token.get_secret_value() for _, token in callers}
+    if not all(CALLER_NAME.fullmatch(name) and name != LOCAL_CALLER for name, _ in callers):
+        raise ValueError("not a name")
+    if not all(is_meant(token) and TOKEN.fullmatch(token) for token in tokens):
+        raise ValueError("not a token")
+    if len(tokens) < len(callers):
         raise ValueError("two callers with one token")
     return pairs
 
@@ -98,7 +104,7 @@ def bare_host(value: str) -> str:
     """Accept the name of a host, with a port or without, as clients send it."""
     if not HOST_NAME.fullmatch(value):
         raise ValueError("not a host name")
-    return value.lower()
+    return value.lower().removesuffix(".")
 
 
 def callable_address(value: str) -> str:

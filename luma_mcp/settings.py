@@ -25,6 +25,7 @@ from luma_mcp.setting_values import (
     distinct_callers,
     expanded,
     name_and_token,
+    split_pairs,
     split_paths,
     split_words,
     usable_key,
@@ -37,7 +38,7 @@ LONGEST_WAIT_SECONDS = 3600
 Folder = Annotated[Path, BeforeValidator(expanded), AfterValidator(absolute)]
 Folders = Annotated[tuple[Folder, ...], NoDecode, BeforeValidator(split_paths)]
 Hosts = Annotated[tuple[Annotated[str, AfterValidator(bare_host)], ...], NoDecode, BeforeValidator(split_words)]
-Tokens = Annotated[tuple[SecretStr, ...], NoDecode, BeforeValidator(split_words), AfterValidator(distinct_callers)]
+Tokens = Annotated[tuple[SecretStr, ...], NoDecode, BeforeValidator(split_pairs), AfterValidator(distinct_callers)]
 ApiKey = Annotated[SecretStr, BeforeValidator(bare_key), AfterValidator(usable_key)]
 LogLevel = Literal["DEBUG", "INFO", "WARNING", "ERROR"]
 

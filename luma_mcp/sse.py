@@ -1,8 +1,9 @@
 """The older HTTP transport of MCP: one stream of events to each client, and messages that come beside it."""
 
 import math
-from collections import deque
-from contextlib import suppress
+from collections import Counter, deque
+from collections.abc import Generator
+from contextlib import contextmanager, suppress
 from typing import Any
 
 import anyio
@@ -11,12 +12,13 @@ from mcp.server import Server
 from mcp.server.sse import SseServerTransport
 from mcp.shared._stream_protocols import ReadStream, WriteStream
 from mcp.shared.message import ServerMessageMetadata, SessionMessage
-from mcp.types import JSONRPCResponse, RequestId
+from mcp.types import INTERNAL_ERROR, ErrorData, JSONRPCError, JSONRPCRequest, JSONRPCResponse, RequestId
+from starlette.responses import PlainTextResponse
 from starlette.types import Message, Receive, Scope, Send
 
 from luma_mcp.background import cancel_after
 from luma_mcp.deliveries import Way
-from luma_mcp.exchanges import WAY, Exchange
+from luma_mcp.exchanges import WAY, Exchange, named
 
 Incoming = ReadStream[SessionMessage | Exception]
 Outgoing = WriteStream[SessionMessage]
@@ -25,6 +27,8 @@ MESSAGES_PATH = "/messages"
 FIRST_SECONDS = 60.0
 REMEMBERED = 1000
 MESSAGE = b"event: message"
+MOST_AT_ONCE = 50
+MOST_TAKEN = 200
 
 
 class Stream(Way):
@@ -32,19 +36,20 @@ class Stream(Way):
 
     def __init__(self, exchange: Exchange) -> None:
         self._exchange = exchange
-        self._under_way: deque[RequestId | None] = deque()
+        self._next: deque[RequestId | None] = deque()
+        self.under_way = 0
         self._sent: deque[RequestId | None] = deque(maxlen=REMEMBERED)
 
     def expect(self, message: SessionMessage) -> None:
         """Know what is sent next."""
         about = message.message
-        self._under_way.append(about.id if isinstance(about, JSONRPCResponse) else None)
+        self._next.append(about.id if isinstance(about, JSONRPCResponse) else None)
 
     async def send(self, message: Message) -> None:
         """Send a piece of the stream, and notice which answer it was."""
         await self._exchange.send(message)
         if message.get("body", b"").startswith(MESSAGE) and not self._exchange.gone.is_set():
-            self._sent.append(self._under_way.popleft())
+            self._sent.append(self._next.popleft())
 
     def has_sent(self, request: RequestId | None) -> bool:
         """Tell whether the answer to a request was sent, among the last ones."""
@@ -54,9 +59,22 @@ class Stream(Way):
         """Tell whether the client takes what it is sent."""
         return self._exchange.is_clear()
 
-    def is_lost(self) -> bool:
-        """Tell whether the stream has ended."""
-        return self._exchange.over
+    def is_lost(self, request: RequestId | None) -> bool:
+        """Tell whether the stream has ended before the answer was sent and taken."""
+        return self._exchange.is_broken or (self._exchange.over and not self.has_sent(request))
+
+    def is_read_before_more_is_asked(self) -> bool:
+        """Tell whether the client has taken the answer: another one of the same caller cannot vouch for it."""
+        return self.is_clear()
+
+    @contextmanager
+    def answering(self) -> Generator[None]:
+        """Answer a request inside."""
+        self.under_way += 1
+        try:
+            yield
+        finally:
+            self.under_way -= 1
 
 
 class Streams:
@@ -66,14 +84,23 @@ class Streams:
         self._server = server
         self._sse = SseServerTransport(f"{MESSAGES_PATH}/", max_request_body_size=largest_message)
         self._ending = anyio.Event()
+        self._taking: Counter[str] = Counter()
 
     def end(self) -> None:
         """End all streams, as if each client had left."""
         self._ending.set()
 
     async def take_message(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Take a message to the server (`POST /messages/`)."""
-        await self._sse.handle_post_message(scope, receive, send)
+        """Take a message to the server (`POST /messages/`), unless too many of the caller's get no further."""
+        caller = named(scope)
+        if self._taking[caller] >= MOST_TAKEN:
+            await PlainTextResponse("Too many messages at once.", 429)(scope, receive, send)
+            return
+        self._taking[caller] += 1
+        try:
+            await self._sse.handle_post_message(scope, receive, send)
+        finally:
+            self._taking[caller] -= 1
 
     async def stream(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one client for as long as it stays (`GET /sse`)."""
@@ -84,21 +111,28 @@ class Streams:
             self._sse.connect_sse(scope, receive, way.send) as (incoming, outgoing),
             anyio.create_task_group() as passing,
         ):
-            passing.start_soon(self._pass_in, incoming, heard, way)
+            passing.start_soon(self._pass_in, incoming, heard, to_client.clone(), way)
             passing.start_soon(pass_out, said, outgoing, way)
             await self._server.run(from_client, to_client, self._server.create_initialization_options())
 
     async def _pass_in(
-        self, incoming: Incoming, heard: MemoryObjectSendStream[SessionMessage | Exception], way: Stream
+        self,
+        incoming: Incoming,
+        heard: MemoryObjectSendStream[SessionMessage | Exception],
+        to_client: MemoryObjectSendStream[SessionMessage],
+        way: Stream,
     ) -> None:
         """Pass on what the client says until it leaves, or says nothing at first, or all streams end."""
-        async with incoming, heard, anyio.create_task_group() as group:
+        async with incoming, heard, to_client, anyio.create_task_group() as group:
             group.start_soon(cancel_after, self._ending, group.cancel_scope)
             with anyio.move_on_after(FIRST_SECONDS) as first:
                 async for message in incoming:
                     first.deadline = math.inf
                     mark(message, way)
-                    await heard.send(message)
+                    if refusal := too_much(message, way):
+                        await to_client.send(refusal)
+                    else:
+                        await heard.send(message)
             group.cancel_scope.cancel()
 
 
@@ -109,6 +143,16 @@ async def pass_out(said: MemoryObjectReceiveStream[SessionMessage], outgoing: Ou
             way.expect(message)
             with suppress(anyio.BrokenResourceError, anyio.ClosedResourceError):
                 await outgoing.send(message)
+
+
+def too_much(message: SessionMessage | Exception, way: Stream) -> SessionMessage | None:
+    """Refuse a request while its client has as many under way as it may; anything else always comes through."""
+    if way.under_way < MOST_AT_ONCE or not isinstance(message, SessionMessage):
+        return None
+    if not isinstance(message.message, JSONRPCRequest):
+        return None
+    error = ErrorData(code=INTERNAL_ERROR, message=f"At most {MOST_AT_ONCE} requests can be under way on one stream.")
+    return SessionMessage(JSONRPCError(jsonrpc="2.0", id=message.message.id, error=error))
 
 
 def mark(message: SessionMessage | Exception, way: Stream) -> None:

@@ -4,6 +4,7 @@ Clients of 2026-07-28 hold a `subscriptions/listen` request open. Earlier ones s
 that did, or that once listed or read resources, hear when the list changes. Others are left in peace.
 """
 
+from collections import Counter
 from collections.abc import Iterable
 from contextlib import suppress
 from typing import Any
@@ -107,22 +108,23 @@ class Subscriptions:
 
     def __init__(self, changes: Changes) -> None:
         self._changes = changes
-        self._streams = 0
+        self._streams: Counter[str] = Counter()
 
     async def listen(
         self, ctx: Request, params: wire.SubscriptionsListenRequestParams
     ) -> wire.SubscriptionsListenResult:
         """Serve `subscriptions/listen`, for what this server has: the acknowledgement names just that."""
-        if self._streams >= MOST_STREAMS:
+        caller = caller_of(ctx)
+        if self._streams[caller] >= MOST_STREAMS:
             raise MCPError(wire.INTERNAL_ERROR, f"At most {MOST_STREAMS} streams can be open.")
         served = await available(ctx, params.notifications)
         interest = Interest(served.resource_subscriptions or (), the_list=served.resources_list_changed is True)
-        stop = await self._changes.listen(caller_of(ctx), interest.hear)
-        self._streams += 1
+        stop = await self._changes.listen(caller, interest.hear)
+        self._streams[caller] += 1
         try:
             return await stream(ctx, served, interest)
         finally:
-            self._streams -= 1
+            self._streams[caller] -= 1
             stop()
 
     async def list_resources(self, ctx: Request, params: Page) -> wire.ListResourcesResult:

@@ -11,6 +11,7 @@ from pydantic import SecretStr
 LONGEST_TEXT = 300
 SHORTEST_SECRET = 8
 TAG = re.compile(r"<[^>]*>|&[a-z]+;", re.IGNORECASE)
+OWN_ADDRESS = re.compile(r"/callbacks/[A-Za-z0-9_-]{20,}")
 
 Json = dict[str, Any]
 
@@ -46,9 +47,13 @@ def text(value: object) -> str:
 
 
 def without_secret(words: str, secret: SecretStr | None) -> str:
-    """Take a secret out of foreign text, which may echo it; what is too short to be one is part of ordinary words."""
+    """Take a secret, and addresses that only RunAPI may know, out of foreign text, which may echo them.
+
+    What is too short to be a secret is part of ordinary words.
+    """
     hidden = secret.get_secret_value() if secret else ""
-    return words.replace(hidden, "[key]") if len(hidden) >= SHORTEST_SECRET else words
+    plain = OWN_ADDRESS.sub("/callbacks/[secret]", words)
+    return plain.replace(hidden, "[key]") if len(hidden) >= SHORTEST_SECRET else plain
 
 
 def safe_text(words: str) -> str:

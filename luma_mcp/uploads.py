@@ -10,13 +10,22 @@ import anyio
 import anyio.to_thread
 
 from luma_mcp import crash_points
-from luma_mcp.errors import SourceNotFound
+from luma_mcp.errors import SourceNotAllowed, SourceNotFound
 from luma_mcp.ledger import Ledger
 from luma_mcp.models import Clock, Status, Task
 from luma_mcp.runapi import RunAPI
-from luma_mcp.sources import LocalFile, PublicUrl, TaskOutput, allowed_file, looks_like_video, parse_source
+from luma_mcp.sources import (
+    NO_FILES_HINT,
+    LocalFile,
+    PublicUrl,
+    TaskOutput,
+    allowed_file,
+    looks_like_video,
+    parse_source,
+)
 
 PIECE_BYTES = 1 << 18
+NOT_HERE = "source_video_url: there is no such file in the folders that this server may read."
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,10 +72,13 @@ def measure(path: Path) -> Clip:
 class Uploads:
     """Turns what a caller named as source into something that RunAPI can fetch."""
 
-    def __init__(self, ledger: Ledger, runapi: RunAPI, roots: Sequence[Path], now: Clock) -> None:
+    def __init__(
+        self, ledger: Ledger, runapi: RunAPI, roots: Sequence[Path], now: Clock, *, discreet: bool = False
+    ) -> None:
         self._ledger = ledger
         self._runapi = runapi
         self._roots = roots
+        self._discreet = discreet
         self._now = now
 
     async def check(self, source: str, caller: str) -> str:
@@ -75,7 +87,7 @@ class Uploads:
             case PublicUrl(url):
                 return url
             case LocalFile(path):
-                return (await inspect_clip(allowed_file(path, self._roots))).digest
+                return (await inspect_clip(self._allowed(path))).digest
             case TaskOutput(task_id):
                 await self._output_of(task_id, caller)
                 return source
@@ -86,10 +98,19 @@ class Uploads:
             case PublicUrl(url):
                 return url
             case LocalFile(path):
-                return await self._upload(allowed_file(path, self._roots))
+                return await self._upload(self._allowed(path))
             case TaskOutput(task_id):
                 output = await self._output_of(task_id, task.caller)
                 return output if isinstance(output, str) else await self._upload(output)
+
+    def _allowed(self, path: Path) -> Path:
+        """Find an allowed file; callers from other machines do not learn what else there is on this one."""
+        try:
+            return allowed_file(path, self._roots)
+        except (SourceNotAllowed, SourceNotFound):
+            if self._discreet and self._roots:
+                raise SourceNotAllowed(NOT_HERE, hint=NO_FILES_HINT) from None
+            raise
 
     async def _output_of(self, task_id: str, caller: str) -> str | Path:
         earlier = await self._ledger.find(caller, task_id)

@@ -1,7 +1,7 @@
 """What is served over HTTP, and under which path."""
 
 from collections.abc import AsyncGenerator
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from urllib.parse import urlsplit
 
 from mcp.server import Server
@@ -17,7 +17,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from luma_mcp.app import App
 from luma_mcp.callbacks import CALLBACKS_PATH, Callbacks
-from luma_mcp.exchanges import Watched
+from luma_mcp.exchanges import Watched, named
 from luma_mcp.gate import Brief, Callers, Gate, known_hosts
 from luma_mcp.health import OK, Health
 from luma_mcp.settings import Settings
@@ -30,7 +30,7 @@ READY_PATH = "/readyz"
 PATHS = frozenset({MCP_PATH, SSE_PATH, MESSAGES_PATH, HEALTH_PATH, READY_PATH, CALLBACKS_PATH})
 LARGEST_MESSAGE_BYTES = 1 << 20
 LARGEST_CALLBACK_BYTES = 1 << 16
-MOST_SESSIONS = 2000
+MOST_SESSIONS = 1000
 SESSION_IDLE_SECONDS = 1800.0
 
 
@@ -41,17 +41,15 @@ class Web:
         self._app = app
         self._over = False
         self._streams = Streams(server, LARGEST_MESSAGE_BYTES)
-        self._manager = StreamableHTTPSessionManager(
-            server,
-            max_request_body_size=LARGEST_MESSAGE_BYTES,
-            max_sessions=MOST_SESSIONS,
-            session_idle_timeout=SESSION_IDLE_SECONDS,
-        )
+        callers = {name for name, _ in app.settings.callers} or {""}
+        self._sessions = {caller: sessions_of_one_caller(server) for caller in callers}
 
     @asynccontextmanager
     async def sessions(self) -> AsyncGenerator[None]:
         """Hold sessions inside, and end them all, with their streams, when left."""
-        async with self._manager.run():
+        async with AsyncExitStack() as stack:
+            for sessions in self._sessions.values():
+                await stack.enter_async_context(sessions.run())
             try:
                 yield
             finally:
@@ -71,22 +69,29 @@ class Web:
     def application(self) -> Starlette:
         """Lay out the routes behind the checks."""
         settings = self._app.settings
-        return Starlette(
+        made = Starlette(
             routes=[*self._transports(), *watching(Health(self._app)), *callbacks(self._app.callbacks, settings)],
             middleware=[
                 Middleware(Watched, answering=self._app.answering, paths=PATHS),
-                Middleware(Gate, known=known_hosts(settings), unchecked={HEALTH_PATH, READY_PATH}),
+                Middleware(
+                    Gate, known=known_hosts(settings), unchecked=(HEALTH_PATH, READY_PATH, f"{CALLBACKS_PATH}/")
+                ),
                 Middleware(AuthenticationMiddleware, backend=BearerAuthBackend(Callers(settings.callers))),
             ],
         )
+        made.router.redirect_slashes = False  # it would lead clients out of TLS, which only the proxy knows of
+        return made
 
     def _transports(self) -> list[BaseRoute]:
-        streamable: list[BaseRoute] = [Route(MCP_PATH, self._guarded(self._manager.handle_request))]
+        streamable: list[BaseRoute] = [Route(path, self._guarded(self._take)) for path in (MCP_PATH, f"{MCP_PATH}/")]
         sse: list[BaseRoute] = [
-            Route(SSE_PATH, self._guarded(self._streams.stream), methods=["GET"]),
+            *(Route(path, self._guarded(self._streams.stream), methods=["GET"]) for path in (SSE_PATH, f"{SSE_PATH}/")),
             Mount(MESSAGES_PATH, self._guarded(self._streams.take_message)),
         ]
         return {"streamable-http": streamable, "sse": sse, "http": streamable + sse}[self._app.settings.transport]
+
+    async def _take(self, scope: Scope, receive: Receive, send: Send) -> None:
+        await self._sessions[named(scope)].handle_request(scope, receive, send)
 
     def _guarded(self, transport: ASGIApp) -> ASGIApp:
         """Bound what comes in, let in only callers with a token where there are tokens, and nobody after the end."""
@@ -96,6 +101,16 @@ class Web:
 
         brief = Brief(unless_over, LARGEST_MESSAGE_BYTES)
         return RequireAuthMiddleware(brief, required_scopes=[]) if self._app.settings.callers else brief
+
+
+def sessions_of_one_caller(server: Server[App]) -> StreamableHTTPSessionManager:
+    """Hold the sessions of streamable HTTP of one caller: who opens many takes no other caller's place."""
+    return StreamableHTTPSessionManager(
+        server,
+        max_request_body_size=LARGEST_MESSAGE_BYTES,
+        max_sessions=MOST_SESSIONS,
+        session_idle_timeout=SESSION_IDLE_SECONDS,
+    )
 
 
 def ending() -> Response:

@@ -1,10 +1,12 @@
 """The server on a real port of this process, with a sandbox behind it whose clock the test moves, and its clients."""
 
 import socket
+import ssl
 import time
 from collections.abc import AsyncGenerator, Generator
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 from unittest.mock import patch
@@ -89,11 +91,12 @@ async def connected(url: str, era: str, caller: str = "", **more: Any) -> AsyncG
     """Connect a published client to the address of one of the transports."""
     headers = bearer(caller) if caller else {}
     if url.endswith("/sse"):
-        async with Client(sse_client(url, headers=headers, timeout=BOUND_SECONDS), mode=era, **more) as client:
+        stream = sse_client(url, headers=headers, timeout=BOUND_SECONDS, httpx_client_factory=http_client)
+        async with Client(stream, mode=era, **more) as client:
             yield client
         return
     async with (
-        httpx2.AsyncClient(headers=headers, timeout=BOUND_SECONDS) as http,
+        http_client(headers, httpx2.Timeout(BOUND_SECONDS)) as http,
         Client(streamable_http_client(url, http_client=http), mode=era, **more) as client,
     ):
         yield client
@@ -145,3 +148,16 @@ def dialled(port: int) -> Generator[socket.socket]:
 def bearer(caller: str) -> dict[str, str]:
     """Give the header that shows who calls."""
     return {"Authorization": f"Bearer {TOKENS[caller]}"}
+
+
+def http_client(
+    headers: dict[str, str] | None = None, timeout: httpx2.Timeout | None = None, auth: httpx2.Auth | None = None
+) -> httpx2.AsyncClient:
+    """Make the HTTP client of a published client; they share what takes long to make."""
+    return httpx2.AsyncClient(headers=headers, timeout=timeout, auth=auth, verify=trusted(), trust_env=False)
+
+
+@cache
+def trusted() -> ssl.SSLContext:
+    """Load what is trusted once."""
+    return ssl.create_default_context()

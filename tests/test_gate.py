@@ -76,7 +76,9 @@ def test_a_server_knows_the_names_it_was_given() -> None:
     loopback = {"localhost", "127.0.0.1", "[::1]"}
     assert known_hosts(load_settings(host="0.0.0.0")) == loopback
     settings = load_settings(host="192.168.1.5", allowed_hosts="MCP.example.com, a:1", public_url="https://b.example/x")
-    assert known_hosts(settings) == loopback | {"192.168.1.5", "mcp.example.com", "a:1", "b.example"}
+    assert known_hosts(settings) == loopback | {"192.168.1.5", "mcp.example.com", "a:1"}
+    behind_tokens = load_settings(auth_tokens=PAIRS, public_url="https://b.example/x")
+    assert known_hosts(behind_tokens) == loopback | {"b.example"}
     assert known_hosts(load_settings(host="fd00::1")) == loopback | {"[fd00::1]"}
 
 
@@ -108,7 +110,8 @@ def test_a_port_in_use_and_a_host_that_is_not_here_are_named() -> None:
     "pairs",
     [
         *("ann", "ann:", ":token", "ann:token,bob", "a b:token", "ann:to ken", "ann:tökèn", "local:token"),
-        *("ann:token,bob:token", "ann:${TOKEN}", "ann:<your token>", "ann/x:token", "ann:token,,:"),
+        *("ann:token,bob:token", "ann:${TOKEN}", "ann:<your token>", "ann/x:token", "ann:token,,:", ",", " , "),
+        *("ann:changeme", "ann:your-token", "ann:undefined", "ann:{TOKEN}", "ann:$(pwgen)", "ann:t1;bob:t2", "ann:***"),
     ],
 )
 def test_tokens_that_nobody_meant_are_refused_without_being_repeated(pairs: str) -> None:
@@ -164,7 +167,7 @@ async def test_nobody_comes_in_without_a_token(home: Path, path: str, headers: d
 
 
 @sockets
-@pytest.mark.parametrize("path", [*PATHS, "/messages/?session_id=0", "/callbacks/x", "/"])
+@pytest.mark.parametrize("path", [*PATHS, "/messages/?session_id=0", "/"])
 async def test_foreign_names_and_foreign_web_pages_are_refused(home: Path, path: str) -> None:
     async with hosted(home, auth_tokens=PAIRS, public_url="https://mcp.example.com") as server, server.plain() as plain:
         for headers, status in (({"Host": "evil.example"}, 421), ({"Origin": "https://evil.example"}, 403)):

@@ -54,7 +54,7 @@ async def be_a_client(server: Hosted, number: int, found: dict[int, dict[str, An
     """Modify a video; half of the clients break off at first, each in one of the ways there are."""
     path, era = WAYS[number % len(WAYS)]
     caller = ("ann", "bob")[number // 2 % 2]
-    ask = ASK | {"prompt": prompt(number), "wait_seconds": 120}
+    ask = ASK | {"prompt": prompt(number), "wait_seconds": 300}
 
     async def tell(progress: float, total: float | None, message: str | None) -> None:
         told[number] += 1

@@ -7,6 +7,7 @@ from luma_mcp.gate import BODY_SECONDS
 from luma_mcp.listening import HEAD_SECONDS, LARGEST_HEAD_BYTES, MOST_CONNECTIONS, STALL_SECONDS
 from luma_mcp.prompts import luma_prompts
 from luma_mcp.settings import Settings, variable_of
+from luma_mcp.sse import MOST_AT_ONCE
 from luma_mcp.web import LARGEST_MESSAGE_BYTES, MOST_SESSIONS, SESSION_IDLE_SECONDS
 from tests.test_surface import TOOLS
 
@@ -48,7 +49,7 @@ def test_the_bounds_over_http_are_those_of_the_code() -> None:
     section = README.split("What is bounded: ")[1].split("\n## ")[0]
     assert [int(number.replace(",", "")) for number in re.findall(r"[\d,]*\d", section)] == [
         *(LARGEST_HEAD_BYTES >> 10, LARGEST_MESSAGE_BYTES >> 20, HEAD_SECONDS, MOST_CONNECTIONS),
-        *(MOST_SESSIONS, SESSION_IDLE_SECONDS / 60),
+        *(MOST_SESSIONS, SESSION_IDLE_SECONDS / 60, MOST_AT_ONCE),
     ]
     assert HEAD_SECONDS == BODY_SECONDS
     assert STALL_SECONDS == 60

@@ -394,9 +394,13 @@ async def test_the_end_of_a_task_is_called_once_on_this_machine_with_what_a_ques
     told: list[dict[str, Any]] = []
     asked = {"failure": address, "fog": address, "abroad": "https://example.com/hook", "nobody": ""}
     sandbox.faults.order(Fault("fail"))
-    async with anyio.create_task_group() as group, httpx.AsyncClient(transport=httpx.ASGITransport(sandbox)) as http:
-        group.start_soon(server.serve, [listener])
-        group.start_soon(sandbox.call_back)
+    async with (
+        anyio.create_task_group() as serving,
+        httpx.AsyncClient(transport=httpx.ASGITransport(sandbox)) as http,
+        anyio.create_task_group() as calling,
+    ):
+        serving.start_soon(server.serve, [listener])
+        calling.start_soon(sandbox.call_back)
         await anyio.lowlevel.checkpoint()
         for prompt, callback in asked.items():
             body = ASK | {"prompt": prompt, "callback_url": callback}
@@ -406,8 +410,8 @@ async def test_the_end_of_a_task_is_called_once_on_this_machine_with_what_a_ques
             while len(hook.taken) < 2:
                 await hook.another.wait()
         told = [await read(http, task.id) for task in sandbox.state.generations()[:2]]
+        calling.cancel_scope.cancel()
         server.should_exit = True
-        group.cancel_scope.cancel()
     assert sorted(hook.taken, key=str) == sorted(told, key=str)
     assert {task["status"] for task in told} == {"failed", "completed"}
     sandbox.state.close()
