@@ -28,6 +28,7 @@ GRACE_SECONDS = 3
 LARGEST_HEAD_BYTES = 32_768
 MOST_CONNECTIONS = 800  # many systems allow a process 1024 open files
 OTHER_FILES = 200
+MOST_WAITING = 128  # asyncio takes as many in one go, before it counts them; fewer than the other files
 TOKENS_NEEDED = (
     "must name who may connect (name:token pairs separated by commas), because LUMA_MCP_HOST={host} can be reached from"
     " other machines; or set LUMA_MCP_HOST=127.0.0.1"
@@ -160,6 +161,7 @@ def uvicorn_config(app: Any, root_path: str) -> uvicorn.Config:
         proxy_headers=False,
         server_header=False,
         root_path=root_path,
+        backlog=MOST_WAITING,
         timeout_keep_alive=KEEP_ALIVE_SECONDS,
         timeout_graceful_shutdown=GRACE_SECONDS,
         h11_max_incomplete_event_size=LARGEST_HEAD_BYTES,
