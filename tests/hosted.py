@@ -3,7 +3,7 @@
 import socket
 import ssl
 import time
-from collections.abc import AsyncGenerator, Generator
+from collections.abc import AsyncGenerator, AsyncIterator, Generator
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from functools import cache
@@ -143,6 +143,16 @@ def dialled(port: int) -> Generator[socket.socket]:
     """Open a connection of raw bytes."""
     with socket.create_connection(("127.0.0.1", port), timeout=BOUND_SECONDS) as connection:
         yield connection
+
+
+@asynccontextmanager
+async def event_stream(
+    plain: httpx.AsyncClient, headers: dict[str, str] | None = None
+) -> AsyncGenerator[tuple[str, AsyncIterator[str]]]:
+    """Open a stream of events, and give the address for messages and the lines that follow."""
+    async with plain.stream("GET", "/sse", headers=headers) as events:
+        lines = events.aiter_lines()
+        yield [await anext(lines), await anext(lines)][1].removeprefix("data: "), lines
 
 
 def bearer(caller: str) -> dict[str, str]:

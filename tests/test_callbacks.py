@@ -1,11 +1,13 @@
 """RunAPI's callbacks: a reason to ask now, and nothing else. On the virtual clock, except where sockets are needed."""
 
+import json
 import logging
 import socket
 from pathlib import Path
 from typing import Any
 
 import anyio
+import httpx
 import pytest
 
 from luma_mcp.callbacks import Callbacks, callback_address
@@ -160,6 +162,20 @@ def test_calls_make_polls_four_times_as_rare_and_what_the_server_asks_for_still_
         usual, thinned = poll_after(elapsed, DOCUMENTED), poll_after(elapsed, DOCUMENTED, called_back=True)
         assert thinned == min(4 * usual, CALLED_BACK_LONGEST_SECONDS)
     assert poll_after(10.0, DOCUMENTED, retry_after=500.0, called_back=True) == 500.0
+
+
+async def test_an_address_that_runapi_repeats_is_told_to_nobody(home: Path, inline_threads: None) -> None:
+    repeated: list[str] = []
+
+    def refuse(request: httpx.Request) -> httpx.Response:
+        repeated.append(json.loads(request.content)["callback_url"])
+        return httpx.Response(422, json={"error": f"cannot call {repeated[0]} back"})
+
+    async with open_rig(home, network=httpx.MockTransport(refuse), **HTTP) as rig:
+        task = await rig.submit(wait=5)
+    assert task.error
+    assert "/callbacks/[secret] back" in task.error.message
+    assert repeated[0].rpartition("/")[2] not in f"{task!r}"
 
 
 def test_without_a_public_address_there_is_none_to_call() -> None:

@@ -5,15 +5,13 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
-import anyio
-import httpx
 import pytest
 from mcp import Client, MCPError
 from mcp_types import INVALID_PARAMS, ResourceTemplateReference
 
 from luma_mcp.task_uris import TASK_TEMPLATE, TASKS_URI, task_uri
 from tests.hearing import LIST, Heard, hearing, subscribe
-from tests.hosted import ASK, PAIRS, TOKENS, WAYS, Hosted, bearer, hosted
+from tests.hosted import ASK, PAIRS, TOKENS, WAYS, Hosted, bearer, event_stream, hosted
 from tests.rig import ERAS, facts
 from tests.test_http import ACCEPT, rpc, shake_hands
 
@@ -125,14 +123,6 @@ async def test_the_session_of_another_caller_is_not_there(home: Path) -> None:
             assert answer.status_code == status
         assert (await plain.delete("/mcp", headers=ACCEPT | of_ann | bearer("bob"))).status_code == 404
 
-        async with plain.stream("GET", "/sse", headers=bearer("ann")) as events:
-            address = await message_address(events)
+        async with event_stream(plain, bearer("ann")) as (address, _):
             assert (await plain.post(address, headers=bearer("bob"), json=listing)).status_code == 404
             assert (await plain.post(address, headers=bearer("ann"), json=listing)).status_code == 202
-
-
-async def message_address(events: httpx.Response) -> str:
-    """Read where the client of an event stream sends its messages."""
-    lines = events.aiter_lines()
-    with anyio.fail_after(5):
-        return [await anext(lines), await anext(lines)][1].removeprefix("data: ")

@@ -11,10 +11,9 @@ import anyio
 import pytest
 
 from luma_mcp.task_uris import TASKS_URI
-from tests.hosted import ASK, PAIRS, WAYS, connected, hosted
+from tests.hosted import ASK, PAIRS, WAYS, connected, event_stream, hosted
 from tests.rig import ERAS, facts
 from tests.served import SERVER, sandbox_process, server_environment
-from tests.test_callers import message_address
 from tests.test_http import ACCEPT, shake_hands, waited_for
 
 pytestmark = [pytest.mark.anyio, pytest.mark.sockets]
@@ -53,25 +52,21 @@ async def test_a_listening_client_is_told_that_it_is_over(home: Path, path: str)
         assert [event async for event in stream] == []  # a stream that breaks raises instead
 
 
-@pytest.mark.parametrize("path", ["/mcp", "/sse"])
-async def test_standing_streams_end_in_order(home: Path, path: str) -> None:
+async def test_a_standing_stream_of_streamable_http_ends_in_order(home: Path) -> None:
     async with hosted(home) as server, server.plain() as plain:
-        session = await shake_hands(plain, path, ACCEPT) if path == "/mcp" else {}
-        async with plain.stream("GET", path, headers=ACCEPT | session) as events:
-            lines = events.aiter_lines()
-            if path == "/sse":
-                address = [await anext(lines), await anext(lines)][1].removeprefix("data: ")
-                await shake_hands(plain, address, {})
+        session = await shake_hands(plain, "/mcp", ACCEPT)
+        async with plain.stream("GET", "/mcp", headers=ACCEPT | session) as events:
+            server.ended.set()
+            assert [line async for line in events.aiter_lines()] == []  # a stream that breaks raises instead
+
+
+async def test_an_event_stream_ends_in_order_and_in_time(home: Path) -> None:
+    async with hosted(home) as server, server.plain() as plain, event_stream(plain) as (address, lines):
+        await shake_hands(plain, address, {})
+        with anyio.fail_after(ENDING_SECONDS):
             server.ended.set()
             async for _ in lines:  # a stream that breaks raises instead
                 pass
-
-
-async def test_a_client_that_does_not_go_does_not_hold_up_the_end(home: Path) -> None:
-    async with hosted(home) as server, server.plain() as plain, plain.stream("GET", "/sse") as events:
-        await message_address(events)
-        with anyio.fail_after(ENDING_SECONDS):
-            server.ended.set()
             await server.closed.wait()
 
 

@@ -10,11 +10,13 @@ from pathlib import Path
 import anyio.to_thread
 import pytest
 from pydantic import SecretStr
+from starlette.types import Message, Receive, Scope, Send
 
 from luma_mcp import gate, listening
 from luma_mcp.exchanges import PROBED
 from luma_mcp.gate import Callers, is_known_host, is_known_origin, known_hosts
-from luma_mcp.logs import Redacting
+from luma_mcp.http import risks
+from luma_mcp.logs import Redacting, configure_logging
 from luma_mcp.setting_values import BadSetting
 from luma_mcp.settings import Settings, load_settings
 from luma_mcp.web import LARGEST_CALLBACK_BYTES, LARGEST_MESSAGE_BYTES
@@ -291,3 +293,54 @@ def send_until_closed(connection: socket.socket, requests: bytes) -> None:
     with suppress(ConnectionResetError, BrokenPipeError):
         while True:
             connection.sendall(requests)
+
+
+async def test_a_body_that_breaks_off_is_nobodys_request(home: Path) -> None:
+    reached: list[Scope] = []
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        reached.append(scope)
+
+    cut: list[Message] = [{"type": "http.request", "body": b"{", "more_body": True}, {"type": "http.disconnect"}]
+    came = iter(cut)
+
+    async def receive() -> Message:
+        return next(came)
+
+    async def send(message: Message) -> None:
+        raise AssertionError(message)
+
+    await gate.Brief(app, 100)({"type": "http"}, receive, send)
+    assert not reached
+
+
+@sockets
+async def test_addresses_with_a_slash_at_the_end_lead_nowhere_else(home: Path) -> None:
+    async with hosted(home) as server, server.plain() as plain:
+        listing, headers = rpc("tools/list", {"_meta": MODERN_META}), ACCEPT | modern_headers("tools/list")
+        assert (await plain.post("/mcp/", headers=headers, json=listing)).status_code == 200
+        for path in ("/messages", "/healthz/", "/mcp//", "//mcp"):
+            assert (await plain.get(path)).status_code == 404
+
+
+def test_a_message_cannot_pass_for_another_line(home: Path) -> None:
+    formatter = Redacting(load_settings())
+    record = logging.makeLogRecord({"msg": "asked for %s", "args": ("x\n2026 INFO luma_mcp: forged\x1b[31m\u2028",)})
+    assert formatter.format(record).endswith(r"asked for x\n2026 INFO luma_mcp: forged\x1b[31m\u2028")
+    assert len(formatter.format(logging.makeLogRecord({"msg": "x" * 100_000}))) < 5000
+
+
+def test_only_this_server_logs_more_than_what_is_bad(monkeypatch: pytest.MonkeyPatch) -> None:
+    configure_logging(load_settings(log_level="DEBUG"))
+    assert logging.getLogger("luma_mcp.access").isEnabledFor(logging.DEBUG)
+    for name in ("sse_starlette.sse", "mcp.server.sse", "httpx", "uvicorn.error", "asyncio"):
+        assert not logging.getLogger(name).isEnabledFor(logging.INFO)
+
+
+def test_settings_that_may_let_in_others_are_pointed_out() -> None:
+    assert "There are no tokens" in risks(load_settings(public_url="https://a.example"))
+    assert "There are no tokens" in risks(load_settings(allowed_hosts="a.example"))
+    assert risks(load_settings(auth_tokens="ann:short,bob:0123456789abcdef")) == (
+        "The tokens of ann are short enough to be guessed."
+    )
+    assert risks(load_settings(auth_tokens=PAIRS, allowed_hosts="a.example")) == risks(load_settings()) == ""

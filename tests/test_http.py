@@ -13,7 +13,7 @@ from mcp import Client
 from mcp_types import CallToolResult
 
 from tests.hearing import Heard
-from tests.hosted import ASK, PAIRS, PATHS, TOKENS, WAYS, Hosted, hosted
+from tests.hosted import ASK, PAIRS, PATHS, TOKENS, WAYS, Hosted, event_stream, hosted
 from tests.rig import ERAS, facts
 from tests.scenario import live_tasks
 
@@ -125,6 +125,27 @@ async def test_local_files_are_no_sources_unless_folders_are_named(home: Path) -
         assert facts(await client.call_tool("modify_video", ask))["task_id"]
 
 
+async def test_what_files_there_are_outside_the_named_folders_is_not_told(home: Path) -> None:
+    inside, outside = home / "in", home / "out"
+    for folder in (inside, outside):
+        folder.mkdir()
+        (folder / "clip.mp4").write_bytes(b"\0\0\0\x18ftypmp42" + bytes(100))
+    (inside / "link.mp4").symlink_to(outside / "clip.mp4")
+    async with hosted(home, media_roots=str(inside)) as server, server.client("/mcp", MODERN) as client:
+        told = [
+            await client.call_tool("modify_video", ASK | {"source_video_url": str(path)})
+            for path in (
+                outside / "clip.mp4",
+                outside / "none.mp4",
+                inside / "link.mp4",
+                inside / "none.mp4",
+                "/bin/sh",
+            )
+        ]
+    assert len({str(facts(answer)) for answer in told}) == 1
+    assert str(home) not in str(told[0])
+
+
 async def test_results_are_links_and_not_files_unless_saving_is_chosen(home: Path) -> None:
     async with hosted(home, runs=True) as server, server.client("/mcp", MODERN) as client:
         assert "saved on the user's disk" not in (client.instructions or "")
@@ -168,9 +189,7 @@ async def calling(plain: httpx.AsyncClient, path: str, era: str, ask: dict[str, 
         call["_meta"] = MODERN_META
     headers = ACCEPT | (modern_headers("tools/call", "modify_video") if era == MODERN else {})
     if path == "/sse":
-        async with plain.stream("GET", path) as events:
-            lines = events.aiter_lines()
-            address = [await anext(lines), await anext(lines)][1].removeprefix("data: ")
+        async with event_stream(plain) as (address, _):
             if era != MODERN:
                 await shake_hands(plain, address, {})
             await plain.post(address, json=rpc("tools/call", call))

@@ -1,0 +1,138 @@
+"""What one client takes, knowingly or not, it does not take from the others."""
+
+import socket
+from collections.abc import AsyncGenerator
+from contextlib import ExitStack, asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import anyio
+import anyio.to_thread
+import httpx
+import pytest
+from mcp import Client, MCPError
+from mcp_types import ResourceTemplateReference
+
+from luma_mcp import listening, sse, subscriptions, web
+from luma_mcp.completions import LONGEST_TYPED
+from luma_mcp.task_uris import TASK_TEMPLATE, TASKS_URI
+from tests.hosted import ASK, PAIRS, Hosted, bearer, dialled, event_stream, hosted
+from tests.rig import ERAS, facts
+from tests.test_http import ACCEPT, MODERN_META, modern_headers, rpc, shake_hands
+
+pytestmark = [pytest.mark.anyio, pytest.mark.sockets]
+LEGACY, MODERN = ERAS
+FEW = 3
+INFO = {"name": "test", "version": "1"}
+
+
+@pytest.mark.parametrize("begun", [b"", b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n"])
+async def test_connections_that_ask_for_nothing_make_room_for_those_that_do(
+    home: Path, monkeypatch: pytest.MonkeyPatch, begun: bytes
+) -> None:
+    monkeypatch.setattr(listening, "MOST_CONNECTIONS", FEW + 1)
+    async with hosted(home) as server, server.plain() as plain, event_stream(plain) as (address, _):
+        with ExitStack() as idle:
+            for _ in range(4 * FEW):
+                connection = idle.enter_context(dialled(server.port))
+                if begun:
+                    connection.sendall(begun)
+                    await anyio.to_thread.run_sync(connection.recv, 4096)
+            assert (await plain.get("/healthz")).status_code == 200
+            assert (await plain.post(address, json=rpc("tools/list", {}))).status_code == 202
+
+
+@pytest.mark.parametrize(("files", "most"), [(256, 56), (1024, 800), (100_000, 800), (10, 1), (-1, 800)])
+def test_some_files_are_left_beside_the_connections(monkeypatch: pytest.MonkeyPatch, files: int, most: int) -> None:
+    def limits(_: int) -> tuple[int, int]:
+        return files, files  # -1 is no limit
+
+    monkeypatch.setattr("resource.getrlimit", limits)
+    assert listening.most_connections() == most
+
+
+async def test_sessions_are_counted_for_each_caller(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(web, "MOST_SESSIONS", FEW)
+    async with hosted(home, auth_tokens=PAIRS) as server, server.plain() as plain:
+        for _ in range(FEW):
+            await shake_hands(plain, "/mcp", ACCEPT | bearer("ann"))
+        begin = rpc("initialize", {"protocolVersion": "2025-11-25", "capabilities": {}, "clientInfo": INFO})
+        assert (await plain.post("/mcp", headers=ACCEPT | bearer("ann"), json=begin)).status_code == 503
+        assert (await plain.post("/mcp", headers=ACCEPT | bearer("bob"), json=begin)).status_code == 200
+
+
+async def test_listening_streams_are_counted_for_each_caller(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(subscriptions, "MOST_STREAMS", 1)
+    async with (
+        hosted(home, auth_tokens=PAIRS) as server,
+        server.client("/mcp", MODERN, "ann") as ann,
+        server.client("/mcp", MODERN, "bob") as bob,
+        ann.listen(resource_subscriptions=[TASKS_URI]),
+    ):
+        with pytest.raises(MCPError):
+            await listen_once(ann)
+        await listen_once(bob)
+
+
+async def listen_once(client: Client) -> None:
+    """Begin to listen, and leave."""
+    async with client.listen(resource_subscriptions=[TASKS_URI]):
+        pass
+
+
+async def test_on_one_event_stream_only_so_much_goes_on_at_once(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sse, "MOST_AT_ONCE", FEW)
+    async with hosted(home) as server, server.client("/sse", LEGACY) as client:
+        task = facts(await client.call_tool("modify_video", ASK | {"wait_seconds": 0}))
+        wait = {"task_id": task["task_id"], "wait_seconds": 300}
+        async with anyio.create_task_group() as calls:
+            for _ in range(FEW):
+                calls.start_soon(client.call_tool, "get_task", wait)
+            while server.app.deliveries.waiting < FEW:
+                await server.app.tracker.changed()
+            with pytest.raises(MCPError, match="At most 3 requests"):
+                await client.call_tool("get_task", wait)
+            server.finish_tasks()
+        assert facts(await client.call_tool("get_task", wait))["status"] == "completed"
+
+
+async def test_messages_that_get_no_further_are_not_piled_up(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sse, "MOST_TAKEN", 0)
+    async with hosted(home) as server, server.plain() as plain, event_stream(plain) as (address, _):
+        assert (await plain.post(address, json=rpc("tools/list", {}))).status_code == 429
+
+
+@pytest.mark.parametrize("typed", ["fog " * 100_000, "fog".ljust(LONGEST_TYPED) + "snow"])
+async def test_what_is_typed_is_looked_for_only_so_far(home: Path, typed: str) -> None:
+    async with hosted(home) as server, server.client("/mcp", MODERN) as client:
+        await client.call_tool("modify_video", ASK | {"wait_seconds": 0})
+        template = ResourceTemplateReference(type="ref/resource", uri=TASK_TEMPLATE)
+        found = await client.complete(template, {"name": "task_id", "value": typed})
+        assert len(found.completion.values) == 1
+
+
+@asynccontextmanager
+async def unread(server: Hosted, answer_to: dict[str, Any]) -> AsyncGenerator[None]:
+    """Ask, and do not read the answer, which is larger than what fits in between."""
+    asked = httpx.Request(
+        "POST", server.url + "/mcp", headers=ACCEPT | modern_headers("tools/call", "modify_video"), json=answer_to
+    )
+    head = "".join(f"{name}: {value}\r\n" for name, value in asked.headers.items())
+    with socket.socket() as connection:
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1024)
+        connection.connect(("127.0.0.1", server.port))
+        connection.sendall(f"POST /mcp HTTP/1.1\r\n{head}\r\n".encode() + asked.content)
+        yield
+
+
+async def test_an_answer_that_the_client_does_not_take_is_not_delivered(home: Path) -> None:
+    ask = ASK | {"prompt": "fog" * 6000, "wait_seconds": 30}
+    call = rpc("tools/call", {"name": "modify_video", "arguments": ask, "_meta": MODERN_META})
+    async with hosted(home) as server, unread(server, call), server.client("/mcp", MODERN) as client:
+        while not server.charges():
+            await server.app.tracker.changed()
+        server.finish_tasks()
+        while server.app.deliveries.waiting or not server.app.deliveries._sent():
+            await server.app.tracker.changed()
+        again = facts(await client.call_tool("modify_video", ask))
+        assert (again["joined"], again["status"], server.charges()) == (True, "completed", 1)
