@@ -57,7 +57,8 @@ class Bounded(H11Protocol):
         self.transport.set_write_buffer_limits(high=0)  # at most one message of an answer waits in memory
         self.heard_at = self.loop.time()
         self._expect_head()
-        alive = [each for each in self.connections if isinstance(each, Bounded) and not each.transport.is_closing()]
+        all_of_them = cast("set[Bounded]", self.connections)
+        alive = [each for each in all_of_them if not each.transport.is_closing()]
         if len(alive) > most_connections():
             idle = [each for each in alive if not each.is_busy]
             min(idle, key=lambda each: each.heard_at, default=self).transport.abort()

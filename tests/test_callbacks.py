@@ -149,7 +149,8 @@ async def test_a_restarted_server_is_called_at_the_same_address(home: Path, inli
     async with open_rig(home, clock=clock, sandbox=sandbox, **HTTP) as rig:
         task = await rig.submit(wait=0)
         address = called_at(rig)[0]
-    async with open_rig(home, clock=clock, sandbox=sandbox, **(HTTP | {"public_url": "https://new.example"})) as rig:
+    moved: dict[str, Any] = HTTP | {"public_url": "https://new.example"}
+    async with open_rig(home, clock=clock, sandbox=sandbox, **moved) as rig:
         rig.app.wake()
         await anyio.sleep(LONG_SECONDS + 10)
         call(rig, address)
