@@ -141,6 +141,7 @@ def serve(settings: Settings) -> int:
 
 def run_modify(settings: Settings, source: str, prompt: str, *, new_take: bool, as_json: bool) -> int:
     """Modify one clip and print where the result is."""
+    settings = settings.model_copy(update={"transport": "stdio"})  # a person is here, whatever a server would speak
     if "://" not in source:
         path = real_path(Path(os.path.expanduser(source)))
         source = str(path)

@@ -65,8 +65,8 @@ class TaskList(TypedDict, total=False):
     next_step: str
 
 
-def task_object(task: Task, now: float, *, joined: bool = False) -> TaskObject:
-    """Describe a task; what is not known is absent."""
+def task_object(task: Task, now: float, *, joined: bool = False, remote: bool = False) -> TaskObject:
+    """Describe a task; what is not known is absent. Callers on other machines cannot open what is saved on this one."""
     answer: TaskObject = {
         "task_id": task.task_id,
         "status": task.status.value,
@@ -89,7 +89,7 @@ def task_object(task: Task, now: float, *, joined: bool = False) -> TaskObject:
         answer["cost_usd"] = task.cost_usd
     if task.error is not None:
         answer["error"] = error_object(task.error)
-    answer["next_step"] = next_step(task, now)
+    answer["next_step"] = next_step(task, now, remote=remote)
     return answer
 
 
@@ -109,7 +109,7 @@ def error_object(failure: Failure) -> ErrorObject:
     }
 
 
-def next_step(task: Task, now: float) -> str:
+def next_step(task: Task, now: float, *, remote: bool = False) -> str:
     """Tell the model in one sentence what to do next."""
     match task.status:
         case Status.SUBMITTING:
@@ -131,13 +131,15 @@ def next_step(task: Task, now: float) -> str:
                 " modify_video again for this."
             )
         case Status.COMPLETED:
-            return completed_step(task)
+            return completed_step(task, remote=remote)
         case Status.FAILED | Status.UNCONFIRMED:
             return task.error.hint if task.error else "Nothing more can be done."
 
 
-def completed_step(task: Task) -> str:
+def completed_step(task: Task, *, remote: bool) -> str:
     """Tell where a finished video is."""
+    if task.video_path and remote and task.origin != SANDBOX_ORIGIN:
+        return f"{LINK} The server also keeps it, as {task.video_path} on its own machine."
     if task.video_path:
         played = PLAYED if task.origin == SANDBOX_ORIGIN else ""
         return f"Nothing more to do: tell the user that the finished video is at {task.video_path}.{played}"
@@ -160,9 +162,9 @@ def as_text(answer: Mapping[str, Any]) -> str:
     return json.dumps(answer, ensure_ascii=False, indent=2)
 
 
-def task_list(tasks: Sequence[Task], next_cursor: str, now: float) -> TaskList:
+def task_list(tasks: Sequence[Task], next_cursor: str, now: float, *, remote: bool = False) -> TaskList:
     """Describe a page of tasks."""
-    return {"tasks": [task_object(task, now) for task in tasks], "next_cursor": next_cursor}
+    return {"tasks": [task_object(task, now, remote=remote) for task in tasks], "next_cursor": next_cursor}
 
 
 def moment(seconds: float) -> str:

@@ -67,7 +67,10 @@ class MissingApiKey(LumaError):
     """No RunAPI key is configured."""
 
     code = "missing_api_key"
-    hint = "Set RUNAPI_API_KEY in the env block of this server in the host's configuration, then restart the host."
+    hint = (
+        "Set RUNAPI_API_KEY in this server's environment (the env block in the host's configuration), then restart it;"
+        " over HTTP whoever runs the server must do that."
+    )
 
     def __init__(self) -> None:
         super().__init__("No RunAPI key is configured, so nothing was submitted.")
@@ -78,7 +81,7 @@ class InvalidApiKey(LumaError):
 
     code = "invalid_api_key"
     retry_safe = False
-    hint = "Check RUNAPI_API_KEY in the host's configuration, then restart the host."
+    hint = "Have RUNAPI_API_KEY in this server's environment checked, then restart it."
 
 
 class InsufficientCredits(LumaError):
@@ -113,7 +116,7 @@ class LimitReached(LumaError):
     """A limit that the user set has been reached."""
 
     code = "limit_reached"
-    hint = "Wait for running tasks to finish, or raise the limit in the host's configuration."
+    hint = "Wait for running tasks to finish, or have the limit raised in this server's settings."
 
 
 class RateLimited(LumaError):
@@ -148,7 +151,7 @@ class ProxyUnusable(NetworkFailure):
     """The proxy variables of the environment cannot be used."""
 
     transient = False
-    hint = "Set HTTPS_PROXY to an http:// address (SOCKS is not supported), or unset ALL_PROXY, then restart the host."
+    hint = "Set HTTPS_PROXY to an http:// address (SOCKS is not supported), or unset ALL_PROXY, then restart it."
 
     def __init__(self, cause: str) -> None:
         super().__init__(f"The proxy settings of the environment cannot be used: {cause}")
@@ -240,7 +243,7 @@ class WrongAddress(BadAnswer):
 
     transient = False
     retry_safe = False
-    hint = "Set RUNAPI_BASE_URL to the address of RunAPI itself, such as https://runapi.ai, then restart the host."
+    hint = "Set RUNAPI_BASE_URL to the address of RunAPI itself, such as https://runapi.ai, then restart this server."
 
     def __init__(self, host: str) -> None:
         super().__init__(f"{host} does not serve RunAPI's Luma endpoint, or redirects elsewhere.")

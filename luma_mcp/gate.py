@@ -20,6 +20,7 @@ from luma_mcp.settings import Settings
 LOOPBACK = frozenset({"localhost", "127.0.0.1", "[::1]"})
 EVERYWHERE = frozenset({"0.0.0.0", "::", "[::]", ""})  # noqa: S104 - named to be told apart from real addresses
 BODY_SECONDS = 15.0
+LARGEST_HEAD_BYTES = 32_768
 
 logger = logging.getLogger(__name__)
 
@@ -77,17 +78,17 @@ class Gate:
         self._unchecked = unchecked
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Serve one request, or refuse it with 421 (name) or 403 (origin)."""
+        """Serve one request, or refuse it with 421 (name), 403 (origin) or 431 (bytes of its head)."""
         unchecked = path_of(scope).startswith(self._unchecked)
         answer = None if unchecked else self._refusal(Headers(scope=scope))
         await (answer or self._app)(scope, receive, send)
 
     def _refusal(self, headers: Headers) -> PlainTextResponse | None:
+        if sum(len(name) + len(value) for name, value in headers.raw) > LARGEST_HEAD_BYTES:
+            return refuse(431, f"The request's head is larger than {LARGEST_HEAD_BYTES} bytes.")
         host, origins = headers.get("host", ""), headers.getlist("origin")
         if not is_known_host(host, self._known):
-            return refuse(
-                421, f"This server does not go by the name {host[:100]!r}; LUMA_MCP_ALLOWED_HOSTS lists names."
-            )
+            return refuse(421, f"This server does not go by the name {host[:100]!r}: add it to LUMA_MCP_ALLOWED_HOSTS.")
         for origin in origins:
             if not is_known_origin(origin, self._known):
                 return refuse(403, f"Web pages of {origin[:100]!r} may not call this server.")

@@ -81,12 +81,14 @@ async def leave_in_time(ended: anyio.Event) -> None:
 
 
 def risks(settings: Settings) -> str:
-    """Say what about the settings may let in others than those who should be."""
+    """Say what about the settings is probably not meant: it lacks the key, or lets in others than it should."""
     if not settings.callers and (settings.allowed_hosts or settings.public_url):
         return (
             "There are no tokens (LUMA_MCP_AUTH_TOKENS), but LUMA_MCP_ALLOWED_HOSTS or LUMA_MCP_PUBLIC_URL says that"
             " others reach this server: whoever comes through the proxy can spend your money."
         )
+    if settings.api_key is None and not settings.sandbox:
+        return "RUNAPI_API_KEY is not set: nothing can be submitted."
     weak = [name for name, token in settings.callers if len(token.get_secret_value()) < LONG_ENOUGH]
     return f"The tokens of {', '.join(weak)} are short enough to be guessed." if weak else ""
 
@@ -96,5 +98,7 @@ def banner(settings: Settings, opened: socket) -> str:
     host, port = opened.getsockname()[:2]
     base = f"http://{f'[{host}]' if ':' in host else host}:{port}"
     paths = {"sse": [SSE_PATH], "streamable-http": [MCP_PATH], "http": [MCP_PATH, SSE_PATH]}[settings.transport]
-    who = f"{len(settings.callers)} tokens" if settings.callers else "no token needed, from this machine only"
-    return f"luma-mcp serves {' and '.join(base + path for path in paths)} ({who}). Stop it with Ctrl-C."
+    names = ", ".join(dict.fromkeys(name for name, _ in settings.callers))
+    who = f"for {names}" if names else "no token needed, from this machine only"
+    played = "the sandbox " if settings.sandbox else ""
+    return f"luma-mcp serves {played}at {' and '.join(base + path for path in paths)} ({who}). Stop it with Ctrl-C."

@@ -17,6 +17,7 @@ if sys.platform != "win32":
     import termios
 
 from luma_mcp.exchanges import CONNECTION
+from luma_mcp.gate import LARGEST_HEAD_BYTES
 from luma_mcp.setting_values import BadSetting
 from luma_mcp.settings import Settings
 
@@ -24,8 +25,7 @@ HEAD_SECONDS = 15.0
 STALL_SECONDS = 60.0
 STUCK_SECONDS = 0.5
 KEEP_ALIVE_SECONDS = 75
-GRACE_SECONDS = 3
-LARGEST_HEAD_BYTES = 32_768
+GRACE_SECONDS = 1
 MOST_CONNECTIONS = 800  # many systems allow a process 1024 open files
 OTHER_FILES = 200
 MOST_WAITING = 128  # asyncio takes as many in one go, before it counts them; fewer than the other files

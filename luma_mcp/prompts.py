@@ -27,8 +27,8 @@ Do what next_step says in the answer: while done is false that is usually get_ta
 40, repeated until done is true; the work goes on meanwhile. Never call modify_video again to wait or to check, unless \
 next_step says so."""
 REPORTING = """\
-When done is true and next_step asks for no other call, tell me where the file is: video_path, or if that is empty the \
-link in video_urls and until when it works (expires_at)."""
+When done is true and next_step asks for no other call, tell me where the video is, as next_step says: the file \
+(video_path), or the link in video_urls and until when it works (expires_at)."""
 FAILING = """\
 If a call is refused or a task fails, tell me error.message and error.charged, and ask me before you spend anything \
 else."""
@@ -178,8 +178,8 @@ def several_takes(given: Given) -> str:
         f"For each take call modify_video with source_video_url {quoted(given[SOURCE])}, its prompt and wait_seconds 0,"
         " so that they run side by side; no two prompts may be identical. Then follow each:"
         f" {WAITING[0].lower()}{WAITING[1:]}",
-        "When all have ended, show them in one table: number, description, file (video_path, or if that is empty the"
-        f" link in video_urls and its expires_at), cost. {FAILING}",
+        "When all have ended, show them in one table: number, description, where it is as next_step says (video_path,"
+        f" or the link in video_urls and its expires_at), cost. {FAILING}",
     )
 
 

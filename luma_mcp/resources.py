@@ -24,7 +24,7 @@ TASKS = wire.Resource(
     uri=TASKS_URI,
     name="tasks",
     title="Video tasks",
-    description=f"The newest {LISTED} modify_video tasks as JSON, newest first, from this machine's ledger: state,"
+    description=f"The newest {LISTED} modify_video tasks as JSON, newest first, from this server's ledger: state,"
     " prompt, where the video is, what it cost. Older ones: the tool list_tasks with next_cursor.",
     mime_type=JSON,
     annotations=wire.Annotations(audience=["user", "assistant"], priority=0.5),
@@ -33,7 +33,7 @@ TEMPLATE = wire.ResourceTemplate(
     uri_template=TASK_TEMPLATE,
     name="task",
     title="One video task",
-    description="One modify_video task as JSON, from this machine's ledger: the object that the tool get_task returns."
+    description="One modify_video task as JSON, from this server's ledger: the object that the tool get_task returns."
     " Reading it costs nothing and asks nobody.",
     mime_type=JSON,
     annotations=wire.Annotations(audience=["user", "assistant"], priority=0.5),
@@ -71,10 +71,11 @@ async def read_resource(ctx: Request, params: wire.ReadResourceRequestParams) ->
     app = ctx.lifespan_context
     if params.uri == TASKS_URI:
         tasks, next_cursor = await app.ledger.page(caller_of(ctx), "", LISTED, "")
-        return contents(params.uri, task_list(tasks, next_cursor, app.now()))
+        return contents(params.uri, task_list(tasks, next_cursor, app.now(), remote=app.settings.serves_http))
     task = await find(ctx, params.uri)
     settled = task.settled and not task.awaits_file
-    return contents(params.uri, task_object(task, app.now()), fresh_ms=SETTLED_FRESH_MS if settled else 0)
+    told = task_object(task, app.now(), remote=app.settings.serves_http)
+    return contents(params.uri, told, fresh_ms=SETTLED_FRESH_MS if settled else 0)
 
 
 async def find(ctx: Request, uri: str) -> Task:

@@ -40,8 +40,8 @@ that costs money: 0.50 USD for each new task that succeeds, so say so to the use
 2. Do what next_step says. While done is false that is usually get_task with the task_id and wait_seconds 40. Most \
 tasks take 30 to 120 seconds, some 20 minutes. The work goes on in the background whatever the host does; nothing is \
 lost by a time-out.
-3. When nothing is left to do, tell the user video_path. If it is empty, give the link in video_urls, which works \
-until expires_at.
+3. When nothing is left to do, tell the user where the video is, as next_step says: video_path, or the link in \
+video_urls, which works until expires_at.
 
 Never call modify_video again to wait or to check, unless next_step says so. If a call was cut off, repeating it with \
 the same arguments, but without new_take, joins the same task and costs nothing more; new_take=true is only for a user \
@@ -93,7 +93,8 @@ def build_server(app: App) -> Server[App]:
         yield app
 
     forms = luma_prompts()
-    tools, prompts, subscriptions = ToolHandlers(), PromptHandlers(forms), Subscriptions(app.changes)
+    tools, prompts = ToolHandlers(files=bool(app.settings.readable_folders)), PromptHandlers(forms)
+    subscriptions = Subscriptions(app.changes)
     server = LumaServer(
         NAME,
         title=TITLE,
@@ -121,7 +122,8 @@ def build_server(app: App) -> Server[App]:
 def instructions(settings: Settings) -> str:
     """Tell models how to work with this server."""
     note = SANDBOX_NOTE if settings.sandbox else ""
-    return note + INSTRUCTIONS.format(kept=SAVED if settings.saves else LINKED)
+    saved = SAVED if settings.saves and not settings.serves_http else LINKED
+    return note + INSTRUCTIONS.format(kept=saved)
 
 
 async def wake(ctx: Request, call_next: CallNext) -> HandlerResult:

@@ -50,9 +50,12 @@ class LumaTool(Tool):
 class ToolHandlers:
     """Answers `tools/list` and `tools/call`."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, files: bool = True) -> None:
+        modify = luma_tool(tools.modify_video, "Modify a video", SPENDS)
+        if not files:
+            modify.parameters["properties"]["source_video_url"]["description"] = tools.SOURCE_WITHOUT_FILES
         made = (
-            luma_tool(tools.modify_video, "Modify a video", SPENDS),
+            modify,
             luma_tool(tools.get_task, "See or await a task", READS),
             luma_tool(tools.list_tasks, "List tasks", READS_LOCALLY),
         )

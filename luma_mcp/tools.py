@@ -38,6 +38,10 @@ SourceVideo = Annotated[
         json_schema_extra={"minLength": 1},
     ),
 ]
+SOURCE_WITHOUT_FILES = (
+    "The clip to modify, MP4 or MOV: an http(s) URL that anyone on the internet can open, or luma://tasks/<task_id> to"
+    " continue from an earlier result. This server reads no files; ask the user for a public link."
+)
 Model = Annotated[str, Field(description=f"The model; {MODEL} is the only one.")]
 Watermark = Annotated[bool, Field(description="True adds RunAPI's watermark.")]
 CallbackUrl = Annotated[str, Field(description="A URL of the user's own that RunAPI calls when the task ends.")]
@@ -90,8 +94,8 @@ Each new task costs 0.50 USD, charged only if it succeeds, and takes 30 seconds 
 call, without new_take, while its task is unfinished or undelivered joins that task and costs nothing more.
 
 The answer comes within about 40 seconds. If done is false, the work goes on: do what next_step says, usually get_task \
-with the task_id and wait_seconds 40 until done is true. When it is done, tell the user video_path (the saved file), \
-or video_urls if it is empty."""
+with the task_id and wait_seconds 40 until done is true. When it is done, tell the user where the video is, \
+as next_step says: video_path (the saved file), or the link in video_urls."""
     app = app_of(ctx)
     request = VideoRequest(
         prompt=prompt.strip(),
@@ -128,11 +132,11 @@ async def list_tasks(
     ctx: Context[App], status: StatusFilter = "", limit: Limit = 20, cursor: Cursor = ""
 ) -> Annotated[CallToolResult, TaskList]:
     """Use this to find earlier modify_video tasks, newest first: after a restart, when a task_id was lost, or to see \
-what was made. It costs nothing and asks nobody: the list is kept on this machine."""
+what was made. It costs nothing and asks nobody: the list is kept by this server."""
     app = app_of(ctx)
     app.wake()
     tasks, next_cursor = await app.list_tasks(caller_of(ctx.request_context), status.strip(), limit, cursor.strip())
-    return result(task_list(tasks, next_cursor, app.now()))
+    return result(task_list(tasks, next_cursor, app.now(), remote=app.settings.serves_http))
 
 
 def app_of(ctx: Context[App]) -> App:
@@ -146,7 +150,8 @@ def deliver(ctx: Context[App], task: Task, *, joined: bool = False) -> CallToolR
     call = ctx.request_context
     app.deliveries.handed(task, way_of(call), call.request_id)
     crash_points.reach("answer.handed")
-    answer = result(task_object(task, app.now(), joined=joined), failed=is_failure(task))
+    told = task_object(task, app.now(), joined=joined, remote=app.settings.serves_http)
+    answer = result(told, failed=is_failure(task))
     if task.status.done and task.task_id and call.protocol_version >= LINKS_SINCE:
         answer.content.append(ResourceLink(**task_entry(task, app.now())))
     return answer

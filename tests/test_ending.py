@@ -11,10 +11,11 @@ import anyio
 import pytest
 
 from luma_mcp.task_uris import TASKS_URI
-from tests.hosted import ASK, PAIRS, WAYS, connected, event_stream, hosted
+from tests.hosted import ASK, PAIRS, WAYS, connected, dialled, event_stream, hosted
 from tests.rig import ERAS, facts
 from tests.served import SERVER, sandbox_process, server_environment
-from tests.test_http import ACCEPT, shake_hands, waited_for
+from tests.test_http import ACCEPT, MODERN_META, rpc, shake_hands, waited_for
+from tests.test_sharing import unread
 
 pytestmark = [pytest.mark.anyio, pytest.mark.sockets]
 LEGACY, MODERN = ERAS
@@ -67,6 +68,28 @@ async def test_an_event_stream_ends_in_order_and_in_time(home: Path) -> None:
             server.ended.set()
             async for _ in lines:  # a stream that breaks raises instead
                 pass
+            await server.closed.wait()
+
+
+@pytest.mark.parametrize(
+    "half", [b"", b"GET /he", b"POST /mcp HTTP/1.1\r\nHost: localhost\r\nContent-Length: 9\r\n\r\n{"]
+)
+async def test_whoever_says_things_by_half_does_not_hold_up_the_end(home: Path, half: bytes) -> None:
+    async with hosted(home) as server:
+        with dialled(server.port) as connection:
+            connection.sendall(half)
+            with anyio.fail_after(ENDING_SECONDS - 1):
+                server.ended.set()
+                await server.closed.wait()
+
+
+async def test_whoever_does_not_read_does_not_hold_up_the_end(home: Path) -> None:
+    ask = ASK | {"prompt": "fog" * 6000}
+    call = rpc("tools/call", {"name": "modify_video", "arguments": ask, "_meta": MODERN_META})
+    async with hosted(home) as server, unread(server, call):
+        await waited_for(server, 1)
+        with anyio.fail_after(ENDING_SECONDS - 1):
+            server.ended.set()
             await server.closed.wait()
 
 

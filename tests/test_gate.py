@@ -21,6 +21,7 @@ from luma_mcp.setting_values import BadSetting
 from luma_mcp.settings import Settings, load_settings
 from luma_mcp.web import LARGEST_CALLBACK_BYTES, LARGEST_MESSAGE_BYTES
 from tests.hosted import PAIRS, PATHS, TOKENS, bearer, dialled, hosted
+from tests.rig import KEY
 from tests.test_http import ACCEPT, MODERN_META, modern_headers, rpc
 
 pytestmark = pytest.mark.anyio
@@ -198,8 +199,8 @@ async def test_what_is_too_large_is_refused(home: Path) -> None:
             headers = ACCEPT | {"Content-Type": "application/json"}
             assert (await plain.post(path, headers=headers, content=bytes(most + 1))).status_code == 413
             assert (await plain.post(path, headers=headers, content=endless(most))).status_code == 413
-        long = await plain.get("/mcp", headers={"X": "x" * listening.LARGEST_HEAD_BYTES})
-        assert long.status_code == 400
+        long = await plain.get("/mcp", headers={"X": "x" * gate.LARGEST_HEAD_BYTES})
+        assert long.status_code == 431
         assert (await plain.get("/healthz")).status_code == 200
 
 
@@ -340,7 +341,12 @@ def test_only_this_server_logs_more_than_what_is_bad(monkeypatch: pytest.MonkeyP
 def test_settings_that_may_let_in_others_are_pointed_out() -> None:
     assert "There are no tokens" in risks(load_settings(public_url="https://a.example"))
     assert "There are no tokens" in risks(load_settings(allowed_hosts="a.example"))
-    assert risks(load_settings(auth_tokens="ann:short,bob:0123456789abcdef")) == (
-        "The tokens of ann are short enough to be guessed."
-    )
-    assert risks(load_settings(auth_tokens=PAIRS, allowed_hosts="a.example")) == risks(load_settings()) == ""
+    weak = load_settings(api_key=KEY, auth_tokens="ann:short,bob:0123456789abcdef")
+    assert risks(weak) == "The tokens of ann are short enough to be guessed."
+    assert risks(load_settings()) == "RUNAPI_API_KEY is not set: nothing can be submitted."
+    for good in (
+        {"api_key": KEY},
+        {"sandbox": True},
+        {"api_key": KEY, "auth_tokens": PAIRS, "allowed_hosts": "a.example"},
+    ):
+        assert risks(load_settings(**good)) == ""

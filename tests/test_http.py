@@ -220,3 +220,20 @@ def rpc(method: str, params: dict[str, Any]) -> dict[str, Any]:
 def modern_headers(method: str, name: str = "") -> dict[str, str]:
     """Give the headers that say what a request of the modern era is about."""
     return {"MCP-Protocol-Version": MODERN, "Mcp-Method": method} | ({"Mcp-Name": name} if name else {})
+
+
+async def test_over_http_the_link_comes_before_a_path_that_only_the_server_can_open(home: Path) -> None:
+    async with hosted(home, runs=True, save="auto") as server, server.client("/mcp", MODERN) as client:
+        task = facts(await client.call_tool("modify_video", ASK))
+        assert task["next_step"].startswith("Give the user the link in video_urls; it works until expires_at.")
+        assert task["video_path"] in task["next_step"]
+        assert "saved on the user's disk" not in (client.instructions or "")
+        listed = facts(await client.call_tool("list_tasks", {}))["tasks"][0]
+        assert listed["next_step"] == task["next_step"]
+
+
+@pytest.mark.parametrize("folders", [{}, {"media_roots": "/tmp"}])  # noqa: S108 - nothing is written there
+async def test_files_are_offered_as_sources_only_where_they_can_be_used(home: Path, folders: dict[str, Any]) -> None:
+    async with hosted(home, **folders) as server, server.client("/mcp", MODERN) as client:
+        tool = next(tool for tool in (await client.list_tools()).tools if tool.name == "modify_video")
+        assert ("file://" in tool.input_schema["properties"]["source_video_url"]["description"]) is bool(folders)

@@ -3,8 +3,8 @@
 import re
 from pathlib import Path
 
-from luma_mcp.gate import BODY_SECONDS
-from luma_mcp.listening import HEAD_SECONDS, LARGEST_HEAD_BYTES, MOST_CONNECTIONS, STALL_SECONDS
+from luma_mcp.gate import BODY_SECONDS, LARGEST_HEAD_BYTES
+from luma_mcp.listening import HEAD_SECONDS, MOST_CONNECTIONS, STALL_SECONDS
 from luma_mcp.prompts import luma_prompts
 from luma_mcp.settings import Settings, variable_of
 from luma_mcp.sse import MOST_AT_ONCE
