@@ -5,11 +5,13 @@ import signal
 import threading
 
 import anyio
+from anyio.abc import TaskStatus
 
 
-async def await_signal(ended: anyio.Event) -> None:
-    """Take SIGTERM and SIGINT as a request to end in order."""
+async def await_signal(ended: anyio.Event, *, task_status: TaskStatus[None] = anyio.TASK_STATUS_IGNORED) -> None:
+    """Take SIGTERM and SIGINT as a request to end in order, from when this has started."""
     with anyio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
+        task_status.started()
         async for _ in signals:
             ended.set()
 

@@ -27,9 +27,8 @@ logger = logging.getLogger("luma_mcp.access")
 class Reader(Protocol):
     """What knows whether a client reads what it is sent."""
 
-    @property
     def is_stuck(self) -> bool:
-        """Tell whether the client leaves bytes unread."""
+        """Look whether the client leaves bytes unread."""
         ...
 
     @property
@@ -45,7 +44,7 @@ class Exchange(Way):
         self.gone = anyio.Event()
         self.status = 0
         self.over = False
-        self._scope = scope
+        self._reader: Reader | None = scope.get("state", {}).get(CONNECTION)
         self._receive = receive
         self._send = send
         self._sent = False
@@ -71,8 +70,7 @@ class Exchange(Way):
 
     def is_clear(self) -> bool:
         """Tell whether the client takes what it is sent."""
-        reader: Reader | None = self._scope.get("state", {}).get(CONNECTION)
-        return reader is None or not reader.is_stuck
+        return self._reader is None or not self._reader.is_stuck()
 
     def is_lost(self, request: RequestId | None) -> bool:
         """Tell whether the connection ended before the answer was sent and taken."""
@@ -85,8 +83,7 @@ class Exchange(Way):
     @property
     def is_broken(self) -> bool:
         """Tell whether the connection ended with bytes unread."""
-        reader: Reader | None = self._scope.get("state", {}).get(CONNECTION)
-        return reader is not None and reader.is_broken
+        return self._reader is not None and self._reader.is_broken
 
 
 class Watched:
@@ -101,7 +98,7 @@ class Watched:
         """Serve one request."""
         exchange = Exchange(scope, receive, send)
         scope[WAY] = exchange
-        begun, path = anyio.current_time(), path_of(scope)  # whatever is mounted changes the scope
+        begun, path = anyio.current_time(), scope["path"]
         try:
             with self._answering.under_way() if scope["method"] == "POST" else nullcontext():
                 await self._app(scope, exchange.receive, exchange.send)
@@ -124,12 +121,6 @@ class Watched:
         if scope["method"] == "POST" and exchange.is_lost(None):
             line["cut_off"] = True
         logger.log(logging.DEBUG if first in PROBED else logging.INFO, "%s", json.dumps(line))
-
-
-def path_of(scope: Scope) -> str:
-    """Give the path that was asked for, without the one under which a proxy shows this server."""
-    path: str = scope["path"]
-    return path.removeprefix(scope.get("root_path", ""))
 
 
 def named(scope: Scope) -> str:

@@ -3,7 +3,7 @@
 import hashlib
 import hmac
 import logging
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Collection, Sequence
 from urllib.parse import urlsplit
 
@@ -14,7 +14,7 @@ from starlette.datastructures import Headers
 from starlette.responses import PlainTextResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from luma_mcp.exchanges import path_of
+from luma_mcp.exchanges import named
 from luma_mcp.settings import Settings
 
 LOOPBACK = frozenset({"localhost", "127.0.0.1", "[::1]"})
@@ -72,16 +72,24 @@ def is_known_origin(origin: str, known: Collection[str]) -> bool:
 class Gate:
     """Lets in only who calls this server by its name, from no foreign web page: browsers can be tricked to come."""
 
-    def __init__(self, app: ASGIApp, known: Collection[str], unchecked: tuple[str, ...]) -> None:
+    def __init__(self, app: ASGIApp, known: Collection[str], unchecked: tuple[str, ...], public_url: str) -> None:
         self._app = app
         self._known = known
         self._unchecked = unchecked
+        self._public = urlsplit(public_url)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request, or refuse it with 421 (name), 403 (origin) or 431 (bytes of its head)."""
-        unchecked = path_of(scope).startswith(self._unchecked)
+        unchecked = scope["path"].startswith(self._unchecked)
         answer = None if unchecked else self._refusal(Headers(scope=scope))
+        self._put_below(scope)
         await (answer or self._app)(scope, receive, send)
+
+    def _put_below(self, scope: Scope) -> None:
+        """Know the path under which the proxy shows this server to whoever comes through it: it took that off."""
+        prefix = self._public.path.rstrip("/")
+        if prefix and Headers(scope=scope).get("host", "").lower() == self._public.netloc.lower():
+            scope["root_path"], scope["path"] = prefix, prefix + scope["path"]
 
     def _refusal(self, headers: Headers) -> PlainTextResponse | None:
         if sum(len(name) + len(value) for name, value in headers.raw) > LARGEST_HEAD_BYTES:
@@ -101,12 +109,33 @@ def refuse(status: int, reason: str) -> PlainTextResponse:
     return PlainTextResponse(reason, status)
 
 
+class Shared:
+    """Lets each caller have only so many requests under way at once, so that there is room for others."""
+
+    def __init__(self, app: ASGIApp, most: int) -> None:
+        self._app = app
+        self._most = most
+        self._under_way: Counter[str] = Counter()
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one request, or refuse it with 429."""
+        caller = named(scope)
+        if self._under_way[caller] >= self._most:
+            await refuse(429, f"{self._most} requests are under way already.")(scope, receive, send)
+            return
+        self._under_way[caller] += 1
+        try:
+            await self._app(scope, receive, send)
+        finally:
+            self._under_way[caller] -= 1
+
+
 class Brief:
     """Takes a request's body whole before anybody works on it, if it is small enough and comes in time."""
 
     def __init__(self, app: ASGIApp, largest: int) -> None:
         self._app = app
-        self._largest = largest
+        self._largest = largest  # bytes
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request, or refuse it with 413 (bytes) or 408 (seconds)."""

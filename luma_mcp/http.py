@@ -12,15 +12,15 @@ from mcp.server import Server
 
 from luma_mcp.app import App, open_app
 from luma_mcp.ending import await_signal, leave_by_force
-from luma_mcp.listening import listening, uvicorn_config
+from luma_mcp.listening import allow_files, listening, uvicorn_config
 from luma_mcp.server import build_server
 from luma_mcp.settings import Settings
 from luma_mcp.web import MCP_PATH, SSE_PATH, Web
 
-ANSWERING_SECONDS = 2.0
+ANSWERING_SECONDS = 1.5  # then `GRACE_SECONDS` for connections, and a second for the ledger
 FORCE_SECONDS = 4.5  # whoever asks for the end waits 5
 
-LONG_ENOUGH = 16
+LONG_ENOUGH_CHARACTERS = 16
 
 Build = Callable[[App], Server[App]]
 Say = Callable[[str], None]
@@ -42,23 +42,25 @@ async def serve_http(settings: Settings, say: Say, *, build: Build = build_serve
 
     The app is opened once, around all transports and clients. `build` makes the server; `say` tells a person where.
     """
+    allow_files()
     with listening(settings) as sockets:
         async with open_app(settings) as app, anyio.create_task_group() as group:
             app.wake()
             ended = anyio.Event()
             if sys.platform != "win32":
-                group.start_soon(await_signal, ended, name="signals")
+                await group.start(await_signal, ended, name="signals")
             group.start_soon(leave_in_time, ended, name="the end")
+            web = Web(app, build(app))
             say(banner(settings, sockets[0]))
             if doubts := risks(settings):
                 logger.warning("%s", doubts)
-            await serve_web(Web(app, build(app)), sockets, ended)
+            await serve_web(web, sockets, ended)
             group.cancel_scope.cancel()
 
 
 async def serve_web(web: Web, sockets: list[socket], ended: anyio.Event) -> None:
     """Serve until asked to end; then answer whoever waits, end the streams, and close the connections."""
-    listener = Uvicorn(uvicorn_config(web.application(), web.root_path))
+    listener = Uvicorn(uvicorn_config(web.application()))
 
     async def listen() -> None:
         try:
@@ -89,7 +91,7 @@ def risks(settings: Settings) -> str:
         )
     if settings.api_key is None and not settings.sandbox:
         return "RUNAPI_API_KEY is not set: nothing can be submitted."
-    weak = [name for name, token in settings.callers if len(token.get_secret_value()) < LONG_ENOUGH]
+    weak = [name for name, token in settings.callers if len(token.get_secret_value()) < LONG_ENOUGH_CHARACTERS]
     return f"The tokens of {', '.join(weak)} are short enough to be guessed." if weak else ""
 
 

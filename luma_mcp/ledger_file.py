@@ -16,6 +16,7 @@ from luma_mcp.ledger_rescue import check_place, is_damaged, replace_damaged, res
 from luma_mcp.ledger_schema import Row, create_database, open_database, prepare, refuse_newer, transaction
 
 QUEUE_SECONDS = 3.0
+LONGEST_QUEUE_SECONDS = 20.0
 UNWRITABLE = frozenset({sqlite3.SQLITE_READONLY, sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR})
 
 T = TypeVar("T")
@@ -25,7 +26,8 @@ logger = logging.getLogger(__name__)
 class LedgerFile:
     """Reads on one thread and writes on another, so that nothing of the file ever holds up the event loop.
 
-    A writer may have to wait, a few seconds at most, for another process's lock or for a slow disk; readers do not.
+    A writer may have to wait, a few seconds at most, for another process's lock or for a slow disk, and longer while
+    many write one after the other; readers do not.
     """
 
     def __init__(self, path: Path) -> None:
@@ -34,6 +36,7 @@ class LedgerFile:
         self._writer = Opened(path)
         self._reading = anyio.CapacityLimiter(1)
         self._writing = anyio.CapacityLimiter(1)
+        self._queue: dict[anyio.CancelScope, float] = {}
         self._rescuing = threading.Lock()
         self._notice = ""
 
@@ -59,9 +62,21 @@ class LedgerFile:
 
     async def write(self, work: Callable[[sqlite3.Connection], T]) -> T:
         """Do some work as one transaction, alone among all processes; raise `LedgerUnusable`."""
-        with anyio.move_on_after(QUEUE_SECONDS):
-            return await anyio.to_thread.run_sync(self._write, work, limiter=self._writing)
+        latest = anyio.current_time() + LONGEST_QUEUE_SECONDS
+        with anyio.move_on_after(QUEUE_SECONDS) as turn:
+            self._queue[turn] = latest
+            try:
+                written = await anyio.to_thread.run_sync(self._write, work, limiter=self._writing)
+            finally:
+                del self._queue[turn]
+            self._moves_on()
+            return written
         raise LedgerUnusable(f"The ledger {self._path} cannot be used: others are still writing to it.")
+
+    def _moves_on(self) -> None:
+        """Let those who wait for their turn wait on, as long as the queue moves."""
+        for turn, latest in self._queue.items():
+            turn.deadline = min(anyio.current_time() + QUEUE_SECONDS, latest)
 
     async def shrink(self) -> None:
         """Give the space of deleted rows back to the disk."""

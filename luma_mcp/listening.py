@@ -5,7 +5,7 @@ import ipaddress
 import socket
 import sys
 from collections.abc import Generator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from typing import Any, cast
 
 import uvicorn
@@ -93,9 +93,8 @@ class Bounded(H11Protocol):
         begun = cast("RequestResponseCycle | None", self.cycle)  # uvicorn sets it with the first request
         return begun is not None and not begun.response_complete
 
-    @property
     def is_stuck(self) -> bool:
-        """Tell whether the client leaves bytes unread."""
+        """Look whether the client leaves bytes unread, and remember since when it was seen to do so."""
         if self._over:
             return self._left_unread
         unread = self.flow.write_paused or unacknowledged(self.transport) > 0
@@ -137,6 +136,18 @@ def unacknowledged(transport: asyncio.BaseTransport) -> int:
         return 0
 
 
+def allow_files() -> None:
+    """Allow this process as many open files as its connections need; some systems begin with far fewer."""
+    if sys.platform != "win32":
+        files, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+        wanted = MOST_CONNECTIONS + OTHER_FILES
+        if files != resource.RLIM_INFINITY and files < wanted:
+            with suppress(ValueError, OSError):
+                resource.setrlimit(
+                    resource.RLIMIT_NOFILE, (wanted if most == resource.RLIM_INFINITY else min(wanted, most), most)
+                )
+
+
 def most_connections() -> int:
     """Give how many connections this process can have and still open other files."""
     if sys.platform == "win32":
@@ -151,7 +162,7 @@ def stop(timer: asyncio.TimerHandle | None) -> None:
         timer.cancel()
 
 
-def uvicorn_config(app: Any, root_path: str) -> uvicorn.Config:
+def uvicorn_config(app: Any) -> uvicorn.Config:
     """Configure uvicorn: bounded, silent, believing no forwarding header."""
     return uvicorn.Config(
         app,
@@ -162,7 +173,6 @@ def uvicorn_config(app: Any, root_path: str) -> uvicorn.Config:
         access_log=False,
         proxy_headers=False,
         server_header=False,
-        root_path=root_path,
         backlog=MOST_WAITING,
         timeout_keep_alive=KEEP_ALIVE_SECONDS,
         timeout_graceful_shutdown=GRACE_SECONDS,

@@ -15,6 +15,7 @@ from luma_mcp.untrusted import is_object
 
 KEY_VARIABLE = "RUNAPI_API_KEY"
 BASE_URL_VARIABLE = "RUNAPI_BASE_URL"
+TOKENS_FIELD = "auth_tokens"
 
 logger = logging.getLogger(__name__)
 
@@ -36,7 +37,12 @@ class Meant(PydanticBaseSettingsSource):
 
     def __call__(self) -> dict[str, Any]:
         """Give what was meant."""
-        return {name: value for name, value in self.values().items() if is_meant(value)}
+        return {name: value for name, value in self.values().items() if is_meant(value) or is_lock(name, value)}
+
+
+def is_lock(name: str, value: object) -> bool:
+    """Tell whether leaving a value out would open a door: then it is better refused than ignored."""
+    return name.lower().endswith(TOKENS_FIELD) and isinstance(value, str) and bool(value.strip())
 
 
 class ProjectFile(Meant):

@@ -68,7 +68,8 @@ def api_origin(value: str) -> str:
         raise ValueError("not a URL") from error
     address = address_of(url.host)
     near = url.host == "localhost" or (address is not None and not address.is_global)
-    if not url.host or url.userinfo or url.query or not (url.scheme == "https" or (url.scheme == "http" and near)):
+    safe = url.scheme == "https" or (url.scheme == "http" and near)
+    if not url.host or not safe or url.userinfo or url.query or url.fragment or not 0 < (url.port or 443) < 65536:
         raise ValueError("not an API address")
     return str(url)
 

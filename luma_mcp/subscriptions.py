@@ -27,7 +27,7 @@ from luma_mcp.resources import find, list_resources, read_resource
 from luma_mcp.task_uris import TASKS_URI, task_id_of, task_uri
 
 MOST_URIS = 1000
-MOST_STREAMS = 1000
+MOST_STREAMS = 500
 STATE = "luma_mcp.subscriber"
 
 

@@ -2,7 +2,6 @@
 
 from collections.abc import AsyncGenerator
 from contextlib import AsyncExitStack, asynccontextmanager
-from urllib.parse import urlsplit
 
 from mcp.server import Server
 from mcp.server.auth.middleware.bearer_auth import BearerAuthBackend, RequireAuthMiddleware
@@ -18,8 +17,9 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from luma_mcp.app import App
 from luma_mcp.callbacks import CALLBACKS_PATH, Callbacks
 from luma_mcp.exchanges import Watched, named
-from luma_mcp.gate import Brief, Callers, Gate, known_hosts
+from luma_mcp.gate import Brief, Callers, Gate, Shared, known_hosts
 from luma_mcp.health import OK, Health
+from luma_mcp.listening import most_connections
 from luma_mcp.settings import Settings
 from luma_mcp.sse import MESSAGES_PATH, Streams
 
@@ -28,9 +28,11 @@ SSE_PATH = "/sse"
 HEALTH_PATH = "/healthz"
 READY_PATH = "/readyz"
 PATHS = frozenset({MCP_PATH, SSE_PATH, MESSAGES_PATH, HEALTH_PATH, READY_PATH, CALLBACKS_PATH})
+UNCHECKED = (HEALTH_PATH, READY_PATH, f"{CALLBACKS_PATH}/")  # by whatever name; a secret guards the last
 LARGEST_MESSAGE_BYTES = 1 << 20
 LARGEST_CALLBACK_BYTES = 1 << 16
 MOST_SESSIONS = 1000
+MOST_CALLS = 50
 SESSION_IDLE_SECONDS = 1800.0
 
 
@@ -61,21 +63,14 @@ class Web:
         self._app.end_waits()
         await self._app.answering.quiet()
 
-    @property
-    def root_path(self) -> str:
-        """Give the path under which a proxy shows this server: clients are told of paths below it."""
-        return urlsplit(self._app.settings.public_url).path.rstrip("/")
-
     def application(self) -> Starlette:
         """Lay out the routes behind the checks."""
         settings = self._app.settings
         made = Starlette(
-            routes=[*self._transports(), *watching(Health(self._app)), *callbacks(self._app.callbacks, settings)],
+            routes=[*self._transports(), *watching(Health(self._app)), *called_back(self._app.callbacks, settings)],
             middleware=[
                 Middleware(Watched, answering=self._app.answering, paths=PATHS),
-                Middleware(
-                    Gate, known=known_hosts(settings), unchecked=(HEALTH_PATH, READY_PATH, f"{CALLBACKS_PATH}/")
-                ),
+                Middleware(Gate, known=known_hosts(settings), unchecked=UNCHECKED, public_url=settings.called_at),
                 Middleware(AuthenticationMiddleware, backend=BearerAuthBackend(Callers(settings.callers))),
             ],
         )
@@ -100,7 +95,9 @@ class Web:
             await (ending() if self._over else transport)(scope, receive, send)
 
         brief = Brief(unless_over, LARGEST_MESSAGE_BYTES)
-        return RequireAuthMiddleware(brief, required_scopes=[]) if self._app.settings.callers else brief
+        if not self._app.settings.callers:
+            return brief
+        return RequireAuthMiddleware(Shared(brief, most_of_one(self._app.settings)), required_scopes=[])
 
 
 def sessions_of_one_caller(server: Server[App]) -> StreamableHTTPSessionManager:
@@ -111,6 +108,12 @@ def sessions_of_one_caller(server: Server[App]) -> StreamableHTTPSessionManager:
         max_sessions=MOST_SESSIONS,
         session_idle_timeout=SESSION_IDLE_SECONDS,
     )
+
+
+def most_of_one(settings: Settings) -> int:
+    """Give how many requests one of several callers may have under way: a quarter of what there is stays for others."""
+    several = len(dict(settings.callers)) > 1
+    return most_connections() * 3 // 4 if several else most_connections()
 
 
 def ending() -> Response:
@@ -132,13 +135,12 @@ def watching(health: Health) -> list[BaseRoute]:
     return [Route(HEALTH_PATH, alive, methods=["GET"]), Route(READY_PATH, ready, methods=["GET"])]
 
 
-def callbacks(awaited: Callbacks, settings: Settings) -> list[BaseRoute]:
+def called_back(awaited: Callbacks, settings: Settings) -> list[BaseRoute]:
     """Take RunAPI's calls, and answer all alike, whether anybody waits for them or not."""
 
     async def arrive(request: Request) -> Response:
         awaited.arrived(request.path_params["secret"])
         return Response(status_code=204)
 
-    answering = Route("/{secret}", arrive, methods=["POST"])
-    below = Starlette(routes=[answering])
-    return [Mount(CALLBACKS_PATH, Brief(below, LARGEST_CALLBACK_BYTES))] if settings.called_at else []
+    calls = Brief(Starlette(routes=[Route("/{secret}", arrive, methods=["POST"])]), LARGEST_CALLBACK_BYTES)
+    return [Mount(CALLBACKS_PATH, Shared(calls, MOST_CALLS))] if settings.called_at else []

@@ -85,6 +85,27 @@ async def test_a_call_makes_the_server_ask_at_once(home: Path, inline_threads: N
         assert polls(rig) == before + 1
 
 
+async def test_nothing_is_left_of_a_call_that_nobody_waits_for_any_more(home: Path, inline_threads: None) -> None:
+    async with open_rig(home, **HTTP) as rig:
+        await done(rig, await rig.submit(wait=0))
+        assert not rig.app.callbacks._awaited
+
+
+async def test_a_task_with_an_address_of_the_users_own_is_asked_for_as_often_as_ever(
+    home: Path, inline_threads: None
+) -> None:
+    clock = VirtualClock()
+    sandbox = sandbox_for(home, clock=clock, seconds=LONG_SECONDS)
+    async with open_rig(home, clock=clock, sandbox=sandbox, **HTTP) as rig:
+        counts: list[int] = []
+        for reliable in (False, True):
+            rig.app.callbacks.reliable = reliable
+            before = polls(rig)
+            await done(rig, await rig.submit(f"fog {reliable}", wait=0, callback_url="https://example.com/hook"))
+            counts.append(polls(rig) - before)
+        assert counts[0] == pytest.approx(counts[1], abs=2)
+
+
 async def test_a_call_is_not_believed(home: Path, inline_threads: None) -> None:
     clock = VirtualClock()
     sandbox = sandbox_for(home, clock=clock, seconds=LONG_SECONDS)

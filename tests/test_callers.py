@@ -12,8 +12,8 @@ from mcp_types import INVALID_PARAMS, ResourceTemplateReference
 from luma_mcp.task_uris import TASK_TEMPLATE, TASKS_URI, task_uri
 from tests.hearing import LIST, Heard, hearing, subscribe
 from tests.hosted import ASK, PAIRS, TOKENS, WAYS, Hosted, bearer, event_stream, hosted
+from tests.raw import ACCEPT, rpc, shake_hands
 from tests.rig import ERAS, facts
-from tests.test_http import ACCEPT, rpc, shake_hands
 
 pytestmark = [pytest.mark.anyio, pytest.mark.sockets]
 LEGACY, MODERN = ERAS

@@ -1,6 +1,7 @@
 """The end of a server over HTTP: whoever waits is answered, streams end as streams end, work goes on with the next."""
 
 import signal
+import socket
 import subprocess
 from collections.abc import Generator
 from contextlib import contextmanager
@@ -12,9 +13,10 @@ import pytest
 
 from luma_mcp.task_uris import TASKS_URI
 from tests.hosted import ASK, PAIRS, WAYS, connected, dialled, event_stream, hosted
+from tests.raw import ACCEPT, MODERN_META, rpc, shake_hands
 from tests.rig import ERAS, facts
 from tests.served import SERVER, sandbox_process, server_environment
-from tests.test_http import ACCEPT, MODERN_META, rpc, shake_hands, waited_for
+from tests.test_http import waited_for
 from tests.test_sharing import unread
 
 pytestmark = [pytest.mark.anyio, pytest.mark.sockets]
@@ -26,7 +28,7 @@ PIPES: dict[str, Any] = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
 @pytest.mark.parametrize(("path", "era"), WAYS)
 async def test_whoever_waits_is_told_how_the_task_stands(home: Path, path: str, era: str) -> None:
     found: list[dict[str, Any]] = []
-    async with hosted(home) as server, server.client(path, era) as client:
+    async with hosted(home, poll=1000.0) as server, server.client(path, era) as client:
 
         async def call() -> None:
             found.append(facts(await client.call_tool("modify_video", ASK)))
@@ -91,6 +93,25 @@ async def test_whoever_does_not_read_does_not_hold_up_the_end(home: Path) -> Non
         with anyio.fail_after(ENDING_SECONDS - 1):
             server.ended.set()
             await server.closed.wait()
+
+
+async def test_what_comes_after_the_end_is_refused(home: Path) -> None:
+    async with hosted(home) as server, server.plain() as plain, server.client("/mcp", MODERN) as client:
+        await client.list_tools()
+        server.web._over = True
+        answer = await plain.post("/mcp", headers=ACCEPT, json=rpc("tools/list", {}))
+        assert (answer.status_code, answer.headers["retry-after"]) == (503, "5")
+
+
+@pytest.mark.parametrize("ending", [signal.SIGTERM, signal.SIGINT])
+async def test_a_process_that_was_asked_to_end_at_once_closes_its_ledger(home: Path, ending: signal.Signals) -> None:
+    with server_process(home, "http://127.0.0.1:9") as (process, address):
+        half = b"POST /mcp HTTP/1.1\r\nHost: localhost\r\nContent-Length: 9\r\n\r\n{"
+        with socket.create_connection(("127.0.0.1", int(address.rpartition(":")[2]))) as connection:
+            connection.sendall(half)
+            process.send_signal(ending)
+            assert await anyio.to_thread.run_sync(process.wait, ENDING_SECONDS) == 0
+    assert not list((home / ".local/share/luma-mcp").glob("*-wal"))
 
 
 @contextmanager

@@ -6,10 +6,13 @@ import socket
 from collections.abc import AsyncGenerator
 from contextlib import suppress
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import anyio.to_thread
 import pytest
 from pydantic import SecretStr
+from starlette.authentication import SimpleUser
 from starlette.types import Message, Receive, Scope, Send
 
 from luma_mcp import gate, listening
@@ -17,12 +20,13 @@ from luma_mcp.exchanges import PROBED
 from luma_mcp.gate import Callers, is_known_host, is_known_origin, known_hosts
 from luma_mcp.http import risks
 from luma_mcp.logs import Redacting, configure_logging
+from luma_mcp.protocol import caller_of
 from luma_mcp.setting_values import BadSetting
 from luma_mcp.settings import Settings, load_settings
 from luma_mcp.web import LARGEST_CALLBACK_BYTES, LARGEST_MESSAGE_BYTES
 from tests.hosted import PAIRS, PATHS, TOKENS, bearer, dialled, hosted
+from tests.raw import ACCEPT, MODERN_META, modern_headers, rpc
 from tests.rig import KEY
-from tests.test_http import ACCEPT, MODERN_META, modern_headers, rpc
 
 pytestmark = pytest.mark.anyio
 sockets = pytest.mark.sockets
@@ -90,6 +94,24 @@ def test_a_bind_beyond_loopback_needs_tokens(host: str) -> None:
     assert refusal_of(load_settings(host=host, port=0)).startswith("LUMA_MCP_AUTH_TOKENS: must name who may connect")
 
 
+def test_any_address_beyond_loopback_needs_tokens(monkeypatch: pytest.MonkeyPatch) -> None:
+    def elsewhere(*_: object) -> list[tuple[socket.AddressFamily, str]]:
+        return [(socket.AF_INET, "127.0.0.1"), (socket.AF_INET, "192.168.1.5")]
+
+    monkeypatch.setattr(listening, "addresses", elsewhere)
+    assert refusal_of(load_settings(host="desk.example", port=0)).startswith("LUMA_MCP_AUTH_TOKENS: ")
+
+
+def test_whoever_came_past_the_check_of_tokens_is_nobody() -> None:
+    settings = load_settings(transport="http", auth_tokens=PAIRS)
+    ctx: Any = SimpleNamespace(request=None, lifespan_context=SimpleNamespace(settings=settings))
+    with pytest.raises(PermissionError):
+        caller_of(ctx)
+    ctx.request = SimpleNamespace(user=SimpleUser("ann"))
+    with pytest.raises(PermissionError):
+        caller_of(ctx)
+
+
 def test_a_bind_beyond_loopback_with_tokens_is_allowed() -> None:
     with listening.listening(load_settings(host="0.0.0.0", port=0, auth_tokens=PAIRS)) as opened:
         assert opened[0].getsockname()[0] == "0.0.0.0"
@@ -114,7 +136,17 @@ def test_a_port_in_use_and_a_host_that_is_not_here_are_named() -> None:
     [
         *("ann", "ann:", ":token", "ann:token,bob", "a b:token", "ann:to ken", "ann:tökèn", "local:token"),
         *("ann:token,bob:token", "ann:${TOKEN}", "ann:<your token>", "ann/x:token", "ann:token,,:", ",", " , "),
-        *("ann:changeme", "ann:your-token", "ann:undefined", "ann:{TOKEN}", "ann:$(pwgen)", "ann:t1;bob:t2", "ann:***"),
+        *(
+            "${TOKENS}",
+            "<tokens>",
+            "ann:changeme",
+            "ann:your-token",
+            "ann:undefined",
+            "ann:{TOKEN}",
+            "ann:$(pwgen)",
+            "ann:t1;bob:t2",
+            "ann:***",
+        ),
     ],
 )
 def test_tokens_that_nobody_meant_are_refused_without_being_repeated(pairs: str) -> None:
@@ -130,7 +162,18 @@ def test_hosts_that_are_no_names_are_refused(hosts: str) -> None:
         load_settings(allowed_hosts=hosts)
 
 
-@pytest.mark.parametrize("url", ["http://example.com", "ftp://example.com", "example.com", "https://a:b@example.com"])
+@pytest.mark.parametrize(
+    "url",
+    [
+        "http://example.com",
+        "ftp://example.com",
+        "example.com",
+        "https://a:b@example.com",
+        "http://192.168.1.5",
+        "https://a.example/#f",
+        "https://a.example:99999",
+    ],
+)
 def test_an_address_that_cannot_be_called_back_is_refused(url: str) -> None:
     with pytest.raises(BadSetting, match="LUMA_MCP_PUBLIC_URL"):
         load_settings(public_url=url)
@@ -177,6 +220,13 @@ async def test_foreign_names_and_foreign_web_pages_are_refused(home: Path, path:
             for method in ("GET", "POST", "OPTIONS"):
                 answer = await plain.request(method, path, headers=ACCEPT | bearer("ann") | headers)
                 assert answer.status_code == status
+        two = [
+            *ACCEPT.items(),
+            *bearer("ann").items(),
+            ("Origin", "http://localhost"),
+            ("Origin", "https://evil.example"),
+        ]
+        assert (await plain.get(path, headers=two)).status_code == 403
         named = {"Host": "mcp.example.com", "Origin": "https://mcp.example.com"}
         assert (await plain.get("/mcp", headers=ACCEPT | bearer("ann") | named)).status_code == 400
 
@@ -331,7 +381,7 @@ def test_a_message_cannot_pass_for_another_line(home: Path) -> None:
     assert len(formatter.format(logging.makeLogRecord({"msg": "x" * 100_000}))) < 5000
 
 
-def test_only_this_server_logs_more_than_what_is_bad(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_only_this_server_logs_more_than_what_is_bad() -> None:
     configure_logging(load_settings(log_level="DEBUG"))
     assert logging.getLogger("luma_mcp.access").isEnabledFor(logging.DEBUG)
     for name in ("sse_starlette.sse", "mcp.server.sse", "httpx", "uvicorn.error", "asyncio"):

@@ -1,30 +1,22 @@
 """Many clients over HTTP: what they can do, whichever transport and era they speak, and what becomes of their calls."""
 
 import json
-from collections.abc import AsyncGenerator
-from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
 import anyio
-import httpx
 import pytest
 from mcp import Client
 from mcp_types import CallToolResult
 
 from tests.hearing import Heard
-from tests.hosted import ASK, PAIRS, PATHS, TOKENS, WAYS, Hosted, event_stream, hosted
+from tests.hosted import ASK, PAIRS, PATHS, TOKENS, WAYS, Hosted, hosted
+from tests.raw import calling
 from tests.rig import ERAS, facts
 from tests.scenario import live_tasks
 
 pytestmark = [pytest.mark.anyio, pytest.mark.sockets]
-ACCEPT = {"Accept": "application/json, text/event-stream"}
 MODERN = ERAS[1]
-MODERN_META: dict[str, Any] = {
-    "io.modelcontextprotocol/protocolVersion": MODERN,
-    "io.modelcontextprotocol/clientCapabilities": {},
-    "progressToken": "p",
-}
 
 
 @pytest.mark.parametrize(("path", "era"), WAYS)
@@ -179,47 +171,6 @@ async def joins_and_pays_nothing(server: Hosted, client: Client) -> None:
     done: CallToolResult = await client.call_tool("modify_video", ASK)
     assert (facts(done)["status"], facts(done)["joined"]) == ("completed", True)
     assert server.charges() == 1
-
-
-@asynccontextmanager
-async def calling(plain: httpx.AsyncClient, path: str, era: str, ask: dict[str, Any] = ASK) -> AsyncGenerator[None]:
-    """Call modify_video with raw HTTP, and drop the connection when left."""
-    call: dict[str, Any] = {"name": "modify_video", "arguments": ask}
-    if era == MODERN:
-        call["_meta"] = MODERN_META
-    headers = ACCEPT | (modern_headers("tools/call", "modify_video") if era == MODERN else {})
-    if path == "/sse":
-        async with event_stream(plain) as (address, _):
-            if era != MODERN:
-                await shake_hands(plain, address, {})
-            await plain.post(address, json=rpc("tools/call", call))
-            yield
-        return
-    if era != MODERN:
-        headers |= await shake_hands(plain, path, headers)
-    async with plain.stream("POST", path, headers=headers, json=rpc("tools/call", call)) as answer:
-        assert answer.status_code == 200
-        yield
-
-
-async def shake_hands(plain: httpx.AsyncClient, path: str, headers: dict[str, str]) -> dict[str, str]:
-    """Begin a session as clients of the handshake era do, and give the header that names it."""
-    about = {"protocolVersion": "2025-11-25", "capabilities": {}, "clientInfo": {"name": "raw", "version": "1"}}
-    begun = await plain.post(path, headers=headers, json=rpc("initialize", about))
-    session = {name: value for name, value in begun.headers.items() if name == "mcp-session-id"}
-    notification = {"jsonrpc": "2.0", "method": "notifications/initialized"}
-    assert (await plain.post(path, headers=headers | session, json=notification)).status_code == 202
-    return session
-
-
-def rpc(method: str, params: dict[str, Any]) -> dict[str, Any]:
-    """Make a request of JSON-RPC."""
-    return {"jsonrpc": "2.0", "id": 1 if method == "initialize" else 2, "method": method, "params": params}
-
-
-def modern_headers(method: str, name: str = "") -> dict[str, str]:
-    """Give the headers that say what a request of the modern era is about."""
-    return {"MCP-Protocol-Version": MODERN, "Mcp-Method": method} | ({"Mcp-Name": name} if name else {})
 
 
 async def test_over_http_the_link_comes_before_a_path_that_only_the_server_can_open(home: Path) -> None:

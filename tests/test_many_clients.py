@@ -2,80 +2,86 @@
 
 import gc
 import os
-import random
-import resource
 from collections import Counter
+from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Any
 
 import anyio
 import pytest
 
+from luma_mcp import web
+from luma_mcp.listening import allow_files
 from tests.hosted import ASK, PAIRS, WAYS, Hosted, hosted
+from tests.raw import calling
 from tests.rig import facts
-from tests.test_http import calling
 
 pytestmark = [pytest.mark.anyio, pytest.mark.sockets]
 CLIENTS = 200
-BOUND_SECONDS = 150.0
-POLL_SECONDS = 2.0
+BOUND_SECONDS = 600.0
+POLL_SECONDS = 5.0
+LOOK_SECONDS = 0.1
+WAIT_SECONDS = 3600
 OPEN_FILES = Path("/proc/self/fd")
-
-
-@pytest.fixture
-def many_files() -> None:
-    """Allow this process the files of both ends of all connections."""
-    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
+KINDS = ("patient", "leaving", "cutting", "patient")  # half of the clients break off at first, in one way or the other
 
 
 @pytest.mark.skipif(not OPEN_FILES.is_dir(), reason="this system does not list open files")
 async def test_two_hundred_clients_each_get_their_own_video_and_leave_nothing_behind(
-    home: Path, many_files: None
+    home: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    allow_files()
+    monkeypatch.setattr(web, "SESSION_IDLE_SECONDS", 1.0)
+    limits: dict[str, Any] = {"max_active": CLIENTS, "max_wait_seconds": WAIT_SECONDS}
     found: dict[int, dict[str, Any]] = {}
     told: Counter[int] = Counter()
-    async with hosted(home, poll=POLL_SECONDS, seconds=BOUND_SECONDS, auth_tokens=PAIRS, max_active=CLIENTS) as server:
+    broken_off: Counter[str] = Counter()
+    async with hosted(home, poll=POLL_SECONDS, seconds=BOUND_SECONDS, auth_tokens=PAIRS, **limits) as server:
         await one_of_each(server)
-        files, tasks = open_files(), running()
+        files, tasks = await at_rest(server)
         async with anyio.create_task_group() as clients:
             for number in range(CLIENTS):
-                clients.start_soon(be_a_client, server, number, found, told)
-            await asked_for(server, server.charges() + CLIENTS)
+                clients.start_soon(be_a_client, server, number, found, told, broken_off)
+            await all_wait(server, len(WAYS) + CLIENTS)
             server.finish_tasks()
-        await settled(server, files, tasks)
+        while await at_rest(server) > (files, tasks):
+            gc.collect()
+            await anyio.sleep(LOOK_SECONDS)
+    assert broken_off["leaving"] + broken_off["cutting"] == CLIENTS // 2
+    assert all(kind == "patient" or broken_off[kind] > CLIENTS // 5 for kind in KINDS)
     assert len({task["task_id"] for task in found.values()}) == CLIENTS
     assert {task["status"] for task in found.values()} == {"completed"}
     assert [found[number]["prompt"] for number in range(CLIENTS)] == [prompt(number) for number in range(CLIENTS)]
     assert all(told[number] for number in range(CLIENTS))
 
 
-async def be_a_client(server: Hosted, number: int, found: dict[int, dict[str, Any]], told: Counter[int]) -> None:
-    """Modify a video; half of the clients break off at first, each in one of the ways there are."""
+async def be_a_client(
+    server: Hosted, number: int, found: dict[int, dict[str, Any]], told: Counter[int], broken_off: Counter[str]
+) -> None:
+    """Modify a video; some break off once they have heard of progress."""
     path, era = WAYS[number % len(WAYS)]
-    caller = ("ann", "bob")[number // 2 % 2]
-    ask = ASK | {"prompt": prompt(number), "wait_seconds": 300}
+    caller, kind = ("ann", "bob")[number // 16 % 2], KINDS[number // len(WAYS) % len(KINDS)]
+    ask = ASK | {"prompt": prompt(number), "wait_seconds": WAIT_SECONDS}
+    begun = anyio.Event()
 
     async def tell(progress: float, total: float | None, message: str | None) -> None:
         told[number] += 1
+        begun.set()
 
-    if number % 8 < 4:
-        await break_off(server, path, era, caller, ask, roughly=number % 16 < 8)
+    async with AsyncExitStack() as before:
+        if kind == "cutting":
+            plain = await before.enter_async_context(server.plain(caller))
+            await before.enter_async_context(calling(plain, path, era, ask))
+        elif kind == "leaving":
+            client = await before.enter_async_context(server.client(path, era, caller))
+            async with anyio.create_task_group() as call:
+                call.start_soon(client.call_tool, "modify_video", ask, None, tell)
+                await begun.wait()
+                call.cancel_scope.cancel()
+    broken_off[kind] += kind != "patient"
     async with server.client(path, era, caller) as client:
-        done = await client.call_tool("modify_video", ask, progress_callback=tell, read_timeout_seconds=BOUND_SECONDS)
+        done = await client.call_tool("modify_video", ask, progress_callback=tell)
         found[number] = facts(done)
-
-
-async def break_off(server: Hosted, path: str, era: str, caller: str, ask: dict[str, Any], *, roughly: bool) -> None:
-    """Call, and leave before there is an answer."""
-    patience = random.uniform(0.05, 0.5)  # noqa: S311 - guards nothing
-    with anyio.move_on_after(patience):
-        if roughly:
-            async with server.plain(caller) as plain, calling(plain, path, era, ask):
-                await anyio.sleep_forever()
-        else:
-            async with server.client(path, era, caller) as client:
-                await client.call_tool("modify_video", ask)
 
 
 async def one_of_each(server: Hosted) -> None:
@@ -87,27 +93,21 @@ async def one_of_each(server: Hosted) -> None:
             await client.call_tool("get_task", {"task_id": task["task_id"], "wait_seconds": 60})
 
 
-async def asked_for(server: Hosted, tasks: int) -> None:
-    """Wait until RunAPI has as many tasks, and nobody breaks off any more."""
+async def all_wait(server: Hosted, tasks: int) -> None:
+    """Wait until RunAPI has as many tasks, and every client waits for its own."""
     while server.charges() < tasks or server.app.deliveries.waiting < CLIENTS:
         await server.app.tracker.changed()
 
 
-async def settled(server: Hosted, files: int, tasks: int) -> None:
-    """Wait until no more files are open and no more tasks run than before."""
-    while open_files() > files or running() > tasks:
-        gc.collect()
-        await anyio.sleep(0.1)
-
-
-def open_files() -> int:
-    """Count the open files of this process, both ends of its connections among them."""
-    return len(os.listdir(OPEN_FILES))
-
-
-def running() -> int:
-    """Count the tasks of the event loop."""
-    return len(anyio.get_running_tasks())
+async def at_rest(server: Hosted) -> tuple[int, int]:
+    """Wait until no session is left and nothing changes any more; count the open files and the tasks of the loop."""
+    before = (-1, -1)
+    while True:
+        now = (len(os.listdir(OPEN_FILES)), len(anyio.get_running_tasks()))
+        if now == before and not any(sessions._server_instances for sessions in server.web._sessions.values()):
+            return now
+        before = now
+        await anyio.sleep(LOOK_SECONDS)
 
 
 def prompt(number: int) -> str:

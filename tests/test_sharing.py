@@ -1,8 +1,9 @@
 """What one client takes, knowingly or not, it does not take from the others."""
 
+import logging
 import socket
 from collections.abc import AsyncGenerator
-from contextlib import ExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, ExitStack, asynccontextmanager
 from pathlib import Path
 from typing import Any
 
@@ -17,8 +18,8 @@ from luma_mcp import listening, sse, subscriptions, web
 from luma_mcp.completions import LONGEST_TYPED
 from luma_mcp.task_uris import TASK_TEMPLATE, TASKS_URI
 from tests.hosted import ASK, PAIRS, Hosted, bearer, dialled, event_stream, hosted
+from tests.raw import ACCEPT, MODERN_META, modern_headers, rpc, shake_hands
 from tests.rig import ERAS, facts
-from tests.test_http import ACCEPT, MODERN_META, modern_headers, rpc, shake_hands
 
 pytestmark = [pytest.mark.anyio, pytest.mark.sockets]
 LEGACY, MODERN = ERAS
@@ -40,6 +41,71 @@ async def test_connections_that_ask_for_nothing_make_room_for_those_that_do(
                     await anyio.to_thread.run_sync(connection.recv, 4096)
             assert (await plain.get("/healthz")).status_code == 200
             assert (await plain.post(address, json=rpc("tools/list", {}))).status_code == 202
+
+
+async def test_where_all_connections_are_busy_no_other_is_taken(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(listening, "MOST_CONNECTIONS", FEW)
+    async with hosted(home) as server, server.plain() as plain, AsyncExitStack() as streams:
+        for _ in range(FEW):
+            await streams.enter_async_context(event_stream(plain))
+        with dialled(server.port) as connection:
+            assert await anyio.to_thread.run_sync(received, connection) == b""
+
+
+def received(connection: socket.socket) -> bytes:
+    """Read what comes, if anything does before the other end closes the connection."""
+    try:
+        return connection.recv(100)
+    except ConnectionResetError:
+        return b""
+
+
+async def test_one_of_several_callers_leaves_room_for_the_others(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(listening, "MOST_CONNECTIONS", 4)
+    async with hosted(home, auth_tokens=PAIRS) as server, AsyncExitStack() as streams:
+        ann = await streams.enter_async_context(server.plain("ann"))
+        bob = await streams.enter_async_context(server.plain("bob"))
+        for _ in range(3):
+            await streams.enter_async_context(event_stream(ann))
+        assert (await ann.get("/sse")).status_code == 429
+        async with event_stream(bob) as (address, _):
+            assert address
+
+
+async def test_a_stream_that_is_used_outlives_the_time_for_saying_what_is_wanted(
+    home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(listening, "HEAD_SECONDS", 0.3)
+    async with hosted(home) as server, server.plain() as plain, event_stream(plain) as (address, _):
+        with dialled(server.port) as silent:
+            assert await anyio.to_thread.run_sync(received, silent) == b""
+        assert (await plain.post(address, json=rpc("tools/list", {}))).status_code == 202
+
+
+async def test_an_event_stream_on_which_nothing_is_said_is_ended(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sse, "FIRST_SECONDS", 0.2)
+    async with hosted(home) as server, server.plain() as plain, event_stream(plain) as (_, lines):
+        assert not [line async for line in lines if line]
+
+
+async def test_who_forwards_a_request_is_not_believed(home: Path, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO, "luma_mcp.access")
+    async with hosted(home) as server, server.plain() as plain:
+        await plain.get("/mcp", headers={"X-Forwarded-For": "203.0.113.9", "Forwarded": "for=203.0.113.9"})
+    assert "203.0.113.9" not in caplog.text
+
+
+async def test_behind_a_proxy_with_a_path_clients_are_led_below_it(home: Path) -> None:
+    public = "https://example.com/luma"
+    async with hosted(home, auth_tokens=PAIRS, public_url=public) as server, server.plain("ann") as plain:
+        async with event_stream(plain, {"Host": "example.com"}) as (address, _):
+            assert address.startswith("/luma/messages/")
+            beside = address.removeprefix("/luma")
+            listing = rpc("tools/list", {})
+            assert (await plain.post(beside, headers={"Host": "example.com"}, json=listing)).status_code == 202
+        async with event_stream(plain) as (address, _):
+            assert (await plain.post(address, json=listing)).status_code == 202
+        assert (await plain.post("/callbacks/x", headers={"Host": "example.com"})).status_code == 204
 
 
 @pytest.mark.parametrize(("files", "most"), [(256, 56), (1024, 800), (100_000, 800), (10, 1), (-1, 800)])

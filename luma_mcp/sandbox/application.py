@@ -13,7 +13,7 @@ from starlette.types import Receive, Scope, Send
 
 from luma_mcp.models import Clock
 from luma_mcp.sandbox.account import Account
-from luma_mcp.sandbox.callbacks import Callbacks
+from luma_mcp.sandbox.callbacks import CallingBack
 from luma_mcp.sandbox.faults import Endpoint, Fault, Faults
 from luma_mcp.sandbox.files import Files
 from luma_mcp.sandbox.http import Refused, Setup, Shape, json_body, refused, with_ids
@@ -62,7 +62,7 @@ class Sandbox:
 
     async def call_back(self) -> None:
         """Call back when tasks end, for ever."""
-        await Callbacks(self.state, self._now, self._tasks.envelope).attend()
+        await CallingBack(self.state, self._now, self._tasks.envelope).attend()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request."""

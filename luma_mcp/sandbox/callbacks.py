@@ -17,7 +17,7 @@ ANSWER_SECONDS = 5.0
 logger = logging.getLogger(__name__)
 
 
-class Callbacks:
+class CallingBack:
     """Calls once for each task that ends from now on; `envelope` is what is said about a task."""
 
     def __init__(self, state: State, now: Clock, envelope: Callable[[Generation], Json]) -> None:
