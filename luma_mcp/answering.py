@@ -6,6 +6,7 @@ from contextlib import contextmanager
 import anyio
 
 QUIET_SECONDS = 0.3
+STUCK_SECONDS = 1.0
 
 
 class Answering:
@@ -26,11 +27,9 @@ class Answering:
             self._count(-1)
 
     async def quiet(self) -> None:
-        """Wait until nothing is being answered, for as long as a client needs to ask for more."""
+        """Wait until nothing is being answered, for as long as a client needs to ask for more, or nothing comes on."""
         while True:
-            while self._under_way:
-                await self._changed.wait()
-            with anyio.move_on_after(QUIET_SECONDS) as still:
+            with anyio.move_on_after(STUCK_SECONDS if self._under_way else QUIET_SECONDS) as still:
                 await self._changed.wait()
             if still.cancelled_caught:
                 return

@@ -16,6 +16,7 @@ from luma_mcp.answering import Answering
 from luma_mcp.deliveries import Way
 
 WAY = "luma_mcp.way"  # where a request's scope has the way of its answer
+RESET_SECONDS = 0.1  # clients that leave with the answer, but before the end of its stream, reset sooner
 CONNECTION = "luma_mcp.connection"  # where the state in its scope has what knows whether the client reads
 ANSWER = re.compile(rb'event: message\r?\ndata: \{"jsonrpc": ?"2\.0", ?"id":')
 METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
@@ -36,6 +37,11 @@ class Reader(Protocol):
         """Tell whether the connection ended with bytes unread."""
         ...
 
+    @property
+    def reset_at(self) -> float | None:
+        """Tell when the client reset the connection, on the event loop's clock, if it did."""
+        ...
+
 
 class Exchange(Way):
     """A request and the answer that goes back on it."""
@@ -48,6 +54,7 @@ class Exchange(Way):
         self._receive = receive
         self._send = send
         self._sent = False
+        self._sent_at = 0.0
 
     async def receive(self) -> Message:
         """Receive, and notice when the client is gone."""
@@ -62,6 +69,7 @@ class Exchange(Way):
         if message["type"] == "http.response.start":
             self.status = message["status"]
         elif not self.gone.is_set() and (not message.get("more_body", False) or ANSWER.match(message["body"])):
+            self._sent_at = self._sent_at if self._sent else anyio.current_time()
             self._sent = True  # clients may leave as soon as they have the answer, before the stream of events ends
 
     def has_sent(self, request: RequestId | None) -> bool:
@@ -77,13 +85,16 @@ class Exchange(Way):
         return self.is_broken or (self.over and not self._sent)
 
     def is_read_before_more_is_asked(self) -> bool:
-        """Tell whether the client has taken the answer: another one of the same caller cannot vouch for it."""
-        return self.is_clear()
+        """Tell that nobody can vouch for this answer: what is asked elsewhere may be a repetition of a lost call."""
+        return False
 
     @property
     def is_broken(self) -> bool:
-        """Tell whether the connection ended with bytes unread."""
-        return self._reader is not None and self._reader.is_broken
+        """Tell whether the connection ended with bytes unread, or was reset after the client had time to read."""
+        if self._reader is None:
+            return False
+        reset_at = self._reader.reset_at
+        return self._reader.is_broken or (reset_at is not None and reset_at - self._sent_at > RESET_SECONDS)
 
 
 class Watched:

@@ -3,6 +3,7 @@
 import anyio
 
 from luma_mcp.app import App
+from luma_mcp.background import background_work, cancel_after
 from luma_mcp.errors import LumaError
 
 FRESH_SECONDS = 5.0
@@ -21,13 +22,15 @@ class Health:
 
     async def check(self) -> dict[str, str]:
         """Tell of each part that this server needs whether it is `ok`, or the code of what is wrong."""
-        if self._app.answering.ending.is_set():
-            return {"server": "ending"}
-        async with self._looking:
-            if anyio.current_time() >= self._looked_at + FRESH_SECONDS:
-                self._found = {"ledger": await self._ledger(), "runapi": await self._runapi()}
-                self._looked_at = anyio.current_time()
-        return self._found
+        async with background_work() as group:
+            group.start_soon(cancel_after, self._app.answering.ending, group.cancel_scope)
+            async with self._looking:
+                if anyio.current_time() >= self._looked_at + FRESH_SECONDS:
+                    self._found = {"ledger": await self._ledger(), "runapi": await self._runapi()}
+                    self._looked_at = anyio.current_time()
+            if not self._app.answering.ending.is_set():
+                return self._found
+        return {"server": "ending"}
 
     async def _ledger(self) -> str:
         try:

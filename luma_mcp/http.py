@@ -17,7 +17,7 @@ from luma_mcp.server import build_server
 from luma_mcp.settings import Settings
 from luma_mcp.web import MCP_PATH, SSE_PATH, Web
 
-ANSWERING_SECONDS = 1.5  # then `GRACE_SECONDS` for connections, and a second for the ledger
+ANSWERING_SECONDS = 2.5  # at most, while answers go out; connections then get `GRACE_SECONDS`, the ledger the rest
 FORCE_SECONDS = 4.5  # whoever asks for the end waits 5
 
 LONG_ENOUGH_CHARACTERS = 16

@@ -7,7 +7,7 @@ import json
 import math
 import sqlite3
 import uuid
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import asdict
 from pathlib import Path
@@ -136,9 +136,9 @@ class Ledger:
         lease = {"key": key, "owner": self._owner, "now": now, "until": until, "longest": LONGEST_LEASE_SECONDS}
         return await self._change(CLAIM, lease) == 1
 
-    async def renew(self, until: float) -> None:
-        """Prolong all leases held, to a moment in POSIX seconds."""
-        await self._change(RENEW, (until, self._owner))
+    async def renew(self, keys: Iterable[str], until: float) -> None:
+        """Prolong those leases that are held, to a moment in POSIX seconds; others run out."""
+        await self._change(RENEW, (until, self._owner, json.dumps(list(keys))))
 
     async def release(self, key: str, until: float = 0.0, *, while_status: str = "") -> None:
         """Give a lease back; nobody takes it before `until` (POSIX seconds), as long as it stays in a certain state."""

@@ -50,7 +50,9 @@ MATCHING = """
 CLAIM = """
     UPDATE tasks SET lease_owner = :owner, lease_until = :until
     WHERE key = :key AND (lease_owner = :owner OR lease_until <= :now OR lease_until > :now + :longest)"""
-RENEW = "UPDATE tasks SET lease_until = ? WHERE lease_owner = ? AND lease_owner <> ''"
+RENEW = """
+    UPDATE tasks SET lease_until = ? WHERE lease_owner = ? AND lease_owner <> ''
+        AND key IN (SELECT value FROM json_each(?))"""
 HELD = "SELECT 1 FROM tasks WHERE key = ? AND lease_owner = ?"
 RELEASE = """
     UPDATE tasks SET lease_owner = '', lease_until = CASE WHEN status = :status OR :status = '' THEN :until ELSE 0 END

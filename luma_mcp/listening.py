@@ -48,6 +48,7 @@ class Bounded(H11Protocol):
         self._unread_since: float | None = None
         self._left_unread = False
         self._over = False
+        self.reset_at: float | None = None
         self._head_due: asyncio.TimerHandle | None = None
         self._read_due: asyncio.TimerHandle | None = None
 
@@ -83,6 +84,7 @@ class Bounded(H11Protocol):
         """End."""
         self._left_unread = self._has_been_stuck
         self._over = True
+        self.reset_at = self.loop.time() if exc else None
         super().connection_lost(exc)
         stop(self._head_due)
         stop(self._read_due)

@@ -56,7 +56,7 @@ class UploadTarget:
 class RunAPI:
     """The API as this server needs it. Errors raised are `LumaError`s whose `charged` is about the task asked for.
 
-    `heard_at` is when RunAPI last answered anything, on the event loop's clock.
+    `heard_at` is when RunAPI last answered anything sensible, on the event loop's clock.
     """
 
     def __init__(self, connection: Connection, base_url: str, api_key: SecretStr | None) -> None:
@@ -159,7 +159,8 @@ class RunAPI:
         request = self._connection.http.build_request(method, self._base_url + path, json=body, headers=sent)
         with anyio.move_on_after(TOTAL_SECONDS):
             response = await self._exchange(request)
-            self.heard_at = anyio.current_time()
+            if not response.is_server_error:
+                self.heard_at = anyio.current_time()
             return response
         raise NetworkFailure(f"{request.url.host} did not finish its answer in {TOTAL_SECONDS:.0f} seconds.")
 

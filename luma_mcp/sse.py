@@ -64,8 +64,8 @@ class Stream(Way):
         return self._exchange.is_broken or (self._exchange.over and not self.has_sent(request))
 
     def is_read_before_more_is_asked(self) -> bool:
-        """Tell whether the client has taken the answer: another one of the same caller cannot vouch for it."""
-        return self.is_clear()
+        """Tell that nobody can vouch for this answer: what is asked elsewhere may be a repetition of a lost call."""
+        return False
 
     @contextmanager
     def answering(self) -> Generator[None]:
@@ -98,7 +98,8 @@ class Streams:
             return
         self._taking[caller] += 1
         try:
-            await self._sse.handle_post_message(scope, receive, send)
+            with suppress(anyio.ClosedResourceError, anyio.BrokenResourceError):  # the client left meanwhile
+                await self._sse.handle_post_message(scope, receive, send)
         finally:
             self._taking[caller] -= 1
 

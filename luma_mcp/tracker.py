@@ -108,7 +108,7 @@ class Tracker:
         """
         now, account = self._now(), self._account
         if self._following:
-            await self._ledger.renew(now + LEASE_SECONDS)
+            await self._ledger.renew(self._following, now + LEASE_SECONDS)
         for key in await self._ledger.unconfirmed(*account, now) if starting else ():
             await self._ledger.resubmit(key, now)
         recent = await self._ledger.unattended(*account, now, FOLLOW_SECONDS)

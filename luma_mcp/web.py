@@ -86,7 +86,8 @@ class Web:
         return {"streamable-http": streamable, "sse": sse, "http": streamable + sse}[self._app.settings.transport]
 
     async def _take(self, scope: Scope, receive: Receive, send: Send) -> None:
-        await self._sessions[named(scope)].handle_request(scope, receive, send)
+        known = [header for header in scope["headers"] if header[0] != b"last-event-id"]  # no events are kept
+        await self._sessions[named(scope)].handle_request({**scope, "headers": known}, receive, send)
 
     def _guarded(self, transport: ASGIApp) -> ASGIApp:
         """Bound what comes in, let in only callers with a token where there are tokens, and nobody after the end."""

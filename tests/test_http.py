@@ -65,8 +65,21 @@ async def test_a_dropped_connection_cancels_the_wait_and_not_the_task(home: Path
 async def test_a_result_that_was_sent_counts_as_delivered(home: Path, path: str, era: str) -> None:
     async with hosted(home, runs=True) as server, server.client(path, era) as client:
         first = facts(await client.call_tool("modify_video", ASK))
+        while server.app.deliveries._handed:
+            await server.app.tracker.changed()
         again = facts(await client.call_tool("modify_video", ASK | {"wait_seconds": 0}))
         assert again["task_id"] != first["task_id"]
+
+
+@pytest.mark.parametrize(("path", "era"), WAYS)
+async def test_a_call_that_is_repeated_at_once_joins_because_its_answer_may_not_have_been_read(
+    home: Path, path: str, era: str
+) -> None:
+    async with hosted(home, runs=True) as server, server.client(path, era) as client:
+        first = facts(await client.call_tool("modify_video", ASK))
+        async with server.client(path, era) as another:
+            again = facts(await another.call_tool("modify_video", ASK))
+        assert (again["task_id"], again["joined"], server.charges()) == (first["task_id"], True, 1)
 
 
 @pytest.mark.parametrize(("path", "era"), WAYS)

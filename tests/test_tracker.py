@@ -11,7 +11,7 @@ import anyio
 import httpx
 import pytest
 
-from luma_mcp.errors import LimitReached, LumaError
+from luma_mcp.errors import LedgerUnusable, LimitReached, LumaError
 from luma_mcp.ledger_file import unusable
 from luma_mcp.models import Status, Task
 from luma_mcp.progress import Progress
@@ -545,3 +545,30 @@ async def test_the_same_file_under_another_name_joins(rig: Rig, home: Path) -> N
     first = await rig.submit(source=str(home / "out" / "a.mp4"), wait=0)
     second = await rig.submit(source=str(home / "out" / "b.mp4"), wait=0)
     assert first.key == second.key
+
+
+async def test_a_task_whose_lease_could_not_be_given_back_is_taken_up_again(
+    home: Path, inline_threads: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock = VirtualClock()
+    async with open_rig(home, clock=clock, sandbox=sandbox_for(home, clock=clock, seconds=100)) as rig:
+        other, task = await rig.submit("other", wait=0), await rig.submit(wait=0)
+        claim, release, busy = rig.app.ledger.claim, rig.app.ledger.release, [True]
+
+        async def claimed(key: str, now: float, until: float) -> bool:
+            if busy and key == task.key:
+                raise LedgerUnusable("The ledger is busy.")
+            return await claim(key, now, until)
+
+        async def released(key: str, until: float = 0.0, *, while_status: str = "") -> None:
+            if busy:
+                raise LedgerUnusable("The ledger is busy.")
+            await release(key, until, while_status=while_status)
+
+        monkeypatch.setattr(rig.app.ledger, "claim", claimed)
+        monkeypatch.setattr(rig.app.ledger, "release", released)
+        await anyio.sleep(20)
+        busy.clear()
+        assert (await rig.app.ledger.get(other.key)).status is Status.PROCESSING
+        assert (await rig.settle(task, 160)).status is Status.COMPLETED
+        assert anyio.current_time() < 150
