@@ -39,10 +39,11 @@ async def test_two_hundred_clients_each_get_their_own_video_and_leave_nothing_be
     async with hosted(home, poll=POLL_SECONDS, seconds=BOUND_SECONDS, auth_tokens=PAIRS, **limits) as server:
         await one_of_each(server)
         files, tasks = await at_rest(server)
+        made = server.charges()
         async with anyio.create_task_group() as clients:
             for number in range(CLIENTS):
                 clients.start_soon(be_a_client, server, number, found, told, broken_off)
-            await all_wait(server, len(WAYS) + CLIENTS)
+            await all_wait(server, made + CLIENTS)
             server.finish_tasks()
         while await at_rest(server) > (files, tasks):
             gc.collect()
