@@ -22,7 +22,7 @@ from luma_mcp.models import LOCAL_CALLER, Task, VideoRequest
 from luma_mcp.progress import Progress
 from luma_mcp.setting_values import BadSetting
 from luma_mcp.settings import Settings, load_settings, variable_of
-from luma_mcp.sources import real_path
+from luma_mcp.sources import file_uri_path, real_path
 from luma_mcp.stdio import serve_stdio
 
 ABOUT = """\
@@ -80,7 +80,7 @@ def parser() -> argparse.ArgumentParser:
     command = partial(add_command, commands)
 
     modify = command("modify", run_modify, "modify one clip and save the result", MODIFY_ABOUT)
-    modify.add_argument("source", metavar="SOURCE", help="the clip: a file, or an http(s) URL")
+    modify.add_argument("source", metavar="SOURCE", help="the clip: a file, an http(s) URL, or luma://tasks/TASK_ID")
     modify.add_argument("prompt", metavar="PROMPT", help="how it should look")
     modify.add_argument("--new-take", action="store_true", help="pay for another result of the same request")
     modify.add_argument("--json", action="store_true", dest="as_json", help="print the whole task as JSON")
@@ -142,7 +142,9 @@ def serve(settings: Settings) -> int:
 def run_modify(settings: Settings, source: str, prompt: str, *, new_take: bool, as_json: bool) -> int:
     """Modify one clip and print where the result is."""
     settings = settings.model_copy(update={"transport": "stdio"})  # a person is here, whatever a server would speak
-    if "://" not in source:
+    if source.startswith("file:"):
+        source = str(file_uri_path(source, "SOURCE"))
+    if source.strip() and "://" not in source:
         path = real_path(Path(os.path.expanduser(source)))
         source = str(path)
         settings = settings.model_copy(update={"media_roots": (*settings.readable_folders, path.parent)})

@@ -14,8 +14,12 @@ from luma_mcp.models import FOLLOW_SECONDS, SANDBOX_ORIGIN, Status, Task
 PLAYED = " This is the sandbox: nothing was charged, and the video is a stand-in."
 LINK = "Give the user the link in video_urls; it works until expires_at."
 NOWHERE = (
-    "Nothing more to do. This is the sandbox: nothing was charged, and the link in video_urls leads nowhere; there is a"
-    " video only where results are saved (LUMA_MCP_SAVE=auto)."
+    "This is the sandbox: nothing was charged, and the link in video_urls leads nowhere. Call save_video with task_id"
+    ' "{task_id}" to put a stand-in on disk.'
+)
+ELSEWHERE = "This is the sandbox: nothing was charged, and the stand-in lies on the server's own machine, as"
+OVER = (
+    "The link has expired, and there is no saved file. modify_video with new_take=true makes, and charges, another one."
 )
 HINTED = frozenset({"invalid_api_key", "insufficient_credits", "task_not_found", "bad_answer"})
 StatusWord = Literal["submitting", "pending", "processing", "completed", "failed", "unconfirmed"]
@@ -43,6 +47,8 @@ class TaskObject(TypedDict, total=False):
     prompt: str
     model: str
     source_video_url: str
+    source_size_bytes: Annotated[int, Field(description="size of a clip that was uploaded from a file")]
+    source_duration_seconds: Annotated[float, Field(description="how long that clip lasts, by its header")]
     video_urls: Annotated[list[str], Field(description="where the finished video can be downloaded until expires_at")]
     video_path: Annotated[str, Field(description="absolute path of the saved file, empty if not saved")]
     joined: Annotated[bool, Field(description="true if this call joined a task that already existed: no new charge")]
@@ -81,6 +87,10 @@ def task_object(task: Task, now: float, *, joined: bool = False, remote: bool = 
         "updated_at": moment(task.updated_at),
         "elapsed_seconds": round(task.elapsed(now), 1),
     }
+    if task.source_bytes is not None:
+        answer["source_size_bytes"] = task.source_bytes
+    if task.source_seconds is not None:
+        answer["source_duration_seconds"] = round(task.source_seconds, 3)
     if task.finished_at is not None:
         answer["finished_at"] = moment(task.finished_at)
     if task.expires_at is not None:
@@ -112,6 +122,12 @@ def error_object(failure: Failure) -> ErrorObject:
 def next_step(task: Task, now: float, *, remote: bool = False) -> str:
     """Tell the model in one sentence what to do next."""
     match task.status:
+        case Status.SUBMITTING if task.is_uploading:
+            so_far = f"{task.error.message} This server keeps trying. " if task.error else ""
+            return so_far + (
+                "The clip is still being uploaded: repeat the same modify_video call, without new_take, to go on"
+                " waiting; it joins this submission and is not charged twice."
+            )
         case Status.SUBMITTING:
             so_far = f"{task.error.message} This server keeps trying. " if task.error else ""
             return so_far + (
@@ -131,17 +147,19 @@ def next_step(task: Task, now: float, *, remote: bool = False) -> str:
                 " modify_video again for this."
             )
         case Status.COMPLETED:
-            return completed_step(task, remote=remote)
+            return completed_step(task, now, remote=remote)
         case Status.FAILED | Status.UNCONFIRMED:
             return task.error.hint if task.error else "Nothing more can be done."
 
 
-def completed_step(task: Task, *, remote: bool) -> str:
+def completed_step(task: Task, now: float, *, remote: bool) -> str:
     """Tell where a finished video is."""
-    if task.video_path and remote and task.origin != SANDBOX_ORIGIN:
-        return f"{LINK} The server also keeps it, as {task.video_path} on its own machine."
+    sandbox = task.origin == SANDBOX_ORIGIN
+    if task.video_path and remote:
+        kept = f"{LINK} The server also keeps it, as {task.video_path} on its own machine."
+        return f"{ELSEWHERE} {task.video_path}." if sandbox else kept
     if task.video_path:
-        played = PLAYED if task.origin == SANDBOX_ORIGIN else ""
+        played = PLAYED if sandbox else ""
         return f"Nothing more to do: tell the user that the finished video is at {task.video_path}.{played}"
     if task.error:
         return task.error.hint
@@ -149,7 +167,11 @@ def completed_step(task: Task, *, remote: bool) -> str:
         return (
             f'The video is being saved: call get_task with task_id "{task.task_id}" and wait_seconds 40 for its path.'
         )
-    return NOWHERE if task.origin == SANDBOX_ORIGIN else LINK
+    if task.expires_at is not None and task.expires_at <= now:
+        return OVER
+    if sandbox:
+        return NOWHERE.format(task_id=task.task_id)
+    return LINK if remote else f'{LINK} Or call save_video with task_id "{task.task_id}" to keep it on disk.'
 
 
 def is_failure(task: Task) -> bool:

@@ -26,6 +26,23 @@ async def background_work() -> AsyncGenerator[TaskGroup]:
         raise
 
 
+class Pause:
+    """A wait that somebody else can cut short."""
+
+    def __init__(self) -> None:
+        self._cut = anyio.Event()
+
+    def cut_short(self) -> None:
+        """End the wait, or the next one if there is none now."""
+        self._cut.set()
+
+    async def wait(self, seconds: float) -> None:
+        """Wait, at most some seconds."""
+        with anyio.move_on_after(seconds):
+            await self._cut.wait()
+        self._cut = anyio.Event()
+
+
 async def cancel_after(event: anyio.Event, scope: anyio.CancelScope) -> None:
     """Cancel something once an event has happened."""
     await event.wait()

@@ -1,8 +1,9 @@
-"""The one HTTP client of the process."""
+"""The HTTP clients of the process: one for RunAPI, one for files."""
 
 import ssl
 from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager
+from functools import partial
 from http.cookiejar import CookieJar, DefaultCookiePolicy
 
 import httpx
@@ -12,22 +13,29 @@ from luma_mcp import __version__
 from luma_mcp.errors import ProxyUnusable
 
 TIMEOUT = httpx.Timeout(30.0, connect=10.0, pool=30.0)
-LIMITS = httpx.Limits(max_connections=20, max_keepalive_connections=10)
+MOST_CONNECTIONS = 20
+KEPT = 10
 
 
 class Connection:
-    """Holds the client, which is made at first use: a server that is only probed should not pay for it."""
+    """Holds the clients, which are made at first use: a server that is only probed should not pay for them."""
 
-    def __init__(self, make: Callable[[], httpx.AsyncClient]) -> None:
+    def __init__(self, make: Callable[[int], httpx.AsyncClient]) -> None:
         self._make = make
-        self._made: httpx.AsyncClient | None = None
+        self._for_runapi: httpx.AsyncClient | None = None
+        self._for_storage: httpx.AsyncClient | None = None
 
     @property
     def http(self) -> httpx.AsyncClient:
-        """Give the client."""
-        if self._made is None:
-            self._made = self._make()
-        return self._made
+        """Give the client for RunAPI."""
+        self._for_runapi = self._for_runapi or self._make(KEPT)
+        return self._for_runapi
+
+    @property
+    def storage(self) -> httpx.AsyncClient:
+        """Give the client for files at any address; it uses no connection twice, so that each can be looked at."""
+        self._for_storage = self._for_storage or self._make(0)
+        return self._for_storage
 
     def check(self) -> None:
         """Raise `ProxyUnusable` if no client can be made, as with proxy variables that httpx cannot use."""
@@ -37,28 +45,29 @@ class Connection:
             raise ProxyUnusable(str(error)) from error
 
     async def aclose(self) -> None:
-        """Close the client if there is one."""
-        if self._made is not None:
-            await self._made.aclose()
+        """Close the clients that there are."""
+        for client in (self._for_runapi, self._for_storage):
+            if client is not None:
+                await client.aclose()
 
 
 @asynccontextmanager
 async def open_connection(transport: httpx.AsyncBaseTransport | None) -> AsyncGenerator[Connection]:
     """Give a connection to the network, or to `transport` in its place, and close it when left."""
-    connection = Connection(lambda: http_client(transport))
+    connection = Connection(partial(http_client, transport))
     try:
         yield connection
     finally:
         await connection.aclose()
 
 
-def http_client(transport: httpx.AsyncBaseTransport | None) -> httpx.AsyncClient:
-    """Make the client: the system's trust store, its proxies, bounded waits (seconds), and no cookies kept."""
+def http_client(transport: httpx.AsyncBaseTransport | None, kept: int) -> httpx.AsyncClient:
+    """Make a client with the system's trust store and proxies, bounded waits, no cookies, `kept` idle connections."""
     return httpx.AsyncClient(
         transport=transport,
         verify=truststore.SSLContext(ssl.PROTOCOL_TLS_CLIENT),
         timeout=TIMEOUT,
-        limits=LIMITS,
-        headers={"User-Agent": f"runapi-luma-mcp/{__version__}"},
+        limits=httpx.Limits(max_connections=MOST_CONNECTIONS, max_keepalive_connections=kept),
+        headers={"User-Agent": f"runapi-luma-mcp/{__version__}", "Accept-Encoding": "identity"},
         cookies=CookieJar(DefaultCookiePolicy(allowed_domains=[])),
     )

@@ -32,6 +32,8 @@ exit codes: 0 done, 1 unexpected error, 2 setting or key, 3 credits, 4 request r
 5 outcome unknown, 6 service or network, 7 generation failed, 8 video made but not saved,
 130 interrupted (the task goes on)"""
 BAR_WIDTH = 24
+LEAST_BAR_WIDTH = 6
+BESIDE_BAR = len("[] 100 %  ") + 1
 PROMPT_WIDTH = 40
 
 
@@ -45,9 +47,11 @@ class ProgressBar:
     async def report(self, progress: float, total: float, message: str) -> None:
         """Draw progress out of total, and what is going on."""
         if self._alive:
-            done = round(BAR_WIDTH * progress / total)
-            line = f"[{'#' * done}{'-' * (BAR_WIDTH - done)}] {progress:3.0f} %  {message}"
-            self._write(line[: shutil.get_terminal_size().columns - 1])
+            columns = shutil.get_terminal_size().columns
+            width = max(LEAST_BAR_WIDTH, min(BAR_WIDTH, columns - len(message) - BESIDE_BAR))
+            done = round(width * progress / total)
+            line = f"[{'#' * done}{'-' * (width - done)}] {progress:3.0f} %  {message}"
+            self._write(line[: columns - 1])
 
     def clear(self) -> None:
         """Leave an empty line for what follows."""

@@ -21,6 +21,8 @@ LumaError
 │   │   └── LedgerDamaged
 │   └── VideoNotWritten
 ├── DownloadFailed           download_failed
+│   └── DownloadRefused
+│       └── VideoTooLarge
 └── BadAnswer                bad_answer
     └── WrongAddress
 """
@@ -215,8 +217,8 @@ class VideoNotWritten(OutputNotWritable):
     charged: Charged = "yes"
     retry_safe = False
     hint = (
-        "Do not repeat modify_video. Make the output folder writable: the video is then saved by itself; or download it"
-        " from video_urls before expires_at."
+        "Do not repeat modify_video. Make the output folder writable and room on its disk: the video is then saved by"
+        " itself, or at once by save_video. Or download it from video_urls before expires_at."
     )
 
 
@@ -227,7 +229,18 @@ class DownloadFailed(LumaError):
     transient = True
     charged: Charged = "yes"
     retry_safe = False
-    hint = "Do not repeat modify_video. Download the file from video_urls before expires_at."
+    hint = "Do not repeat modify_video. Call save_video later, or download the video from video_urls before expires_at."
+
+
+class DownloadRefused(DownloadFailed):
+    """The finished video is not fetched from where it lies."""
+
+    transient = False
+    hint = "Do not repeat modify_video. Give the user the link in video_urls; it works until expires_at."
+
+
+class VideoTooLarge(DownloadRefused):
+    """What should be the finished video is too large for one; it is not fetched by itself again."""
 
 
 class BadAnswer(LumaError):

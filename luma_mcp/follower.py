@@ -4,12 +4,11 @@ import random
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, replace
 
-import anyio
-
 from luma_mcp import crash_points
+from luma_mcp.background import Pause
 from luma_mcp.callbacks import Awaited, Callbacks
 from luma_mcp.downloads import Downloads
-from luma_mcp.errors import DownloadFailed, Failure, LumaError, ServiceUnavailable
+from luma_mcp.errors import DownloadFailed, Failure, LumaError, ServiceUnavailable, VideoTooLarge
 from luma_mcp.leases import ForeignTask
 from luma_mcp.ledger import Ledger
 from luma_mcp.models import FOLLOW_SECONDS, Clock, Status, Task
@@ -47,7 +46,7 @@ class Follower:
     hold: Callable[[str], Awaitable[bool]]
     tell: Callable[[], None]
 
-    async def follow(self, task: Task) -> float:
+    async def follow(self, task: Task, before_saving_again: Pause) -> float:
         """Bring a task as far as it comes, and tell for how many seconds nothing more can be done.
 
         Raises `LeaseLost` when another process has taken it over, and `ForeignTask` when it takes another RunAPI key to
@@ -62,8 +61,10 @@ class Follower:
         if task.task_id and not task.status.done:
             with self.callbacks.awaiting(task.callback) as call:
                 task = await self._poll_until_done(task, pause, call)
+        if task.status is Status.FAILED:
+            await self.submission.distrust_source(task)
         if task.awaits_file:
-            await self._save(task)
+            await self._save(task, before_saving_again)
         return DOUBTED_SECONDS if task.status is Status.UNCONFIRMED else 0.0
 
     async def _poll_until_done(self, task: Task, pause: float, call: Awaited) -> Task:
@@ -88,7 +89,7 @@ class Follower:
             if await self._overdue(task):
                 break
             pause = poll_after(
-                task.elapsed(self.now()),
+                task.generating(self.now()),
                 await self._usual(task),
                 retry_after=reading.retry_after,
                 called_back=bool(task.callback) and self.callbacks.reliable,
@@ -110,21 +111,26 @@ class Follower:
         await self._record(task, task.troubled(replace(trouble(endless), hint=NOT_ASKED), self.now()))
         return True
 
-    async def _save(self, task: Task) -> None:
+    async def _save(self, task: Task, before_next: Pause) -> None:
         failures = 0
-        while (task.expires_at or 0) > self.now() and await self.hold(task.key):
+        while task.awaits_file and (task.expires_at or 0) > self.now() and await self.hold(task.key):
             try:
                 path = await self.downloads.save(task)
                 crash_points.reach("download.saved")
             except LumaError as error:
                 failures += 1
                 if failures > QUIET_SAVE_FAILURES or not error.transient:
-                    task = await self._record(task, task.troubled(error.failure(), self.now()))
-                await anyio.sleep(backoff(failures, jitter=jitter(), longest=SAVING_LONGEST_SECONDS))
+                    await self._record(task, task.troubled(error.failure(), self.now()))
+                if isinstance(error, VideoTooLarge):
+                    await self.ledger.give_up_file(task.key)
+                    self.tell()
+                    return
+                await before_next.wait(backoff(failures, jitter=jitter(), longest=SAVING_LONGEST_SECONDS))
+                task = await self.ledger.get(task.key)
             else:
                 await self._record(task, task.saved(str(path), self.now()))
                 return
-        if (task.expires_at or 0) <= self.now():
+        if task.awaits_file and (task.expires_at or 0) <= self.now():
             gone = DownloadFailed("The finished video was not saved in the seven days that RunAPI keeps it.", hint=GONE)
             await self._record(task, task.troubled(gone.failure(), self.now()))
 

@@ -22,8 +22,11 @@ from luma_mcp.ledger_queries import (
     CLAIM,
     DURATIONS,
     FORGET,
+    GIVE_UP_FILE,
     GOES_ON,
     HELD,
+    JOINABLE,
+    KEPT_AT,
     MATCHING,
     PAGE,
     RELEASE,
@@ -32,9 +35,12 @@ from luma_mcp.ledger_queries import (
     UNATTENDED,
     UNCHANGED,
     UNCONFIRMED,
+    WANT_FILE,
 )
 from luma_mcp.ledger_rows import check_limits, insert, joinable, mark_delivered, readable
 from luma_mcp.ledger_schema import FIXED, Row, is_task, row_of, task_of
+from luma_mcp.ledger_sums import LedgerSums
+from luma_mcp.ledger_uploads import LedgerUploads
 from luma_mcp.models import (
     DAY_SECONDS,
     OUTPUT_LIFETIME_SECONDS,
@@ -52,10 +58,15 @@ COMPARABLE_SECONDS = 3600.0  # longer means that nobody was there to see the end
 
 
 class Ledger:
-    """The table of tasks in the file `path`. Every method raises `LedgerUnusable` when the file cannot be used."""
+    """The table of tasks in the file `path`. Every method raises `LedgerUnusable` when the file cannot be used.
+
+    `uploads` are the clips that lie at RunAPI, `sums` what was spent.
+    """
 
     def __init__(self, path: Path) -> None:
         self._file = LedgerFile(path)
+        self.uploads = LedgerUploads(self._file)
+        self.sums = LedgerSums(self._file)
         self._owner = uuid.uuid4().hex
 
     def close(self) -> None:
@@ -85,7 +96,12 @@ class Ledger:
             insert(db, row_of(draft) | {"fingerprint": fingerprint})
             return draft, False
 
-        return await self._file.write(write)
+        return await self._file.write(write, heeding=True)
+
+    async def joinable(self, caller: str, fingerprint: str) -> Task | None:
+        """Find the task that a repetition of its request would join, if nothing changes."""
+        rows = await self._file.read(JOINABLE, (caller, fingerprint))
+        return readable(rows[0]) if rows else None
 
     async def record(self, task: Task) -> Task:
         """Write what may change about a task whose lease is held; what it was submitted with and who has seen it stay.
@@ -114,6 +130,22 @@ class Ledger:
     async def resubmit(self, key: str, now: float) -> None:
         """Put an unconfirmed task back to work under its key, now."""
         await self._change(RESUBMIT, {"key": key, "now": now})
+
+    async def want_file(self, task: Task, name: str, now: float) -> None:
+        """Have a finished video saved, under a name if one is given, unless it was saved elsewhere meanwhile.
+
+        Whoever waits for a later try loses the lease.
+        """
+        seen = {"key": task.key, "path": task.video_path}
+        await self._change(WANT_FILE, {**seen, "name": name, "now": now, "owner": self._owner})
+
+    async def give_up_file(self, key: str) -> None:
+        """Leave a finished video unsaved until somebody asks for it."""
+        await self._change(GIVE_UP_FILE, (key,))
+
+    async def keep_at(self, key: str, path: str, now: float) -> None:
+        """Note where else a finished video was saved."""
+        await self._change(KEPT_AT, (path, now, key))
 
     async def deliver(self, keys: Sequence[str]) -> None:
         """Remember that these results were handed to a caller."""
@@ -163,7 +195,8 @@ class Ledger:
         """List the keys of an origin's tasks of at most `age` seconds that need work and have no lease, oldest first.
 
         Unfinished ones need it, finished ones without their file, and for `REPLAY_SECONDS` those whose outcome is
-        unknown. What was sent with another RunAPI key is left to servers that have it. A lease that runs implausibly
+        unknown. What was sent with another RunAPI key is left to servers that have it; what was never sent, to any
+        address, is ended by anyone once it is too old. A lease that runs implausibly
         long does not count: the clock was set back since.
         """
         ages = {"born": age, "oldest": OUTPUT_LIFETIME_SECONDS, "doubted": REPLAY_SECONDS}

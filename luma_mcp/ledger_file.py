@@ -60,13 +60,16 @@ class LedgerFile:
             with closing(open_frozen(self._path)) as frozen:
                 return frozen.execute(query, values).fetchall()
 
-    async def write(self, work: Callable[[sqlite3.Connection], T]) -> T:
-        """Do some work as one transaction, alone among all processes; raise `LedgerUnusable`."""
+    async def write(self, work: Callable[[sqlite3.Connection], T], *, heeding: bool = False) -> T:
+        """Do some work as one transaction, alone among all processes; raise `LedgerUnusable`.
+
+        Work that might do something twice, because the file has forgotten it, heeds damage that nobody was told of.
+        """
         latest = anyio.current_time() + LONGEST_QUEUE_SECONDS
         with anyio.move_on_after(QUEUE_SECONDS) as turn:
             self._queue[turn] = latest
             try:
-                written = await anyio.to_thread.run_sync(self._write, work, limiter=self._writing)
+                written = await anyio.to_thread.run_sync(self._write, work, heeding, limiter=self._writing)
             finally:
                 del self._queue[turn]
             self._moves_on()
@@ -86,7 +89,11 @@ class LedgerFile:
         with self._usable(), self._writer.in_use() as db:
             db.executescript("PRAGMA incremental_vacuum")  # `execute` would free one page only
 
-    def _write(self, work: Callable[[sqlite3.Connection], T]) -> T:
+    def _write(self, work: Callable[[sqlite3.Connection], T], heeding: bool) -> T:  # noqa: FBT001 - threads take no names
+        if heeding:
+            with self._rescuing:
+                if self._notice:
+                    raise LedgerDamaged(self._notice)
         with self._usable(), self._writer.in_use() as db, transaction(db):
             refuse_newer(db)
             return work(db)

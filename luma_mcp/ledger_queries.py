@@ -2,8 +2,9 @@
 
 UNATTENDED = """
     SELECT key, created_at FROM tasks INDEXED BY tasks_unended
-    WHERE status NOT IN ('completed', 'failed') AND created_at > :born AND origin = :origin
-        AND (status <> 'unconfirmed' OR created_at > :doubted AND key_id = :key_id)
+    WHERE status NOT IN ('completed', 'failed') AND created_at > :born
+        AND (origin = :origin OR attempts = 0 AND created_at <= :doubted)
+        AND (status <> 'unconfirmed' OR coalesce(sent_at, created_at) > :doubted AND key_id = :key_id)
         AND (task_id <> '' OR key_id = :key_id OR created_at <= :doubted)
         AND (lease_until <= :now OR lease_until > :now + :longest)
     UNION ALL
@@ -14,22 +15,24 @@ UNATTENDED = """
 UNCONFIRMED = """
     SELECT key FROM tasks INDEXED BY tasks_unended
     WHERE status NOT IN ('completed', 'failed') AND status = 'unconfirmed' AND origin = ? AND key_id = ?
-        AND created_at > ?
+        AND coalesce(sent_at, created_at) > ?
     ORDER BY created_at"""
 JOINABLE = """
     SELECT * FROM tasks WHERE caller = ? AND fingerprint = ? AND (
         status NOT IN ('completed', 'failed') OR task_id <> '' AND NOT delivered OR error ->> 'charged' = 'unknown'
+        OR status = 'completed' AND video_path = '' AND (wants_file OR error IS NOT NULL)
     ) ORDER BY created_at DESC LIMIT 1"""
 ACTIVE = """
     SELECT count(*) FROM tasks INDEXED BY tasks_unended
     WHERE status NOT IN ('completed', 'failed') AND created_at > :born AND caller = :caller
-        AND (status <> 'unconfirmed' OR created_at > :doubted)"""
+        AND (status <> 'unconfirmed' OR coalesce(sent_at, created_at) > :doubted)"""
 SUBMITTED = """
     SELECT count(*) FROM tasks
     WHERE caller = :caller AND created_at > :born AND (task_id <> '' OR status <> 'failed')"""
 DURATIONS = """
-    SELECT finished_at - created_at AS seconds FROM tasks
-    WHERE status = 'completed' AND model = ? AND finished_at - created_at < ? ORDER BY finished_at DESC LIMIT ?"""
+    SELECT finished_at - coalesce(sent_at, created_at) AS seconds FROM tasks
+    WHERE status = 'completed' AND model = ? AND finished_at - coalesce(sent_at, created_at) < ?
+    ORDER BY finished_at DESC LIMIT ?"""
 CHANGED = """
     SELECT ledger, last, caller, task_id, listed FROM revisions LEFT JOIN (
         SELECT caller, task_id, listed > :since AS listed FROM tasks WHERE revision > :since
@@ -63,6 +66,22 @@ RESUBMIT = """
     UPDATE tasks SET status = 'submitting', error = NULL, updated_at = :now,
         lease_until = CASE lease_owner WHEN '' THEN 0 ELSE lease_until END
     WHERE key = :key AND status = 'unconfirmed'"""
+SPENT = """
+    SELECT coalesce(sum(coalesce(cost_usd, :price)), 0) AS total,
+        coalesce(sum(coalesce(cost_usd, :price)) FILTER (WHERE finished_at >= :midnight), 0) AS today
+    FROM tasks WHERE caller = :caller AND status = 'completed' AND origin = :origin"""
+UPLOADED = "SELECT url FROM uploads WHERE origin = ? AND key_id = ? AND digest = ? AND expires_at > ?"
+REMEMBER_UPLOAD = "INSERT OR REPLACE INTO uploads VALUES (?, ?, ?, ?, ?)"
+FORGET_UPLOADS = "DELETE FROM uploads WHERE expires_at <= ? OR url = ?"
+WANT_FILE = """
+    UPDATE tasks SET wants_file = 1, video_path = '', error = NULL, updated_at = :now,
+        lease_owner = CASE WHEN error IS NULL OR lease_owner = :owner THEN lease_owner ELSE '' END,
+        lease_until = CASE WHEN lease_owner = :owner OR lease_owner <> '' AND error IS NULL THEN lease_until ELSE 0 END
+    , file_name = CASE :name WHEN '' THEN file_name ELSE :name END
+    WHERE key = :key AND status = 'completed' AND video_path = :path"""
+GIVE_UP_FILE = """
+    UPDATE tasks SET wants_file = 0 WHERE key = ? AND status = 'completed' AND video_path = '' AND error IS NOT NULL"""
+KEPT_AT = "UPDATE tasks SET video_path = ?, updated_at = ? WHERE key = ? AND status = 'completed'"
 UNCHANGED = "UPDATE revisions SET last = last"
 FORGET = """
     DELETE FROM tasks WHERE status IN ('completed', 'failed', 'unconfirmed') AND updated_at < :before

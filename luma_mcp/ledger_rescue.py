@@ -145,11 +145,16 @@ def fill_up(path: Path) -> None:
 
 def copy_rows(damaged: Path, fresh: sqlite3.Connection) -> int:
     """Copy the tasks that can still be read, from both ends towards the damage; give their number."""
-    columns = ", ".join(SAVED)
-    insert = f"INSERT OR IGNORE INTO tasks ({columns}) VALUES ({', '.join('?' * len(SAVED))})"  # noqa: S608 - column names of ours
     with closing(sqlite3.connect(damaged)) as old, transaction(fresh):
         old.row_factory = sqlite3.Row
-        return sum(fresh.execute(insert, [row[name] for name in SAVED]).rowcount for row in readable(old))
+        return sum(copy_row(row, fresh) for row in readable(old))
+
+
+def copy_row(row: sqlite3.Row, fresh: sqlite3.Connection) -> int:
+    """Copy one task, of this version or an earlier one, which lacks columns; tell how many rows that made."""
+    names = [name for name in row.keys() if name in SAVED]  # noqa: SIM118 - a row is no mapping
+    insert = f"INSERT OR IGNORE INTO tasks ({', '.join(names)}) VALUES ({', '.join('?' * len(names))})"  # noqa: S608 - column names of ours
+    return fresh.execute(insert, [row[name] for name in names]).rowcount
 
 
 def readable(old: sqlite3.Connection) -> Iterator[sqlite3.Row]:

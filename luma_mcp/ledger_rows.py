@@ -28,16 +28,20 @@ def joinable(db: sqlite3.Connection, caller: str, fingerprint: str) -> Task | No
 
 def check_limits(db: sqlite3.Connection, limits: Limits, caller: str, now: float) -> None:
     """Refuse another task when as many of a caller's run, or were submitted in 24 hours, as the user allows."""
-    ages: Row = {"caller": caller, "born": now - DAY_SECONDS, "doubted": now - REPLAY_SECONDS}
-    active = db.execute(ACTIVE, ages).fetchone()[0]
+    active = db.execute(ACTIVE, ages(caller, now)).fetchone()[0]
     if limits.active is not None and active >= limits.active:
-        raise LimitReached(f"{active} tasks are running, and LUMA_MCP_MAX_ACTIVE allows {limits.active}.")
-    today = db.execute(SUBMITTED, ages).fetchone()[0]
+        raise LimitReached(f"As many tasks are running as LUMA_MCP_MAX_ACTIVE allows: {active}.")
+    today = db.execute(SUBMITTED, ages(caller, now)).fetchone()[0]
     if limits.daily is not None and today >= limits.daily:
         raise LimitReached(
             f"{today} tasks were submitted in 24 hours, and LUMA_MCP_DAILY_LIMIT allows {limits.daily}.",
             hint="Wait until older ones are more than 24 hours ago, or have the limit raised in the settings.",
         )
+
+
+def ages(caller: str, now: float) -> Row:
+    """Say whose tasks count against the limits, and since when."""
+    return {"caller": caller, "born": now - DAY_SECONDS, "doubted": now - REPLAY_SECONDS}
 
 
 def readable(row: sqlite3.Row) -> Task:

@@ -93,16 +93,33 @@ MIGRATIONS = (
     END;
     """,
     "ALTER TABLE tasks ADD COLUMN callback TEXT NOT NULL DEFAULT '';",
+    # What is known of local sources, and where they were uploaded to; the name that a caller wants for a saved video.
+    """
+    ALTER TABLE tasks ADD COLUMN source_digest TEXT NOT NULL DEFAULT '';
+    ALTER TABLE tasks ADD COLUMN source_bytes INTEGER;
+    ALTER TABLE tasks ADD COLUMN source_seconds REAL;
+    ALTER TABLE tasks ADD COLUMN sent_at REAL;
+    ALTER TABLE tasks ADD COLUMN file_name TEXT NOT NULL DEFAULT '';
+    CREATE TABLE uploads (
+        origin TEXT NOT NULL, key_id TEXT NOT NULL, digest TEXT NOT NULL, url TEXT NOT NULL, expires_at REAL NOT NULL,
+        PRIMARY KEY (origin, key_id, digest)
+    ) STRICT;
+    """,
 )
 WORDS = (
     *("key", "caller", "prompt", "source", "model", "callback_url"),
-    *("origin", "key_id", "callback", "source_url", "task_id", "video_path"),
+    *("origin", "key_id", "callback", "source_url", "source_digest", "task_id", "video_path", "file_name"),
 )
 FLAGS = ("watermark", "wants_file", "delivered")
-NUMBERS = ("attempts", "cost_usd", "created_at", "updated_at", "finished_at")
+NUMBERS = (
+    *("attempts", "cost_usd", "created_at", "updated_at", "finished_at"),
+    *("source_bytes", "source_seconds", "sent_at"),
+)
 COLUMNS = (*WORDS, *FLAGS, *NUMBERS, "status", "video_urls", "error")
 REQUEST_FIELDS = ("prompt", "source", "model", "watermark", "callback_url")
-FIXED = frozenset({"key", "caller", "created_at", "origin", "callback", "wants_file", "delivered", *REQUEST_FIELDS})
+FIXED = frozenset(
+    {"key", "caller", "created_at", "origin", "callback", "wants_file", "file_name", "delivered", *REQUEST_FIELDS}
+)
 
 Row = dict[str, Any]
 
@@ -206,8 +223,9 @@ def row_of(task: Task) -> Row:
 
 
 def task_of(row: sqlite3.Row) -> Task:
-    """Read a task back from its columns."""
-    values: Row = {name: row[name] for name in COLUMNS} | {name: bool(row[name]) for name in FLAGS}
+    """Read a task back from its columns; files of earlier versions lack some."""
+    values: Row = {name: row[name] for name in COLUMNS if name in row.keys()}  # noqa: SIM118 - a row is no mapping
+    values |= {name: bool(row[name]) for name in FLAGS}
     request = VideoRequest(**{name: values.pop(name) for name in REQUEST_FIELDS})
     values["status"] = Status(values["status"])
     values["video_urls"] = tuple(json.loads(values["video_urls"]))

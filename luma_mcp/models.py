@@ -15,10 +15,10 @@ Clock = Callable[[], float]
 LOCAL_CALLER = "local"  # the user of this machine: on stdio, and over HTTP where no tokens are set
 SANDBOX_ORIGIN = "https://runapi.sandbox.invalid"
 MODEL = "luma-modify-video"
-PRICE_USD = 0.50  # contract: flat, for each task that succeeds
 DAY_SECONDS = 86_400
 OUTPUT_LIFETIME_SECONDS = 7 * DAY_SECONDS  # contract 8.1
 FOLLOW_SECONDS = DAY_SECONDS  # design 3.2: how long a task is followed
+LEAST_LIFE_SECONDS = 300.0  # a URL with less left to live is not handed to RunAPI, which fetches when it likes
 REPLAY_SECONDS = 15 * 60  # design 3.1: how long an unknown outcome is settled under its key
 
 
@@ -123,8 +123,10 @@ class Task:
     """One paid generation, from intent to saved file. Times are POSIX seconds.
 
     `key` is the idempotency key and the identity on this machine, `task_id` the identity at RunAPI. `source_url` is
-    what RunAPI is told, known once a local file has been uploaded. `attempts` counts the submissions that may have
-    reached RunAPI. `origin` is the address that it is submitted to; `key_id` tells RunAPI keys apart, because an
+    what RunAPI is told, known once a local file has been uploaded; of such a file `source_digest`, `source_bytes` and
+    `source_seconds` (where its header says so) tell what was asked for. `attempts` counts the submissions that may have
+    reached RunAPI, `sent_at` is when the first went out. `file_name` is what the saved video is to be called, if the
+    caller chose. `origin` is the address that it is submitted to; `key_id` tells RunAPI keys apart, because an
     idempotency key means nothing to another account. `callback` is where RunAPI is to call this server, if anywhere; it
     is known to nobody else.
     """
@@ -139,6 +141,11 @@ class Task:
     callback: str = field(default="", repr=False)
     wants_file: bool = False
     source_url: str = ""
+    source_digest: str = ""
+    source_bytes: int | None = None
+    source_seconds: float | None = None
+    sent_at: float | None = None
+    file_name: str = ""
     task_id: str = ""
     status: Status = Status.SUBMITTING
     attempts: int = 0
@@ -157,6 +164,16 @@ class Task:
         return self.finished_at + OUTPUT_LIFETIME_SECONDS
 
     @property
+    def is_uploading(self) -> bool:
+        """Tell whether a file on this machine still has to go to RunAPI before anything can be submitted."""
+        return self.status is Status.SUBMITTING and self.source_bytes is not None and not self.source_url
+
+    @property
+    def asked_at(self) -> float:
+        """When RunAPI was first asked, or will have been at the earliest."""
+        return self.sent_at or self.created_at
+
+    @property
     def awaits_file(self) -> bool:
         """Tell whether the finished video still has to be saved."""
         return self.status is Status.COMPLETED and self.wants_file and not self.video_path and bool(self.video_urls)
@@ -171,6 +188,10 @@ class Task:
     def elapsed(self, now: float) -> float:
         """Give the seconds from submission to the end, or to `now`."""
         return max(0.0, (self.finished_at or now) - self.created_at)
+
+    def generating(self, now: float) -> float:
+        """Give the seconds from the first request to RunAPI to the end, or to `now`: those that tasks share."""
+        return max(0.0, (self.finished_at or now) - self.asked_at)
 
     def accepted(self, task_id: str, status: Status, now: float) -> "Task":
         """Take RunAPI's answer to a submission."""

@@ -30,6 +30,12 @@ class Usual:
         """When nine tenths have finished, in seconds."""
         return self.marks[-1][0]
 
+    @property
+    def range(self) -> str:
+        """Say between which of the two most tasks take."""
+        low, high = f"{self.low:.0f}", f"{self.high:.0f}"
+        return f"{low} s" if low == high else f"{low} to {high} s"
+
 
 DOCUMENTED = Usual(((30.0, 10.0), (120.0, 90.0)))  # contract 8.1: 30 to 120 s
 

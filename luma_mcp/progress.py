@@ -5,10 +5,13 @@ from dataclasses import dataclass
 
 from luma_mcp.models import Status, Task
 from luma_mcp.pace import Usual, share_finished
+from luma_mcp.transfers import Transfer
 
 HEARTBEAT_SECONDS = 5.0
 TOTAL = 100.0
 CEILING = 99.0
+UPLOADED = 10.0  # where the progress of a task with a clip to upload stands once it is uploaded
+GENERATED = 90.0  # where the progress of a task whose video is to be saved stands once that is finished
 
 Report = Callable[[float, float, str], Awaitable[None]]
 """Takes progress, total and message."""
@@ -25,20 +28,38 @@ class Moment:
 
 def stage(task: Task) -> str:
     """Name what is happening to the task now."""
+    if task.is_uploading:
+        return "uploading the clip"
     return "saving the video" if task.awaits_file else task.status.value
 
 
-def describe(task: Task, known: Usual, now: float) -> str:
-    """Say state, seconds elapsed and the usual range in one line."""
-    line = f"{stage(task)}, {task.elapsed(now):.0f} s elapsed"
-    return line if task.status.done else f"{line}, usually {known.low:.0f} to {known.high:.0f} s"
+def describe(task: Task, known: Usual, now: float, moved: Transfer | None = None) -> str:
+    """Say state, how much of a file has been moved, seconds elapsed and the usual range in one line."""
+    elapsed = max(0.0, now - task.created_at) if task.awaits_file else task.elapsed(now)
+    parts = [stage(task), *([amount(moved)] if moved else []), f"{elapsed:.0f} s elapsed"]
+    if not (task.status.done or task.is_uploading):
+        parts.append(f"usually {known.range}")
+    return ", ".join(parts)
 
 
-def reached(task: Task, known: Usual, now: float) -> float:
-    """Give the progress of a task, 0..99 until all is done."""
+def amount(moved: Transfer) -> str:
+    """Say how much of a file has been moved."""
+    done = f"{moved.done / 1e6:.1f}"
+    return f"{done} of {moved.total / 1e6:.1f} MB" if moved.total else f"{done} MB"
+
+
+def reached(task: Task, known: Usual, now: float, moved: Transfer | None = None) -> float:
+    """Give the progress of a task, 0..99 until all is done: upload, generation, and saving have a part of it each."""
+    share = moved.share if moved else 0.0
+    begin = UPLOADED if task.source_bytes is not None else 0.0
+    end = GENERATED if task.wants_file else TOTAL
+    if task.awaits_file:
+        return GENERATED + (CEILING - GENERATED) * share
     if task.status is Status.COMPLETED:
-        return CEILING if task.awaits_file else TOTAL
-    return share_finished(task.elapsed(now), known)
+        return TOTAL
+    if task.is_uploading:
+        return begin * share
+    return begin + (end - begin) * share_finished(task.generating(now), known) / 100
 
 
 class Progress:
@@ -49,14 +70,14 @@ class Progress:
         self._heartbeat_seconds = heartbeat_seconds
         self._last: Moment | None = None
 
-    async def tell(self, task: Task, known: Usual, now: float) -> None:
+    async def tell(self, task: Task, known: Usual, now: float, moved: Transfer | None = None) -> None:
         """Report if the state changed or the heartbeat is due, and only with a higher value."""
         last = self._last
         if last and last.stage == stage(task) and now - last.at < self._heartbeat_seconds:
             return
-        value = reached(task, known, now)
+        value = reached(task, known, now, moved)
         if last and value <= last.value:
-            ceiling = TOTAL if task.status.done else CEILING
+            ceiling = TOTAL if task.status.done and not task.awaits_file else CEILING
             value = last.value + (ceiling - last.value) / 100
         self._last = Moment(value, stage(task), now)
-        await self._report(value, TOTAL, describe(task, known, now))
+        await self._report(value, TOTAL, describe(task, known, now, moved))

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 
 from luma_mcp.arguments import LONGEST_PROMPT
 from luma_mcp.errors import InvalidRequest
-from luma_mcp.models import PRICE_USD, Status, Task
+from luma_mcp.models import Status, Task
+from luma_mcp.money import PRICE_USD
 from luma_mcp.task_uris import task_uri
 
 MOST_TAKES = 10

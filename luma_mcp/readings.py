@@ -1,12 +1,14 @@
 """Understanding RunAPI's answers about a task, tolerant where the contract is uncertain (contract 1.3, 2.2 to 2.4)."""
 
 import re
+from datetime import datetime
 from typing import TypeGuard
 
 import httpx
 
 from luma_mcp.errors import BadAnswer
-from luma_mcp.models import Reading, Status
+from luma_mcp.models import MODEL, OUTPUT_LIFETIME_SECONDS, Reading, Status
+from luma_mcp.money import Balance, Price
 from luma_mcp.untrusted import Json, child, is_list, is_object, safe_text, text
 
 TASK_ID_HEADER = "x-runapi-task-id"
@@ -16,6 +18,7 @@ FAILED_WORDS = frozenset(
     {"failed", "error", "canceled", "cancelled", "timeout", "generate_failed", "create_task_failed"}
 )
 LARGEST_AMOUNT = 1e9
+UPLOAD_SECONDS = 3600.0  # contract 5.1: how long the URL of an uploaded file lives
 WAITING_WORDS = frozenset({"pending", "queued"})
 
 
@@ -87,6 +90,43 @@ def cost_in(body: Json) -> float | None:
     return float(cents) / 100 if is_amount(cents) else None
 
 
+def price_in(body: Json) -> Price:
+    """Find what one task costs in the list of prices (contract 6)."""
+    listed: object = body.get("price_schedules")
+    for offer in listed if is_list(listed) else []:
+        if is_object(offer) and offer.get("model", MODEL) == MODEL and text(offer.get("currency")) in ("", "USD"):
+            cents: object = offer.get("unit_price_cents")
+            if is_amount(cents):
+                return Price(float(cents) / 100, safe_text(text(body.get("as_of"))))
+    raise BadAnswer(f"RunAPI names no price for {MODEL}.")
+
+
+def balance_in(body: Json) -> Balance:
+    """Understand what is left and what was spent, all in cents (contract 6); a debt is a balance too."""
+    left, today, total = (
+        float(cents) / 100 if is_sum(cents) else None
+        for cents in (body.get("balance_cents"), body.get("spent_cents_today"), body.get("spent_cents_total"))
+    )
+    if left is None:
+        raise BadAnswer("RunAPI does not say what is left on the account.")
+    return Balance(left, today, total)
+
+
+def lifetime_in(body: Json) -> float:
+    """Give for how many seconds a file is kept, by RunAPI's own clock: an hour if it does not say (contract 5.1)."""
+    try:
+        made, ends = (datetime.fromisoformat(text(body.get(name))) for name in ("created_at", "expires_at"))
+        seconds = (ends - made).total_seconds()
+    except (ValueError, TypeError, OverflowError):
+        return UPLOAD_SECONDS
+    return min(max(0.0, seconds), OUTPUT_LIFETIME_SECONDS)
+
+
 def is_amount(value: object) -> TypeGuard[float]:
-    """Tell whether a value out of JSON is a sum of money."""
-    return isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value < LARGEST_AMOUNT
+    """Tell whether a value out of JSON is a sum of money that can be charged."""
+    return is_sum(value) and value >= 0
+
+
+def is_sum(value: object) -> TypeGuard[float]:
+    """Tell whether a value out of JSON is a sum of money, which may be a debt."""
+    return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < LARGEST_AMOUNT

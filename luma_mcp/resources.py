@@ -71,8 +71,9 @@ async def read_resource(ctx: Request, params: wire.ReadResourceRequestParams) ->
     app = ctx.lifespan_context
     if params.uri == TASKS_URI:
         tasks, next_cursor = await app.ledger.page(caller_of(ctx), "", LISTED, "")
+        tasks = await app.saving.as_they_are(tasks)
         return contents(params.uri, task_list(tasks, next_cursor, app.now(), remote=app.settings.serves_http))
-    task = await find(ctx, params.uri)
+    task = await app.saving.as_it_is(await find(ctx, params.uri))
     settled = task.settled and not task.awaits_file
     told = task_object(task, app.now(), remote=app.settings.serves_http)
     return contents(params.uri, told, fresh_ms=SETTLED_FRESH_MS if settled else 0)

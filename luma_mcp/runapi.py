@@ -1,38 +1,39 @@
-"""RunAPI over HTTP: one method an endpoint, and the key to one origin only. Contract: sections 1, 2 and 5."""
+"""RunAPI's endpoints as this server needs them: tasks, files, account. Contract: sections 1, 2, 5 and 6."""
 
-import hashlib
-import math
-from collections.abc import AsyncGenerator, AsyncIterator, Mapping
-from contextlib import aclosing
+from collections.abc import AsyncIterator
 from dataclasses import dataclass, replace
-from typing import Any, cast
+from typing import Any
 from urllib.parse import quote
 
 import anyio
 import httpx
-from pydantic import SecretStr
 
-from luma_mcp.connection import Connection
+from luma_mcp.api import Api, aside
 from luma_mcp.errors import (
     BadAnswer,
+    InvalidRequest,
     LumaError,
-    MissingApiKey,
     NetworkFailure,
     RateLimited,
     ServiceUnavailable,
     WrongAddress,
 )
 from luma_mcp.models import MODEL, Reading, Status, Task
-from luma_mcp.readings import reading, status_in, task_id_in
-from luma_mcp.refusals import refusal, retry_after_seconds
-from luma_mcp.untrusted import Json, child, json_object, safe_text, text, without_secret
+from luma_mcp.money import Balance, Price
+from luma_mcp.readings import balance_in, lifetime_in, price_in, reading, status_in, task_id_in
+from luma_mcp.refusals import retry_after_seconds
+from luma_mcp.sources import is_public_host
+from luma_mcp.untrusted import child, json_object, text, without_secret
 
-TOTAL_SECONDS = 60.0
 REACH_SECONDS = 5.0
-LARGEST_ANSWER_BYTES = 1 << 22
-BODY_HEADERS = frozenset({"content-encoding", "content-length", "transfer-encoding"})
+PRICE_SECONDS = 20.0
+LONGEST_UPLOAD_SECONDS = 3600.0
+UPLOAD_TIMEOUT = httpx.Timeout(120.0, connect=10.0)
+TOO_LARGE = 413
+NOT_MODIFIED = 304
 TASKS = "/api/v1/luma/modify_video"
 PRICES = f"/api/v1/price_schedules?service=luma&action=modify_video&model={MODEL}"
+BALANCE = "/api/v1/me/balance"
 NEVER_SENT = (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout, httpx.ProxyError, httpx.UnsupportedProtocol)
 
 
@@ -53,30 +54,25 @@ class UploadTarget:
     headers: dict[str, str]
 
 
-class RunAPI:
-    """The API as this server needs it. Errors raised are `LumaError`s whose `charged` is about the task asked for.
+@dataclass(frozen=True, slots=True)
+class Stored:
+    """Where RunAPI finds an uploaded file, and for how many seconds after that was asked (contract 5.1)."""
 
-    `heard_at` is when RunAPI last answered anything sensible, on the event loop's clock.
-    """
+    url: str
+    seconds: float
 
-    def __init__(self, connection: Connection, base_url: str, api_key: SecretStr | None) -> None:
-        self._connection = connection
-        self._base_url = base_url
-        self._api_key = api_key
-        self.origin = base_url
-        self.heard_at = -math.inf
-        self.key_id = hashlib.sha256(api_key.get_secret_value().encode()).hexdigest()[:16] if api_key else ""
 
-    def check_ready(self) -> None:
-        """Raise `MissingApiKey` or `ProxyUnusable` if this machine is not set up to ask anything."""
-        if self._api_key is None:
-            raise MissingApiKey
-        self._connection.check()
+class RunAPI(Api):
+    """The API. Errors raised are `LumaError`s whose `charged` is about the task asked for."""
+
+    _priced: tuple[str, Price] | None = None
+
+    # -- tasks --------------------------------------------------------------------------------------------------------
 
     async def create(self, task: Task) -> Accepted:
         """Submit a task under its idempotency key; a repetition under it cannot charge twice (contract 1.4)."""
         try:
-            response = await self._send("POST", TASKS, submission(task), {"Idempotency-Key": task.key})
+            response = await self.send("POST", TASKS, submission(task), {"Idempotency-Key": task.key})
         except NetworkFailure as error:
             error.charged = "no" if isinstance(error.__cause__, NEVER_SENT) else "unknown"
             raise
@@ -87,35 +83,23 @@ class RunAPI:
             raise BadAnswer("RunAPI took the submission but named no task.", charged="unknown")
         if response.status_code == 404:
             raise WrongAddress(response.request.url.host)
-        raise in_doubt(self._refusal(response))
+        raise in_doubt(self.refusal(response))
 
     async def read(self, task_id: str) -> Reading:
         """Ask for the state of a task (contract 2)."""
-        response = await self._send("GET", f"{TASKS}/{quote(task_id, safe='')}")
+        response = await self.send("GET", f"{TASKS}/{quote(task_id, safe='')}")
         if not response.is_success:
-            raise self._refusal(response)
+            raise self.refusal(response)
         found = reading(json_object(response), retry_after_seconds(response.headers))
-        if any(url != without_secret(url, self._api_key) for url in found.video_urls):
+        if any(url != without_secret(url, self.api_key) for url in found.video_urls):
             raise BadAnswer("RunAPI's answer about the task repeats the key.")
-        return replace(found, error=without_secret(found.error, self._api_key))
+        return replace(found, error=without_secret(found.error, self.api_key))
 
-    async def reach(self) -> None:
-        """Ask for something public, without the key, to learn whether RunAPI answers at all (contract 6).
-
-        Raises `NetworkFailure` or `ServiceUnavailable`.
-        """
-        request = self._connection.http.build_request("GET", self._base_url + PRICES)
-        with anyio.move_on_after(REACH_SECONDS):
-            response = await self._exchange(request)
-            if response.is_server_error:
-                raise self._refusal(response)
-            self.heard_at = anyio.current_time()
-            return
-        raise NetworkFailure(f"{request.url.host} did not answer in {REACH_SECONDS:.0f} seconds.")
+    # -- files --------------------------------------------------------------------------------------------------------
 
     async def prepare_upload(self, name: str, size: int, checksum: str) -> UploadTarget:
         """Ask where to put a file of `size` bytes whose MD5 in base64 is `checksum` (contract 5.1)."""
-        answer = await self._post("/api/v1/files/prepare", {"filename": name, "byte_size": size, "checksum": checksum})
+        answer = await self.post("/api/v1/files/prepare", {"filename": name, "byte_size": size, "checksum": checksum})
         target = UploadTarget(
             text(answer.get("signed_id")),
             text(answer.get("upload_url")),
@@ -127,55 +111,73 @@ class RunAPI:
 
     async def put_upload(self, target: UploadTarget, size: int, content: AsyncIterator[bytes]) -> None:
         """Send the bytes to their target: without the key, with exactly the headers given, once."""
-        headers = {**target.headers, "Content-Length": str(size)}
+        storage = self.connection.storage
         try:
-            request = self._connection.http.build_request("PUT", target.url, headers=headers, content=content)
-        except httpx.InvalidURL as error:
-            raise BadAnswer("RunAPI named an upload address that is no URL.") from error
-        response = await self._exchange(request)
-        if not response.is_success:
-            said = self._refusal(response).message
-            raise ServiceUnavailable(f"The upload was not taken, and starts again: {said}")
+            headers = httpx.Headers(target.headers)
+            headers["Content-Length"] = str(size)
+            request = storage.build_request("PUT", target.url, headers=headers, content=content, timeout=UPLOAD_TIMEOUT)
+        except (httpx.InvalidURL, UnicodeError) as error:
+            raise BadAnswer("RunAPI named an upload address or headers that cannot be used.") from error
+        self._check_upload_host(request.url)
+        with anyio.move_on_after(LONGEST_UPLOAD_SECONDS) as bound:
+            response = await self.exchange(storage, request)
+            check_taken(response, self.refusal(response))
+        if bound.cancelled_caught:
+            raise NetworkFailure(f"{request.url.host} did not take the file in {LONGEST_UPLOAD_SECONDS:.0f} seconds.")
 
-    async def confirm_upload(self, target: UploadTarget) -> str:
-        """Finish an upload and give the URL under which RunAPI finds the file for about an hour."""
-        answer = await self._post("/api/v1/files/confirm", {"signed_id": target.signed_id})
+    async def confirm_upload(self, target: UploadTarget) -> Stored:
+        """Finish an upload and tell where RunAPI finds the file, for about an hour."""
+        answer = await self.post("/api/v1/files/confirm", {"signed_id": target.signed_id})
         if url := text(answer.get("url")):
-            return url
+            return Stored(url, lifetime_in(answer))
         raise BadAnswer("RunAPI did not say where the uploaded file is.")
 
-    async def _post(self, path: str, body: Json) -> Json:
-        response = await self._send("POST", path, body)
-        if not response.is_success:
-            raise self._refusal(response)
-        return json_object(response)
-
-    async def _send(
-        self, method: str, path: str, body: Json | None = None, headers: Mapping[str, str] | None = None
-    ) -> httpx.Response:
-        self.check_ready()
-        key = cast("SecretStr", self._api_key).get_secret_value()
-        sent = {"Accept": "application/json", "Authorization": f"Bearer {key}", **(headers or {})}
-        request = self._connection.http.build_request(method, self._base_url + path, json=body, headers=sent)
-        with anyio.move_on_after(TOTAL_SECONDS):
-            response = await self._exchange(request)
-            if not response.is_server_error:
-                self.heard_at = anyio.current_time()
-            return response
-        raise NetworkFailure(f"{request.url.host} did not finish its answer in {TOTAL_SECONDS:.0f} seconds.")
-
-    async def _exchange(self, request: httpx.Request) -> httpx.Response:
+    def _check_upload_host(self, url: httpx.URL) -> None:
+        """Send files to private addresses only if RunAPI itself is at one, as when it is played on this machine."""
         try:
-            response = await self._connection.http.send(request, follow_redirects=False, stream=True)
-            try:
-                return await bounded(response)
-            finally:
-                await response.aclose()
-        except httpx.HTTPError as error:
-            raise network_failure(error, request.url.host, self._api_key) from error
+            near = is_public_host(url.host) or not is_public_host(httpx.URL(self.origin).host)
+        except ValueError:  # a host in a form that no host can have
+            near = False
+        if url.scheme not in ("http", "https") or url.userinfo or not near:
+            raise BadAnswer("RunAPI named an upload address that files are not sent to.")
 
-    def _refusal(self, response: httpx.Response) -> LumaError:
-        return refusal(response, hidden=self._api_key)
+    # -- account ------------------------------------------------------------------------------------------------------
+
+    async def price(self) -> Price:
+        """Ask what one task costs; public, so it takes no key, and unchanged it is not sent again (contract 6)."""
+        known = {"If-None-Match": self._priced[0]} if self._priced else {}
+        response = await self.ask_publicly(PRICES, {"Accept": "application/json", **known}, PRICE_SECONDS)
+        if self._priced and response.status_code == NOT_MODIFIED:
+            return self._priced[1]
+        if response.status_code == NOT_MODIFIED:
+            raise BadAnswer("RunAPI says that the price has not changed, but never told it.")
+        if not response.is_success:
+            raise aside(self.refusal(response))
+        price = price_in(json_object(response))
+        etag = response.headers.get("etag", "")
+        self._priced = (etag, price) if etag.isascii() and etag.isprintable() and etag else None
+        return price
+
+    async def balance(self) -> Balance:
+        """Ask what is left on the account and what was spent (contract 6)."""
+        return balance_in(await self.get(BALANCE))
+
+    async def reach(self) -> None:
+        """Ask for something public, without the key, to learn whether RunAPI answers at all (contract 6).
+
+        Raises `NetworkFailure` or `ServiceUnavailable`.
+        """
+        response = await self.ask_publicly(PRICES, {}, REACH_SECONDS)
+        if response.is_server_error:
+            raise self.refusal(response)
+
+
+def check_taken(response: httpx.Response, refusal: LumaError) -> None:
+    """Raise `InvalidRequest` for a file that is too large, and `ServiceUnavailable` for anything else not taken."""
+    if response.status_code == TOO_LARGE:
+        raise InvalidRequest(f"The file is too large for RunAPI: {refusal.message}", hint="Give a smaller clip.")
+    if not response.is_success:
+        raise ServiceUnavailable(f"The upload was not taken: {refusal.message}")
 
 
 def in_doubt(error: LumaError) -> LumaError:
@@ -198,29 +200,3 @@ def submission(task: Task) -> dict[str, Any]:
     if wanted.watermark:
         body["watermark"] = True
     return body
-
-
-async def bounded(response: httpx.Response) -> httpx.Response:
-    """Read an answer whole, unless it is larger than any answer of an API; raise `BadAnswer` for that."""
-    content = bytearray()
-    async with aclosing(cast("AsyncGenerator[bytes]", response.aiter_bytes())) as pieces:
-        async for piece in pieces:
-            content += piece
-            if len(content) > LARGEST_ANSWER_BYTES:
-                raise BadAnswer(f"{response.request.url.host} sent an answer that is too large.")
-    headers = [(name, value) for name, value in response.headers.multi_items() if name not in BODY_HEADERS]
-    return httpx.Response(response.status_code, headers=headers, content=bytes(content), request=response.request)
-
-
-def network_failure(error: httpx.HTTPError, host: str, hidden: SecretStr | None) -> NetworkFailure:
-    """Say in one sentence what broke on the way to `host`."""
-    causes: dict[type[httpx.HTTPError], str] = {
-        httpx.ConnectTimeout: "did not accept a connection in time",
-        httpx.PoolTimeout: "is busy with this server's other requests",
-        httpx.TimeoutException: "did not answer in time",
-        httpx.ProxyError: "could not be reached through the proxy",
-        httpx.ConnectError: "could not be reached",
-    }
-    cause = next((words for kind, words in causes.items() if isinstance(error, kind)), "broke the connection")
-    detail = without_secret(safe_text(str(error)), hidden) or type(error).__name__
-    return NetworkFailure(f"{host} {cause} ({detail}).")

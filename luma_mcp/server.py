@@ -41,12 +41,12 @@ that costs money: 0.50 USD for each new task that succeeds, so say so to the use
 tasks take 30 to 120 seconds, some 20 minutes. The work goes on in the background whatever the host does; nothing is \
 lost by a time-out.
 3. When nothing is left to do, tell the user where the video is, as next_step says: video_path, or the link in \
-video_urls, which works until expires_at.
+video_urls, which works until expires_at. save_video puts it on disk if it is not there.
 
 Never call modify_video again to wait or to check, unless next_step says so. If a call was cut off, repeating it with \
 the same arguments, but without new_take, joins the same task and costs nothing more; new_take=true is only for a user \
 who wants another version. To continue from a result, pass luma://tasks/<task_id> as source_video_url. After a restart \
-or when a task_id is lost, call list_tasks, or read luma://tasks.
+or when a task_id is lost, call list_tasks, or read luma://tasks. check_account tells prices, balance and limits.
 
 Every failure has error.code, error.charged (no, yes, unknown), error.retry_safe and error.hint, and every answer has \
 next_step: follow it, and tell the user about charges truthfully."""
@@ -93,7 +93,8 @@ def build_server(app: App) -> Server[App]:
         yield app
 
     forms = luma_prompts()
-    tools, prompts = ToolHandlers(files=bool(app.settings.readable_folders)), PromptHandlers(forms)
+    readable, shared = bool(app.settings.readable_folders), bool(app.settings.callers)
+    tools, prompts = ToolHandlers(files=readable, shared=shared), PromptHandlers(forms)
     subscriptions = Subscriptions(app.changes)
     server = LumaServer(
         NAME,

@@ -17,8 +17,8 @@ from luma_mcp.task_uris import TASK_PREFIX, task_id_of
 
 LONGEST_URL = 4096
 LOCAL_SUFFIXES = (".localhost", ".local", ".internal", ".intranet", ".lan", ".home.arpa", ".home", ".corp")
-EMBEDDING = (ipaddress.IPv6Network("::/96"), ipaddress.IPv6Network("64:ff9b::/96"))  # IPv4 in IPv6: old form, NAT64
-FIRST_BOXES = (b"ftyp", b"moov", b"mdat", b"wide", b"free", b"skip")
+EMBEDDING = tuple(map(ipaddress.IPv6Network, ("::/96", "64:ff9b::/96", "::ffff:0:0:0/96")))  # IPv4: old, NAT64, SIIT
+SITE_LOCAL = tuple(map(ipaddress.IPv6Network, ("fec0::/10", "64:ff9b:1::/48")))
 NO_FILES_HINT = "Give an http(s) URL that anyone on the internet can open, or luma://tasks/<task_id>."
 FORMS = "an http(s) URL, a file:// URI, an absolute or ~ path, or luma://tasks/<task_id>"
 
@@ -50,6 +50,8 @@ Source = PublicUrl | LocalFile | TaskOutput
 def parse_source(value: str, argument: str = "source_video_url") -> Source:
     """Understand a source; raise `InvalidRequest` if it has none of the known forms."""
     scheme = value.partition(":")[0].lower()
+    if os.path.isabs(path := os.path.expanduser(value)) and "\0" not in value:
+        return LocalFile(Path(path))  # people's files may be called anything
     if not value or any((c.isspace() and c != " ") or not c.isprintable() for c in value):
         raise InvalidRequest(f"{argument} must be {FORMS}.")
     if value.startswith(TASK_PREFIX):
@@ -58,8 +60,6 @@ def parse_source(value: str, argument: str = "source_video_url") -> Source:
         return PublicUrl(check_public_url(value, argument))
     if scheme == "file":
         return LocalFile(file_uri_path(value, argument))
-    if os.path.isabs(path := os.path.expanduser(value)):
-        return LocalFile(Path(path))
     raise InvalidRequest(f"{argument} {value[:80]!r} is none of these: {FORMS}.")
 
 
@@ -99,7 +99,8 @@ def is_public_host(host: str) -> bool:
     """Tell whether a host name or address could be public; every way to write an address is understood."""
     name = host.rstrip(".").lower()
     if address := address_of(name):
-        return address.is_global and not address.is_multicast
+        local = isinstance(address, ipaddress.IPv6Address) and any(address in network for network in SITE_LOCAL)
+        return address.is_global and not address.is_multicast and not local
     return "." in name and not name.endswith(LOCAL_SUFFIXES)
 
 
@@ -139,15 +140,11 @@ def allowed_file(path: Path, roots: Sequence[Path], argument: str = "source_vide
             hint="Move the file into one of these folders, or add its folder to LUMA_MCP_MEDIA_ROOTS.",
         )
     if not os.path.isfile(real):
-        raise SourceNotFound(f"{argument}: there is no file {path}.")
+        what = "no regular file lies at" if os.path.exists(real) else "there is no file"
+        raise SourceNotFound(f"{argument}: {what} {path}.")
     return real
 
 
 def real_path(path: Path) -> Path:
     """Resolve every link in a path; one that leads in a circle stays as it is, and is no file."""
     return Path(os.path.realpath(path))
-
-
-def looks_like_video(first: bytes) -> bool:
-    """Recognise an ISO media file (MP4, MOV) by the type of its first box."""
-    return first[4:8] in FIRST_BOXES

@@ -22,6 +22,8 @@ from luma_mcp.runapi import Accepted, RunAPI
 from luma_mcp.uploads import Uploads
 
 BOUND_SECONDS = 180.0  # while RunAPI has certainly taken nothing
+LEAST_UPLOADS = 3  # a long one that breaks is not over with the bound
+STALE_SECONDS = 3600.0  # a clip that takes longer to upload is not paid for any more
 KEEPING_SECONDS = 5.0
 DOUBT_SECONDS = 30.0  # once an answer was lost: shorter than a call waits, so that it can say so
 REPEAT_HINT = (
@@ -52,10 +54,48 @@ class Submission:
         Raises `LedgerUnusable` when a step cannot be written: the task then stays as it was, to be submitted again
         under its key. Raises `LeaseLost` when another process has taken it over.
         """
+        if not task.attempts and self._sendable(task):
+            task = await self._bring_source(task)
+            if task.status.done:
+                return task
+            if self._now() - task.created_at <= STALE_SECONDS:
+                return await self._send(task)
+        elif self._sendable(task):
+            return await self._send(task)
+        known = task.status is Status.UNCONFIRMED
+        return task if known else await self._ledger.record(expired(task, self._now()))
+
+    async def distrust_source(self, task: Task) -> None:
+        """Upload the clip of a task that failed anew, should it be asked for again."""
+        await self._uploads.distrust(task)
+
+    async def _bring_source(self, task: Task) -> Task:
+        """Find or upload the source, from its beginning if that breaks off: until then nothing can cost money."""
+        deadline, failures = anyio.current_time() + BOUND_SECONDS, 0
+        while True:
+            try:
+                crash_points.reach("submission.preparing")
+                url = await self._uploads.url(task)
+                return await self._ledger.record(replace(task, source_url=url, error=None))
+            except LedgerUnusable:
+                raise
+            except LumaError as error:
+                failures += 1
+                wait = backoff(failures, jitter=random.random(), retry_after=error.retry_after)  # noqa: S311 - spreads load, guards nothing
+                task = await self._ledger.get(task.key)
+                over = failures >= LEAST_UPLOADS and anyio.current_time() + wait > deadline
+                over |= (error.retry_after or 0) > BOUND_SECONDS
+                if over or not error.transient:
+                    return await self._ledger.record(task.refused(error.failure(), self._now()))
+                await self._tell_trouble(task, error, in_doubt=False)
+                await anyio.sleep(wait)
+                task = await self._ledger.get(task.key)
+
+    async def _send(self, task: Task) -> Task:
         in_doubt = task.attempts > 0
         deadline = anyio.current_time() + (DOUBT_SECONDS if in_doubt else BOUND_SECONDS)
         failures = 0
-        while self._sendable(task):
+        while not task.attempts or self._sendable(task):
             try:
                 task, answer = await self._attempt(task)
             except LedgerUnusable:
@@ -80,13 +120,12 @@ class Submission:
     def _sendable(self, task: Task) -> bool:
         """Tell whether it is safe to send a task: it is young, and what was sent before went to the same account."""
         same_account = not task.attempts or task.key_id == self._runapi.key_id
-        return same_account and self._now() - task.created_at <= REPLAY_SECONDS
+        return same_account and self._now() - task.asked_at <= REPLAY_SECONDS
 
     async def _attempt(self, task: Task) -> tuple[Task, Accepted]:
-        if not task.source_url:
-            crash_points.reach("submission.preparing")
-            task = await self._ledger.record(replace(task, source_url=await self._uploads.url(task)))
-        task = await self._ledger.record(replace(task, attempts=task.attempts + 1, key_id=self._runapi.key_id))
+        sent_at = task.sent_at or self._now()
+        sending = replace(task, attempts=task.attempts + 1, key_id=self._runapi.key_id, sent_at=sent_at)
+        task = await self._ledger.record(sending)
         crash_points.reach("submission.sending")
         return task, await self._runapi.create(task)
 
@@ -109,7 +148,7 @@ def expired(task: Task, now: float) -> Task:
     """Conclude a submission that is found again too late: what was asked for that long ago must not cost money now."""
     if task.attempts:
         return task.unconfirmed(too_old(), now)
-    unsent = ServiceUnavailable("This server ended before the submission was sent.", hint="Call modify_video again.")
+    unsent = ServiceUnavailable("This request could not be sent in time.", hint="Call modify_video again.")
     return task.refused(unsent.failure(), now)
 
 

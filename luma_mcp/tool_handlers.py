@@ -19,6 +19,7 @@ READS = wire.ToolAnnotations(read_only_hint=True, destructive_hint=False, idempo
 READS_LOCALLY = wire.ToolAnnotations(
     read_only_hint=True, destructive_hint=False, idempotent_hint=True, open_world_hint=False
 )
+SAVES = wire.ToolAnnotations(read_only_hint=False, destructive_hint=False, idempotent_hint=True, open_world_hint=True)
 SPENDS = wire.ToolAnnotations(read_only_hint=False, destructive_hint=False, idempotent_hint=False, open_world_hint=True)
 
 logger = logging.getLogger(__name__)
@@ -50,14 +51,19 @@ class LumaTool(Tool):
 class ToolHandlers:
     """Answers `tools/list` and `tools/call`."""
 
-    def __init__(self, *, files: bool = True) -> None:
+    def __init__(self, *, files: bool = True, shared: bool = False) -> None:
         modify = luma_tool(tools.modify_video, "Modify a video", SPENDS)
         if not files:
             modify.parameters["properties"]["source_video_url"]["description"] = tools.SOURCE_WITHOUT_FILES
+        save = luma_tool(tools.save_video, "Save a video", SAVES)
+        if shared:
+            save.parameters["properties"]["filename"]["description"] = tools.NAME_ON_SERVER
         made = (
             modify,
             luma_tool(tools.get_task, "See or await a task", READS),
             luma_tool(tools.list_tasks, "List tasks", READS_LOCALLY),
+            save,
+            luma_tool(tools.check_account, "Check price, balance and limits", READS),
         )
         self._tools = {tool.name: tool for tool in made}
 

@@ -9,6 +9,7 @@ from pydantic import Field
 from pydantic.config import JsonDict
 
 from luma_mcp import crash_points
+from luma_mcp.account_answers import AccountObject, account_object
 from luma_mcp.answers import TaskList, TaskObject, as_text, failure_object, is_failure, task_list, task_object
 from luma_mcp.app import App
 from luma_mcp.errors import LumaError
@@ -50,6 +51,7 @@ NewTake = Annotated[
     Field(
         description="True pays for another result although the same request is unfinished or was never delivered. Leave"
         " it out when you repeat a call that was cut off or has no task_id yet: then it joins, and costs nothing more."
+        " Once a result was delivered, the same call is a new task even without it."
     ),
 ]
 Wait = Annotated[
@@ -69,6 +71,18 @@ WaitForEnd = Annotated[
     ),
 ]
 TaskId = Annotated[str, Field(description="The task_id that modify_video or list_tasks gave.")]
+SavedTaskId = Annotated[str, Field(description="The task_id of a completed task.")]
+FileName = Annotated[
+    str,
+    Field(
+        description="A plain file name for the video, such as foggy-morning.mp4 (.mp4 is added if it lacks that); empty"
+        " for one made of date, prompt and id. It always goes into the output folder, and never over another file."
+    ),
+]
+NAME_ON_SERVER = (
+    "A plain file name for the video, such as foggy-morning.mp4; empty for one made of date, prompt and id. The file"
+    " stays on the server's machine, one for each task: once there is one, another name is ignored."
+)
 StatusFilter = Annotated[
     str, Field(description="Only tasks in this state; empty for all.", json_schema_extra={"enum": ["", *Status]})
 ]
@@ -137,6 +151,33 @@ what was made. It costs nothing and asks nobody: the list is kept by this server
     app.wake()
     tasks, next_cursor = await app.list_tasks(caller_of(ctx.request_context), status.strip(), limit, cursor.strip())
     return result(task_list(tasks, next_cursor, app.now(), remote=app.settings.serves_http))
+
+
+async def save_video(
+    task_id: SavedTaskId, ctx: Context[App], filename: FileName = ""
+) -> Annotated[CallToolResult, TaskObject]:
+    """Use this to put the finished video of a task on disk: when video_path is empty, when the saved file was moved \
+or deleted, or when the user wants it under another name. Only completed tasks have one.
+
+It costs nothing and takes seconds to minutes. RunAPI deletes videos 7 days after they are finished, so save before \
+expires_at. Saving a video again under the same name, or without one, gives the same file.
+
+The answer comes within about 40 seconds. video_path is where the file is, in the output folder; if it is empty, do \
+what next_step says."""
+    app = app_of(ctx)
+    caller, progress = caller_of(ctx.request_context), Progress(ctx.report_progress)
+    return deliver(ctx, await app.save_video(task_id, caller, filename, progress=progress))
+
+
+async def check_account(ctx: Context[App]) -> Annotated[CallToolResult, AccountObject]:
+    """Use this before many tasks, or when the user asks what a video costs, what is left, or what was spent. It tells \
+the price of one task, the balance of the RunAPI account, what was spent, and how many tasks the limits still allow.
+
+It costs nothing and takes a second. Without a RunAPI key it tells the price. Then do what next_step says."""
+    app = app_of(ctx)
+    account = await app.check_account(caller_of(ctx.request_context))
+    told = account_object(account, app.runapi.origin, shared=bool(app.settings.callers))
+    return result(told, failed=account.failure is not None)
 
 
 def app_of(ctx: Context[App]) -> App:

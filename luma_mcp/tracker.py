@@ -7,10 +7,10 @@ from functools import partial
 import anyio
 from anyio.abc import TaskGroup
 
-from luma_mcp.background import guarded
+from luma_mcp.background import Pause, guarded
 from luma_mcp.callbacks import Callbacks
 from luma_mcp.downloads import Downloads
-from luma_mcp.errors import LumaError
+from luma_mcp.errors import DownloadFailed, LumaError, ServiceUnavailable
 from luma_mcp.follower import DOUBTED_SECONDS, Follower
 from luma_mcp.leases import ForeignTask, LeaseLost
 from luma_mcp.ledger import Ledger
@@ -21,6 +21,7 @@ from luma_mcp.submission import Submission
 ROUND_SECONDS = 5.0
 LEASE_SECONDS = 15.0
 CRASHED_SECONDS = 600.0
+CRASHED = "This server met a problem of its own with this task, and tries again in ten minutes."
 LOOK_SECONDS = 1.0
 RELEASE_SECONDS = 1.0
 TAKEN_UP_AT_ONCE = 50
@@ -50,11 +51,12 @@ class Tracker:
         self._ledger = ledger
         self._account = (runapi.origin, runapi.key_id)
         self._follower = Follower(ledger, runapi, submission, downloads, callbacks, now, self._hold, self.tell)
+        self._downloads = downloads
         self._now = now
         self._keep_days = keep_days
         self._awake = anyio.Event()
         self._changed = anyio.Event()
-        self._following: set[str] = set()
+        self._following: dict[str, Pause] = {}  # each with the wait before it tries to save again
         self._asked_once: set[str] = set()
         self._foreign: set[str] = set()  # tasks of another RunAPI account, which only servers with its key can follow
         self._followers = followers
@@ -68,8 +70,13 @@ class Tracker:
     def follow(self, key: str) -> None:
         """Follow a task from now on, unless this or another process does."""
         if key not in self._following:
-            self._following.add(key)
+            self._following[key] = Pause()
             self._followers.start_soon(self._guard, key, name=f"follow {key}")
+
+    def hurry(self, key: str) -> None:
+        """Let a task that waits before it tries to save its video again try now."""
+        if pause := self._following.get(key):
+            pause.cut_short()
 
     async def changed(self) -> None:
         """Wait until something changed here, or long enough that another process may have changed something."""
@@ -119,6 +126,7 @@ class Tracker:
         self._asked_once |= older.intersection(free[:TAKEN_UP_AT_ONCE])
 
     async def _tidy(self) -> None:
+        await self._downloads.tidy()
         if self._keep_days is not None:
             await self._ledger.forget(self._now(), self._keep_days)
 
@@ -139,17 +147,26 @@ class Tracker:
             kept_for = await guarded(
                 partial(self._work_on, key), otherwise=CRASHED_SECONDS, what=f"Following task {key}"
             )
+            if kept_for == CRASHED_SECONDS:
+                await guarded(partial(self._tell_crash, key), otherwise=None, what=f"Telling of task {key}")
         finally:
             with anyio.move_on_after(RELEASE_SECONDS, shield=True):
                 await self._let_go(key, kept_for)
-            self._following.discard(key)
+            del self._following[key]
             self.tell()
+
+    async def _tell_crash(self, key: str) -> None:
+        """Let whoever waits for a task know that nobody works on it for a while."""
+        task = await self._ledger.get(key)
+        crashed = DownloadFailed(CRASHED) if task.awaits_file else ServiceUnavailable(CRASHED, charged="unknown")
+        if task.awaits_file or not task.status.done:
+            await self._ledger.record(task.troubled(crashed.failure(), self._now()))
 
     async def _work_on(self, key: str) -> float:
         """Follow one task as far as it comes, and tell for how many seconds it is put aside then."""
         try:
             if await self._hold(key):
-                return await self._follower.follow(await self._ledger.get(key))
+                return await self._follower.follow(await self._ledger.get(key), self._following[key])
         except LeaseLost:
             logger.info("Task %s is followed by another process now", key)
         except ForeignTask:

@@ -53,7 +53,7 @@ def without_secret(words: str, secret: SecretStr | None) -> str:
     """
     hidden = secret.get_secret_value() if secret else ""
     plain = OWN_ADDRESS.sub("/callbacks/[secret]", words)
-    return plain.replace(hidden, "[key]") if len(hidden) >= SHORTEST_SECRET else plain
+    return re.sub(re.escape(hidden), "[key]", plain, flags=re.I) if len(hidden) >= SHORTEST_SECRET else plain
 
 
 def safe_text(words: str) -> str:

@@ -1,96 +1,72 @@
-"""Source clips to RunAPI: allowed files are checked and uploaded in pieces, earlier outputs reused (contract 5.1)."""
+"""Source clips to RunAPI: allowed files are uploaded in pieces, once for each content, and earlier outputs reused."""
 
-import base64
-import hashlib
-from collections.abc import AsyncIterator, Sequence
+import os
+from collections.abc import AsyncGenerator, Sequence
+from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import cast
 
 import anyio
 import anyio.to_thread
 
 from luma_mcp import crash_points
-from luma_mcp.errors import SourceNotAllowed, SourceNotFound
+from luma_mcp.clips import CHANGED_HINT, Clip, Clips
+from luma_mcp.errors import InvalidRequest, SourceNotAllowed, SourceNotFound
+from luma_mcp.kept_files import kept_at
 from luma_mcp.ledger import Ledger
-from luma_mcp.models import Clock, Status, Task
+from luma_mcp.models import LEAST_LIFE_SECONDS, Clock, Status, Task
 from luma_mcp.runapi import RunAPI
-from luma_mcp.sources import (
-    NO_FILES_HINT,
-    LocalFile,
-    PublicUrl,
-    TaskOutput,
-    allowed_file,
-    looks_like_video,
-    parse_source,
-)
+from luma_mcp.sources import NO_FILES_HINT, LocalFile, PublicUrl, TaskOutput, allowed_file, parse_source
+from luma_mcp.transfers import Transfers
 
-PIECE_BYTES = 1 << 18
 NOT_HERE = "source_video_url: there is no such file in the folders that this server may read."
+EXPIRED_HINT = "Call save_video soon after a task has finished to keep its result for longer than seven days."
 
 
 @dataclass(frozen=True, slots=True)
-class Clip:
-    """A local video that is fit to be uploaded: its size in bytes and its MD5 in base64 (contract 5.1)."""
+class CheckedSource:
+    """A source that can be used: what names its content, and the clip on this machine if it must be uploaded."""
 
-    path: Path
-    size: int
-    md5: str
-
-    @property
-    def digest(self) -> str:
-        """Name the content, whatever the file is called."""
-        return f"md5:{self.md5}:{self.size}"
-
-    async def pieces(self) -> AsyncIterator[bytes]:
-        """Read the file piece by piece."""
-        async with await anyio.open_file(self.path, "rb") as file:
-            while piece := await file.read(PIECE_BYTES):
-                yield piece
-
-
-async def inspect_clip(path: Path) -> Clip:
-    """Check by the first bytes that a file is MP4 or MOV, and measure it; raise `SourceNotFound` if it is not."""
-    return await anyio.to_thread.run_sync(measure, path, abandon_on_cancel=True)
-
-
-def measure(path: Path) -> Clip:
-    """Do the reading for `inspect_clip`, in a thread."""
-    try:
-        with path.open("rb") as file:
-            if not looks_like_video(file.read(12)):
-                raise SourceNotFound(
-                    f"{path} is not an MP4 or MOV video.", hint="Luma takes MP4 and MOV; convert the clip."
-                )
-            file.seek(0)
-            digest = hashlib.file_digest(file, lambda: hashlib.md5(usedforsecurity=False))
-            size = file.tell()
-    except OSError as error:
-        raise SourceNotFound(f"{path} cannot be read: {error.strerror}.") from error
-    return Clip(path, size, base64.b64encode(digest.digest()).decode())
+    digest: str
+    clip: Clip | None = None
 
 
 class Uploads:
-    """Turns what a caller named as source into something that RunAPI can fetch."""
+    """Turns what a caller named as source into something that RunAPI can fetch (contract 5.1)."""
 
     def __init__(
-        self, ledger: Ledger, runapi: RunAPI, roots: Sequence[Path], now: Clock, *, discreet: bool = False
+        self,
+        ledger: Ledger,
+        runapi: RunAPI,
+        transfers: Transfers,
+        roots: Sequence[Path],
+        output: Path,
+        now: Clock,
+        *,
+        discreet: bool = False,
     ) -> None:
         self._ledger = ledger
         self._runapi = runapi
+        self._transfers = transfers
         self._roots = roots
+        self._output = output
         self._discreet = discreet
         self._now = now
+        self._clips = Clips()
+        self._under_way: dict[str, anyio.Lock] = {}
 
-    async def check(self, source: str, caller: str) -> str:
-        """Check a source before money is spent, and name its content; raise a `Source…` error or `InvalidRequest`."""
+    async def check(self, source: str, caller: str) -> CheckedSource:
+        """Check a source before money is spent; raise a `Source…` error or `InvalidRequest`."""
         match parse_source(source):
             case PublicUrl(url):
-                return url
+                return CheckedSource(url)
             case LocalFile(path):
-                return (await inspect_clip(self._allowed(path))).digest
+                clip = await self._clips.inspect(await self._allowed(path))
+                return CheckedSource(clip.digest, clip)
             case TaskOutput(task_id):
-                await self._output_of(task_id, caller)
-                return source
+                output = await self._output_of(task_id, caller)
+                return CheckedSource(source, None if isinstance(output, str) else await self._clips.inspect(output))
 
     async def url(self, task: Task) -> str:
         """Give the URL of a checked source, uploading it if it is a file on this machine."""
@@ -98,15 +74,20 @@ class Uploads:
             case PublicUrl(url):
                 return url
             case LocalFile(path):
-                return await self._upload(self._allowed(path))
+                return await self._uploaded(task, await self._allowed(path))
             case TaskOutput(task_id):
                 output = await self._output_of(task_id, task.caller)
-                return output if isinstance(output, str) else await self._upload(output)
+                return output if isinstance(output, str) else await self._uploaded(task, output)
 
-    def _allowed(self, path: Path) -> Path:
+    async def distrust(self, task: Task) -> None:
+        """Upload a clip anew the next time, because a task with it has failed, perhaps for want of it."""
+        if task.source_bytes is not None:
+            await self._ledger.uploads.forget(task.source_url, self._now())
+
+    async def _allowed(self, path: Path) -> Path:
         """Find an allowed file; callers from other machines do not learn what else there is on this one."""
         try:
-            return allowed_file(path, self._roots)
+            return await anyio.to_thread.run_sync(allowed_file, path, self._roots, abandon_on_cancel=True)
         except (SourceNotAllowed, SourceNotFound):
             if self._discreet and self._roots:
                 raise SourceNotAllowed(NOT_HERE, hint=NO_FILES_HINT) from None
@@ -122,21 +103,63 @@ class Uploads:
             raise SourceNotFound(f"source_video_url: task {task_id} has failed, so it has no result.", hint=hint)
         if earlier is None:
             raise SourceNotFound(f"source_video_url: there is no finished task {task_id[:80]!r} to continue from.")
-        if earlier.video_urls and (earlier.expires_at or 0) > self._now():
+        left = (earlier.expires_at or 0) - self._now() if earlier.video_urls else 0.0
+        if left > LEAST_LIFE_SECONDS:
             return earlier.video_urls[0]
-        if earlier.video_path and await anyio.Path(earlier.video_path).is_file():
-            return Path(earlier.video_path)
-        raise SourceNotFound(f"source_video_url: the output of task {task_id} has expired and its saved file is gone.")
+        if path := await anyio.to_thread.run_sync(real_file_of, earlier, self._output, abandon_on_cancel=True):
+            return path
+        if left > 0:
+            return earlier.video_urls[0]
+        raise SourceNotFound(
+            f"source_video_url: the output of task {task_id} has expired at RunAPI and there is no saved file.",
+            hint=EXPIRED_HINT,
+        )
 
-    async def _upload(self, path: Path) -> str:
-        clip = await inspect_clip(path)
-        target = await self._runapi.prepare_upload(path.name, clip.size, clip.md5)
+    async def _uploaded(self, task: Task, path: Path) -> str:
+        """Give the URL of a clip at RunAPI, where it is brought unless it is there already."""
+        clip = await self._clips.inspect(path)
+        if task.source_digest not in ("", clip.digest):
+            raise SourceNotFound(f"{clip} has changed since it was asked for.", hint=CHANGED_HINT)
+        account = (self._runapi.origin, self._runapi.key_id)
+        async with self._alone(clip.digest):
+            long_enough = self._now() + LEAST_LIFE_SECONDS
+            if url := await self._ledger.uploads.find(account, clip.digest, long_enough):
+                return url
+            try:
+                return await self._upload(task, clip, account)
+            except InvalidRequest as error:
+                raise InvalidRequest(f"{clip}: {error.message}", hint=error.hint) from error
+
+    async def _upload(self, task: Task, clip: Clip, account: tuple[str, str]) -> str:
+        begun = self._now()
+        name = clip.path.name.encode(errors="replace").decode()
+        target = await self._runapi.prepare_upload(name, clip.size, clip.md5)
         crash_points.reach("upload.prepared")
-        try:
-            await self._runapi.put_upload(target, clip.size, clip.pieces())
-        except OSError as error:
-            raise SourceNotFound(f"{path} cannot be read: {error.strerror}.") from error
+        with self._transfers.moving(task.key, clip.size) as moved:
+            async with aclosing(cast("AsyncGenerator[bytes]", clip.pieces(moved))) as content:
+                try:
+                    await self._runapi.put_upload(target, clip.size, content)
+                except OSError as error:
+                    raise SourceNotFound(f"{clip} cannot be read: {error.strerror}.") from error
         crash_points.reach("upload.sent")
-        url = await self._runapi.confirm_upload(target)
+        stored = await self._runapi.confirm_upload(target)
         crash_points.reach("upload.confirmed")
-        return url
+        await self._ledger.uploads.remember(account, clip.digest, stored.url, begun + stored.seconds, self._now())
+        return stored.url
+
+    @asynccontextmanager
+    async def _alone(self, digest: str) -> AsyncGenerator[None]:
+        """Bring each content to RunAPI once, however many tasks ask for it at the same time."""
+        lock = self._under_way.setdefault(digest, anyio.Lock())
+        try:
+            async with lock:
+                yield
+        finally:
+            if not lock.locked():
+                self._under_way.pop(digest, None)
+
+
+def real_file_of(task: Task, output: Path) -> Path | None:
+    """Find the saved video of a task, by a path without links."""
+    path = kept_at(task, output)
+    return Path(os.path.realpath(path.parent)) / path.name if path else None

@@ -4,7 +4,7 @@ from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import anyio
 import anyio.lowlevel
@@ -16,7 +16,7 @@ from luma_mcp.app import App, open_app
 from luma_mcp.deliveries import Way
 from luma_mcp.models import Clock, Task, VideoRequest
 from luma_mcp.progress import Progress
-from luma_mcp.sandbox import STORAGE_URL, Sandbox
+from luma_mcp.sandbox import STORAGE_URL, Sandbox, in_process
 from luma_mcp.sandbox.application import SECONDS
 from luma_mcp.sandbox.http import Shape
 from luma_mcp.server import build_server
@@ -121,6 +121,23 @@ def handler_for(answer: Answer | httpx.Response) -> Answer:
     return always if isinstance(answer, httpx.Response) else answer
 
 
+class Usage(NamedTuple):
+    """How full a disk is, in bytes."""
+
+    total: int
+    used: int
+    free: int
+
+
+def disk_with(free: int) -> Callable[[Path], Usage]:
+    """Make a disk with so many bytes free, for `shutil.disk_usage`."""
+
+    def usage(_: Path) -> Usage:
+        return Usage(free, 0, free)
+
+    return usage
+
+
 async def run_inline(work: Callable[..., Any], *arguments: Any, **_: Any) -> Any:
     """Do at once what a thread should do."""
     await anyio.lowlevel.checkpoint()
@@ -147,10 +164,9 @@ async def open_rig(
     """
     now = clock or VirtualClock()
     played = sandbox or sandbox_for(home, clock=now)
+    settings = settings_for(home, **changes)
     try:
-        async with open_app(
-            settings_for(home, **changes), now=now, transport=network or httpx.ASGITransport(played), way=way
-        ) as app:
+        async with in_process(played) as web, open_app(settings, now=now, transport=network or web, way=way) as app:
             yield Rig(app, played, now)
     finally:
         played.state.close()

@@ -3,6 +3,7 @@
 import io
 import json
 import logging
+import os
 import socket
 import subprocess
 from collections.abc import Generator
@@ -169,18 +170,53 @@ class Terminal(io.StringIO):
         return True
 
 
+def test_a_person_sees_upload_generation_and_saving_in_one_display(home: Path, url: str) -> None:
+    clip = home / "clip.mp4"
+    clip.write_bytes(bundled_clip().read_bytes() + b"\0" * 10_000_000)
+    watching, terminal = os.openpty()
+    environment = {"HOME": str(home), "RUNAPI_API_KEY": KEY, "RUNAPI_BASE_URL": url, "COLUMNS": "100"}
+    command = [*SERVER, "modify", "clip.mp4", "fog"]
+    with subprocess.Popen(command, cwd=home, env=environment, stdout=subprocess.PIPE, stderr=terminal) as process:
+        os.close(terminal)
+        shown = b"".join(pieces_of(watching)).decode()
+        saved = Path((process.stdout or io.BytesIO()).read().decode().strip())
+    assert process.returncode == 0
+    assert saved.read_bytes() == clip.read_bytes()
+    lines = [line for line in shown.split("\r\x1b[2K") if line]
+    stages = [line.split(" %  ")[1].split(",")[0] for line in lines]
+    assert [stage for stage in dict.fromkeys(stages) if stage not in {"pending", "submitting"}] == [
+        *("uploading the clip", "processing", "saving the video", "completed")
+    ]
+    shares = [int(line.split("] ")[1].split(" %")[0]) for line in lines]
+    assert shares == sorted(shares)
+    assert shares[-1] == 100
+
+
+def pieces_of(descriptor: int) -> Generator[bytes]:
+    """Read what was written to a terminal until it is closed."""
+    try:
+        while piece := os.read(descriptor, 65536):
+            yield piece
+    except OSError:  # how Linux says that nobody writes to it any more
+        pass
+    finally:
+        os.close(descriptor)
+
+
 @pytest.mark.anyio
 async def test_the_bar_is_drawn_over_itself_on_a_terminal_and_nowhere_else() -> None:
     terminal, file = Terminal(), io.StringIO()
     for stream in (terminal, file):
         bar = ProgressBar(stream)
         await bar.report(25, 100, "processing, 12 s elapsed")
-        await bar.report(100, 100, "completed " + "x" * 500)
+        await bar.report(100, 100, "completed, " + "x" * 40)
+        await bar.report(100, 100, "x" * 500)
         bar.clear()
-    first, second, last = terminal.getvalue().split("\r\x1b[2K")[1:]
+    first, second, long, last = terminal.getvalue().split("\r\x1b[2K")[1:]
     assert first == "[######------------------]  25 %  processing, 12 s elapsed"
-    assert second.startswith("[" + "#" * 24 + "] 100 %")
-    assert len(second) < 500
+    assert second == "[" + "#" * 18 + "] 100 %  completed, " + "x" * 40, "the bar makes room for what it says"
+    assert long.startswith("[######] 100 %  xxx")
+    assert len(long) < 80
     assert last == ""
     assert file.getvalue() == ""
 

@@ -97,4 +97,7 @@ async def test_an_address_where_nobody_listens_is_told_with_its_cause() -> None:
 
 async def test_a_connection_that_is_not_used_makes_no_client() -> None:
     async with open_connection(None) as connection:
-        assert vars(connection)["_made"] is None
+        assert {name: vars(connection)[name] for name in ("_for_runapi", "_for_storage")} == {
+            "_for_runapi": None,
+            "_for_storage": None,
+        }

@@ -5,7 +5,7 @@ import os
 import shutil
 import sqlite3
 import tempfile
-from collections.abc import Generator
+from collections.abc import Generator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager, suppress
 from dataclasses import replace
@@ -17,7 +17,7 @@ import pytest
 from luma_mcp import crash_points
 from luma_mcp.errors import LedgerDamaged, LedgerUnusable
 from luma_mcp.ledger import Ledger
-from luma_mcp.ledger_schema import MIGRATIONS, WAL_BYTES, open_database
+from luma_mcp.ledger_schema import MIGRATIONS, WAL_BYTES, open_database, row_of, statements
 from luma_mcp.models import DAY_SECONDS, Status, Task
 from tests.rig import API_URL, EPOCH
 from tests.test_ledger import add, task
@@ -115,7 +115,7 @@ async def test_a_file_that_is_no_database_is_kept_aside_and_a_caller_is_told_onc
     path.parent.mkdir()
     path.write_bytes(b"these are not the tasks you are looking for" * 100)
     before = path.read_bytes()
-    with pytest.raises(LedgerDamaged) as raised:
+    with pytest.raises(LedgerDamaged) as raised, ledger.telling():
         await add(ledger, task())
     (kept,) = aside(path)
     assert kept.read_bytes() == before
@@ -138,6 +138,25 @@ async def test_damage_that_the_background_finds_is_told_to_the_next_caller(ledge
         assert await listed(ledger) == []
 
 
+async def test_damage_that_the_background_finds_during_a_call_is_told_before_anything_is_asked_for(
+    ledger: Ledger, path: Path
+) -> None:
+    path.parent.mkdir()
+    path.write_bytes(b"\0" * 5000)
+
+    async def called_while_the_background_looks() -> None:
+        with ledger.telling():
+            with suppress(LedgerDamaged):
+                await ledger.unattended(API_URL, "", EPOCH, 1)
+            await add(ledger, task())
+
+    with pytest.raises(LedgerDamaged, match="damaged"):
+        await called_while_the_background_looks()
+    assert await listed(ledger) == []
+    with ledger.telling():
+        assert (await add(ledger, task()))[1] is False
+
+
 async def test_what_can_still_be_read_of_a_damaged_file_goes_on(ledger: Ledger, path: Path) -> None:
     for number in range(200):
         await add(ledger, replace(task(number), task_id=f"id-{number}"))
@@ -152,6 +171,40 @@ async def test_what_can_still_be_read_of_a_damaged_file_goes_on(ledger: Ledger, 
     assert kept.read_bytes() == content
     found = await all_of(ledger)
     assert 100 < len(found) < 200
+    assert all(one.request == task(int(one.task_id.removeprefix("id-"))).request for one in found)
+
+
+ADDED_SINCE_4 = {"source_digest", "source_bytes", "source_seconds", "sent_at", "file_name"}
+
+
+def older_file(path: Path, tasks: Sequence[Task]) -> None:
+    """Write a file as the version before local sources and saved names did."""
+    path.parent.mkdir(parents=True)
+    with closing(sqlite3.connect(path)) as db, db:
+        for script in MIGRATIONS[:4]:
+            for statement in statements(script):
+                db.execute(statement)
+        for one in tasks:
+            row = {name: value for name, value in row_of(one).items() if name not in ADDED_SINCE_4}
+            names = ", ".join((*row, "fingerprint"))
+            db.execute(f"INSERT INTO tasks ({names}) VALUES ({', '.join('?' * (len(row) + 1))})", (*row.values(), "f"))  # noqa: S608 - our own columns
+        db.execute("PRAGMA user_version = 4")
+
+
+@pytest.mark.parametrize("damaged", [False, True])
+async def test_a_file_of_the_version_before_is_read_whole_even_if_it_is_damaged(
+    ledger: Ledger, path: Path, damaged: bool
+) -> None:
+    older_file(path, [replace(task(number), task_id=f"id-{number}") for number in range(200)])
+    if damaged:
+        content = bytearray(path.read_bytes())
+        page_of_row = content.index(b"take 100") // 4096 * 4096
+        content[page_of_row : page_of_row + 4096] = os.urandom(4096)
+        path.write_bytes(content)
+        with pytest.raises(LedgerDamaged):
+            await all_of(ledger)
+    found = await all_of(ledger)
+    assert len(found) == 200 if not damaged else 100 < len(found) < 200
     assert all(one.request == task(int(one.task_id.removeprefix("id-"))).request for one in found)
 
 

@@ -117,7 +117,7 @@ async def test_there_is_nothing_to_continue_from_a_result_that_is_gone(rig: Rig)
         rig.clock.jumped += 8 * 86_400
         assert await filled(client, "edit_again", task_id=done["task_id"])
         Path(done["video_path"]).unlink()
-        with pytest.raises(MCPError, match="has expired and its saved file is gone") as refused:
+        with pytest.raises(MCPError, match="has expired at RunAPI and there is no saved file") as refused:
             await filled(client, "edit_again", task_id=done["task_id"])
     assert refused.value.error.code == INVALID_PARAMS
 

@@ -3,11 +3,15 @@
 import re
 from pathlib import Path
 
+from luma_mcp import clips, fetching
+from luma_mcp.downloads import LONGEST_SECONDS
 from luma_mcp.gate import BODY_SECONDS, LARGEST_HEAD_BYTES
 from luma_mcp.listening import HEAD_SECONDS, MOST_CONNECTIONS, STALL_SECONDS
 from luma_mcp.prompts import luma_prompts
+from luma_mcp.saved_files import SPARE_BYTES
 from luma_mcp.settings import Settings, variable_of
 from luma_mcp.sse import MOST_AT_ONCE
+from luma_mcp.submission import STALE_SECONDS
 from luma_mcp.web import LARGEST_MESSAGE_BYTES, MOST_SESSIONS, SESSION_IDLE_SECONDS
 from tests.test_surface import TOOLS
 
@@ -53,3 +57,12 @@ def test_the_bounds_over_http_are_those_of_the_code() -> None:
     ]
     assert HEAD_SECONDS == BODY_SECONDS
     assert STALL_SECONDS == 60
+
+
+def test_the_bounds_of_files_are_those_of_the_code() -> None:
+    section = " ".join(README.split("## Files and privacy")[1].split("\n## ")[0].split())
+    assert f"at most {clips.LARGEST_BYTES / 1e9:.0f} GB" in section
+    assert f"{SPARE_BYTES >> 20} MB to spare" in section
+    assert f"A video may be {fetching.LARGEST_BYTES / 1e9:.1f} GB large and take two hours" in section
+    assert LONGEST_SECONDS == 2 * 3600
+    assert STALE_SECONDS == 3600, "a clip that takes over an hour to upload is not submitted"

@@ -152,7 +152,7 @@ async def test_a_cursor_that_was_never_given_is_refused(rig: Rig, era: str, kind
 
 
 async def test_a_finished_task_whose_file_is_still_missing_may_not_be_kept(rig: Rig) -> None:
-    rig.sandbox.faults.order(Fault("500", route="output", times=8))
+    rig.sandbox.faults.order(Fault("500", route="output", times=12))
     async with rig.client(ERAS[1]) as client:
         made = facts(await client.call_tool("modify_video", ASK | {"wait_seconds": 60}))
         assert (made["status"], made["video_path"]) == ("completed", "")

@@ -13,8 +13,9 @@ from pydantic import SecretStr
 from luma_mcp import errors
 from luma_mcp.connection import open_connection
 from luma_mcp.models import Reading, Status, Task, VideoRequest
+from luma_mcp.readings import lifetime_in
 from luma_mcp.refusals import retry_after_seconds
-from luma_mcp.runapi import Accepted, RunAPI, UploadTarget
+from luma_mcp.runapi import Accepted, RunAPI, Stored, UploadTarget
 from luma_mcp.untrusted import safe_text
 from tests.rig import API_URL, EPOCH, KEY, SOURCE, Answer, handler_for
 
@@ -297,7 +298,7 @@ async def test_the_upload_goes_elsewhere_without_the_key() -> None:
             return httpx.Response(200, json=target)
         return httpx.Response(200, json={"url": "https://file.example/clip.mp4"})
 
-    async def upload(runapi: RunAPI) -> str:
+    async def upload(runapi: RunAPI) -> Stored:
         async def pieces() -> AsyncIterator[bytes]:
             yield b"abc"
 
@@ -305,12 +306,83 @@ async def test_the_upload_goes_elsewhere_without_the_key() -> None:
         await runapi.put_upload(target, 3, pieces())
         return await runapi.confirm_upload(target)
 
-    assert await ask(answer, upload) == "https://file.example/clip.mp4"
+    assert await ask(answer, upload) == Stored("https://file.example/clip.mp4", 3600)
     put = seen[1]
     assert (put.method, put.url.host, put.headers["content-length"]) == ("PUT", "storage.example", "3")
     assert put.headers["content-md5"] == "x"
     assert "authorization" not in put.headers
     assert KEY not in str(put.headers)
+
+
+@pytest.mark.parametrize(
+    ("address", "headers"),
+    [
+        ("http://127.0.0.1/put", {}),
+        ("http://169.254.169.254/put", {}),
+        ("http://[::1]/put", {}),
+        ("https://me:secret@storage.example/put", {}),
+        ("file:///etc/passwd", {}),
+        ("/put", {}),
+        ("https://storage.example:port/", {}),
+        ("https://storage.example/put", {"X-Näme": "x"}),
+    ],
+)
+async def test_a_clip_is_not_sent_to_an_address_that_makes_no_sense(address: str, headers: dict[str, str]) -> None:
+    async def nothing() -> AsyncIterator[bytes]:
+        yield b""
+
+    asked: list[httpx.Request] = []
+
+    def answer(request: httpx.Request) -> httpx.Response:
+        asked.append(request)
+        return httpx.Response(200)
+
+    target = UploadTarget("s", address, headers)
+    with pytest.raises(errors.BadAnswer):
+        await ask(answer, lambda runapi: runapi.put_upload(target, 0, nothing()))
+    assert asked == []
+
+
+async def test_the_length_that_is_sent_is_ours_whatever_headers_were_given() -> None:
+    async def pieces() -> AsyncIterator[bytes]:
+        yield b"abc"
+
+    asked: list[httpx.Request] = []
+
+    def answer(request: httpx.Request) -> httpx.Response:
+        asked.append(request)
+        return httpx.Response(204)
+
+    target = UploadTarget("s", "https://storage.example/put", {"content-length": "5", "X-One": "1"})
+    await ask(answer, lambda runapi: runapi.put_upload(target, 3, pieces()))
+    assert asked[0].headers.get_list("content-length") == ["3"]
+    assert asked[0].headers["x-one"] == "1"
+
+
+async def test_a_clip_that_is_too_large_is_not_sent_again() -> None:
+    async def nothing() -> AsyncIterator[bytes]:
+        yield b""
+
+    target = UploadTarget("s", "https://storage.example/put", {})
+    with pytest.raises(errors.InvalidRequest, match="too large"):
+        await ask(httpx.Response(413), lambda runapi: runapi.put_upload(target, 0, nothing()))
+
+
+@pytest.mark.parametrize(
+    ("answer", "seconds"),
+    [
+        ({"created_at": "2026-01-01T10:30:00Z", "expires_at": "2026-01-01T11:30:00Z"}, 3600),
+        ({"created_at": "2026-01-01T10:30:00Z", "expires_at": "2026-01-08T10:30:00.000Z"}, 7 * 86_400),
+        ({"created_at": "2026-01-01T10:30:00Z", "expires_at": "2036-01-08T10:30:00Z"}, 7 * 86_400),
+        ({"created_at": "2026-01-01T10:30:00Z", "expires_at": "2025-01-08T10:30:00Z"}, 0),
+        ({"created_at": "2026-01-01T10:30:00", "expires_at": "2026-01-01T11:30:00Z"}, 3600),
+        ({"expires_at": "2026-01-01T11:00:00Z"}, 3600),
+        ({"created_at": 5, "expires_at": "soon"}, 3600),
+        ({}, 3600),
+    ],
+)
+def test_an_uploaded_clip_is_kept_as_long_as_runapi_says(answer: dict[str, Any], seconds: float) -> None:
+    assert lifetime_in(answer) == seconds
 
 
 @pytest.mark.parametrize("answer", [{}, {"signed_id": "s"}, {"signed_id": "s", "upload_url": 5}])

@@ -17,7 +17,7 @@ from tests.rig import ERAS, SOURCE, Rig, facts
 from tests.surface import PINNED, surfaces
 
 pytestmark = pytest.mark.anyio
-TOOLS = ("modify_video", "get_task", "list_tasks")
+TOOLS = ("modify_video", "get_task", "list_tasks", "save_video", "check_account")
 ARGUMENTS: dict[str, dict[str, Any]] = {
     "modify_video": {
         "prompt": None,
@@ -30,6 +30,8 @@ ARGUMENTS: dict[str, dict[str, Any]] = {
     },
     "get_task": {"task_id": None, "wait_seconds": 0},
     "list_tasks": {"status": "", "limit": 20, "cursor": ""},
+    "save_video": {"task_id": None, "filename": ""},
+    "check_account": {},
 }
 PIN_AGAIN = "If the change is wanted, run: python -m tests.surface"
 NAME = re.compile(r"[a-z][a-z_]{2,39}")
@@ -120,7 +122,7 @@ def tool_rules(tool: Json, description: str) -> dict[str, bool]:
     hints, taken, given = tool["annotations"], tool["inputSchema"], tool["outputSchema"]
     return {
         "begins with when to use it": description.startswith("Use this "),
-        "says what it costs": ("costs nothing" if hints["readOnlyHint"] else "0.50 USD") in description,
+        "says what it costs": ("0.50 USD" if tool["name"] == "modify_video" else "costs nothing") in description,
         "every hint": hints.keys() == {*HINTS, "title"} and all(isinstance(hints[hint], bool) for hint in HINTS),
         "one title": hints["title"] == tool["title"],
         "closed arguments": taken["additionalProperties"] is False,
@@ -158,6 +160,8 @@ async def test_annotations_are_complete_and_true(tools: dict[str, Tool]) -> None
         "modify_video": (False, False, False, True),
         "get_task": (True, False, True, True),
         "list_tasks": (True, False, True, False),
+        "save_video": (False, False, True, True),
+        "check_account": (True, False, True, True),
     }
 
 
@@ -197,6 +201,11 @@ async def test_every_answer_fits_its_published_schema_failures_included(rig: Rig
                 await client.call_tool("list_tasks", {}),
                 await client.call_tool("list_tasks", {"status": "odd"}),
             ],
+            "save_video": [
+                await client.call_tool("save_video", {"task_id": facts(done)["task_id"], "filename": "fog"}),
+                await client.call_tool("save_video", {"task_id": "unknown"}),
+            ],
+            "check_account": [await client.call_tool("check_account", {})],
         }
     for name, results in answers.items():
         for result in results:

@@ -448,7 +448,7 @@ async def test_a_download_is_repeated_until_it_succeeds(rig: Rig, kind: Kind) ->
 
 
 async def test_a_download_that_keeps_failing_is_told_as_paid_and_goes_on_behind(rig: Rig) -> None:
-    rig.sandbox.faults.order(Fault("503", route="output", times=8))
+    rig.sandbox.faults.order(Fault("503", route="output", times=12))
     task = await rig.submit()
     assert (task.status, code_of(task), task.video_path) == (Status.COMPLETED, "download_failed", "")
     assert task.error

@@ -1,0 +1,119 @@
+"""Clips on this machine that may be uploaded: what kind of file, how large, how long, which content."""
+
+import base64
+import hashlib
+import os
+import threading
+from collections import OrderedDict
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import anyio
+import anyio.to_thread
+
+from luma_mcp.containers import HEAD_BYTES, duration, looks_like_video, other_kind
+from luma_mcp.errors import SourceNotFound
+from luma_mcp.saved_files import megabytes, open_real
+from luma_mcp.transfers import Transfer
+
+PIECE_BYTES = 1 << 18
+LARGEST_BYTES = 16 << 30
+REMEMBERED = 100
+CHANGED_HINT = "Nothing was submitted. Call modify_video again once the file is complete."
+
+Identity = tuple[int, int, int, int, int]
+
+
+@dataclass(frozen=True, slots=True)
+class Clip:
+    """A local video that is fit to be uploaded: bytes, seconds if known, and its MD5 in base64 (contract 5.1)."""
+
+    path: Path
+    size: int
+    seconds: float | None
+    md5: str
+
+    @property
+    def digest(self) -> str:
+        """Name the content, whatever the file is called."""
+        return f"md5:{self.md5}:{self.size}"
+
+    def __str__(self) -> str:
+        lasting = f", {self.seconds:.1f} s" if self.seconds else ""
+        return f"{self.path.name} ({megabytes(self.size)}{lasting})"
+
+    async def pieces(self, moved: Transfer) -> AsyncIterator[bytes]:
+        """Read the file piece by piece, and note how far that has come; raise `SourceNotFound` if it has changed."""
+        async with anyio.wrap_file(await anyio.to_thread.run_sync(open_real, self.path)) as file:
+            while piece := await file.read(PIECE_BYTES):
+                if moved.done + len(piece) > self.size:
+                    break
+                yield piece
+                moved.done += len(piece)
+            if piece or moved.done != self.size:
+                raise SourceNotFound(f"{self} has changed since it was asked for.", hint=CHANGED_HINT)
+
+
+class Clips:
+    """Measures clips, and remembers those that have not changed since: reading a large file takes seconds."""
+
+    def __init__(self) -> None:
+        self._known: OrderedDict[tuple[Path, Identity], Clip] = OrderedDict()
+        self._being_read: dict[Path, threading.Lock] = {}
+
+    async def inspect(self, path: Path) -> Clip:
+        """Check by the first bytes that a file is MP4 or MOV, and measure it; raise `SourceNotFound` if it is not.
+
+        A caller who stops waiting finds the file measured the next time.
+        """
+        return await anyio.to_thread.run_sync(self._measured, path, abandon_on_cancel=True)
+
+    def _measured(self, path: Path) -> Clip:
+        """Measure a file, or wait for whoever does and whose caller may have gone."""
+        with self._being_read.setdefault(path, threading.Lock()):
+            try:
+                return self._measured_alone(path)
+            finally:
+                self._being_read.pop(path, None)
+
+    def _measured_alone(self, path: Path) -> Clip:
+        try:
+            with open_real(path) as file:
+                found = (path, identity(file.fileno()))
+                if clip := self._known.get(found):
+                    return clip
+                size = os.fstat(file.fileno()).st_size
+                check_kind(path, file.read(HEAD_BYTES), size)
+                seconds = duration(file, size)
+                file.seek(0)
+                digest = hashlib.file_digest(file, lambda: hashlib.md5(usedforsecurity=False))
+                clip = Clip(path, file.tell(), seconds, base64.b64encode(digest.digest()).decode())
+                if identity(file.fileno()) == found[1]:
+                    self._remember(found, clip)
+                return clip
+        except OSError as error:
+            raise SourceNotFound(f"{path.name} cannot be read: {error.strerror}.") from error
+
+    def _remember(self, found: tuple[Path, Identity], clip: Clip) -> None:
+        self._known[found] = clip
+        while len(self._known) > REMEMBERED:
+            self._known.popitem(last=False)
+
+
+def check_kind(path: Path, first: bytes, size: int) -> None:
+    """Raise `SourceNotFound` for a file that is too large, or no MP4 or MOV; say what it is if that is known."""
+    if size > LARGEST_BYTES:
+        raise SourceNotFound(f"{path.name} ({megabytes(size)}) is too large.", hint="Give a shorter or smaller clip.")
+    if not looks_like_video(first):
+        kind = f"{other_kind(first)}, " if other_kind(first) else ""
+        raise SourceNotFound(
+            f"{path.name} ({kind}{megabytes(size)}) is not an MP4 or MOV video.",
+            hint="Luma takes MP4 and MOV; convert the clip.",
+        )
+
+
+def identity(descriptor: int) -> Identity:
+    """Tell whether a file is still the one that was read: where it lies, how large it is, when it was written."""
+    found = os.fstat(descriptor)
+    return found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns

@@ -1,0 +1,56 @@
+"""What saved videos are called: names that people can read and that Windows, macOS and Linux all take."""
+
+import re
+import unicodedata
+from datetime import UTC, datetime
+
+from luma_mcp.errors import InvalidRequest
+from luma_mcp.models import Task
+
+NAME_WORDS = 6
+NAME_BYTES = 150
+SUFFIXES = (".mp4", ".mov")
+FORBIDDEN = frozenset('<>:"/\\|?*')
+PORTS = [f"{port}{n}" for port in ("com", "lpt") for n in "0123456789¹²³"]
+RESERVED = frozenset(["con", "prn", "aux", "nul", "conin$", "conout$", *PORTS])
+HINT = "Give a plain file name such as foggy-morning.mp4, or leave filename out."
+
+
+def readable_name(task: Task) -> str:
+    """Make a name of the day, words of the prompt, and the short id."""
+    day = datetime.fromtimestamp(task.finished_at or task.created_at, UTC).strftime("%Y-%m-%d")
+    plain = unicodedata.normalize("NFC", task.request.prompt.lower())
+    words = [word for word in re.findall(r"\w+", plain) if word not in RESERVED][:NAME_WORDS]
+    short_id = re.sub(r"\W", "", task.task_id or task.key)[:8] or "video"
+    name = "-".join([day, *words])
+    while len(name.encode()) > NAME_BYTES:
+        name = name[:-1]
+    return f"{name}-{short_id}{SUFFIXES[0]}"
+
+
+def checked_name(wanted: str) -> str:
+    """Give a caller's name for a file, with `.mp4` if it lacks that; empty stays empty.
+
+    Raises `InvalidRequest` for what is a path, or no name on one of the systems.
+    """
+    name = unicodedata.normalize("NFC", wanted.strip())
+    if not name:
+        return ""
+    if fault := fault_in(name):
+        raise InvalidRequest(f"filename {fault}.", hint=HINT)
+    return name if name.lower().endswith(SUFFIXES) else f"{name}{SUFFIXES[0]}"
+
+
+def fault_in(name: str) -> str:
+    """Say why a name cannot be used; empty if it can."""
+    if found := sorted(FORBIDDEN.intersection(name)):
+        return f"must be a plain name, without {' '.join(found)}"
+    if not name.isprintable():
+        return "must not contain invisible or control characters"
+    if name[0] in ".-~" or name.endswith("."):
+        return "must not begin with '.', '-' or '~', nor end with '.'"
+    if name.partition(".")[0].rstrip().lower() in RESERVED:
+        return "is a name that Windows keeps for a device"
+    if len(name.encode()) > NAME_BYTES:
+        return f"must be at most {NAME_BYTES} bytes long"
+    return ""

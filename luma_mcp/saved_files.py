@@ -1,0 +1,166 @@
+"""Files on this machine: opened without following links, given room, published whole, and never replaced."""
+
+import errno
+import hashlib
+import os
+import shutil
+import stat
+import tempfile
+from collections.abc import Generator
+from contextlib import contextmanager, suppress
+from io import BufferedReader
+from pathlib import Path
+
+from luma_mcp import crash_points
+from luma_mcp.containers import HEAD_BYTES, looks_like_video
+from luma_mcp.errors import DownloadFailed, OutputNotWritable
+from luma_mcp.renaming import rename_without_replacing
+
+SPARE_BYTES = 32 << 20  # left free for the ledger and for everything else on the disk
+PLAIN = os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
+
+
+def check_writable(folder: Path, size: int = 0) -> None:
+    """Prove that the output folder takes files, and has room for one of `size` bytes; raise `OutputNotWritable`."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+        check_room(folder, size)
+    except OSError as error:
+        raise OutputNotWritable(f"The output folder {folder} cannot be written: {error.strerror}.") from error
+
+
+def check_room(folder: Path, size: int) -> None:
+    """Raise `OutputNotWritable` if a file of `size` bytes would leave too little free on the disk."""
+    free = shutil.disk_usage(folder).free
+    if free < size + SPARE_BYTES:
+        raise OutputNotWritable(
+            f"The disk of the output folder {folder} is nearly full: {megabytes(free)} are free, and a video of"
+            f" {megabytes(size)} needs {megabytes(size + SPARE_BYTES)}."
+            if size
+            else f"The disk of the output folder {folder} is nearly full: {megabytes(free)} are free.",
+            hint="Free some space, or name a folder on another disk with LUMA_MCP_OUTPUT_DIR.",
+        )
+
+
+def megabytes(size: float) -> str:
+    """Write bytes as people read them."""
+    return f"{size / 1e6:.1f} MB"
+
+
+def open_plain(path: Path) -> BufferedReader:
+    """Open a regular file for reading; a link in place of it is not followed, and a pipe is not waited for."""
+    descriptor = os.open(path, PLAIN)
+    if stat.S_ISREG(os.fstat(descriptor).st_mode):
+        return os.fdopen(descriptor, "rb")
+    os.close(descriptor)
+    raise OSError(errno.EINVAL, "it is no regular file", str(path))
+
+
+def open_real(path: Path) -> BufferedReader:
+    """Open a regular file whose path has no links in it; one that lies elsewhere, behind a folder just swapped, is not.
+
+    Only Linux tells where an open file lies.
+    """
+    file = open_plain(path)
+    try:
+        place = os.readlink(f"/proc/self/fd/{file.fileno()}")
+    except OSError:
+        return file
+    if place == str(path):
+        return file
+    file.close()
+    raise OSError(errno.ESTALE, "it was moved while it was opened", str(path))
+
+
+def is_plain(path: Path) -> bool:
+    """Tell whether a regular file lies at a path itself, not behind a link."""
+    try:
+        return stat.S_ISREG(os.lstat(path).st_mode)
+    except (OSError, ValueError):
+        return False
+
+
+def is_video(path: Path) -> bool:
+    """Tell whether a video lies at a path itself, not behind a link, as far as its first bytes tell."""
+    try:
+        with open_plain(path) as file:
+            return is_plain(path) and looks_like_video(file.read(HEAD_BYTES))
+    except (OSError, ValueError):
+        return False
+
+
+def remove_leftovers(folder: Path, key: str) -> None:
+    """Remove what earlier downloads of a task left behind when they were killed."""
+    for leftover in folder.glob(f".{key}*.part"):
+        leftover.unlink(missing_ok=True)
+
+
+def remove_old_leftovers(folder: Path, before: float) -> None:
+    """Remove what nobody has written to since a moment (POSIX seconds), of whatever task."""
+    for leftover in folder.glob(f".{'[0-9a-f-]' * 45}.part"):
+        with suppress(OSError):
+            if os.lstat(leftover).st_mtime < before:
+                leftover.unlink()
+
+
+@contextmanager
+def temporary(part: Path) -> Generator[None]:
+    """Let a temporary name be free afterwards."""
+    try:
+        yield
+    finally:
+        part.unlink(missing_ok=True)
+
+
+def publish(part: Path, target: Path) -> Path:
+    """Give a complete file its name, never over another file; the same bytes under that name count as done.
+
+    Raises `DownloadFailed` for what is no video.
+    """
+    with open_plain(part) as file:
+        if not looks_like_video(file.read(HEAD_BYTES)):
+            raise DownloadFailed("What lies at the finished video's address is no video.")
+    for candidate in [target, *(target.with_stem(f"{target.stem}-{n}") for n in range(2, 100))]:
+        try:
+            rename_without_replacing(part, candidate)
+        except FileExistsError:
+            if same_bytes(part, candidate):
+                return candidate
+            continue
+        sync_folder(candidate.parent)
+        crash_points.reach("download.published")
+        return candidate
+    raise FileExistsError(errno.EEXIST, "a hundred files of that name exist", str(target))
+
+
+def sync_folder(folder: Path) -> None:
+    """Bring a new name to the disk, where the system can do that."""
+    with suppress(OSError):
+        descriptor = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+
+
+def same_bytes(one: Path, other: Path) -> bool:
+    """Compare two files by content; what is not there, or is a link, equals nothing."""
+    if not is_plain(other) or one.stat().st_size != other.stat().st_size:
+        return False
+    with open_plain(one) as left, open_plain(other) as right:
+        return hashlib.file_digest(left, "sha256").digest() == hashlib.file_digest(right, "sha256").digest()
+
+
+def copy_published(existing: Path, part: Path, target: Path) -> Path:
+    """Make a copy of a saved video under another name, as whole as a download; give its path."""
+    with temporary(part):
+        if same_bytes(existing, target):
+            return target
+        with open_plain(existing) as source, part.open("xb") as copy:
+            check_room(target.parent, os.fstat(source.fileno()).st_size)
+            shutil.copyfileobj(source, copy, 1 << 18)
+            copy.flush()
+            os.fsync(copy.fileno())
+        return publish(part, target)

@@ -1,0 +1,87 @@
+"""Saving finished videos because somebody asks: those that are not on disk, or no longer, or under another name."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import anyio
+import anyio.to_thread
+
+from luma_mcp.downloads import Downloads
+from luma_mcp.errors import DownloadFailed, InvalidRequest, OutputNotWritable
+from luma_mcp.kept_files import as_they_lie
+from luma_mcp.ledger import Ledger
+from luma_mcp.models import Clock, Status, Task
+from luma_mcp.runapi import RunAPI
+from luma_mcp.saved_files import check_writable
+from luma_mcp.settings import Settings
+
+LOOK_SECONDS = 2.0
+FOLDER_SECONDS = 10.0
+UNFINISHED = "Wait for its end with get_task, then call save_video again."
+FAILED = "Call modify_video again; a failed task was not charged."
+GONE = "It can no longer be downloaded. modify_video with new_take=true makes, and charges, another one."
+COPYING = "Call save_video again in a moment."
+
+
+@dataclass(frozen=True, slots=True)
+class Saving:
+    """Has videos saved on request."""
+
+    settings: Settings
+    ledger: Ledger
+    downloads: Downloads
+    runapi: RunAPI
+    now: Clock
+
+    async def begin(self, task: Task, name: str) -> None:
+        """See to it that a task's video is on disk or on its way there, under a name if it is not there yet.
+
+        Raises `InvalidRequest`, `DownloadFailed` or `OutputNotWritable` if that cannot be.
+        """
+        self._check(task)
+        if (await self.as_it_is(task)).video_path:
+            return
+        await self._check_folder()
+        if (task.expires_at or 0) <= self.now():
+            raise DownloadFailed("RunAPI keeps a video for seven days, and these are over.", hint=GONE)
+        await self.ledger.want_file(task, name, self.now())
+
+    def _check(self, task: Task) -> None:
+        if task.status is Status.FAILED:
+            raise InvalidRequest(f"Task {task.task_id} has failed, so there is no video.", hint=FAILED)
+        if task.status is not Status.COMPLETED:
+            raise InvalidRequest(f"Task {task.task_id} is still {task.status}.", hint=UNFINISHED)
+        if task.origin != self.runapi.origin:
+            raise InvalidRequest(
+                f"Task {task.task_id} was made at {task.origin}, which this server does not use.",
+                hint="Call save_video in the host whose server does, or download the video from video_urls.",
+            )
+
+    async def _check_folder(self) -> None:
+        folder = self.settings.output_dir
+        with anyio.move_on_after(FOLDER_SECONDS):
+            return await anyio.to_thread.run_sync(check_writable, folder, abandon_on_cancel=True)
+        raise OutputNotWritable(f"The output folder {folder} did not answer in {FOLDER_SECONDS:.0f} seconds.")
+
+    async def under_name(self, task: Task, name: str, seconds: float) -> Task:
+        """Copy a saved video under another name if it has another; callers from elsewhere get one file a task."""
+        if not (name and task.video_path) or Path(task.video_path).name == name or self.settings.callers:
+            return task
+        with anyio.move_on_after(seconds):
+            path = str(await self.downloads.copy(task, name))
+            await self.ledger.keep_at(task.key, path, self.now())
+            return await self.ledger.get(task.key)
+        raise DownloadFailed("The saved video is still being copied.", hint=COPYING)
+
+    async def as_it_is(self, task: Task) -> Task:
+        """Give a task with the path where its video lies now; none if it was moved or deleted."""
+        return (await self.as_they_are([task]))[0]
+
+    async def as_they_are(self, tasks: list[Task]) -> list[Task]:
+        """Give tasks with the paths where their videos lie now; a slow disk is no missing file."""
+        if not any(task.video_path for task in tasks):
+            return tasks
+        with anyio.move_on_after(LOOK_SECONDS):
+            folder = self.settings.output_dir
+            return await anyio.to_thread.run_sync(as_they_lie, tasks, folder, abandon_on_cancel=True)
+        return tasks
