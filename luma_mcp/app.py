@@ -21,7 +21,7 @@ from luma_mcp.changes import Changes
 from luma_mcp.connection import Connection, open_connection
 from luma_mcp.deliveries import Deliveries, Way
 from luma_mcp.downloads import Downloads
-from luma_mcp.errors import InvalidRequest, LedgerUnusable, SubmissionUnconfirmed, TaskNotFound
+from luma_mcp.errors import InvalidRequest, LedgerUnusable, LumaError, SubmissionUnconfirmed, TaskNotFound
 from luma_mcp.file_names import checked_name
 from luma_mcp.intents import Intents
 from luma_mcp.ledger import Ledger
@@ -111,7 +111,14 @@ class App:
 
         Raises `InvalidRequest`, `TaskNotFound`, `DownloadFailed` or `OutputNotWritable`.
         """
-        bound, begun, name = self._bound(-1), anyio.current_time(), checked_name(filename)
+        try:
+            return await self._save_video(task_id, caller, checked_name(filename), progress)
+        except LumaError as error:
+            error.retry_safe = True  # whatever went wrong, saving costs nothing
+            raise
+
+    async def _save_video(self, task_id: str, caller: str, name: str, progress: Progress) -> Task:
+        bound, begun = self._bound(-1), anyio.current_time()
         with self.ledger.telling():
             task = await self.find(task_id, caller)
         await self.saving.begin(task, name)

@@ -150,7 +150,8 @@ class Arriving:
         self._moved.done, self._moved.total = 0, int(length) if LENGTH.fullmatch(length) else None
         self._etag, self._modified = (response.headers.get(name, "") for name in ("etag", "last-modified"))
         willing = response.headers.get("accept-ranges", "").lower() != "none"
-        self._resumable = willing and self._moved.total is not None and self._etag.isascii()
+        sendable = self._etag.isascii() and self._etag.isprintable()
+        self._resumable = willing and self._moved.total is not None and sendable
         if self._moved.total is not None:
             check_size(self._moved.total)
             await anyio.to_thread.run_sync(check_room, self._folder, self._moved.total, abandon_on_cancel=True)

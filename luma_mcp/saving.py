@@ -38,24 +38,18 @@ class Saving:
 
         Raises `InvalidRequest`, `DownloadFailed` or `OutputNotWritable` if that cannot be.
         """
-        self._check(task)
+        check_completed(task)
         if (await self.as_it_is(task)).video_path:
             return
         await self._check_folder()
-        if (task.expires_at or 0) <= self.now():
-            raise DownloadFailed("RunAPI keeps a video for seven days, and these are over.", hint=GONE)
-        await self.ledger.want_file(task, name, self.now())
-
-    def _check(self, task: Task) -> None:
-        if task.status is Status.FAILED:
-            raise InvalidRequest(f"Task {task.task_id} has failed, so there is no video.", hint=FAILED)
-        if task.status is not Status.COMPLETED:
-            raise InvalidRequest(f"Task {task.task_id} is still {task.status}.", hint=UNFINISHED)
         if task.origin != self.runapi.origin:
             raise InvalidRequest(
                 f"Task {task.task_id} was made at {task.origin}, which this server does not use.",
                 hint="Call save_video in the host whose server does, or download the video from video_urls.",
             )
+        if (task.expires_at or 0) <= self.now():
+            raise DownloadFailed("RunAPI keeps a video for seven days, and these are over.", hint=GONE)
+        await self.ledger.want_file(task, name, self.now())
 
     async def _check_folder(self) -> None:
         folder = self.settings.output_dir
@@ -85,3 +79,11 @@ class Saving:
             folder = self.settings.output_dir
             return await anyio.to_thread.run_sync(as_they_lie, tasks, folder, abandon_on_cancel=True)
         return tasks
+
+
+def check_completed(task: Task) -> None:
+    """Raise `InvalidRequest` for a task that has no video."""
+    if task.status is Status.FAILED:
+        raise InvalidRequest(f"Task {task.task_id} has failed, so there is no video.", hint=FAILED)
+    if task.status is not Status.COMPLETED:
+        raise InvalidRequest(f"Task {task.task_id} is still {task.status}.", hint=UNFINISHED)

@@ -150,6 +150,7 @@ async def test_a_video_that_has_expired_is_said_to_be_lost_unless_it_is_there(ri
         assert "expired" in told["next_step"]
         lost = await save(client, task)
     assert (lost["error"]["code"], lost["error"]["charged"]) == ("download_failed", "yes")
+    assert lost["error"]["retry_safe"] is True
     assert "new_take" in lost["error"]["hint"]
 
 
