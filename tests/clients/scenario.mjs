@@ -150,6 +150,14 @@ async function scenario({ client, heard, subscribe }, legacy) {
   const again = await client.getPrompt({ name: "edit_again", arguments: { task_id: made.task_id, change: "snow" } });
   assert.ok(again.messages[0].content.text.includes(`source_video_url "${uri}"`));
 
+  const save = { name: "save_video", arguments: { task_id: made.task_id, filename: "fog" } };
+  const saved = (await client.callTool(save)).structuredContent;
+  assert.match(saved.video_path, /fog(-\d+)?\.mp4$/);
+  assert.equal((await client.callTool(save)).structuredContent.video_path, saved.video_path);
+  const account = (await client.callTool({ name: "check_account", arguments: {} })).structuredContent;
+  assert.equal(account.price_usd, 0.5);
+  assert.equal(account.server_spent_total_usd, 0.5);
+
   await refused(client.readResource({ uri: `${TASKS}/unknown` }), -32602);
   await refused(client.readResource({ uri: `${TASKS}/a/b` }), -32602);
   await refused(client.getPrompt({ name: "restyle", arguments: {} }), -32602);
@@ -184,6 +192,8 @@ async function inspector(name, target, era) {
   const form = ["--prompt-args", `task_id=${made.task_id}`, "change=snow"];
   const filled = await ask("prompts/get", "--prompt-name", "edit_again", ...form);
   assert.match(filled.messages[0].content.text, /0\.50 USD/);
+  assert.ok((await call("save_video", { task_id: made.task_id })).structuredContent.video_path);
+  assert.equal((await call("check_account", {})).structuredContent.price_usd, 0.5);
   await assert.rejects(ask("resources/read", "--uri", `${TASKS}/unknown`));
   await assert.rejects(ask("prompts/get", "--prompt-name", "restyle"));
 }
