@@ -152,6 +152,8 @@ def run_modify(settings: Settings, source: str, prompt: str, *, new_take: bool, 
     task = anyio.run(partial(modify_until_settled, settings, request, new_take=new_take, as_json=as_json))
     if task.error:
         explain(task.error)
+        if task.video_urls and not task.video_path:
+            say(f"The video is at {task.video_urls[0]}")
     return exit_code(task)
 
 

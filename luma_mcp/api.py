@@ -94,7 +94,7 @@ class Api:
                 return await bounded(response)
             finally:
                 await response.aclose()
-        except httpx.HTTPError as error:
+        except (httpx.HTTPError, ValueError) as error:  # the latter for a redirect to what is no address
             raise network_failure(error, request.url.host, self.api_key) from error
 
     def refusal(self, response: httpx.Response) -> LumaError:
@@ -123,7 +123,7 @@ async def bounded(response: httpx.Response) -> httpx.Response:
     return httpx.Response(response.status_code, headers=headers, content=bytes(content), request=response.request)
 
 
-def network_failure(error: httpx.HTTPError, host: str, hidden: SecretStr | None) -> NetworkFailure:
+def network_failure(error: httpx.HTTPError | ValueError, host: str, hidden: SecretStr | None) -> NetworkFailure:
     """Say in one sentence what broke on the way to `host`."""
     causes: dict[type[httpx.HTTPError], str] = {
         httpx.ConnectTimeout: "did not accept a connection in time",

@@ -24,6 +24,7 @@ from luma_mcp.downloads import Downloads
 from luma_mcp.errors import InvalidRequest, LedgerUnusable, LumaError, SubmissionUnconfirmed, TaskNotFound
 from luma_mcp.file_names import checked_name
 from luma_mcp.intents import Intents
+from luma_mcp.kept_files import is_foreign
 from luma_mcp.ledger import Ledger
 from luma_mcp.models import REPLAY_SECONDS, SANDBOX_ORIGIN, Clock, Status, Task, VideoRequest
 from luma_mcp.progress import Progress
@@ -104,7 +105,8 @@ class App:
             task = await self.find(task_id, caller)
         await self.follow(task.key)
         with self.deliveries.call(task.key):
-            return await self.saving.as_it_is(await self.waiting.watch(task.key, begun + bound, progress))
+            until = begun if is_foreign(task, self.runapi.origin) else begun + bound
+            return await self.saving.as_it_is(await self.waiting.watch(task.key, until, progress))
 
     async def save_video(self, task_id: str, caller: str, filename: str, *, progress: Progress) -> Task:
         """Save a finished task's video, under a name if one is given, and wait for that as long as calls wait.
@@ -172,7 +174,10 @@ class App:
             await self.ledger.resubmit(task.key, self.now())
         elif task.status is Status.UNCONFIRMED:
             await self.ledger.explain(task.key, too_old())
+        elif task.awaits_file and task.error and (task.expires_at or 0) > self.now():
+            await self.ledger.want_file(task, "", self.now())
         await self.follow(task.key)
+        self.tracker.hurry(task.key)
 
     def _bound(self, wait_seconds: int) -> float:
         if not -1 <= wait_seconds <= LONGEST_WAIT_SECONDS:
@@ -218,7 +223,7 @@ async def open_app(
         runapi = RunAPI(connection, base_url, key)
         transfers, answering = Transfers(), Answering()
         folders, output, private = settings.readable_folders, settings.output_dir, settings.allow_private
-        uploads = Uploads(ledger, runapi, transfers, folders, output, now, discreet=settings.serves_http)
+        uploads = Uploads(ledger, runapi, transfers, folders, now, discreet=settings.serves_http)
         downloads = Downloads(connection, output, transfers, trusted=base_url, allow_private=private)
         submission = Submission(ledger, runapi, uploads, now)
         background = await stack.enter_async_context(background_work())

@@ -1,6 +1,6 @@
 """What the command line shows a person: a progress bar, a table, exit codes."""
 
-import shutil
+import os
 import unicodedata
 from collections.abc import Sequence
 from datetime import datetime
@@ -31,6 +31,7 @@ EXIT_HELP = """\
 exit codes: 0 done, 1 unexpected error, 2 setting or key, 3 credits, 4 request refused,
 5 outcome unknown, 6 service or network, 7 generation failed, 8 video made but not saved,
 130 interrupted (the task goes on)"""
+USUAL_COLUMNS = 80
 BAR_WIDTH = 24
 LEAST_BAR_WIDTH = 6
 BESIDE_BAR = len("[] 100 %  ") + 1
@@ -47,11 +48,18 @@ class ProgressBar:
     async def report(self, progress: float, total: float, message: str) -> None:
         """Draw progress out of total, and what is going on."""
         if self._alive:
-            columns = shutil.get_terminal_size().columns
+            columns = self._columns()
             width = max(LEAST_BAR_WIDTH, min(BAR_WIDTH, columns - len(message) - BESIDE_BAR))
             done = round(width * progress / total)
             line = f"[{'#' * done}{'-' * (width - done)}] {progress:3.0f} %  {message}"
             self._write(line[: columns - 1])
+
+    def _columns(self) -> int:
+        """Tell how wide the terminal is that is drawn on; stdout may be something else."""
+        try:
+            return os.get_terminal_size(self._stream.fileno()).columns or USUAL_COLUMNS
+        except (OSError, ValueError):
+            return USUAL_COLUMNS
 
     def clear(self) -> None:
         """Leave an empty line for what follows."""

@@ -69,8 +69,11 @@ def durations(file: BinaryIO, size: int) -> Iterator[float | None]:
 def is_cut_off(path: Path) -> bool:
     """Tell whether a file ends in the middle of one of its outermost boxes."""
     size = path.stat().st_size
-    with path.open("rb") as file:
-        ends = [(kind, stop) for kind, _, stop in boxes(file, 0, size)]
+    try:
+        with path.open("rb") as file:
+            ends = [(kind, stop) for kind, _, stop in boxes(file, 0, size)]
+    except struct.error:
+        return True
     return any(stop > size and kind in OUTERMOST for kind, stop in ends)
 
 

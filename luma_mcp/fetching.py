@@ -29,6 +29,7 @@ MOST_BREAKS_OF_A_PART = 8  # the same, once there is a part that is worth keepin
 SLOW_DOWN = frozenset({408, 429})
 LONGEST_PAUSE_SECONDS = 15.0
 WHOLE, PART, BEYOND = 200, 206, 416
+PACKED = frozenset({"gzip", "x-gzip", "deflate", "compress", "br", "zstd"})
 LENGTH = re.compile(r"[0-9]{1,18}")
 PLACE = re.compile(r"bytes ([0-9]{1,18})-[0-9]{1,18}/([0-9]{1,18})")
 TOO_LARGE = "Download it from video_urls with a browser before expires_at. Do not repeat modify_video."
@@ -80,7 +81,7 @@ class Arriving:
         self._moved = moved
         self._first = b""
         self._etag = self._modified = ""
-        self._resumable = False
+        self._resumable = self._refused = False
 
     async def receive(self, url: httpx.URL) -> None:
         """Receive what is still missing; raise `DownloadInterrupted` or an httpx error if it breaks off."""
@@ -108,7 +109,10 @@ class Arriving:
             watch = self._network.watch(url)
             request = self._http.build_request("GET", url, headers=self._headers(), timeout=TIMEOUT)
             request.extensions["trace"] = watch
-            response = await self._http.send(request, stream=True, follow_redirects=False)
+            try:
+                response = await self._http.send(request, stream=True, follow_redirects=False)
+            except ValueError as error:  # httpx reads where a redirect leads, in whatever form that is
+                raise DownloadFailed("The finished video's address redirects to what is no address.") from error
             try:
                 watch.confirm(response)
                 if response.next_request is None:
@@ -121,21 +125,26 @@ class Arriving:
 
     def _headers(self) -> dict[str, str]:
         """Ask for the file as it is, from where it broke off if it is certain to be the same file."""
-        if not (self._resumable and self._moved.done):
+        if not self._resumable or self._refused or not self._moved.done:
             return {}
-        strong = self._etag.startswith('"')  # a weak one does not promise the same bytes
-        condition = {"If-Range": self._etag} if strong else {}
+        unchanged = self._etag if self._is_strong else self._modified
+        condition = {"If-Range": unchanged} if unchanged else {}
         return {"Range": f"bytes={self._moved.done}-"} | condition
+
+    @property
+    def _is_strong(self) -> bool:
+        """Tell whether the tag promises the same bytes; a weak one promises something alike."""
+        return self._etag.startswith('"')
 
     async def _begin(self, response: httpx.Response) -> None:
         """Put the file where the answer goes on, or begins anew."""
-        if response.headers.get("content-encoding", "identity") != "identity":
+        if PACKED.intersection(re.split(r"[\s,]+", response.headers.get("content-encoding", "").lower())):
             raise DownloadFailed("The finished video's address sends it packed, which nobody asked for.")
         status, asked_for_rest = response.status_code, "range" in response.request.headers
         if status == WHOLE:
             await self._start_over(response)
         elif asked_for_rest and (status == BEYOND or (status == PART and not self._goes_on(response))):
-            self._resumable = False
+            self._refused = True
             raise DownloadInterrupted("The rest of the finished video cannot be had; it is fetched from its beginning.")
         elif status >= 500 or status in SLOW_DOWN:
             raise DownloadInterrupted(f"The finished video could not be downloaded: its address answers {status}.")
@@ -150,8 +159,9 @@ class Arriving:
         self._moved.done, self._moved.total = 0, int(length) if LENGTH.fullmatch(length) else None
         self._etag, self._modified = (response.headers.get(name, "") for name in ("etag", "last-modified"))
         willing = response.headers.get("accept-ranges", "").lower() != "none"
-        sendable = self._etag.isascii() and self._etag.isprintable()
-        self._resumable = willing and self._moved.total is not None and sendable
+        marks = self._etag + self._modified
+        sendable = marks.isascii() and (marks.isprintable() or not marks)
+        self._resumable = willing and self._moved.total is not None and sendable and not self._refused
         if self._moved.total is not None:
             check_size(self._moved.total)
             await anyio.to_thread.run_sync(check_room, self._folder, self._moved.total, abandon_on_cancel=True)
@@ -160,7 +170,7 @@ class Arriving:
         """Tell whether a part begins where the file ends, and is of the same file."""
         said = PLACE.fullmatch(response.headers.get("content-range", "").strip())
         same_tag = response.headers.get("etag", "") == self._etag
-        same_time = response.headers.get("last-modified", self._modified) == self._modified
+        same_time = self._is_strong or response.headers.get("last-modified", "") == self._modified
         fits = said is not None and (int(said[1]), int(said[2])) == (self._moved.done, self._moved.total)
         return fits and same_tag and same_time
 
@@ -172,7 +182,7 @@ class Arriving:
         moved, after = self._moved, self._moved.done + len(piece)
         check_size(after)
         if moved.total is not None and after > moved.total:
-            self._resumable = False
+            self._refused = True
             raise DownloadInterrupted("The finished video's address sends more than it announced.")
         if moved.total is None and after // LOOK_BYTES > moved.done // LOOK_BYTES:
             await anyio.to_thread.run_sync(check_room, self._folder, 0, abandon_on_cancel=True)

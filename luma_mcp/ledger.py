@@ -26,8 +26,8 @@ from luma_mcp.ledger_queries import (
     GOES_ON,
     HELD,
     JOINABLE,
-    KEPT_AT,
     MATCHING,
+    MOVED_AWAY,
     PAGE,
     RELEASE,
     RENEW,
@@ -118,6 +118,8 @@ class Ledger:
         def write(db: sqlite3.Connection) -> bool:
             if db.execute(HELD, (task.key, self._owner)).fetchone() is None:
                 raise LeaseLost(task.key)
+            if task.video_path:
+                db.execute(MOVED_AWAY, (task.video_path, task.key))
             return db.execute(update, values).rowcount == 1
 
         return task if await self._file.write(write) else await self.get(task.key)
@@ -142,10 +144,6 @@ class Ledger:
     async def give_up_file(self, key: str) -> None:
         """Leave a finished video unsaved until somebody asks for it."""
         await self._change(GIVE_UP_FILE, (key,))
-
-    async def keep_at(self, key: str, path: str, now: float) -> None:
-        """Note where else a finished video was saved."""
-        await self._change(KEPT_AT, (path, now, key))
 
     async def deliver(self, keys: Sequence[str]) -> None:
         """Remember that these results were handed to a caller."""

@@ -5,7 +5,7 @@ UNATTENDED = """
     WHERE status NOT IN ('completed', 'failed') AND created_at > :born
         AND (origin = :origin OR attempts = 0 AND created_at <= :doubted)
         AND (status <> 'unconfirmed' OR coalesce(sent_at, created_at) > :doubted AND key_id = :key_id)
-        AND (task_id <> '' OR key_id = :key_id OR created_at <= :doubted)
+        AND (task_id <> '' OR key_id = :key_id OR coalesce(sent_at, created_at) <= :doubted)
         AND (lease_until <= :now OR lease_until > :now + :longest)
     UNION ALL
     SELECT key, created_at FROM tasks INDEXED BY tasks_unsaved
@@ -20,7 +20,9 @@ UNCONFIRMED = """
 JOINABLE = """
     SELECT * FROM tasks WHERE caller = ? AND fingerprint = ? AND (
         status NOT IN ('completed', 'failed') OR task_id <> '' AND NOT delivered OR error ->> 'charged' = 'unknown'
-        OR status = 'completed' AND video_path = '' AND (wants_file OR error IS NOT NULL)
+        OR status = 'completed' AND video_path = '' AND (wants_file OR error IS NOT NULL) AND NOT EXISTS (
+            SELECT 1 FROM tasks AS newer WHERE newer.caller = tasks.caller AND newer.fingerprint = tasks.fingerprint
+                AND newer.created_at > tasks.created_at AND newer.status = 'completed')
     ) ORDER BY created_at DESC LIMIT 1"""
 ACTIVE = """
     SELECT count(*) FROM tasks INDEXED BY tasks_unended
@@ -81,7 +83,7 @@ WANT_FILE = """
     WHERE key = :key AND status = 'completed' AND video_path = :path"""
 GIVE_UP_FILE = """
     UPDATE tasks SET wants_file = 0 WHERE key = ? AND status = 'completed' AND video_path = '' AND error IS NOT NULL"""
-KEPT_AT = "UPDATE tasks SET video_path = ?, updated_at = ? WHERE key = ? AND status = 'completed'"
+MOVED_AWAY = "UPDATE tasks SET video_path = '', wants_file = 0 WHERE video_path = ? AND key <> ?"
 UNCHANGED = "UPDATE revisions SET last = last"
 FORGET = """
     DELETE FROM tasks WHERE status IN ('completed', 'failed', 'unconfirmed') AND updated_at < :before

@@ -6,7 +6,7 @@ from typing import Any
 import httpx
 
 from luma_mcp.errors import DownloadRefused
-from luma_mcp.sources import is_public_host
+from luma_mcp.sources import is_port, is_public_host
 
 PRIVATE_HINT = (
     "If this is your own storage, or a VPN gives every name a private address, set LUMA_MCP_ALLOW_PRIVATE=true, restart"
@@ -40,6 +40,8 @@ class PublicNetwork:
     def _watch(self, url: httpx.URL) -> "Watch":
         if url.scheme not in ("http", "https"):
             raise DownloadRefused(f"The finished video's address has the scheme {url.scheme!r}, which is not fetched.")
+        if not is_port(url.port):
+            raise DownloadRefused("The finished video's address has a port that cannot be one.")
         if url.userinfo:
             raise DownloadRefused("The finished video's address asks for a user name or password to be sent.")
         free = self._allow_private or origin(url) == self._trusted
@@ -67,10 +69,13 @@ class Watch:
         elif event == CONNECTED:
             self._seen = True
             stream = info["return_value"]
-            address = str(stream.get_extra_info("server_addr")[0])
-            if self._direct and not self._free and not is_public_host(address):
+            peer = stream.get_extra_info("server_addr")
+            if peer is None:
                 await stream.aclose()
-                raise private(f"{self._host} ({address})")
+                raise httpx.ConnectError("the connection was broken at once")
+            if self._direct and not self._free and not is_public_host(str(peer[0])):
+                await stream.aclose()
+                raise private(f"{self._host} ({peer[0]})")
 
     def confirm(self, response: httpx.Response) -> None:
         """Refuse an answer that came on a connection nobody looked at."""

@@ -22,7 +22,7 @@ from luma_mcp.models import MODEL, Reading, Status, Task
 from luma_mcp.money import Balance, Price
 from luma_mcp.readings import balance_in, lifetime_in, price_in, reading, status_in, task_id_in
 from luma_mcp.refusals import retry_after_seconds
-from luma_mcp.sources import is_public_host
+from luma_mcp.sources import is_port, is_public_host
 from luma_mcp.untrusted import child, json_object, text, without_secret
 
 REACH_SECONDS = 5.0
@@ -138,7 +138,7 @@ class RunAPI(Api):
             near = is_public_host(url.host) or not is_public_host(httpx.URL(self.origin).host)
         except ValueError:  # a host in a form that no host can have
             near = False
-        if url.scheme not in ("http", "https") or url.userinfo or not near:
+        if url.scheme not in ("http", "https") or url.userinfo or not near or not is_port(url.port):
             raise BadAnswer("RunAPI named an upload address that files are not sent to.")
 
     # -- account ------------------------------------------------------------------------------------------------------

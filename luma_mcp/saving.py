@@ -1,6 +1,6 @@
 """Saving finished videos because somebody asks: those that are not on disk, or no longer, or under another name."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import anyio
@@ -58,13 +58,14 @@ class Saving:
         raise OutputNotWritable(f"The output folder {folder} did not answer in {FOLDER_SECONDS:.0f} seconds.")
 
     async def under_name(self, task: Task, name: str, seconds: float) -> Task:
-        """Copy a saved video under another name if it has another; callers from elsewhere get one file a task."""
+        """Copy a saved video under another name if it has another; callers from elsewhere get one file a task.
+
+        The ledger keeps the first path: a copy may come and go.
+        """
         if not (name and task.video_path) or Path(task.video_path).name == name or self.settings.callers:
             return task
         with anyio.move_on_after(seconds):
-            path = str(await self.downloads.copy(task, name))
-            await self.ledger.keep_at(task.key, path, self.now())
-            return await self.ledger.get(task.key)
+            return replace(task, video_path=str(await self.downloads.copy(task, name)))
         raise DownloadFailed("The saved video is still being copied.", hint=COPYING)
 
     async def as_it_is(self, task: Task) -> Task:
@@ -73,11 +74,8 @@ class Saving:
 
     async def as_they_are(self, tasks: list[Task]) -> list[Task]:
         """Give tasks with the paths where their videos lie now; a slow disk is no missing file."""
-        if not any(task.video_path for task in tasks):
-            return tasks
         with anyio.move_on_after(LOOK_SECONDS):
-            folder = self.settings.output_dir
-            return await anyio.to_thread.run_sync(as_they_lie, tasks, folder, abandon_on_cancel=True)
+            return await anyio.to_thread.run_sync(as_they_lie, tasks, self.runapi.origin, abandon_on_cancel=True)
         return tasks
 
 

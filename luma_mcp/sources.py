@@ -104,6 +104,11 @@ def is_public_host(host: str) -> bool:
     return "." in name and not name.endswith(LOCAL_SUFFIXES)
 
 
+def is_port(port: int | None) -> bool:
+    """Tell whether a port can be connected to; None is the scheme's own."""
+    return port is None or 0 < port < 65536
+
+
 def address_of(host: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
     """Read a literal address: dotted, decimal, hexadecimal, octal, IPv6, IPv4 inside IPv6; None for a name."""
     try:

@@ -120,6 +120,7 @@ class Submission:
     def _sendable(self, task: Task) -> bool:
         """Tell whether it is safe to send a task: it is young, and what was sent before went to the same account."""
         same_account = not task.attempts or task.key_id == self._runapi.key_id
+        same_account &= task.origin == self._runapi.origin
         return same_account and self._now() - task.asked_at <= REPLAY_SECONDS
 
     async def _attempt(self, task: Task) -> tuple[Task, Accepted]:

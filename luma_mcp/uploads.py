@@ -41,7 +41,6 @@ class Uploads:
         runapi: RunAPI,
         transfers: Transfers,
         roots: Sequence[Path],
-        output: Path,
         now: Clock,
         *,
         discreet: bool = False,
@@ -50,7 +49,6 @@ class Uploads:
         self._runapi = runapi
         self._transfers = transfers
         self._roots = roots
-        self._output = output
         self._discreet = discreet
         self._now = now
         self._clips = Clips()
@@ -106,7 +104,7 @@ class Uploads:
         left = (earlier.expires_at or 0) - self._now() if earlier.video_urls else 0.0
         if left > LEAST_LIFE_SECONDS:
             return earlier.video_urls[0]
-        if path := await anyio.to_thread.run_sync(real_file_of, earlier, self._output, abandon_on_cancel=True):
+        if path := await anyio.to_thread.run_sync(real_file_of, earlier, abandon_on_cancel=True):
             return path
         if left > 0:
             return earlier.video_urls[0]
@@ -159,7 +157,7 @@ class Uploads:
                 self._under_way.pop(digest, None)
 
 
-def real_file_of(task: Task, output: Path) -> Path | None:
+def real_file_of(task: Task) -> Path | None:
     """Find the saved video of a task, by a path without links."""
-    path = kept_at(task, output)
+    path = kept_at(task)
     return Path(os.path.realpath(path.parent)) / path.name if path else None

@@ -190,6 +190,13 @@ async def test_no_doubt_about_money_comes_from_asking_for_the_balance(rig: Rig, 
     assert (told["error"]["code"], told["error"]["charged"]) == ("service_unavailable", "no")
 
 
+async def test_a_redirect_to_what_is_no_address_is_told(rig: Rig) -> None:
+    rig.sandbox.faults.order(Fault("redirect", route="account", text="https://xn--0/"))
+    async with rig.client() as client:
+        told = facts(await client.call_tool("check_account", {}))
+    assert told["error"]["code"] in {"network", "bad_answer"}
+
+
 async def test_an_unasked_304_is_no_price() -> None:
     async with open_connection(httpx.MockTransport(lambda _: httpx.Response(304))) as connection:
         with pytest.raises(BadAnswer):

@@ -2,12 +2,13 @@
 
 import io
 import struct
+from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from luma_mcp.containers import HEAD_BYTES, duration, looks_like_video, other_kind
+from luma_mcp.containers import HEAD_BYTES, duration, is_cut_off, looks_like_video, other_kind
 from luma_mcp.sandbox.http import bundled_clip
 
 
@@ -89,6 +90,24 @@ def test_no_content_whatever_breaks_the_reader(noise: bytes, at: int) -> None:
     good = FTYP + box(b"moov", mvhd(600, 3000), FRAGMENTS)
     lasts(noise)
     lasts(good[:at] + noise + good[at + len(noise) :])
+
+
+@pytest.mark.parametrize(
+    ("content", "cut_off"),
+    [
+        (bundled_clip().read_bytes(), False),
+        (bundled_clip().read_bytes()[:-1], True),
+        (FTYP + box(b"mdat", b"x" * 100), False),
+        (FTYP + box(b"mdat", b"x" * 100)[:-1], True),
+        (FTYP + struct.pack(">I4s", 1, b"mdat"), True),
+        (FTYP + struct.pack(">I4s", 0, b"mdat") + b"x", False),
+        (FTYP + b"vvvvvvvvvvvv", False),
+    ],
+    ids=["whole", "cut", "data", "cut data", "cut in a head", "to the end", "unknown"],
+)
+def test_a_file_that_ends_in_the_middle_is_known_by_its_boxes(home: Path, content: bytes, cut_off: bool) -> None:
+    (home / "v.mp4").write_bytes(content)
+    assert is_cut_off(home / "v.mp4") is cut_off
 
 
 def test_ten_thousand_boxes_are_not_all_looked_at() -> None:

@@ -149,6 +149,40 @@ async def test_a_weak_mark_that_changed_is_another_file(
     assert await received(home, lambda request: answers.pop(0)(request)) == OTHER
 
 
+async def test_a_time_is_the_condition_where_there_is_no_strong_tag(home: Path) -> None:
+    said = {"ETag": "", "Last-Modified": "Mon, 21 Sep 2026 10:00:00 GMT"}
+    storage = Storage(VIDEO, said=said)
+    assert await received(home, storage) == VIDEO
+    assert set(storage.conditions[1:]) == {said["Last-Modified"]}
+    timeless = Storage(OTHER, said={"ETag": ""})
+    answers: list[Answer] = [Storage(VIDEO, said=said), timeless, Storage(OTHER, step=1 << 30)]
+    (home / "part").unlink()
+    assert await received(home, lambda request: answers.pop(0)(request)) == OTHER
+
+
+async def test_a_server_that_once_gave_no_part_is_not_asked_for_one_again(home: Path) -> None:
+    asked: list[str] = []
+    answers: list[Answer] = [Storage(VIDEO), no_such_range, Storage(VIDEO), Storage(VIDEO, step=1 << 30)]
+
+    def answer(request: httpx.Request) -> httpx.Response:
+        asked.append(request.headers.get("range", ""))
+        return answers.pop(0)(request)
+
+    assert await received(home, answer) == VIDEO
+    assert [bool(wanted) for wanted in asked] == [False, True, False, False]
+
+
+@pytest.mark.parametrize("encoding", ["aws-chunked", "identity", ""])
+async def test_an_encoding_that_packs_nothing_is_let_through(home: Path, encoding: str) -> None:
+    assert await received(home, Storage(VIDEO, said={"Content-Encoding": encoding})) == VIDEO
+
+
+@pytest.mark.parametrize("target", ["https://xn--0/v.mp4", "https://storage.example:99999/v.mp4"])
+async def test_a_redirect_to_what_is_no_address_is_an_error_like_others(home: Path, target: str) -> None:
+    with pytest.raises((DownloadFailed, httpx.RemoteProtocolError)):
+        await received(home, lambda _: httpx.Response(302, headers={"Location": target}))
+
+
 @pytest.mark.sockets  # on the virtual clock, what httpx leaves unread is complained about
 async def test_a_server_that_sends_more_than_it_announced_is_not_believed(home: Path) -> None:
     answers: list[Answer] = [

@@ -15,9 +15,10 @@ from anyio.abc import SocketAttribute, SocketStream
 from luma_mcp.connection import open_connection
 from luma_mcp.errors import DownloadRefused
 from luma_mcp.fetching import fetch
-from luma_mcp.public_network import PublicNetwork
+from luma_mcp.public_network import CONNECTED, PublicNetwork
 from luma_mcp.sandbox.http import bundled_clip
 from luma_mcp.transfers import Transfer
+from tests.rig import API_URL
 
 pytestmark = [pytest.mark.anyio, pytest.mark.sockets]
 PRIVATE = [
@@ -148,6 +149,25 @@ async def test_a_name_and_a_password_in_an_address_are_not_sent(home: Path) -> N
 async def test_a_host_that_cannot_be_one_is_refused(home: Path, host: str) -> None:
     with pytest.raises((DownloadRefused, httpx.InvalidURL)):
         await get(home, f"http://{host}/v.mp4")
+
+
+async def test_a_connection_that_is_broken_at_once_is_tried_again(home: Path) -> None:
+    class Broken:
+        async def aclose(self) -> None:
+            pass
+
+        def get_extra_info(self, _: str) -> None:
+            return None
+
+    watch = PublicNetwork(trusted=API_URL, allow_private=False).watch(httpx.URL("https://storage.example/v.mp4"))
+    with pytest.raises(httpx.ConnectError):
+        await watch(CONNECTED, {"return_value": Broken()})
+
+
+@pytest.mark.parametrize("port", [0, 65536, 99999])
+async def test_a_port_that_cannot_be_one_is_refused(home: Path, port: int) -> None:
+    with pytest.raises((DownloadRefused, httpx.InvalidURL)):
+        await get(home, f"http://storage.example:{port}/v.mp4")
 
 
 async def test_the_users_own_proxy_may_be_anywhere(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:

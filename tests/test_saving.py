@@ -245,6 +245,47 @@ async def test_a_copy_that_is_gone_does_not_hide_the_first_file(rig: Rig, home: 
         assert (await made(client, prompt="snow", source_video_url=f"luma://tasks/{task['task_id']}"))["done"]
 
 
+async def test_the_file_of_one_task_is_never_taken_for_that_of_another(home: Path) -> None:
+    async with open_rig(home, save="never") as rig, rig.client() as client:
+        first, second = await made(client), await made(client, prompt="snow")
+        path = Path((await save(client, first, "final"))["video_path"])
+        path.rename(home / "elsewhere.mp4")
+        assert (await save(client, second, "final"))["video_path"] == str(path)
+        told = facts(await client.call_tool("get_task", {"task_id": first["task_id"]}))
+        assert told["video_path"] == ""
+        fetched = outputs(rig)
+        assert Path((await save(client, first, "first"))["video_path"]).name == "first.mp4"
+        assert outputs(rig) == fetched + 1
+
+
+async def test_an_older_take_that_was_never_saved_does_not_hide_a_newer_one(rig: Rig) -> None:
+    rig.sandbox.faults.order(Fault("404", route="output", times=10_000))
+    async with rig.client() as client:
+        first = await made(client)
+        rig.clock.jumped += 8 * DAY
+        await anyio.sleep(60)
+        assert (await made(client))["task_id"] == first["task_id"]
+        rig.sandbox.faults.clear()
+        second = await made(client, new_take=True)
+        assert second["video_path"]
+        await anyio.sleep(60)
+        third = await made(client)
+        assert third["task_id"] not in {first["task_id"], second["task_id"]}, "both were delivered"
+
+
+async def test_a_video_of_another_address_is_not_waited_for(home: Path) -> None:
+    clock = VirtualClock()
+    sandbox = sandbox_for(home, clock=clock)
+    sandbox.faults.order(Fault("404", route="output", times=100))
+    async with open_rig(home, clock=clock, sandbox=sandbox) as rig, rig.client() as client:
+        task = await made(client)
+    async with open_rig(home, clock=clock, base_url="https://other.example") as rig, rig.client() as client:
+        asked = anyio.current_time()
+        told = facts(await client.call_tool("get_task", {"task_id": task["task_id"], "wait_seconds": 40}))
+        assert anyio.current_time() - asked < 5
+        assert "being saved" not in told["next_step"]
+
+
 async def test_a_saved_file_that_is_no_video_any_more_is_fetched_anew(rig: Rig) -> None:
     async with rig.client() as client:
         task = await made(client)
@@ -263,9 +304,8 @@ async def test_a_call_whose_video_could_not_be_saved_is_joined_when_repeated(rig
         again = await made(client)
         assert (again["task_id"], again["joined"]) == (first["task_id"], True)
         rig.sandbox.faults.clear()
-        await anyio.sleep(1500)
-        done = facts(await client.call_tool("get_task", {"task_id": first["task_id"]}))
-        assert Path(done["video_path"]).is_file()
+        done = await made(client)
+        assert (done["task_id"], done["joined"], Path(done["video_path"]).is_file()) == (first["task_id"], True, True)
     assert rig.charges() == 1
 
 
