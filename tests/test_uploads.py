@@ -214,6 +214,30 @@ async def test_after_a_long_upload_a_lost_answer_is_still_settled_under_its_key(
             assert puts(rig) == 2, "the hour began when the upload did"
 
 
+async def test_what_was_sent_after_a_long_upload_is_left_to_its_own_key(home: Path, clip: Path) -> None:
+    clip.write_bytes(bundled_clip().read_bytes() + b"\0" * 4_000_000)
+    clock = VirtualClock()
+    sandbox = sandbox_for(home, clock=clock)
+    sandbox.faults.order(Fault("drop_after", times=50))
+    async with in_process(sandbox) as web:
+        shared: dict[str, Any] = {"clock": clock, "sandbox": sandbox, "network": SlowUpload(web, 80.0, breaks=0)}
+        async with open_rig(home, api_key="first-key-1234", **shared) as first:
+            task = await first.submit(source=str(clip), wait=0)
+            for _ in range(400):
+                await anyio.sleep(0 if first.creates() else 5)
+            assert first.creates()
+        sandbox.faults.clear()
+        async with open_rig(home, api_key="second-key-1234", **shared) as second:
+            second.app.wake()
+            await anyio.sleep(60)
+            seen = await second.app.ledger.get(task.key)
+            assert not (seen.error and "too old" in seen.error.hint)
+        async with open_rig(home, api_key="first-key-1234", **shared) as again:
+            again.app.wake()
+            assert (await again.settle(task)).status is Status.COMPLETED
+            assert again.charges() == 1
+
+
 async def test_an_upload_that_takes_too_long_is_not_paid_for_any_more(home: Path, clip: Path) -> None:
     clip.write_bytes(bundled_clip().read_bytes() + b"\0" * 4_000_000)
     clock = VirtualClock()
