@@ -17,6 +17,7 @@ from luma_mcp.file_names import readable_name
 from luma_mcp.models import Task
 from luma_mcp.public_network import PublicNetwork
 from luma_mcp.saved_files import (
+    Published,
     check_writable,
     copy_published,
     publish,
@@ -44,8 +45,8 @@ class Downloads:
         self._network = PublicNetwork(trusted=trusted, allow_private=allow_private)
         self._at_once = anyio.CapacityLimiter(AT_ONCE)
 
-    async def save(self, task: Task) -> Path:
-        """Download a completed task's video and give its path.
+    async def save(self, task: Task) -> Published:
+        """Download a completed task's video and tell where it lies.
 
         Raises `DownloadFailed` or `VideoNotWritten`, both of which say that the video was paid for.
         """
@@ -60,8 +61,8 @@ class Downloads:
                     await self._fetch_in_time(task, part)
                     return await anyio.to_thread.run_sync(publish, part, target, abandon_on_cancel=True)
 
-    async def copy(self, task: Task, name: str) -> Path:
-        """Copy a task's saved video under another name, and give the path; raise like `save`."""
+    async def copy(self, task: Task, name: str) -> Published:
+        """Copy a task's saved video under another name, and tell where that lies; raise like `save`."""
         target = self._folder / name
         with told_as_paid(target, COPY_AGAIN):
             existing = Path(task.video_path)

@@ -115,7 +115,7 @@ class Follower:
         failures = 0
         while task.awaits_file and (task.expires_at or 0) > self.now() and await self.hold(task.key):
             try:
-                path = await self.downloads.save(task)
+                saved = await self.downloads.save(task)
                 crash_points.reach("download.saved")
             except LumaError as error:
                 failures += 1
@@ -128,7 +128,9 @@ class Follower:
                 await before_next.wait(backoff(failures, jitter=jitter(), longest=SAVING_LONGEST_SECONDS))
                 task = await self.ledger.get(task.key)
             else:
-                await self._record(task, task.saved(str(path), self.now()))
+                if saved.is_new:
+                    await self.ledger.take_path(str(saved.path), task.key)
+                await self._record(task, task.saved(str(saved.path), self.now()))
                 return
         if task.awaits_file and (task.expires_at or 0) <= self.now():
             gone = DownloadFailed("The finished video was not saved in the seven days that RunAPI keeps it.", hint=GONE)

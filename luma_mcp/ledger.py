@@ -27,11 +27,11 @@ from luma_mcp.ledger_queries import (
     HELD,
     JOINABLE,
     MATCHING,
-    MOVED_AWAY,
     PAGE,
     RELEASE,
     RENEW,
     RESUBMIT,
+    TAKE_PATH,
     UNATTENDED,
     UNCHANGED,
     UNCONFIRMED,
@@ -118,8 +118,6 @@ class Ledger:
         def write(db: sqlite3.Connection) -> bool:
             if db.execute(HELD, (task.key, self._owner)).fetchone() is None:
                 raise LeaseLost(task.key)
-            if task.video_path:
-                db.execute(MOVED_AWAY, (task.video_path, task.key))
             return db.execute(update, values).rowcount == 1
 
         return task if await self._file.write(write) else await self.get(task.key)
@@ -140,6 +138,10 @@ class Ledger:
         """
         seen = {"key": task.key, "path": task.video_path}
         await self._change(WANT_FILE, {**seen, "name": name, "now": now, "owner": self._owner})
+
+    async def take_path(self, path: str, key: str) -> None:
+        """Note that a new file lies where other tasks had theirs, which must be gone."""
+        await self._change(TAKE_PATH, (path, key))
 
     async def give_up_file(self, key: str) -> None:
         """Leave a finished video unsaved until somebody asks for it."""

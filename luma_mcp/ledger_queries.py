@@ -83,7 +83,7 @@ WANT_FILE = """
     WHERE key = :key AND status = 'completed' AND video_path = :path"""
 GIVE_UP_FILE = """
     UPDATE tasks SET wants_file = 0 WHERE key = ? AND status = 'completed' AND video_path = '' AND error IS NOT NULL"""
-MOVED_AWAY = "UPDATE tasks SET video_path = '', wants_file = 0 WHERE video_path = ? AND key <> ?"
+TAKE_PATH = "UPDATE tasks SET video_path = '', wants_file = 0 WHERE video_path = ? AND key <> ?"
 UNCHANGED = "UPDATE revisions SET last = last"
 FORGET = """
     DELETE FROM tasks WHERE status IN ('completed', 'failed', 'unconfirmed') AND updated_at < :before

@@ -8,6 +8,7 @@ import stat
 import tempfile
 from collections.abc import Generator
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from io import BufferedReader
 from pathlib import Path
 
@@ -114,7 +115,15 @@ def temporary(part: Path) -> Generator[None]:
         part.unlink(missing_ok=True)
 
 
-def publish(part: Path, target: Path) -> Path:
+@dataclass(frozen=True, slots=True)
+class Published:
+    """Where a file lies now, and whether it is a new one or was there before with the same bytes."""
+
+    path: Path
+    is_new: bool
+
+
+def publish(part: Path, target: Path) -> Published:
     """Give a complete file its name, never over another file; the same bytes under that name count as done.
 
     Raises `DownloadFailed` for what is no video.
@@ -127,11 +136,11 @@ def publish(part: Path, target: Path) -> Path:
             rename_without_replacing(part, candidate)
         except FileExistsError:
             if same_bytes(part, candidate):
-                return candidate
+                return Published(candidate, is_new=False)
             continue
         sync_folder(candidate.parent)
         crash_points.reach("download.published")
-        return candidate
+        return Published(candidate, is_new=True)
     raise FileExistsError(errno.EEXIST, "a hundred files of that name exist", str(target))
 
 
@@ -153,11 +162,11 @@ def same_bytes(one: Path, other: Path) -> bool:
         return hashlib.file_digest(left, "sha256").digest() == hashlib.file_digest(right, "sha256").digest()
 
 
-def copy_published(existing: Path, part: Path, target: Path) -> Path:
-    """Make a copy of a saved video under another name, as whole as a download; give its path."""
+def copy_published(existing: Path, part: Path, target: Path) -> Published:
+    """Make a copy of a saved video under another name, as whole as a download."""
     with temporary(part):
         if same_bytes(existing, target):
-            return target
+            return Published(target, is_new=False)
         with open_plain(existing) as source, part.open("xb") as copy:
             check_room(target.parent, os.fstat(source.fileno()).st_size)
             shutil.copyfileobj(source, copy, 1 << 18)

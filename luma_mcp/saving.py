@@ -65,7 +65,10 @@ class Saving:
         if not (name and task.video_path) or Path(task.video_path).name == name or self.settings.callers:
             return task
         with anyio.move_on_after(seconds):
-            return replace(task, video_path=str(await self.downloads.copy(task, name)))
+            copied = await self.downloads.copy(task, name)
+            if copied.is_new:
+                await self.ledger.take_path(str(copied.path), task.key)
+            return replace(task, video_path=str(copied.path))
         raise DownloadFailed("The saved video is still being copied.", hint=COPYING)
 
     async def as_it_is(self, task: Task) -> Task:

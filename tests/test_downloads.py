@@ -39,7 +39,7 @@ async def save(home: Path, answer: Answer | httpx.Response, task: Task = TASK, *
     """Save a task's video from a web that answers as told."""
     async with open_connection(httpx.MockTransport(handler_for(answer))) as connection:
         downloads = Downloads(connection, home / "out", Transfers(), trusted=API_URL, allow_private=allow_private)
-        return await downloads.save(task)
+        return (await downloads.save(task)).path
 
 
 def files(home: Path) -> list[str]:
@@ -231,7 +231,7 @@ async def test_private_storage_can_be_allowed_and_runapis_own_address_always_is(
             connection, home / "out", Transfers(), trusted="http://127.0.0.1:8788", allow_private=False
         )
         own = replace(TASK, video_urls=("http://127.0.0.1:8788/outputs/v.mp4",))
-        assert (await downloads.save(own)).is_file()
+        assert (await downloads.save(own)).path.is_file()
 
 
 async def test_a_redirect_is_followed_and_a_circle_is_not(home: Path) -> None:

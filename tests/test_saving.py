@@ -258,6 +258,15 @@ async def test_the_file_of_one_task_is_never_taken_for_that_of_another(home: Pat
         assert outputs(rig) == fetched + 1
 
 
+async def test_videos_of_the_same_bytes_may_share_a_file(home: Path) -> None:
+    async with open_rig(home, save="never") as rig, rig.client() as client:
+        first, second = await made(client), await made(client, prompt="snow")
+        for _ in range(2):
+            for task in (first, second):
+                assert (await save(client, task, "final"))["video_path"] == str(home / "out" / "final.mp4")
+        assert outputs(rig) == 2
+
+
 async def test_an_older_take_that_was_never_saved_does_not_hide_a_newer_one(rig: Rig) -> None:
     rig.sandbox.faults.order(Fault("404", route="output", times=10_000))
     async with rig.client() as client:
