@@ -1,11 +1,13 @@
 """What the command line shows a person: a progress bar, a table, exit codes."""
 
 import os
+import sys
 import unicodedata
 from collections.abc import Sequence
 from datetime import datetime
 from typing import TextIO
 
+from luma_mcp.errors import Failure
 from luma_mcp.models import Task
 
 EXIT_CODES = {
@@ -103,3 +105,19 @@ def clipped(prompt: str) -> str:
             return f"{kept}…"
         kept += character
     return kept + " " * (PROMPT_WIDTH + 1 - width)
+
+
+def explain(failure: Failure) -> None:
+    """Say on stderr what went wrong, whether it cost money, and what to do."""
+    say(f"{failure.code}: {failure.message}")
+    say(f"charged: {failure.charged}. {failure.hint}".rstrip())
+
+
+def show(result: str) -> None:
+    """Put a command's result on stdout."""
+    print(result, flush=True)  # noqa: T201 - the result of a command line call; no protocol is served then
+
+
+def say(line: str) -> None:
+    """Tell a person something on stderr."""
+    print(line, file=sys.stderr)  # noqa: T201 - stderr, for people

@@ -3,7 +3,7 @@
 import json
 import logging
 import os
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +13,7 @@ from pydantic_settings import BaseSettings, PydanticBaseSettingsSource
 from luma_mcp.setting_values import is_meant, leads_to_loopback
 from luma_mcp.untrusted import is_object
 
+PREFIX = "LUMA_MCP_"
 KEY_VARIABLE = "RUNAPI_API_KEY"
 BASE_URL_VARIABLE = "RUNAPI_BASE_URL"
 TOKENS_FIELD = "auth_tokens"
@@ -86,3 +87,14 @@ def runapi_file() -> Path:
         return Path(own) / "config.json"
     home = os.environ.get("XDG_CONFIG_HOME")
     return (Path(home) if home else Path.home() / ".config") / "runapi" / "config.json"
+
+
+def named_folder(variable: str, default: Path) -> Path:
+    """Give the folder that a variable of the environment names, else the default."""
+    value = os.environ.get(variable, "").strip() if variable else ""
+    return Path(os.path.expanduser(value)) if value else default
+
+
+def set_variables(known: Collection[str]) -> dict[str, str]:
+    """Give the variables of the environment that are ours, or look as if they were meant to be."""
+    return {name: value for name, value in os.environ.items() if name in known or name.upper().startswith(PREFIX)}

@@ -12,9 +12,16 @@ from platformdirs import (
 )
 from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, ValidationError
 from pydantic.fields import FieldInfo
-from pydantic_settings import BaseSettings, NoDecode, PydanticBaseSettingsSource, SettingsConfigDict
+from pydantic_settings import (
+    BaseSettings,
+    DotEnvSettingsSource,
+    EnvSettingsSource,
+    NoDecode,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+)
 
-from luma_mcp.setting_sources import BASE_URL_VARIABLE, KEY_VARIABLE, Meant, ProjectFile, RunAPIFile
+from luma_mcp.setting_sources import BASE_URL_VARIABLE, KEY_VARIABLE, PREFIX, Meant, ProjectFile, RunAPIFile
 from luma_mcp.setting_values import (
     BadSetting,
     absolute,
@@ -31,7 +38,6 @@ from luma_mcp.setting_values import (
     usable_key,
 )
 
-PREFIX = "LUMA_MCP_"
 LONGEST_WAIT_SECONDS = 3600
 
 
@@ -210,3 +216,11 @@ def blame(name: str) -> tuple[str, str]:
 def variable_of(field: FieldInfo, name: str) -> str:
     """Give the environment variable of a field."""
     return str(field.validation_alias or f"{PREFIX}{name.upper()}")
+
+
+def key_sources() -> list[str]:
+    """Name the sources that hold a key, the one that counts first: environment, project (.env), file (RunAPI's)."""
+    environment = Meant(Settings, EnvSettingsSource(Settings))
+    project = ProjectFile(Settings, DotEnvSettingsSource(Settings), environment)
+    sources = {"environment": environment, "project": project, "file": RunAPIFile(Settings)}
+    return [name for name, source in sources.items() if KEY_VARIABLE in source()]

@@ -15,7 +15,8 @@ from tests.rig import Rig, open_rig, run_inline
 hypothesis.settings.register_profile("usual", deadline=None, derandomize=True, max_examples=30)
 hypothesis.settings.register_profile("long", deadline=None, max_examples=2000, print_blob=True)
 hypothesis.settings.load_profile("usual")
-VARIABLES = ("RUNAPI_", "LUMA_MCP_", "XDG_")
+HOSTS = ("CLAUDE_", "CODEX_", "GEMINI_", "OPENCLAW_", "HERMES_", "APPDATA", "LOCALAPPDATA")
+VARIABLES = ("RUNAPI_", "LUMA_MCP_", "XDG_", *HOSTS)
 
 
 @pytest.fixture(autouse=True)

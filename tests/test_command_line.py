@@ -122,7 +122,7 @@ def test_an_interruption_says_that_the_task_goes_on(
     def interrupted(*_: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("luma_mcp.__main__.anyio.run", interrupted)
+    monkeypatch.setattr("luma_mcp.commands.anyio.run", interrupted)
     assert main(["modify", SOURCE, "fog", "--sandbox"]) == 130
     assert "goes on" in capsys.readouterr().err
 

@@ -1,0 +1,109 @@
+"""What each command does, and the only places where an event loop starts."""
+
+import os
+import sys
+from collections.abc import Callable, Mapping
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import anyio
+
+from luma_mcp.answers import as_text, task_list, task_object
+from luma_mcp.app import open_app
+from luma_mcp.console import ProgressBar, exit_code, explain, say, show, table
+from luma_mcp.http import serve_http
+from luma_mcp.logs import configure_logging
+from luma_mcp.models import LOCAL_CALLER, Task, VideoRequest
+from luma_mcp.progress import Progress
+from luma_mcp.setting_values import BadSetting
+from luma_mcp.settings import Settings, load_settings
+from luma_mcp.sources import file_uri_path, real_path
+from luma_mcp.stdio import serve_stdio
+
+BAR_SECONDS = 0.5
+
+
+def with_settings(run: Callable[..., int]) -> Callable[..., int]:
+    """Give a command its settings, made of the flags and of all other sources; `BadSetting` is for the caller."""
+
+    def loaded(flags: Mapping[str, Any], **own: Any) -> int:
+        settings = load_settings(**flags)
+        configure_logging(settings)
+        return run(settings, **own)
+
+    return loaded
+
+
+def serve(settings: Settings) -> int:
+    """Be an MCP server."""
+    if settings.serves_http:
+        anyio.run(serve_http, settings, say)
+    else:
+        anyio.run(serve_stdio, settings)
+    return 0
+
+
+def run_modify(settings: Settings, source: str, prompt: str, *, new_take: bool, as_json: bool) -> int:
+    """Modify one clip and print where the result is."""
+    settings = settings.model_copy(update={"transport": "stdio"})  # a person is here, whatever a server would speak
+    if source.startswith("file:"):
+        source = str(file_uri_path(source, "SOURCE"))
+    if source.strip() and "://" not in source:
+        path = real_path(Path(os.path.expanduser(source)))
+        source = str(path)
+        settings = settings.model_copy(update={"media_roots": (*settings.readable_folders, path.parent)})
+    request = VideoRequest(prompt=prompt.strip(), source=source.strip())
+    task = anyio.run(partial(modify_until_settled, settings, request, new_take=new_take, as_json=as_json))
+    if task.error:
+        explain(task.error)
+        if task.video_urls and not task.video_path:
+            say(f"The video is at {task.video_urls[0]}")
+    return exit_code(task)
+
+
+async def modify_until_settled(settings: Settings, request: VideoRequest, *, new_take: bool, as_json: bool) -> Task:
+    """Submit or join a request, wait for its end, however long it takes, and print it: only then is it delivered."""
+    bar = ProgressBar(sys.stderr)
+    progress = Progress(bar.report, heartbeat_seconds=BAR_SECONDS)
+    async with open_app(settings) as app:
+        try:
+            task, joined = await app.modify_video(
+                request, LOCAL_CALLER, wait_seconds=settings.max_wait_seconds, new_take=new_take, progress=progress
+            )
+            while not task.settled:
+                await app.follow(task.key)
+                task = await app.wait(task.key, settings.max_wait_seconds, progress)
+        finally:
+            bar.clear()
+        if as_json:
+            show(as_text(task_object(task, app.now(), joined=joined)))
+        elif task.error is None:
+            show(task.video_path or "\n".join(task.video_urls))
+        if task.status.done:
+            await app.deliveries.deliver([task.key])
+        return task
+
+
+def run_tasks(settings: Settings, status: str, limit: int, *, as_json: bool) -> int:
+    """List earlier tasks."""
+    now, tasks, cursor = anyio.run(read_tasks, settings, status, limit)
+    show(as_text(task_list(tasks, cursor, now)) if as_json else table(tasks))
+    return 0
+
+
+async def read_tasks(settings: Settings, status: str, limit: int) -> tuple[float, list[Task], str]:
+    """Read a page of the ledger."""
+    async with open_app(settings) as app:
+        return app.now(), *await app.list_tasks(LOCAL_CALLER, status, limit, "")
+
+
+def run_sandbox(settings: Settings, listen: int, seconds: float) -> int:
+    """Serve the sandbox until interrupted."""
+    from luma_mcp.sandbox.serve import serve_sandbox  # noqa: PLC0415 - brings a web server, which nothing else needs
+
+    try:
+        anyio.run(serve_sandbox, settings.data_dir / "sandbox", listen, seconds, say)
+    except OSError as error:
+        raise BadSetting("--listen", f"port {listen} cannot be used: {error}") from error
+    return 0

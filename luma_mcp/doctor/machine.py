@@ -1,0 +1,70 @@
+"""What the doctor finds about the installation and its settings."""
+
+import difflib
+import platform
+from importlib.metadata import version
+
+from luma_mcp import __version__
+from luma_mcp.doctor.findings import Finding, note, ok, problem
+from luma_mcp.hosts.entries import start_here
+from luma_mcp.setting_sources import KEY_VARIABLE, runapi_file, set_variables
+from luma_mcp.setting_values import is_meant
+from luma_mcp.settings import Settings, key_sources, variable_of
+
+OLDEST_SDK = (2, 3)
+NEWER_SDK = (3, 0)
+GET_KEY = (
+    f"Get a key at https://runapi.ai and set {KEY_VARIABLE} in the env block of the host's entry; or try everything"
+    " without one, with LUMA_MCP_SANDBOX=true."
+)
+
+
+def versions() -> list[Finding]:
+    """Tell what runs here, and whether the parts fit together."""
+    sdk = version("mcp")
+    start = start_here()
+    found = f"runapi-luma-mcp {__version__}, Python {platform.python_version()}, MCP SDK {sdk}, {platform.platform()}"
+    fits = OLDEST_SDK <= tuple(int(part) for part in sdk.split(".")[:2]) < NEWER_SDK
+    return [
+        ok("versions", found)
+        if fits
+        else problem("versions", found, f"Install this server anew: it needs the MCP SDK from {OLDEST_SDK[0]}.3 on."),
+        ok("command", f"hosts start this server with {' '.join([start.command, *start.args])}"),
+    ]
+
+
+def variables() -> list[Finding]:
+    """Find variables that have no effect: misspelt ones, and those that a host has left unexpanded."""
+    known = {variable_of(field, name) for name, field in Settings.model_fields.items()}
+    found: list[Finding] = []
+    for name, value in sorted(set_variables(known).items()):
+        if name not in known:
+            near = difflib.get_close_matches(name, known, 1)
+            meant = f"Did you mean {near[0]}?" if near else "See the settings in README."
+            found.append(note("settings", f"{name} is set, but there is no such setting.", meant))
+        elif value.strip() and not is_meant(value):
+            what = "to a placeholder that nobody filled in, so it counts as unset."
+            found.append(note("settings", f"{name} is set {what}", "Give it a value, or remove it."))
+    return found
+
+
+def key(settings: Settings) -> list[Finding]:
+    """Tell where the key comes from, never what it is."""
+    if settings.sandbox:
+        return [ok("key", "none is needed: the sandbox plays RunAPI, and nothing is charged")]
+    sources = key_sources()
+    if not sources:
+        return [problem("key", "No RunAPI key is configured.", GET_KEY, "missing_api_key")]
+    names = {
+        "environment": f"the environment variable {KEY_VARIABLE}",
+        "project": "the file .env in this folder, which hosts that start this server elsewhere do not see",
+        "file": str(runapi_file()),
+    }
+    more = f" (not used: the one in {' and '.join(names[source] for source in sources[1:])})" if sources[1:] else ""
+    return [ok("key", f"comes from {names[sources[0]]}{more}")]
+
+
+def settings_read(settings: Settings) -> list[Finding]:
+    """Tell which settings are not the default, by name."""
+    given = sorted(variable_of(Settings.model_fields[name], name) for name in settings.model_fields_set)
+    return [ok("settings", f"set: {', '.join(given)}" if given else "all as they are by default"), *variables()]

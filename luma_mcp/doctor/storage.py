@@ -1,0 +1,93 @@
+"""What the doctor finds on the disk: the ledger, and the folders for videos."""
+
+import os
+import shutil
+import sqlite3
+import tempfile
+from contextlib import closing
+from pathlib import Path
+
+from luma_mcp.doctor.findings import Finding, note, ok, problem
+from luma_mcp.ledger_schema import refuse_newer
+from luma_mcp.saved_files import SPARE_BYTES, megabytes
+from luma_mcp.settings import Settings
+
+LEDGER = "ledger.sqlite3"
+OTHER_DATA = "Make it readable and writable for this user, or name another folder with LUMA_MCP_DATA_DIR."
+OTHER_OUTPUT = "Make it writable for this user, or name another folder with LUMA_MCP_OUTPUT_DIR."
+ALLOW = "On macOS allow it in System Settings, Privacy & Security, Files and Folders; else make it readable."
+COUNTS = """
+    SELECT count(*), count(*) FILTER (WHERE status NOT IN ('completed', 'failed')),
+        count(*) FILTER (WHERE status = 'completed' AND wants_file AND video_path = '') FROM tasks"""
+
+
+def ledger(settings: Settings) -> list[Finding]:
+    """Look at the ledger without changing it: is it whole, can this version use it, and what is in it."""
+    folder = settings.data_dir / "sandbox" if settings.sandbox else settings.data_dir
+    path = folder / LEDGER
+    found = [writable("data folder", folder, OTHER_DATA)]
+    if not path.exists():
+        return [*found, ok("ledger", f"{path} begins with the first task")]
+    try:
+        found.append(ok("ledger", f"{path} is sound: {counts(path)}"))
+    except (sqlite3.Error, OSError) as error:
+        fix = "If it is damaged, the next call rescues what can be read. If it is locked, end what else uses it."
+        newer = "If a newer version has written it, update this one."
+        found.append(problem("ledger", f"{path} cannot be used: {error}.", f"{fix} {newer}", "output_not_writable"))
+    damaged = sorted(folder.glob(f"{LEDGER}.damaged-*"))
+    if damaged:
+        fix = "Look at your RunAPI account for tasks that are missing here; then the file can go."
+        found.append(note("ledger", f"An earlier, damaged one is kept as {damaged[-1]}.", fix))
+    return found
+
+
+def counts(path: Path) -> str:
+    """Check the whole file, and count what is in it; raise `sqlite3.Error` if it is damaged, newer or locked."""
+    with closing(sqlite3.connect(f"{path.resolve().as_uri()}?mode=ro", uri=True, timeout=2)) as db:
+        refuse_newer(db)
+        verdict = db.execute("PRAGMA quick_check(1)").fetchone()[0]
+        if verdict != "ok":
+            raise sqlite3.DatabaseError(str(verdict))
+        tasks, running, unsaved = db.execute(COUNTS).fetchone()
+    return f"{tasks} tasks, {running} of them unfinished, {unsaved} finished but not saved"
+
+
+def output_folder(settings: Settings) -> list[Finding]:
+    """Try whether videos can be saved."""
+    if not settings.saves:
+        return [ok("output folder", "not used by itself: finished videos are given as links")]
+    return [writable("output folder", settings.output_dir, OTHER_OUTPUT)]
+
+
+def writable(check: str, folder: Path, fix: str) -> Finding:
+    """Try whether a folder, or the one that it will be made in, takes a file, and whether there is room."""
+    there = next(place for place in (folder, *folder.parents) if place.exists())
+    try:
+        with tempfile.TemporaryFile(dir=there):
+            free = shutil.disk_usage(there).free
+    except OSError as error:
+        return problem(check, f"{there} cannot be written: {error.strerror}.", fix, "output_not_writable")
+    if free < SPARE_BYTES:
+        more = f"Free some space on its disk, or use another one. {fix}"
+        return problem(check, f"{there} has only {megabytes(free)} left.", more, "output_not_writable")
+    made = "" if there == folder else " is made when it is needed; its place"
+    return ok(check, f"{folder}{made} can be written, {megabytes(free)} are free")
+
+
+def source_folders(settings: Settings) -> list[Finding]:
+    """Look at the folders that clips may be read from."""
+    if not settings.readable_folders:
+        return [note("source folders", "none: clips can only be given as URLs", "Name some with LUMA_MCP_MEDIA_ROOTS.")]
+    own = {settings.output_dir}  # looked at already
+    return [readable(folder) for folder in settings.readable_folders if folder not in own]
+
+
+def readable(folder: Path) -> Finding:
+    """Try whether a folder can be listed."""
+    try:
+        with os.scandir(folder):
+            return ok("source folder", f"{folder} can be read")
+    except FileNotFoundError:
+        return note("source folder", f"{folder} is not there, so no clip can be read from it")
+    except OSError as error:
+        return problem("source folder", f"{folder} cannot be read: {error.strerror}.", ALLOW, "source_not_allowed")

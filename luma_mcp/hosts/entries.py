@@ -1,0 +1,157 @@
+"""The entry that starts this server on this machine, and what it changes in a host's file."""
+
+import json
+import os
+import shutil
+import sys
+import sysconfig
+from collections.abc import Mapping
+from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, distribution
+from pathlib import Path
+from typing import Any, cast
+
+from luma_mcp.hosts.documents import Place
+from luma_mcp.hosts.files import HostFileUnusable
+from luma_mcp.hosts.known import INPUT_ID, KEY_INPUT, NAME, Entry, Host
+from luma_mcp.setting_sources import KEY_VARIABLE
+from luma_mcp.untrusted import Json, child, is_list, is_object
+
+DISTRIBUTION = "runapi-luma-mcp"
+COMMAND = "luma-mcp"
+NAMES = frozenset({DISTRIBUTION, COMMAND, "luma_mcp"})
+SANDBOX_VARIABLE = "LUMA_MCP_SANDBOX"
+OURS = frozenset({"command", "cmd", "args", "type"})
+REMOTE = ("url", "httpUrl", "serverUrl", "uri")
+THROWN_AWAY = frozenset({"archive-v0", "environments-v2"})  # folders in uv's cache, where uvx installs
+
+
+@dataclass(frozen=True, slots=True)
+class Start:
+    """How a host starts this server: an absolute path, and arguments."""
+
+    command: str
+    args: list[str]
+
+
+@dataclass(frozen=True, slots=True)
+class Wish:
+    """What an entry is to say: how to start, settings by variable, and how to get at the key, if it needs one."""
+
+    start: Start
+    given: Mapping[str, str]
+    key: str = ""
+    needs_key: bool = True
+
+    @property
+    def variables(self) -> dict[str, str]:
+        """Give all variables of the entry."""
+        return {**({KEY_VARIABLE: self.key} if self.key else {}), **self.given}
+
+
+def start_here() -> Start:
+    """Tell how to start the server that is installed here: by its own command, else by its Python.
+
+    Run by uvx, it lies in a cache that may be emptied: then a host had better run it by uvx too.
+    """
+    if THROWN_AWAY & set(Path(sys.prefix).parts):
+        return Start(shutil.which("uvx") or "uvx", from_where())
+    script = Path(sysconfig.get_path("scripts")) / (f"{COMMAND}.exe" if sys.platform == "win32" else COMMAND)
+    if script.is_file():
+        return Start(str(script), [])
+    return Start(sys.executable, ["-m", "luma_mcp"])
+
+
+def from_where() -> list[str]:
+    """Give uvx's arguments: the name of the package, or the place that it was installed from."""
+    try:
+        place: object = json.loads(distribution(DISTRIBUTION).read_text("direct_url.json") or "null")
+    except (PackageNotFoundError, ValueError):
+        place = None
+    return ["--from", str(place["url"]), COMMAND] if is_object(place) and "url" in place else [DISTRIBUTION]
+
+
+def as_variable(value: object) -> str:
+    """Write a setting as its variable holds it."""
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, tuple):
+        return os.pathsep.join(str(part) for part in cast("tuple[object, ...]", value))
+    return str(value)
+
+
+def fresh(host: Host, wish: Wish, name: str = NAME) -> dict[Place, object]:
+    """Give what has to be put where, in a file that does not know this server."""
+    entry = host.entry(wish.start.command, wish.start.args, wish.variables)
+    asks = wish.key == f"${{input:{INPUT_ID}}}"
+    return {**({("inputs", ""): KEY_INPUT} if asks else {}), (*host.servers, name): entry}
+
+
+def merged(host: Host, document: Mapping[str, Any], wish: Wish) -> dict[Place, object]:
+    """Give what has to be changed in a file: how to start, and what was asked for; other values that are there stay.
+
+    Raises `HostFileUnusable` if the entry is of another kind.
+    """
+    name = name_in(servers_in(host, document))
+    place, there = (*host.servers, name), servers_in(host, document).get(name)
+    new = fresh(host, wish, name)
+    if there is None:
+        return new if not has_input(document) else {place: new[place]}
+    if not is_object(there) or any(key in there for key in REMOTE):
+        raise HostFileUnusable(
+            f"There is an entry {name!r} of another kind already, which does not start a program on this machine.",
+            hint="Remove or rename it first.",
+        )
+    entry = cast("Entry", new[place])
+    found: dict[Place, object] = {
+        (*place, key): value
+        for key, value in entry.items()
+        if key != host.env_name and (key not in there or (key in OURS and there[key] != value))
+    }
+    variables = changed_variables(child(there, host.env_name), wish)
+    asks = not has_input(document) and variables.get(KEY_VARIABLE) == wish.key and ("inputs", "") in new
+    return {
+        **({("inputs", ""): KEY_INPUT} if asks else {}),
+        **found,
+        **{(*place, host.env_name, variable): value for variable, value in variables.items()},
+    }
+
+
+def changed_variables(there: Json, wish: Wish) -> dict[str, str]:
+    """Give the variables of an entry that change: what was asked for now, what is missing, and a game that is over."""
+    changed = {
+        name: value
+        for name, value in wish.variables.items()
+        if not there.get(name) or (name in wish.given and there[name] != value)
+    }
+    over = SANDBOX_VARIABLE in there and SANDBOX_VARIABLE not in wish.given and there[SANDBOX_VARIABLE] != "false"
+    return {**changed, **({SANDBOX_VARIABLE: "false"} if over else {})}
+
+
+def servers_in(host: Host, document: Mapping[str, Any]) -> Json:
+    """Give the servers that a file names, none if it holds something else there."""
+    found: Json = dict(document)
+    for name in host.servers:
+        found = child(found, name)
+    return found
+
+
+def name_in(servers: Json) -> str:
+    """Tell under which name a file knows this server; if it does not, under which it is to."""
+    return next((name for name, entry in servers.items() if mentions_us(entry)), NAME) if NAME not in servers else NAME
+
+
+def mentions_us(entry: object) -> bool:
+    """Tell whether an entry starts this server."""
+    if not is_object(entry):
+        return False
+    args, command = entry.get("args"), entry.get("command") or entry.get("cmd")
+    program = Path(command).name.removesuffix(".exe") if isinstance(command, str) else ""
+    words = [word.split("@")[0] for word in args if isinstance(word, str)] if is_list(args) else []
+    return not NAMES.isdisjoint([program, *words])
+
+
+def has_input(document: Mapping[str, Any]) -> bool:
+    """Tell whether a file asks for the key already, as VS Code's does."""
+    asked = document.get("inputs")
+    return any(child({"": one}, "").get("id") == INPUT_ID for one in asked) if is_list(asked) else False

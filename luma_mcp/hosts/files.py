@@ -1,0 +1,101 @@
+"""Files of hosts: read whole, replaced whole, with a backup beside them, and left alone in doubt."""
+
+import os
+import stat
+import tempfile
+from collections.abc import Generator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+
+from luma_mcp.errors import LumaError
+
+MARK = "\ufeff"
+
+
+class HostFileUnusable(LumaError):
+    """A host's configuration file cannot be read or changed; it is as it was."""
+
+    code = "invalid_request"
+
+
+@dataclass(frozen=True, slots=True)
+class HostFile:
+    """What lies at a path: the text, empty if there is no file, and what stands before it."""
+
+    path: Path
+    text: str
+    mark: str
+    exists: bool
+
+
+def read_file(path: Path) -> HostFile:
+    """Read a file behind whatever links lead to it; raise `HostFileUnusable`."""
+    with explained(path):
+        path = path.resolve()
+        if not path.exists():
+            return HostFile(path, "", "", exists=False)
+        if not path.is_file():
+            raise HostFileUnusable(f"{path} is no file.")
+        try:
+            text = path.read_bytes().decode("utf-8")
+        except UnicodeDecodeError as error:
+            raise HostFileUnusable(f"{path} is not UTF-8 text, so it was left as it is.") from error
+        return HostFile(path, text.removeprefix(MARK), MARK if text.startswith(MARK) else "", exists=True)
+
+
+def replace_file(old: HostFile, text: str) -> Path | None:
+    """Give a file a new text at once and keep the old one beside it; give the backup's path, None if there was no file.
+
+    Raises `HostFileUnusable`; the file is as it was then.
+    """
+    path = old.path
+    with explained(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        if old.exists and not stat.S_IMODE(path.stat().st_mode) & stat.S_IWUSR:
+            raise HostFileUnusable(
+                f"{path} is read-only, so it was left as it is.", hint="Make it writable, or change it by hand."
+            )
+        with temporary_beside(path) as new:
+            new.write_bytes((old.mark + text).encode())
+            if read_file(path) != old:
+                raise HostFileUnusable(f"{path} was changed by another program just now.", hint="Try again.")
+            backup = keep(path) if old.exists else None
+            if old.exists:
+                new.chmod(stat.S_IMODE(path.stat().st_mode))
+            os.replace(new, path)
+        return backup
+
+
+def keep(path: Path) -> Path:
+    """Copy a file to a free name beside it that says when."""
+    stem = f"{path.name}.before-luma-{datetime.now():%Y%m%d-%H%M%S}"
+    for name in (stem, *(f"{stem}-{number}" for number in range(2, 100))):
+        with suppress(FileExistsError):
+            descriptor = os.open(path.with_name(name), os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+            with os.fdopen(descriptor, "wb") as copy:
+                copy.write(path.read_bytes())
+            return path.with_name(name)
+    raise HostFileUnusable(f"There are a hundred backups of {path} already.")
+
+
+@contextmanager
+def temporary_beside(path: Path) -> Generator[Path]:
+    """Give a file in the same folder that only this user can read, and let its name be free afterwards."""
+    descriptor, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".new", dir=path.parent)
+    os.close(descriptor)
+    try:
+        yield Path(name)
+    finally:
+        Path(name).unlink(missing_ok=True)
+
+
+@contextmanager
+def explained(path: Path) -> Generator[None]:
+    """Say in one line what the system has against it."""
+    try:
+        yield
+    except (OSError, RuntimeError) as error:  # the latter for links that lead in a circle
+        cause = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
+        raise HostFileUnusable(f"{path} cannot be used: {cause}.") from error

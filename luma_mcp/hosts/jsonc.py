@@ -1,0 +1,141 @@
+"""Changes in JSON that people keep by hand: what is not changed stays as it is, byte for byte, comments too.
+
+Comments and commas after the last value are read as editors do. The standard library's decoder reads the values; this
+module only finds the places.
+"""
+
+import json
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+COMMENT = re.compile(r'"(?:\\.|[^"\\\n])*"|//[^\r\n]*|/\*.*?\*/', re.DOTALL)
+LAST_COMMA = re.compile(r'"(?:\\.|[^"\\\n])*"|,(?=\s*[}\]])')
+BETWEEN = re.compile(r"[\s,:]*")
+BLANKS = re.compile(r"[ \t]*")
+FIRST_INDENT = re.compile(r"\n([ \t]+)\S")
+USUAL_INDENT = "  "
+DECODER = json.JSONDecoder()
+
+
+class Part(NamedTuple):
+    """A member of an object or an item of a list: its name, empty for an item, where it begins, and its value."""
+
+    name: str
+    begin: int
+    start: int
+    end: int
+
+
+@dataclass(frozen=True, slots=True)
+class Container:
+    """An object or a list in a text: where its brackets stand, and what is between them."""
+
+    start: int
+    end: int
+    parts: list[Part]
+
+
+def read(text: str) -> Any:
+    """Decode a text; an empty one is an empty object. Raises `ValueError`."""
+    try:
+        return json.loads(bare(text)) if text.strip() else {}
+    except RecursionError as error:
+        raise ValueError("it is nested too deeply") from error
+
+
+def with_value(text: str, path: Sequence[str], value: object) -> str:
+    """Put a value at a path, and make the objects on the way that are missing; raise `ValueError` for other things."""
+    text = text if text.strip() else "{}\n"
+    here = container(text, skip(bare(text), 0), "{")
+    for depth, name in enumerate(path):
+        found = next((part for part in reversed(here.parts) if part.name == name), None)
+        rest = path[depth + 1 :]
+        if found is None:
+            return inserted(text, here, f"{json.dumps(name)}: ", nested(rest, value))
+        if not rest:
+            return text[: found.start] + written(value, text, indent_at(text, found.begin)) + text[found.end :]
+        here = container(text, found.start, "{")
+    return text
+
+
+def with_item(text: str, path: Sequence[str], item: object) -> str:
+    """Append an item to the list at a path, which is made if it is missing. Raises `ValueError` for what is no list."""
+    here = container(text, skip(bare(text), 0), "{") if text.strip() else None
+    for name in path:
+        found = next((part for part in reversed(here.parts) if part.name == name), None) if here else None
+        if found is None:
+            return with_value(text, path, [item])
+        here = container(text, found.start, "{[")
+    return inserted(text, here, "", item) if here and text[here.start] == "[" else with_value(text, path, [item])
+
+
+def bare(text: str) -> str:
+    """Blank out what JSON does not know, so that every place stays where it is."""
+    return LAST_COMMA.sub(lambda found: found[0] if found[0][0] == '"' else " ", uncommented(text))
+
+
+def uncommented(text: str) -> str:
+    """Blank out comments."""
+    return COMMENT.sub(lambda found: found[0] if found[0][0] == '"' else re.sub(r"[^\r\n]", " ", found[0]), text)
+
+
+def container(text: str, start: int, brackets: str) -> Container:
+    """Find the parts of the object or list that begins at a place in a text that can be decoded."""
+    plain, parts = bare(text), list[Part]()
+    if plain[start] not in brackets:
+        raise ValueError(f"{plain[start : start + 20]!r} stands where an object was expected")
+    place = skip(plain, start + 1)
+    while plain[place] not in "}]":
+        begin, name = place, ""
+        if plain[start] == "{":
+            name, place = DECODER.raw_decode(plain, place)
+            place = skip(plain, place)
+        _, end = DECODER.raw_decode(plain, place)
+        parts.append(Part(name, begin, place, end))
+        place = skip(plain, end)
+    return Container(start, place, parts)
+
+
+def skip(plain: str, place: int) -> int:
+    """Pass over what stands between values."""
+    found = BETWEEN.match(plain, place)
+    return found.end() if found else place
+
+
+def inserted(text: str, here: Container, label: str, value: object) -> str:
+    """Put a part at the end of an object or list, on lines of its own."""
+    last = here.parts[-1].end if here.parts else here.start + 1
+    comma = "," if here.parts and "," not in uncommented(text)[last : here.end] else ""
+    outer = indent_at(text, here.end)
+    inner = indent_at(text, here.parts[0].begin) if here.parts else outer
+    inner = inner if len(inner) > len(outer) else outer + unit(text)
+    line = "\r\n" if "\r\n" in text else "\n"
+    kept = text[last : here.end].rstrip()
+    return f"{text[:last]}{comma}{kept}{line}{inner}{label}{written(value, text, inner)}{line}{outer}{text[here.end :]}"
+
+
+def written(value: object, text: str, indent: str) -> str:
+    """Write a value as the text around it is written."""
+    line = "\r\n" if "\r\n" in text else "\n"
+    return json.dumps(value, indent=unit(text), ensure_ascii=False).replace("\n", line + indent)
+
+
+def unit(text: str) -> str:
+    """Tell by what a text is indented."""
+    found = FIRST_INDENT.search(text)
+    return found[1] if found else USUAL_INDENT
+
+
+def indent_at(text: str, place: int) -> str:
+    """Give the blanks before the line of a place."""
+    found = BLANKS.match(text, text.rfind("\n", 0, place) + 1)
+    return found[0] if found else ""
+
+
+def nested(path: Sequence[str], value: object) -> object:
+    """Wrap a value into objects, one for each name on a path."""
+    for name in reversed(path):
+        value = {name: value}
+    return value

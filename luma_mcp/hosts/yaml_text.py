@@ -1,0 +1,121 @@
+"""Changes in YAML that people keep by hand: what is not changed stays as it is, byte for byte, comments too.
+
+The library reads the values and tells where they stand; writing its own form of the whole document would rearrange it.
+"""
+
+import io
+import json
+from collections.abc import Sequence
+from typing import Any
+
+from ruamel.yaml import YAML
+from ruamel.yaml.error import YAMLError
+
+from luma_mcp.hosts.jsonc import nested
+from luma_mcp.untrusted import is_list, is_object
+
+UNIT = "  "
+SCALAR, MAPPING = "scalar", "mapping"  # what the library calls kinds of nodes
+NOTHING = frozenset({"", "~", "null"})
+
+
+def read(text: str) -> Any:
+    """Decode a text; an empty one is an empty object. Raises `ValueError`."""
+    try:
+        reader: Any = YAML(typ="safe", pure=True)
+        found: object = reader.load(text)
+    except YAMLError as error:
+        raise ValueError(str(error)) from error
+    return {} if found is None else unshared(found)
+
+
+def unshared(found: Any) -> Any:
+    """Give each place a value of its own, so that a change at one place shows as a change elsewhere if it is one."""
+    if is_object(found):
+        return {name: unshared(value) for name, value in found.items()}
+    return [unshared(value) for value in found] if is_list(found) else found
+
+
+def with_value(text: str, path: Sequence[str], value: object) -> str:
+    """Put a value at a path; mappings on the way that are missing are made. Raises `ValueError` for what is none."""
+    here = composed(text)
+    if here is None or is_nothing(here):
+        return ended(text) + block(nested(path, value), "")
+    key: Any = None
+    for depth, name in enumerate(path):
+        if here.id != MAPPING:
+            raise ValueError(f"something else stands where {name!r} was expected")
+        found = next((pair for pair in here.value if pair[0].value == name), None)
+        rest = path[depth + 1 :]
+        if found is None:
+            return inserted(text, key, here, nested(path[depth:], value))
+        key, child = found
+        if rest and is_nothing(child):
+            return below(text[: child.start_mark.index] + text[child.end_mark.index :], key, nested(rest, value))
+        if not rest:
+            return replaced(text, key, child, value)
+        here = child
+    return text
+
+
+def composed(text: str) -> Any:
+    """Give the node of the whole document, None for an empty one; raise `ValueError`."""
+    try:
+        reader: Any = YAML(pure=True)
+        return reader.compose(text)
+    except YAMLError as error:
+        raise ValueError(str(error)) from error
+
+
+def is_nothing(node: Any) -> bool:
+    """Tell whether a node stands for no value."""
+    return node.id == SCALAR and not node.style and node.value in NOTHING
+
+
+def inserted(text: str, key: Any, mapping: Any, pair: object) -> str:
+    """Put a pair into a mapping: at the end of the document's own, else right below its name."""
+    if mapping.flow_style:
+        end = mapping.end_mark.index - 1
+        comma = ", " if mapping.value else ""
+        return text[:end] + comma + json.dumps(pair, ensure_ascii=False)[1:-1] + text[end:]
+    if key is None:
+        return ended(text) + block(pair, "")
+    return below(text, key, pair, " " * mapping.value[0][0].start_mark.column)
+
+
+def below(text: str, key: Any, pair: object, indent: str = "") -> str:
+    """Put a pair below a name, before whatever comments and pairs follow there."""
+    start = text.find("\n", key.end_mark.index) + 1
+    if not start:
+        text, start = f"{text}\n", len(text) + 1
+    return text[:start] + block(pair, indent or " " * key.start_mark.column + UNIT, text) + text[start:]
+
+
+def replaced(text: str, key: Any, node: Any, value: object) -> str:
+    """Put a value in the place of another."""
+    last = last_of(node)
+    line = "\n" if text[:last].endswith("\n") else ""
+    return f"{text[: key.end_mark.index]}: {json.dumps(value, ensure_ascii=False)}{line}{text[last:]}"
+
+
+def last_of(node: Any) -> int:
+    """Find the end of a node without the comments and lines that follow it."""
+    if node.id == SCALAR or node.flow_style or not node.value:
+        return int(node.end_mark.index)
+    last = node.value[-1]
+    return last_of(last[1] if node.id == MAPPING else last)
+
+
+def block(pair: object, indent: str, around: str = "") -> str:
+    """Write a pair on lines of its own."""
+    stream = io.StringIO()
+    writer: Any = YAML(pure=True)
+    writer.width = 1 << 20
+    writer.dump(pair, stream)
+    line = "\r\n" if "\r\n" in around else "\n"
+    return "".join(f"{indent}{one}{line}" for one in stream.getvalue().splitlines())
+
+
+def ended(text: str) -> str:
+    """End the last line."""
+    return text if not text or text.endswith("\n") else f"{text}\n"
