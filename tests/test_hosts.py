@@ -417,7 +417,11 @@ def test_a_server_that_uvx_put_into_its_cache_is_started_by_uvx(monkeypatch: pyt
 
 
 def test_without_a_command_of_its_own_python_starts_it(monkeypatch: pytest.MonkeyPatch, home: Path) -> None:
-    monkeypatch.setattr(entries.sysconfig, "get_path", lambda _: str(home))
+
+    def scripts(_: str) -> str:
+        return str(home)
+
+    monkeypatch.setattr("sysconfig.get_path", scripts)
     assert start_here() == Start(sys.executable, ["-m", "luma_mcp"])
     (home / "luma-mcp").touch()
     assert start_here() == Start(str(home / "luma-mcp"), [])
@@ -443,7 +447,7 @@ def test_any_json_document_takes_an_entry_and_keeps_the_rest(
     text = json.dumps(document, indent=indent, ensure_ascii=False).replace("\n", line)
     wish = Wish(Start("/x", []), {"A": "b"})
     changed = documents.changed("json", text, fresh(HOSTS[0], wish))
-    assert json.loads(changed) == document | {"mcpServers": {**(servers or {}), **{NAME: wanted(wish)}}}
+    assert json.loads(changed) == document | {"mcpServers": {**(servers or {}), NAME: wanted(wish)}}
 
 
 def wanted(wish: Wish) -> Json:

@@ -1,0 +1,354 @@
+"""The doctor: finds each thing that is wrong, says how to mend it, and changes nothing."""
+
+import json
+import sqlite3
+import ssl
+import threading
+from collections.abc import Callable, Generator
+from contextlib import closing, contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from socket import create_server
+from typing import Any
+
+import pytest
+import trustme
+
+from luma_mcp.__main__ import main
+from luma_mcp.console import EXIT_CODES
+from luma_mcp.doctor import examination
+from luma_mcp.doctor.network import certificate_advice, proxy_for
+from luma_mcp.ledger_schema import MIGRATIONS
+from luma_mcp.settings import Settings
+from luma_mcp.untrusted import Json
+from tests.rig import KEY, SOURCE
+from tests.served import sandbox_process
+
+
+@pytest.fixture(scope="module")
+def url(tmp_path_factory: pytest.TempPathFactory) -> Generator[str]:
+    with sandbox_process(tmp_path_factory.mktemp("sandbox"), seconds=0) as url:
+        yield url
+
+
+@pytest.fixture
+def configured(url: str, home: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+    for name in ("Videos/luma", "Downloads", "Desktop"):
+        (home / name).mkdir(parents=True)
+    monkeypatch.setenv("RUNAPI_API_KEY", KEY)
+    monkeypatch.setenv("RUNAPI_BASE_URL", url)
+    return url
+
+
+Doctor = Callable[..., tuple[int, dict[str, Json]]]
+
+
+@pytest.fixture
+def doctor(capsys: pytest.CaptureFixture[str]) -> Doctor:
+    """Give a function that asks the doctor, and gives its exit code and what it found by subject."""
+
+    def ask(*flags: str) -> tuple[int, dict[str, Json]]:
+        capsys.readouterr()
+        code = main(["doctor", "--json", *flags])
+        told = capsys.readouterr()
+        assert "Traceback" not in told.err
+        assert KEY not in told.out + told.err
+        answer = json.loads(told.out)
+        wrong = [finding for finding in answer["findings"] if finding["state"] == "problem"]
+        assert answer["ok"] == (code == 0) == (not wrong)
+        assert all(finding["fix"] and finding["code"] in EXIT_CODES for finding in wrong)
+        return code, {finding["check"]: finding for finding in answer["findings"]}
+
+    return ask
+
+
+def test_all_is_well(configured: str, home: Path, doctor: Doctor) -> None:
+    main(["config", "cursor", "--write"])
+    cursor = home / ".cursor" / "mcp.json"
+    cursor.write_text(cursor.read_text().replace("your key", KEY))
+    before = {path: path.stat().st_mtime_ns for path in home.rglob("*")}
+    code, found = doctor()
+    assert code == 0
+    assert {finding["state"] for finding in found.values()} == {"ok"}
+    subjects = ["versions", "command", "settings", "key", "RunAPI", "account"]
+    assert list(found) == [*subjects, "data folder", "ledger", "output folder", "source folder", "Cursor"]
+    assert "Python 3." in found["versions"]["message"]
+    assert "MCP SDK 2." in found["versions"]["message"]
+    assert found["key"]["message"] == "comes from the environment variable RUNAPI_API_KEY"
+    assert "USD are left" in found["account"]["message"]
+    assert "after 300 s" in found["Cursor"]["message"]
+    assert {path: path.stat().st_mtime_ns for path in home.rglob("*")} == before, "nothing was written or left"
+
+
+def test_people_read_each_finding_with_its_fix_below(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["doctor", "--base-url", "https://name.invalid"]) == EXIT_CODES["missing_api_key"]
+    lines = capsys.readouterr().out.splitlines()
+    place = next(number for number, line in enumerate(lines) if line.startswith("problem  key: "))
+    assert lines[place + 1].startswith("         fix: Get a key at")
+    assert lines[-1] == "Problems: 2."
+
+
+def test_the_sandbox_needs_no_key_and_no_network(doctor: Doctor) -> None:
+    code, found = doctor("--sandbox")
+    assert code == 0
+    assert "sandbox" in found["key"]["message"]
+    assert "was not tried" in found["RunAPI"]["message"]
+
+
+def test_each_source_of_a_key_is_named_and_those_that_do_not_count(
+    configured: str, home: Path, doctor: Doctor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    own = home / ".config" / "runapi" / "config.json"
+    own.parent.mkdir(parents=True)
+    own.write_text(json.dumps({"apiKey": KEY}))
+    (home / ".env").write_text(f"RUNAPI_API_KEY={KEY}\n")
+    assert "not used: the one in the file .env in this folder, which hosts" in doctor()[1]["key"]["message"]
+    monkeypatch.setenv("RUNAPI_API_KEY", "${RUNAPI_API_KEY}")
+    _, found = doctor()
+    assert found["key"]["message"].startswith("comes from the file .env")
+    assert found["settings"]["message"].startswith("RUNAPI_API_KEY is set to a placeholder")
+    (home / ".env").unlink()
+    assert doctor()[1]["key"]["message"] == f"comes from {own}"
+
+
+def test_misspelt_variables_are_noticed(configured: str, doctor: Doctor, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LUMA_MCP_OUTPUTDIR", "/x")
+    finding = doctor()[1]["settings"]
+    assert finding["state"] == "note"
+    assert finding["fix"] == "Did you mean LUMA_MCP_OUTPUT_DIR?"
+
+
+def test_a_bad_setting_is_a_finding_like_others(doctor: Doctor, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LUMA_MCP_WAIT_SECONDS", "soon")
+    code, found = doctor()
+    assert code == 2
+    assert "LUMA_MCP_WAIT_SECONDS" in found["settings"]["message"]
+    assert found["versions"]["state"] == "ok"
+
+
+def test_a_balance_that_pays_for_nothing_is_told(
+    configured: str, doctor: Doctor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("luma_mcp.doctor.network.PRICE_USD", 1e9)
+    code, found = doctor()
+    assert (code, found["account"]["code"]) == (3, "insufficient_credits")
+
+
+class Answers(BaseHTTPRequestHandler):
+    """Answers everything in one way, set on the class."""
+
+    status = 407
+
+    def do_GET(self) -> None:
+        """Refuse."""
+        self.send_response(self.status)
+        self.send_header("Content-Length", "0")
+        self.end_headers()
+
+    do_CONNECT = do_GET
+
+    def log_message(self, format: str, *args: object) -> None:
+        """Be silent."""
+
+
+class Quiet(ThreadingHTTPServer):
+    """Says nothing of clients that break off."""
+
+    def handle_error(self, request: object, client_address: object) -> None:
+        """Say nothing."""
+
+
+@contextmanager
+def answering(context: ssl.SSLContext | None = None) -> Generator[int]:
+    """Serve on a free port, with TLS or without."""
+    with Quiet(("127.0.0.1", 0), Answers) as server:
+        if context:
+            server.socket = context.wrap_socket(server.socket, server_side=True)
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield server.server_address[1]
+        server.shutdown()
+
+
+def test_a_key_that_runapi_refuses_is_told(configured: str, doctor: Doctor, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Answers, "status", 401)
+    with answering() as port:
+        code, found = doctor("--base-url", f"http://127.0.0.1:{port}")
+    assert (code, found["account"]["code"]) == (2, "invalid_api_key")
+
+
+def test_a_name_that_cannot_be_resolved_is_blamed_on_dns(doctor: Doctor) -> None:
+    _, found = doctor("--base-url", "https://name.invalid")
+    assert found["RunAPI"]["fix"].startswith("DNS: the name of name.invalid")
+    assert found["RunAPI"]["code"] == "network"
+
+
+def test_a_closed_port_is_told(doctor: Doctor) -> None:
+    with create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+    assert doctor("--base-url", f"http://127.0.0.1:{port}")[1]["RunAPI"]["fix"].startswith("Nothing listens at")
+
+
+def test_a_certificate_that_is_not_trusted_is_blamed_on_whoever_replaces_certificates(doctor: Doctor) -> None:
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    certificate: Any = trustme.CA().issue_cert("localhost")
+    certificate.configure_cert(context)
+    with answering(context) as port:
+        fix = doctor("--base-url", f"https://localhost:{port}")[1]["RunAPI"]["fix"]
+    assert fix.startswith("TLS: ")
+    assert "root certificate" in fix
+
+
+def test_an_address_that_speaks_no_tls_is_told(doctor: Doctor) -> None:
+    with answering() as port:
+        fix = doctor("--base-url", f"https://localhost:{port}")[1]["RunAPI"]["fix"]
+    assert fix.startswith("TLS: what answers at localhost does not speak TLS")
+
+
+def test_a_proxy_that_refuses_is_blamed_and_its_password_is_not_shown(
+    doctor: Doctor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with answering() as port:
+        monkeypatch.setenv("HTTPS_PROXY", f"http://user:{KEY}@127.0.0.1:{port}")
+        fix = doctor("--base-url", "https://runapi.example")[1]["RunAPI"]["fix"]
+    assert fix.startswith(f"Proxy: the proxy 127.0.0.1:{port} refused")
+
+
+def test_a_proxy_that_is_not_there_is_blamed(doctor: Doctor, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HTTPS_PROXY", "http://proxy.invalid:3128")
+    fix = doctor("--base-url", "https://runapi.example")[1]["RunAPI"]["fix"]
+    assert fix.startswith("DNS: the name of the proxy proxy.invalid:3128")
+    monkeypatch.setenv("HTTPS_PROXY", "socks5://127.0.0.1:1")
+    assert "SOCKS" in doctor("--base-url", "https://runapi.example")[1]["RunAPI"]["fix"]
+
+
+def test_the_proxy_of_an_address_is_named_as_httpx_chooses_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HTTPS_PROXY", "http://a:b@proxy.example:3128")
+    monkeypatch.setenv("NO_PROXY", "inside.example")
+    assert proxy_for("https://runapi.ai") == "proxy.example:3128"
+    assert proxy_for("https://inside.example") == ""
+
+
+def test_a_server_that_does_not_answer_is_told(doctor: Doctor, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("luma_mcp.runapi.REACH_SECONDS", 0.05)
+    with create_server(("127.0.0.1", 0)) as silent:
+        finding = doctor("--base-url", f"http://127.0.0.1:{silent.getsockname()[1]}")[1]["RunAPI"]
+    assert "did not finish its answer" in finding["message"]
+
+
+@pytest.mark.parametrize(
+    ("message", "word"),
+    [("certificate has expired", "clock"), ("certificate is not yet valid", "clock"), ("Hostname mismatch", "login")],
+)
+def test_certificates_are_mistrusted_for_different_reasons(message: str, word: str) -> None:
+    assert word in certificate_advice(message, "runapi.ai")
+
+
+def ledger_of(home: Path) -> Path:
+    """Name the ledger's file."""
+    return home / ".local" / "share" / "luma-mcp" / "ledger.sqlite3"
+
+
+def test_a_sound_ledger_is_counted(configured: str, home: Path, doctor: Doctor) -> None:
+    assert main(["modify", SOURCE, "fog"]) == 0
+    assert "1 tasks, 0 of them unfinished, 0 finished but not saved" in doctor()[1]["ledger"]["message"]
+
+
+@pytest.mark.parametrize("harm", ["damaged", "newer", "no database"])
+def test_a_ledger_that_cannot_be_used_is_told_and_left_as_it_is(
+    configured: str, home: Path, doctor: Doctor, harm: str
+) -> None:
+    assert main(["modify", SOURCE, "fog"]) == 0
+    path = ledger_of(home)
+    if harm == "newer":
+        with closing(sqlite3.connect(path)) as db:
+            db.execute(f"PRAGMA user_version = {len(MIGRATIONS) + 1}")
+    else:
+        start = 4096 if harm == "damaged" else 0
+        with path.open("r+b") as file:
+            file.seek(start)
+            file.write(b"x" * 4096)
+    before = path.read_bytes()
+    code, found = doctor()
+    assert (code, found["ledger"]["state"]) == (4, "problem")
+    assert path.read_bytes() == before
+
+
+def test_an_earlier_damaged_ledger_is_mentioned(configured: str, home: Path, doctor: Doctor) -> None:
+    assert main(["modify", SOURCE, "fog"]) == 0
+    kept = ledger_of(home).with_name("ledger.sqlite3.damaged-20260101-000000")
+    kept.touch()
+    assert str(kept) in doctor()[1]["ledger"]["message"]
+
+
+def test_folders_that_cannot_be_written_or_read_are_told(configured: str, home: Path, doctor: Doctor) -> None:
+    (home / "file").touch()
+    code, found = doctor("--output-dir", str(home / "file" / "below"), "--media-roots", str(home / "file"))
+    assert code == 4
+    assert found["output folder"]["fix"].endswith("LUMA_MCP_OUTPUT_DIR.")
+    assert found["source folder"]["code"] == "source_not_allowed"
+
+
+def test_a_full_disk_is_told(configured: str, doctor: Doctor, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("luma_mcp.doctor.storage.SPARE_BYTES", 1 << 62)
+    assert "left" in doctor()[1]["data folder"]["message"]
+
+
+def test_a_folder_that_hangs_does_not_hold_up_the_rest(
+    configured: str, home: Path, doctor: Doctor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    released = threading.Event()
+
+    def hang(_: Settings) -> list[object]:
+        released.wait()
+        return []
+
+    monkeypatch.setattr(examination, "BOUND_SECONDS", 0.05)
+    monkeypatch.setattr(examination, "output_folder", hang)
+    code, found = doctor()
+    released.set()
+    assert (code, found["output folder"]["message"]) == (4, "did not answer in 0 seconds.")
+    assert "hosts" in found
+
+
+def entry(command: str, **env: str) -> str:
+    """Write a host's file with an entry."""
+    return json.dumps({"mcpServers": {"luma": {"command": command, "env": env}}})
+
+
+@pytest.mark.parametrize(
+    ("content", "state", "word"),
+    [
+        ("{broken", "note", "could not be read"),
+        ('{"mcpServers": {}}', "note", "does not know this server"),
+        (entry("/gone/luma-mcp", RUNAPI_API_KEY="k"), "problem", "not there"),
+        (entry("sh", RUNAPI_API_KEY="k"), "note", "by name"),
+        (entry("/bin/sh", RUNAPI_API_KEY="your key"), "problem", "no RunAPI key"),
+        (entry("/bin/sh"), "problem", "no RunAPI key"),
+        (entry("/bin/sh", LUMA_MCP_SANDBOX="true"), "ok", "gives a call up after 300 s"),
+        (entry("/bin/sh", RUNAPI_API_KEY="k", LUMA_MCP_WAIT_SECONDS="300"), "problem", "waits 300"),
+        ('{"mcpServers": {"luma": {"url": "https://x.example"}}}', "ok", "connects to an address"),
+    ],
+)
+def test_what_a_host_makes_of_this_server_is_told(
+    configured: str, home: Path, capsys: pytest.CaptureFixture[str], content: str, state: str, word: str
+) -> None:
+    (home / ".cursor").mkdir()
+    (home / ".cursor" / "mcp.json").write_text(content)
+    main(["doctor", "--json"])
+    findings = [one for one in json.loads(capsys.readouterr().out)["findings"] if one["check"] == "Cursor"]
+    assert any((one["state"], word in one["message"]) == (state, True) for one in findings), findings
+
+
+def test_a_host_whose_entry_sets_its_own_limit_is_taken_at_its_word(
+    configured: str, home: Path, doctor: Doctor
+) -> None:
+    (home / ".config/zed").mkdir(parents=True)
+    servers = {"luma": {"command": "/bin/sh", "env": {"RUNAPI_API_KEY": "k"}, "timeout": 30}}
+    (home / ".config/zed/settings.json").write_text(json.dumps({"context_servers": servers}))
+    assert "after 30 seconds" in doctor()[1]["Zed"]["message"]
+
+
+def test_help_says_what_it_is_for(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        main(["doctor", "--help"])
+    assert "costs nothing" in " ".join(capsys.readouterr().out.split())
