@@ -15,7 +15,7 @@ TOKEN = re.compile(r"(?!(your|change[-_]?me|undefined|none|null)([-_.]|$))[A-Za-
 CALLER_NAME = re.compile(r"[A-Za-z0-9._-]{1,64}")
 HOST_NAME = re.compile(r"([A-Za-z0-9_-]+(\.[A-Za-z0-9_-]+)*\.?|\[[0-9A-Fa-f:.]+\])(:\d{1,5})?")
 PLACEHOLDER = re.compile(
-    r"\$\{[^}]*\}|\$[A-Za-z_]\w*|%\w+%|\{\{[^}]*\}\}|<[^>]*>|your[-_ ](runapi[-_ ])?(api[-_ ])?key.*", re.I
+    r"\$\{[^}]*\}|\$[A-Za-z_]\w*|%\w+%|\{\{[^}]*\}\}|<[^>]*>|undefined|your[-_ ](runapi[-_ ])?(api[-_ ])?key.*", re.I
 )
 
 

@@ -49,9 +49,9 @@ ApiKey = Annotated[SecretStr, BeforeValidator(bare_key), AfterValidator(usable_k
 LogLevel = Literal["DEBUG", "INFO", "WARNING", "ERROR"]
 
 
-def setting(meaning: str, accepts: str, **more: Any) -> Any:
-    """Declare a setting with what it means and what it accepts."""
-    return Field(description=meaning, json_schema_extra={"accepts": accepts}, **more)
+def setting(meaning: str, accepts: str, *, shown: str = "", **more: Any) -> Any:
+    """Declare a setting with what it means, what it accepts, and how a default is shown that is no plain value."""
+    return Field(description=meaning, json_schema_extra={"accepts": accepts, "shown": shown}, **more)
 
 
 class Settings(BaseSettings):
@@ -78,18 +78,25 @@ class Settings(BaseSettings):
     data_dir: Folder = setting(
         "the folder of the task ledger",
         "an absolute path",
+        shown="your data folder",
         default_factory=lambda: user_data_path("luma-mcp", appauthor=False),
     )
     output_dir: Folder = setting(
-        "the folder for saved videos", "an absolute path", default_factory=lambda: user_videos_path() / "luma"
+        "the folder for saved videos",
+        "an absolute path",
+        shown="your video folder, `luma` in it",
+        default_factory=lambda: user_videos_path() / "luma",
     )
     save: Literal["auto", "never"] | None = setting(
-        "save each finished video by itself; by default auto on stdio, never on HTTP", "auto or never", default=None
+        "save each finished video by itself, or never",
+        "auto or never",
+        shown="`auto`, over HTTP `never`",
+        default=None,
     )
     media_roots: Folders | None = setting(
-        "the folders that source files may be read from; by default, on stdio, the output folder and the user's video,"
-        " download and desktop folders",
+        "the folders that source files may be read from, separated by ':' (on Windows ';')",
         f"absolute paths separated by {os.pathsep!r}",
+        shown="the output folder and your video, download and desktop folders; none over HTTP",
         default=None,
     )
     wait_seconds: int = setting(
@@ -100,24 +107,26 @@ class Settings(BaseSettings):
         le=LONGEST_WAIT_SECONDS,
     )
     max_wait_seconds: int = setting(
-        "the longest wait that a call may ask for, in seconds",
+        "the longest wait of a call, in seconds; a call that asks for more waits that long",
         f"a whole number of seconds from 1 to {LONGEST_WAIT_SECONDS}",
         default=300,
         ge=1,
         le=LONGEST_WAIT_SECONDS,
     )
-    max_active: int = setting("how many tasks may run at once", "a whole number from 1", default=20, ge=1)
+    max_active: int = setting(
+        "how many tasks may run at once, for each caller", "a whole number from 1", default=20, ge=1
+    )
     daily_limit: int | None = setting(
-        "how many tasks may be submitted a day", "a whole number from 1", default=None, ge=1
+        "how many tasks may be submitted in 24 hours, by each caller", "a whole number from 1", default=None, ge=1
     )
     keep_days: int | None = setting(
-        "after how many days ended tasks are deleted from the ledger; saved videos stay",
+        "after how many days ended tasks are deleted from the ledger (saved videos stay); without it, never",
         "a whole number from 1",
         default=None,
         ge=1,
     )
     transport: Literal["stdio", "sse", "streamable-http", "http"] = setting(
-        "how hosts connect", "stdio, sse, streamable-http or http", default="stdio"
+        "how hosts connect; http is the last two on one port", "stdio, sse, streamable-http or http", default="stdio"
     )
     host: str = setting("the address that HTTP transports listen on", "a host name or address", default="127.0.0.1")
     port: int = setting(

@@ -1,7 +1,7 @@
 """The tools as the protocol sees them: flat schemas, annotations, and every failure as an answer."""
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, cast
 
 import mcp.types as wire
@@ -67,10 +67,14 @@ class ToolHandlers:
         )
         self._tools = {tool.name: tool for tool in made}
 
-    async def list(self, _: Request, params: Page) -> wire.ListToolsResult:
+    def described(self) -> Sequence[wire.Tool]:
         """Describe all tools."""
+        return [described(tool) for tool in self._tools.values()]
+
+    async def list(self, _: Request, params: Page) -> wire.ListToolsResult:
+        """Answer with all tools."""
         only_page(params)
-        return wire.ListToolsResult(tools=[described(tool) for tool in self._tools.values()])
+        return wire.ListToolsResult(tools=[*self.described()])
 
     async def call(self, ctx: Request, params: wire.CallToolRequestParams) -> wire.CallToolResult:
         """Call one tool."""

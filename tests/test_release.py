@@ -1,0 +1,168 @@
+"""What others find and install: server.json, the bundle, README's tables, and one version in all of them."""
+
+import io
+import json
+import re
+import tomllib
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from luma_mcp import __version__
+from luma_mcp.release.__main__ import with_table
+from luma_mcp.release.bundle import build_bundle, manifest
+from luma_mcp.release.registry import NAME, PACKAGE, server_json
+from luma_mcp.setting_values import is_meant
+from luma_mcp.settings import Settings, load_settings, variable_of
+from luma_mcp.untrusted import Json
+from tests.test_surface import TOOLS
+
+CHECKOUT = Path(__file__).parents[1]
+README = (CHECKOUT / "README.md").read_text(encoding="utf-8")
+WRITE_AGAIN = "If the change is wanted, run: python -m luma_mcp.release"
+SERVER_KEYS = {"$schema", "name", "title", "description", "version", "websiteUrl", "packages"}
+INPUT_KEYS = {"name", "description", "isRequired", "isSecret", "format", "default", "choices", "value"}
+
+
+@pytest.fixture(scope="module")
+def bundle(tmp_path_factory: pytest.TempPathFactory) -> zipfile.ZipFile:
+    return zipfile.ZipFile(build_bundle(CHECKOUT, tmp_path_factory.mktemp("dist")))
+
+
+def test_server_json_is_made_of_the_code() -> None:
+    assert json.loads((CHECKOUT / "server.json").read_text(encoding="utf-8")) == server_json(), WRITE_AGAIN
+
+
+def test_readmes_table_of_settings_is_made_of_the_code() -> None:
+    assert with_table(README) == README, WRITE_AGAIN
+
+
+def test_there_is_one_version_everywhere() -> None:
+    project = tomllib.loads((CHECKOUT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    listed = server_json()
+    latest = re.search(r"^### \[?(\d+\.\d+\.\d+)\]?", README, re.MULTILINE)
+    assert latest
+    assert {
+        project["version"],
+        listed["version"],
+        *(package["version"] for package in listed["packages"]),
+        manifest()["version"],
+        latest[1],
+    } == {__version__}
+    assert re.fullmatch(r"\d+\.\d+\.\d+", __version__)
+    assert {project["name"], *(package["identifier"] for package in listed["packages"])} == {PACKAGE}
+
+
+def test_server_json_keeps_the_rules_of_the_registry() -> None:
+    listed = server_json()
+    assert listed.keys() == SERVER_KEYS
+    assert re.fullmatch(r"[a-z0-9.-]+/[a-z0-9.-]+", listed["name"])
+    assert len(listed["description"]) <= 100
+    assert len(listed["title"]) <= 100
+    assert [package["transport"]["type"] for package in listed["packages"]] == ["stdio", "streamable-http", "sse"]
+    for package in listed["packages"]:
+        variables = {variable["name"] for variable in package["environmentVariables"]}
+        assert set(re.findall(r"\{(\w+)\}", package["transport"].get("url", ""))) <= variables
+
+
+def test_whoever_owns_the_package_owns_the_name_in_the_registry() -> None:
+    assert re.search(rf"^<!-- mcp-name: {re.escape(NAME)} -->$", README, re.MULTILINE)
+
+
+@pytest.mark.parametrize("package", server_json()["packages"], ids=["stdio", "streamable-http", "sse"])
+def test_every_setting_is_described_in_server_json(package: Json) -> None:
+    variables = {variable["name"]: variable for variable in package["environmentVariables"]}
+    assert list(variables) == [variable_of(field, name) for name, field in Settings.model_fields.items()]
+    secret = {name for name, variable in variables.items() if variable["isSecret"]}
+    assert secret == {"RUNAPI_API_KEY", "LUMA_MCP_AUTH_TOKENS"}
+    transport = variables["LUMA_MCP_TRANSPORT"]
+    assert transport["value"] == package["transport"]["type"]
+    assert transport["choices"] == ["stdio", "sse", "streamable-http", "http"]
+    assert variables["LUMA_MCP_SANDBOX"]["choices"] == ["true", "false"]
+    assert variables["LUMA_MCP_PORT"]["format"] == "number"
+    assert variables["LUMA_MCP_DATA_DIR"]["format"] == "filepath"
+    for variable in variables.values():
+        assert variable.keys() <= INPUT_KEYS
+        assert len(variable["description"]) > 20
+
+
+def test_every_default_and_choice_in_server_json_is_accepted_and_changes_nothing(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    usual = load_settings()
+    for variable in server_json()["packages"][0]["environmentVariables"]:
+        if "default" in variable:
+            monkeypatch.setenv(variable["name"], variable["default"])
+            assert load_settings() == usual
+        for choice in variable.get("choices", []):
+            monkeypatch.setenv(variable["name"], choice)
+            load_settings()
+        monkeypatch.delenv(variable["name"], raising=False)
+
+
+def test_the_bundle_holds_what_is_needed_and_nothing_of_this_machine(bundle: zipfile.ZipFile) -> None:
+    names = set(bundle.namelist())
+    package = {
+        path.relative_to(CHECKOUT).as_posix()
+        for path in (CHECKOUT / "luma_mcp").rglob("*")
+        if path.is_file() and not {"__pycache__", "release"} & set(path.parts)
+    }
+    assert names == package | {"manifest.json", "icon.png", "pyproject.toml", "README.md", "LICENSE"}
+    assert not any(str(CHECKOUT).encode() in bundle.read(name) for name in names)
+    assert manifest()["server"]["entry_point"] in names
+
+
+def test_the_same_sources_make_the_same_bundle(tmp_path: Path) -> None:
+    assert build_bundle(CHECKOUT, tmp_path / "a").read_bytes() == build_bundle(CHECKOUT, tmp_path / "b").read_bytes()
+
+
+def test_uv_gets_the_dependencies_of_the_project(bundle: zipfile.ZipFile) -> None:
+    bundled = tomllib.loads(bundle.read("pyproject.toml").decode())
+    project = tomllib.loads((CHECKOUT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    assert bundled["project"]["dependencies"] == project["dependencies"]
+    assert bundled["tool"]["uv"] == {"package": False}
+
+
+def test_the_icon_is_a_picture_of_the_right_size(bundle: zipfile.ZipFile) -> None:
+    icon = io.BytesIO(bundle.read("icon.png")).read()
+    assert icon.startswith(b"\x89PNG\r\n\x1a\n")
+    assert (int.from_bytes(icon[16:20]), int.from_bytes(icon[20:24])) == (512, 512)
+
+
+def test_the_bundle_names_every_tool_and_asks_for_the_key_as_a_secret() -> None:
+    made = manifest()
+    assert [tool["name"] for tool in made["tools"]] == list(TOOLS)
+    fields = made["user_config"]
+    assert fields["api_key"]["sensitive"]
+    assert fields["output_dir"]["type"] == "directory"
+    assert not any(field["required"] for field in fields.values()), "it starts without a key, too"
+
+
+FORMS: list[dict[str, Any]] = [
+    {},
+    {"api_key": "", "output_dir": ""},
+    {"api_key": "undefined", "output_dir": "undefined", "sandbox": "undefined"},
+    {name: f"${{user_config.{name}}}" for name in manifest()["user_config"]},
+]
+
+
+@pytest.mark.parametrize("filled", FORMS)
+def test_a_form_that_is_not_filled_in_gives_the_defaults(filled: Json, monkeypatch: pytest.MonkeyPatch) -> None:
+    usual = load_settings()
+    made = manifest()
+    values = {name: str(field["default"]).lower() for name, field in made["user_config"].items()} | filled
+    for variable, template in made["server"]["mcp_config"]["env"].items():
+        value = re.sub(r"\$\{user_config\.(\w+)\}", lambda found: values[found[1]], template)
+        monkeypatch.setenv(variable, value)
+        assert not filled or not is_meant(value) or value == "false"
+    assert load_settings() == usual
+
+
+def test_every_field_of_the_form_has_a_default_and_a_use() -> None:
+    made = manifest()
+    used = re.findall(r"\$\{user_config\.(\w+)\}", json.dumps(made["server"]))
+    assert sorted(used) == sorted(made["user_config"])
+    assert all("default" in field for field in made["user_config"].values())
+    assert "${HOME}" not in json.dumps(made["user_config"]), "hosts do not expand it there"
