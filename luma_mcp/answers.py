@@ -8,9 +8,13 @@ from typing import Annotated, Any, Literal
 from pydantic import Field
 from typing_extensions import TypedDict
 
+from luma_mcp.app import SUBMIT_SECONDS
 from luma_mcp.errors import Failure, LumaError
 from luma_mcp.models import FOLLOW_SECONDS, SANDBOX_ORIGIN, Status, Task
+from luma_mcp.settings import Settings
 
+USUAL_WAIT = 40
+ANSWERED = f"within about {USUAL_WAIT} seconds"
 PLAYED = " This is the sandbox: nothing was charged, and the video is a stand-in."
 LINK = "Give the user the link in video_urls; it works until expires_at."
 NOWHERE = (
@@ -71,8 +75,28 @@ class TaskList(TypedDict, total=False):
     next_step: str
 
 
-def task_object(task: Task, now: float, *, joined: bool = False, remote: bool = False) -> TaskObject:
-    """Describe a task; what is not known is absent. Callers on other machines cannot open what is saved on this one."""
+def advised_wait(settings: Settings) -> int:
+    """Give the wait_seconds that texts name: the setting, which people choose below the limit of their host."""
+    return int(settings.bound(-1) or settings.bound(USUAL_WAIT))
+
+
+def with_waits(text: str, settings: Settings) -> str:
+    """Put this server's own seconds into a text about waiting that names the usual ones."""
+    wait = advised_wait(settings)
+    bound = max(settings.bound(-1), SUBMIT_SECONDS)
+    text = text.replace(ANSWERED, f"within about {bound:.0f} seconds")
+    return text.replace(f"wait_seconds {USUAL_WAIT}", f"wait_seconds {wait}").replace(
+        f"after {USUAL_WAIT} seconds", f"after {wait} seconds"
+    )
+
+
+def task_object(
+    task: Task, now: float, *, joined: bool = False, remote: bool = False, wait: int = USUAL_WAIT
+) -> TaskObject:
+    """Describe a task; what is not known is absent.
+
+    `remote` callers, on other machines, cannot open what is saved on this one; `wait` is how long a call should wait.
+    """
     answer: TaskObject = {
         "task_id": task.task_id,
         "status": task.status.value,
@@ -99,7 +123,7 @@ def task_object(task: Task, now: float, *, joined: bool = False, remote: bool = 
         answer["cost_usd"] = task.cost_usd
     if task.error is not None:
         answer["error"] = error_object(task.error)
-    answer["next_step"] = next_step(task, now, remote=remote)
+    answer["next_step"] = next_step(task, now, remote=remote, wait=wait)
     return answer
 
 
@@ -119,7 +143,7 @@ def error_object(failure: Failure) -> ErrorObject:
     }
 
 
-def next_step(task: Task, now: float, *, remote: bool = False) -> str:
+def next_step(task: Task, now: float, *, remote: bool = False, wait: int = USUAL_WAIT) -> str:
     """Tell the model in one sentence what to do next."""
     match task.status:
         case Status.SUBMITTING if task.is_uploading:
@@ -143,16 +167,16 @@ def next_step(task: Task, now: float, *, remote: bool = False) -> str:
             return f'{task.error.hint} Then call get_task with task_id "{task.task_id}": the task goes on at RunAPI.'
         case Status.PENDING | Status.PROCESSING:
             return (
-                f'Call get_task with task_id "{task.task_id}" and wait_seconds 40 until done is true; do not call'
+                f'Call get_task with task_id "{task.task_id}" and wait_seconds {wait} until done is true; do not call'
                 " modify_video again for this."
             )
         case Status.COMPLETED:
-            return completed_step(task, now, remote=remote)
+            return completed_step(task, now, remote=remote, wait=wait)
         case Status.FAILED | Status.UNCONFIRMED:
             return task.error.hint if task.error else "Nothing more can be done."
 
 
-def completed_step(task: Task, now: float, *, remote: bool) -> str:
+def completed_step(task: Task, now: float, *, remote: bool, wait: int) -> str:
     """Tell where a finished video is."""
     sandbox = task.origin == SANDBOX_ORIGIN
     if task.video_path and remote:
@@ -164,9 +188,8 @@ def completed_step(task: Task, now: float, *, remote: bool) -> str:
     if task.error:
         return task.error.hint
     if task.awaits_file:
-        return (
-            f'The video is being saved: call get_task with task_id "{task.task_id}" and wait_seconds 40 for its path.'
-        )
+        waiting = f'get_task with task_id "{task.task_id}" and wait_seconds {wait}'
+        return f"The video is being saved: call {waiting} for its path."
     if task.expires_at is not None and task.expires_at <= now:
         return OVER
     if sandbox:
@@ -184,9 +207,11 @@ def as_text(answer: Mapping[str, Any]) -> str:
     return json.dumps(answer, ensure_ascii=False, indent=2)
 
 
-def task_list(tasks: Sequence[Task], next_cursor: str, now: float, *, remote: bool = False) -> TaskList:
+def task_list(
+    tasks: Sequence[Task], next_cursor: str, now: float, *, remote: bool = False, wait: int = USUAL_WAIT
+) -> TaskList:
     """Describe a page of tasks."""
-    return {"tasks": [task_object(task, now, remote=remote) for task in tasks], "next_cursor": next_cursor}
+    return {"tasks": [task_object(task, now, remote=remote, wait=wait) for task in tasks], "next_cursor": next_cursor}
 
 
 def moment(seconds: float) -> str:
