@@ -9,23 +9,21 @@ from pydantic import Field
 from typing_extensions import TypedDict
 
 from luma_mcp.app import SUBMIT_SECONDS
-from luma_mcp.errors import Failure, LumaError
+from luma_mcp.errors import Failure, LumaError, TaskNotFound, VideoGone
+from luma_mcp.follower import KEEPS_ASKING
 from luma_mcp.models import FOLLOW_SECONDS, SANDBOX_ORIGIN, Status, Task
 from luma_mcp.settings import Settings
 
 USUAL_WAIT = 40
 ANSWERED = f"within about {USUAL_WAIT} seconds"
-PLAYED = " This is the sandbox: nothing was charged, and the video is a stand-in."
+PLAYED = " This is the sandbox: nothing was charged (cost_usd is played), and the video is a stand-in."
 LINK = "Give the user the link in video_urls; it works until expires_at."
 NOWHERE = (
     "This is the sandbox: nothing was charged, and the link in video_urls leads nowhere. Call save_video with task_id"
     ' "{task_id}" to put a stand-in on disk.'
 )
 ELSEWHERE = "This is the sandbox: nothing was charged, and the stand-in lies on the server's own machine, as"
-OVER = (
-    "The link has expired, and there is no saved file. modify_video with new_take=true makes, and charges, another one."
-)
-HINTED = frozenset({"invalid_api_key", "insufficient_credits", "task_not_found", "bad_answer"})
+OVER = f"The link has expired, and there is no saved file. {VideoGone.hint}"
 StatusWord = Literal["submitting", "pending", "processing", "completed", "failed", "unconfirmed"]
 Moment = Annotated[str, Field(description="RFC 3339, UTC", json_schema_extra={"format": "date-time"})]
 
@@ -146,34 +144,44 @@ def error_object(failure: Failure) -> ErrorObject:
 def next_step(task: Task, now: float, *, remote: bool = False, wait: int = USUAL_WAIT) -> str:
     """Tell the model in one sentence what to do next."""
     match task.status:
-        case Status.SUBMITTING if task.is_uploading:
-            so_far = f"{task.error.message} This server keeps trying. " if task.error else ""
-            return so_far + (
-                "The clip is still being uploaded: repeat the same modify_video call, without new_take, to go on"
-                " waiting; it joins this submission and is not charged twice."
-            )
         case Status.SUBMITTING:
-            so_far = f"{task.error.message} This server keeps trying. " if task.error else ""
-            return so_far + (
-                "RunAPI has not confirmed the task yet: repeat the same modify_video call, without new_take, in a few"
-                " seconds; it joins this submission and is not charged twice."
-            )
-        case Status.PENDING | Status.PROCESSING if task.elapsed(now) > FOLLOW_SECONDS:
-            return (
-                "RunAPI has not finished this task in 24 hours. Tell the user, and stop asking for it: one get_task in"
-                " a few hours is enough."
-            )
-        case Status.PENDING | Status.PROCESSING if task.error and task.error.code in HINTED:
-            return f'{task.error.hint} Then call get_task with task_id "{task.task_id}": the task goes on at RunAPI.'
+            return submitting_step(task)
         case Status.PENDING | Status.PROCESSING:
-            return (
-                f'Call get_task with task_id "{task.task_id}" and wait_seconds {wait} until done is true; do not call'
-                " modify_video again for this."
-            )
+            return running_step(task, now, wait)
         case Status.COMPLETED:
             return completed_step(task, now, remote=remote, wait=wait)
         case Status.FAILED | Status.UNCONFIRMED:
             return task.error.hint if task.error else "Nothing more can be done."
+
+
+def submitting_step(task: Task) -> str:
+    """Tell how to go on while RunAPI has not named the task."""
+    so_far = f"{task.error.message} This server keeps trying. " if task.error else ""
+    if task.is_uploading:
+        return so_far + (
+            "The clip is still being uploaded: repeat the same modify_video call, without new_take, to go on waiting;"
+            " it joins this submission and is not charged twice."
+        )
+    return so_far + (
+        "RunAPI has not confirmed the task yet: repeat the same modify_video call, without new_take, in a few seconds;"
+        " it joins this submission and is not charged twice."
+    )
+
+
+def running_step(task: Task, now: float, wait: int) -> str:
+    """Tell how to wait for the end, or what keeps RunAPI from being asked for it."""
+    named = f'get_task with task_id "{task.task_id}"'
+    if task.elapsed(now) > FOLLOW_SECONDS:
+        return (
+            "RunAPI has not finished this task in 24 hours. Tell the user, and stop asking for it: one get_task in a"
+            " few hours is enough."
+        )
+    if task.error and task.error.code == TaskNotFound.code:
+        unknown = "Tell the user that RunAPI does not know this task at the moment."
+        return f"{unknown} This server keeps asking: call {named} in a few minutes."
+    if task.error and task.error.hint != KEEPS_ASKING:
+        return f"{task.error.hint} Then call {named}: the task goes on at RunAPI."
+    return f"Call {named} and wait_seconds {wait} until done is true; do not call modify_video again for this."
 
 
 def completed_step(task: Task, now: float, *, remote: bool, wait: int) -> str:
@@ -184,7 +192,7 @@ def completed_step(task: Task, now: float, *, remote: bool, wait: int) -> str:
         return f"{ELSEWHERE} {task.video_path}." if sandbox else kept
     if task.video_path:
         played = PLAYED if sandbox else ""
-        return f"Nothing more to do: tell the user that the finished video is at {task.video_path}.{played}"
+        return f"Tell the user that the finished video is at {task.video_path}. Nothing more is to be done.{played}"
     if task.error:
         return task.error.hint
     if task.awaits_file:

@@ -50,7 +50,7 @@ who wants another version. To continue from a result, pass luma://tasks/<task_id
 or when a task_id is lost, call list_tasks, or read luma://tasks. check_account tells prices, balance and limits.
 
 Every failure has error.code, error.charged (no, yes, unknown), error.retry_safe and error.hint, and every answer has \
-next_step: follow it, and tell the user about charges truthfully."""
+next_step (in a list, each task): follow it, and tell the user about charges truthfully."""
 
 SAVED = ", saved on the user's disk"
 LINKED = ", given as a link that works for seven days"
