@@ -156,15 +156,12 @@ def next_step(task: Task, now: float, *, remote: bool = False, wait: int = USUAL
 
 def submitting_step(task: Task) -> str:
     """Tell how to go on while RunAPI has not named the task."""
-    so_far = f"{task.error.message} This server keeps trying. " if task.error else ""
-    if task.is_uploading:
-        return so_far + (
-            "The clip is still being uploaded: repeat the same modify_video call, without new_take, to go on waiting;"
-            " it joins this submission and is not charged twice."
-        )
-    return so_far + (
-        "RunAPI has not confirmed the task yet: repeat the same modify_video call, without new_take, in a few seconds;"
-        " it joins this submission and is not charged twice."
+    so_far = "The clip is still being uploaded" if task.is_uploading else "RunAPI has not confirmed the task yet"
+    if task.error:
+        so_far = f"{task.error.message} This server keeps trying"
+    return (
+        f"{so_far}: repeat the same modify_video call, without new_take, in a few seconds; it joins this submission and"
+        " is not charged twice."
     )
 
 
@@ -192,7 +189,7 @@ def completed_step(task: Task, now: float, *, remote: bool, wait: int) -> str:
         return f"{ELSEWHERE} {task.video_path}." if sandbox else kept
     if task.video_path:
         played = PLAYED if sandbox else ""
-        return f"Tell the user that the finished video is at {task.video_path}. Nothing more is to be done.{played}"
+        return f"Tell the user that the finished video is at {task.video_path}; nothing more is to be done.{played}"
     if task.error:
         return task.error.hint
     if task.awaits_file:

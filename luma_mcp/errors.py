@@ -224,8 +224,8 @@ class VideoNotWritten(OutputNotWritable):
     charged: Charged = "yes"
     retry_safe = False
     hint = (
-        "Do not repeat modify_video. Make the output folder writable and room on its disk: the video is then saved by"
-        " itself, or at once by save_video. Or download it from video_urls before expires_at."
+        "Make the output folder writable and room on its disk: the video is then saved by itself, or at once by"
+        " save_video. Or download it from video_urls before expires_at; do not repeat modify_video."
     )
 
 
@@ -246,10 +246,7 @@ class VideoGone(DownloadFailed):
     """The finished video was not saved while RunAPI kept it."""
 
     transient = False
-    hint = (
-        "It can no longer be downloaded. Ask the user before making another one, which is charged: modify_video with"
-        " new_take=true."
-    )
+    hint = "Ask the user before making another one, which is charged: modify_video with new_take=true."
 
 
 class DownloadRefused(DownloadFailed):
