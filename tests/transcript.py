@@ -49,7 +49,7 @@ class Conversation:
 
     async def call(self, call: Call, *, host_limit: float | None = None) -> dict[str, Any]:
         """Call a tool as the model; a host that is at its limit cancels the call, and the model gets no answer."""
-        told, begun = Told(), anyio.current_time()
+        told, begun, before = Told(), anyio.current_time(), self.rig.sandbox.state.charges()
         self.last, self.answer = call, {}
         self.note("Model calls", f"`{call.tool}`\n\n{block(call.arguments)}")
         with anyio.move_on_after(host_limit or 3600):
@@ -61,6 +61,8 @@ class Conversation:
             self.note("Host", f"gives up {elapsed}; the model is told that the call timed out.")
             return {}
         assert self.result is not None
+        said_free = self.answer.get("error", {}).get("charged") == "no"
+        assert not said_free or self.rig.sandbox.state.charges() == before
         self.note("Answer", f"{elapsed}{', isError' if self.result.is_error else ''}\n\n{shown(self.result)}")
         return self.answer
 
