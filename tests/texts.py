@@ -15,6 +15,7 @@ from luma_mcp.errors import LumaError
 from luma_mcp.follower import trouble
 from luma_mcp.models import DAY_SECONDS, SANDBOX_ORIGIN, Status, Task, VideoRequest
 from luma_mcp.server import instructions
+from luma_mcp.untrusted import is_list, is_object
 from tests.rig import EPOCH, SOURCE, settings_for
 from tests.surface import PINNED
 
@@ -51,13 +52,17 @@ def surface_texts() -> list[Text]:
     return [*described, *prompts, *told, *others]
 
 
-def descriptions(node: Any, where: str) -> Iterator[tuple[str, str]]:
+def descriptions(node: object, where: str) -> Iterator[tuple[str, str]]:
     """Find every description in a JSON document."""
-    items = node.items() if isinstance(node, dict) else enumerate(node) if isinstance(node, list) else ()
-    for name, value in items:
-        if name == "description" and isinstance(value, str):
-            yield f"{where}/{name}", value
-        yield from descriptions(value, f"{where}/{node[name].get('name', name) if isinstance(value, dict) else name}")
+    if is_list(node):
+        for part in node:
+            yield from descriptions(part, where)
+    elif is_object(node):
+        here = f"{where}/{node['name']}" if isinstance(node.get("name"), str) else where
+        for name, value in node.items():
+            if name == "description" and isinstance(value, str):
+                yield f"{here}/{name}", value
+            yield from descriptions(value, here)
 
 
 def written_texts() -> list[Text]:

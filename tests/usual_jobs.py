@@ -59,7 +59,8 @@ async def three_takes_of_one_prompt(home: Path, era: str) -> Conversation:
         await job.follow()
         for limit in (None, 3):
             take = Call("modify_video", ASK | {"new_take": True})
-            await job.call(take, host_limit=limit) or await job.repeat(take)
+            if not await job.call(take, host_limit=limit):
+                await job.repeat(take)
             assert (await job.follow())["video_path"]
         job.end(agreed=3)
         return job
