@@ -61,7 +61,7 @@ def known_numbers() -> set[str]:
         *(f"{wait} seconds", f"{SUBMIT_SECONDS:.0f} seconds", f"{models.REPLAY_SECONDS // 60} minutes"),
         *(f"{days} days", {7: "seven days"}[days], f"{hours} hours", f"{low:.0f} to {high:.0f} seconds"),
         *(f"{low:.0f} seconds to 20 minutes", "some 20 minutes", "one second"),  # contract 8.1: some take that long
-        *(f"{LONGEST_PROMPT} characters", {600: "ten minutes"}[CRASHED_SECONDS]),
+        *(f"{LONGEST_PROMPT} characters", {600.0: "ten minutes"}[CRASHED_SECONDS]),
     }
 
 
