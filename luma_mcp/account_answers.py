@@ -7,14 +7,16 @@ from typing_extensions import TypedDict
 
 from luma_mcp.accounts import Account
 from luma_mcp.answers import ErrorObject, error_object
+from luma_mcp.errors import MissingApiKey
 from luma_mcp.models import SANDBOX_ORIGIN
 
 PLAY_MONEY = "This is the sandbox: it plays with money that does not exist."
-NO_KEY = (
-    "No RunAPI key is configured, so the balance is not known and nothing can be submitted: set RUNAPI_API_KEY in this"
-    " server's environment (the env block in the host's configuration), then restart it."
+NO_KEY = f"Without a RunAPI key the balance is not known and nothing can be submitted. {MissingApiKey.hint}"
+AT_ONCE = "The limit of tasks at once is reached: wait for one to end, or have LUMA_MCP_MAX_ACTIVE raised."
+A_DAY = (
+    "The limit of tasks in 24 hours is reached: wait until older ones are longer ago, or have LUMA_MCP_DAILY_LIMIT"
+    " raised."
 )
-AT_LIMIT = "A limit is reached: wait for running tasks to end, or have the limit raised in this server's settings."
 TOO_LITTLE = "The balance does not pay for another task: have credits added to the RunAPI account."
 ENOUGH = "Nothing to do: another task can be submitted."
 
@@ -70,7 +72,8 @@ def account_step(account: Account, origin: str) -> str:
     if account.failure is not None:
         return account.failure.hint
     if account.tasks_left == 0:
-        return AT_LIMIT
+        daily = account.limits.daily
+        return A_DAY if daily is not None and account.spending.submitted >= daily else AT_ONCE
     if account.balance and account.price and account.balance.usd < account.price.usd:
         return TOO_LITTLE
     return PLAY_MONEY if origin == SANDBOX_ORIGIN else ENOUGH

@@ -8,20 +8,22 @@ from typing import Annotated, Any, Literal
 from pydantic import Field
 from typing_extensions import TypedDict
 
-from luma_mcp.errors import Failure, LumaError
+from luma_mcp.app import SUBMIT_SECONDS
+from luma_mcp.errors import Failure, LumaError, TaskNotFound, VideoGone
+from luma_mcp.follower import KEEPS_ASKING
 from luma_mcp.models import FOLLOW_SECONDS, SANDBOX_ORIGIN, Status, Task
+from luma_mcp.settings import Settings
 
-PLAYED = " This is the sandbox: nothing was charged, and the video is a stand-in."
+USUAL_WAIT = 40
+ANSWERED = f"within about {USUAL_WAIT} seconds"
+PLAYED = " This is the sandbox: nothing was charged (cost_usd is played), and the video is a stand-in."
 LINK = "Give the user the link in video_urls; it works until expires_at."
 NOWHERE = (
     "This is the sandbox: nothing was charged, and the link in video_urls leads nowhere. Call save_video with task_id"
     ' "{task_id}" to put a stand-in on disk.'
 )
 ELSEWHERE = "This is the sandbox: nothing was charged, and the stand-in lies on the server's own machine, as"
-OVER = (
-    "The link has expired, and there is no saved file. modify_video with new_take=true makes, and charges, another one."
-)
-HINTED = frozenset({"invalid_api_key", "insufficient_credits", "task_not_found", "bad_answer"})
+OVER = f"The link has expired, and there is no saved file. {VideoGone.hint}"
 StatusWord = Literal["submitting", "pending", "processing", "completed", "failed", "unconfirmed"]
 Moment = Annotated[str, Field(description="RFC 3339, UTC", json_schema_extra={"format": "date-time"})]
 
@@ -71,8 +73,28 @@ class TaskList(TypedDict, total=False):
     next_step: str
 
 
-def task_object(task: Task, now: float, *, joined: bool = False, remote: bool = False) -> TaskObject:
-    """Describe a task; what is not known is absent. Callers on other machines cannot open what is saved on this one."""
+def advised_wait(settings: Settings) -> int:
+    """Give the wait_seconds that texts name: the setting, which people choose below the limit of their host."""
+    return int(settings.bound(-1) or settings.bound(USUAL_WAIT))
+
+
+def with_waits(text: str, settings: Settings) -> str:
+    """Put this server's own seconds into a text about waiting that names the usual ones."""
+    wait = advised_wait(settings)
+    bound = max(settings.bound(-1), SUBMIT_SECONDS)
+    text = text.replace(ANSWERED, f"within about {bound:.0f} seconds")
+    return text.replace(f"wait_seconds {USUAL_WAIT}", f"wait_seconds {wait}").replace(
+        f"after {USUAL_WAIT} seconds", f"after {wait} seconds"
+    )
+
+
+def task_object(
+    task: Task, now: float, *, joined: bool = False, remote: bool = False, wait: int = USUAL_WAIT
+) -> TaskObject:
+    """Describe a task; what is not known is absent.
+
+    `remote` callers, on other machines, cannot open what is saved on this one; `wait` is how long a call should wait.
+    """
     answer: TaskObject = {
         "task_id": task.task_id,
         "status": task.status.value,
@@ -99,7 +121,7 @@ def task_object(task: Task, now: float, *, joined: bool = False, remote: bool = 
         answer["cost_usd"] = task.cost_usd
     if task.error is not None:
         answer["error"] = error_object(task.error)
-    answer["next_step"] = next_step(task, now, remote=remote)
+    answer["next_step"] = next_step(task, now, remote=remote, wait=wait)
     return answer
 
 
@@ -119,40 +141,47 @@ def error_object(failure: Failure) -> ErrorObject:
     }
 
 
-def next_step(task: Task, now: float, *, remote: bool = False) -> str:
+def next_step(task: Task, now: float, *, remote: bool = False, wait: int = USUAL_WAIT) -> str:
     """Tell the model in one sentence what to do next."""
     match task.status:
-        case Status.SUBMITTING if task.is_uploading:
-            so_far = f"{task.error.message} This server keeps trying. " if task.error else ""
-            return so_far + (
-                "The clip is still being uploaded: repeat the same modify_video call, without new_take, to go on"
-                " waiting; it joins this submission and is not charged twice."
-            )
         case Status.SUBMITTING:
-            so_far = f"{task.error.message} This server keeps trying. " if task.error else ""
-            return so_far + (
-                "RunAPI has not confirmed the task yet: repeat the same modify_video call, without new_take, in a few"
-                " seconds; it joins this submission and is not charged twice."
-            )
-        case Status.PENDING | Status.PROCESSING if task.elapsed(now) > FOLLOW_SECONDS:
-            return (
-                "RunAPI has not finished this task in 24 hours. Tell the user, and stop asking for it: one get_task in"
-                " a few hours is enough."
-            )
-        case Status.PENDING | Status.PROCESSING if task.error and task.error.code in HINTED:
-            return f'{task.error.hint} Then call get_task with task_id "{task.task_id}": the task goes on at RunAPI.'
+            return submitting_step(task)
         case Status.PENDING | Status.PROCESSING:
-            return (
-                f'Call get_task with task_id "{task.task_id}" and wait_seconds 40 until done is true; do not call'
-                " modify_video again for this."
-            )
+            return running_step(task, now, wait)
         case Status.COMPLETED:
-            return completed_step(task, now, remote=remote)
+            return completed_step(task, now, remote=remote, wait=wait)
         case Status.FAILED | Status.UNCONFIRMED:
             return task.error.hint if task.error else "Nothing more can be done."
 
 
-def completed_step(task: Task, now: float, *, remote: bool) -> str:
+def submitting_step(task: Task) -> str:
+    """Tell how to go on while RunAPI has not named the task."""
+    so_far = "The clip is still being uploaded" if task.is_uploading else "RunAPI has not confirmed the task yet"
+    if task.error:
+        so_far = f"{task.error.message} This server keeps trying"
+    return (
+        f"{so_far}: repeat the same modify_video call, without new_take, in a few seconds; it joins this submission and"
+        " is not charged twice."
+    )
+
+
+def running_step(task: Task, now: float, wait: int) -> str:
+    """Tell how to wait for the end, or what keeps RunAPI from being asked for it."""
+    named = f'get_task with task_id "{task.task_id}"'
+    if task.elapsed(now) > FOLLOW_SECONDS:
+        return (
+            "RunAPI has not finished this task in 24 hours. Tell the user, and stop asking for it: one get_task in a"
+            " few hours is enough."
+        )
+    if task.error and task.error.code == TaskNotFound.code:
+        unknown = "Tell the user that RunAPI does not know this task at the moment."
+        return f"{unknown} This server keeps asking: call {named} in a few minutes."
+    if task.error and task.error.hint != KEEPS_ASKING:
+        return f"{task.error.hint} Then call {named}: the task goes on at RunAPI."
+    return f"Call {named} and wait_seconds {wait} until done is true; do not call modify_video again for this."
+
+
+def completed_step(task: Task, now: float, *, remote: bool, wait: int) -> str:
     """Tell where a finished video is."""
     sandbox = task.origin == SANDBOX_ORIGIN
     if task.video_path and remote:
@@ -160,13 +189,12 @@ def completed_step(task: Task, now: float, *, remote: bool) -> str:
         return f"{ELSEWHERE} {task.video_path}." if sandbox else kept
     if task.video_path:
         played = PLAYED if sandbox else ""
-        return f"Nothing more to do: tell the user that the finished video is at {task.video_path}.{played}"
+        return f"Tell the user that the finished video is at {task.video_path}; nothing more is to be done.{played}"
     if task.error:
         return task.error.hint
     if task.awaits_file:
-        return (
-            f'The video is being saved: call get_task with task_id "{task.task_id}" and wait_seconds 40 for its path.'
-        )
+        waiting = f'get_task with task_id "{task.task_id}" and wait_seconds {wait}'
+        return f"The video is being saved: call {waiting} for its path."
     if task.expires_at is not None and task.expires_at <= now:
         return OVER
     if sandbox:
@@ -184,9 +212,11 @@ def as_text(answer: Mapping[str, Any]) -> str:
     return json.dumps(answer, ensure_ascii=False, indent=2)
 
 
-def task_list(tasks: Sequence[Task], next_cursor: str, now: float, *, remote: bool = False) -> TaskList:
+def task_list(
+    tasks: Sequence[Task], next_cursor: str, now: float, *, remote: bool = False, wait: int = USUAL_WAIT
+) -> TaskList:
     """Describe a page of tasks."""
-    return {"tasks": [task_object(task, now, remote=remote) for task in tasks], "next_cursor": next_cursor}
+    return {"tasks": [task_object(task, now, remote=remote, wait=wait) for task in tasks], "next_cursor": next_cursor}
 
 
 def moment(seconds: float) -> str:

@@ -21,6 +21,7 @@ LumaError
 │   │   └── LedgerDamaged
 │   └── VideoNotWritten
 ├── DownloadFailed           download_failed
+│   ├── VideoGone
 │   └── DownloadRefused
 │       └── VideoTooLarge
 └── BadAnswer                bad_answer
@@ -70,8 +71,8 @@ class MissingApiKey(LumaError):
 
     code = "missing_api_key"
     hint = (
-        "Set RUNAPI_API_KEY in this server's environment (the env block in the host's configuration), then restart it;"
-        " over HTTP whoever runs the server must do that."
+        "Have RUNAPI_API_KEY set in this server's environment (the env block in the host's configuration; over HTTP,"
+        " by whoever runs the server), then restart this server."
     )
 
     def __init__(self) -> None:
@@ -83,14 +84,14 @@ class InvalidApiKey(LumaError):
 
     code = "invalid_api_key"
     retry_safe = False
-    hint = "Have RUNAPI_API_KEY in this server's environment checked, then restart it."
+    hint = "Have RUNAPI_API_KEY in this server's environment checked, then restart this server."
 
 
 class InsufficientCredits(LumaError):
     """The RunAPI account cannot pay for the task (HTTP 402)."""
 
     code = "insufficient_credits"
-    hint = "Add credits to the RunAPI account, then repeat the call."
+    hint = "Have credits added to the RunAPI account, then repeat the call."
 
 
 class InvalidRequest(LumaError):
@@ -118,7 +119,10 @@ class LimitReached(LumaError):
     """A limit that the user set has been reached."""
 
     code = "limit_reached"
-    hint = "Wait for running tasks to finish, or have the limit raised in this server's settings."
+    hint = (
+        "Wait with get_task for a running task to end, then repeat the call; or have the limit raised in this server's"
+        " settings."
+    )
 
 
 class RateLimited(LumaError):
@@ -153,7 +157,9 @@ class ProxyUnusable(NetworkFailure):
     """The proxy variables of the environment cannot be used."""
 
     transient = False
-    hint = "Set HTTPS_PROXY to an http:// address (SOCKS is not supported), or unset ALL_PROXY, then restart it."
+    hint = (
+        "Set HTTPS_PROXY to an http:// address (SOCKS is not supported), or unset ALL_PROXY, then restart this server."
+    )
 
     def __init__(self, cause: str) -> None:
         super().__init__(f"The proxy settings of the environment cannot be used: {cause}")
@@ -165,7 +171,7 @@ class Conflict(LumaError):
     code = "conflict"
     charged: Charged = "unknown"
     retry_safe = False
-    hint = "Look at the task list of the RunAPI account before submitting again with new_take=true."
+    hint = "Have the task list of the RunAPI account looked at before submitting again with new_take=true."
 
 
 class TaskNotFound(LumaError):
@@ -179,7 +185,7 @@ class GenerationFailed(LumaError):
     """RunAPI accepted the task and could not finish it; failed tasks are not charged (contract 6)."""
 
     code = "generation_failed"
-    hint = "Change the prompt or the source clip, then call modify_video again."
+    hint = "Nothing was charged. Change the prompt or the source clip, then call modify_video again."
 
 
 class SubmissionUnconfirmed(LumaError):
@@ -187,6 +193,7 @@ class SubmissionUnconfirmed(LumaError):
 
     code = "submission_unconfirmed"
     charged: Charged = "unknown"
+    hint = "Have the task list of the RunAPI account looked at before submitting again."
 
 
 class OutputNotWritable(LumaError):
@@ -217,8 +224,8 @@ class VideoNotWritten(OutputNotWritable):
     charged: Charged = "yes"
     retry_safe = False
     hint = (
-        "Do not repeat modify_video. Make the output folder writable and room on its disk: the video is then saved by"
-        " itself, or at once by save_video. Or download it from video_urls before expires_at."
+        "Make the output folder writable and room on its disk: the video is then saved by itself, or at once by"
+        " save_video. Or download it from video_urls before expires_at; do not repeat modify_video."
     )
 
 
@@ -229,7 +236,17 @@ class DownloadFailed(LumaError):
     transient = True
     charged: Charged = "yes"
     retry_safe = False
-    hint = "Do not repeat modify_video. Call save_video later, or download the video from video_urls before expires_at."
+    hint = (
+        "This server keeps trying to save it. Call save_video later to try at once, or give the user the link in"
+        " video_urls, which works until expires_at; do not repeat modify_video."
+    )
+
+
+class VideoGone(DownloadFailed):
+    """The finished video was not saved while RunAPI kept it."""
+
+    transient = False
+    hint = "Ask the user before making another one, which is charged: modify_video with new_take=true."
 
 
 class DownloadRefused(DownloadFailed):

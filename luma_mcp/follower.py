@@ -8,7 +8,17 @@ from luma_mcp import crash_points
 from luma_mcp.background import Pause
 from luma_mcp.callbacks import Awaited, Callbacks
 from luma_mcp.downloads import Downloads
-from luma_mcp.errors import DownloadFailed, Failure, LumaError, ServiceUnavailable, VideoTooLarge
+from luma_mcp.errors import (
+    Failure,
+    InvalidApiKey,
+    LumaError,
+    MissingApiKey,
+    ProxyUnusable,
+    ServiceUnavailable,
+    VideoGone,
+    VideoTooLarge,
+    WrongAddress,
+)
 from luma_mcp.leases import ForeignTask
 from luma_mcp.ledger import Ledger
 from luma_mcp.models import FOLLOW_SECONDS, Clock, Status, Task
@@ -26,8 +36,8 @@ from luma_mcp.submission import Submission
 DOUBTED_SECONDS = 60.0
 QUIET_SAVE_FAILURES = 2
 NOT_ASKED = "Tell the user; asking again within minutes is no use."
+MENDED_HERE = (MissingApiKey, InvalidApiKey, ProxyUnusable, WrongAddress)
 KEEPS_ASKING = "This server keeps asking; call get_task to see how the task is doing."
-GONE = "It can no longer be downloaded. modify_video with new_take=true makes, and charges, another one."
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,7 +143,7 @@ class Follower:
                 await self._record(task, task.saved(str(saved.path), self.now()))
                 return
         if task.awaits_file and (task.expires_at or 0) <= self.now():
-            gone = DownloadFailed("The finished video was not saved in the seven days that RunAPI keeps it.", hint=GONE)
+            gone = VideoGone("The finished video was not saved in the seven days that RunAPI keeps it.")
             await self._record(task, task.troubled(gone.failure(), self.now()))
 
     async def _record(self, before: Task, after: Task) -> Task:
@@ -145,8 +155,8 @@ class Follower:
 
 
 def trouble(error: LumaError) -> Failure:
-    """Describe what keeps a running task from being followed; the task itself goes on at RunAPI."""
-    hint = KEEPS_ASKING if error.transient else error.hint
+    """Describe what keeps a running task from being followed; advice that is for a submission does not count."""
+    hint = error.hint if isinstance(error, MENDED_HERE) else KEEPS_ASKING
     return replace(error.failure(), charged="unknown", retry_safe=True, hint=hint)
 
 

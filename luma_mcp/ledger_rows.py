@@ -35,7 +35,8 @@ def check_limits(db: sqlite3.Connection, limits: Limits, caller: str, now: float
     if limits.daily is not None and today >= limits.daily:
         raise LimitReached(
             f"{today} tasks were submitted in 24 hours, and LUMA_MCP_DAILY_LIMIT allows {limits.daily}.",
-            hint="Wait until older ones are more than 24 hours ago, or have the limit raised in the settings.",
+            hint="Wait until older ones are more than 24 hours ago, then repeat the call; or have the limit raised"
+            " in this server's settings.",
         )
 
 

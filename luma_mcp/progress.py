@@ -34,7 +34,12 @@ def stage(task: Task) -> str:
 
 
 def describe(task: Task, known: Usual, now: float, moved: Transfer | None = None) -> str:
-    """Say state, how much of a file has been moved, seconds elapsed and the usual range in one line."""
+    """Say state, how much of a file has been moved, seconds elapsed and the usual range in one line.
+
+    What has ended tells how long the generation took, which is less than what has elapsed when the video is saved.
+    """
+    if task.settled and task.status.done:
+        return f"{stage(task)}, generation ended after {task.elapsed(now):.0f} s"
     elapsed = max(0.0, now - task.created_at) if task.awaits_file else task.elapsed(now)
     parts = [stage(task), *([amount(moved)] if moved else []), f"{elapsed:.0f} s elapsed"]
     if not (task.status.done or task.is_uploading):

@@ -2,6 +2,7 @@
 
 import mcp.types as wire
 
+from luma_mcp.answers import advised_wait
 from luma_mcp.app import App
 from luma_mcp.errors import InvalidRequest
 from luma_mcp.models import Status, Task
@@ -32,7 +33,7 @@ class PromptHandlers:
         values = filled_in(prompt, params.arguments or {})
         earlier = await app.find(values[TASK_ID], caller_of(ctx)) if TASK_ID in values else None
         await check_clip(app, caller_of(ctx), values.get(SOURCE, ""), earlier)
-        text = prompt.text(Given(values, app.settings.sandbox, earlier))
+        text = prompt.text(Given(values, app.settings.sandbox, earlier, advised_wait(app.settings)))
         message = wire.PromptMessage(role="user", content=wire.TextContent(type="text", text=text))
         return wire.GetPromptResult(description=prompt.description, messages=[message])
 

@@ -5,6 +5,7 @@ import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
+from luma_mcp.answers import USUAL_WAIT
 from luma_mcp.arguments import LONGEST_PROMPT
 from luma_mcp.errors import InvalidRequest
 from luma_mcp.models import Status, Task
@@ -25,8 +26,8 @@ framing. Say what is there rather than what is not, and give no orders about cut
 keeps the motion and the timing of the clip."""
 WAITING = """\
 Do what next_step says in the answer: while done is false that is usually get_task with that task_id and wait_seconds \
-40, repeated until done is true; the work goes on meanwhile. Never call modify_video again to wait or to check, unless \
-next_step says so."""
+{wait}, repeated until done is true; the work goes on meanwhile. Never call modify_video again to wait or to check, \
+unless next_step says so."""
 REPORTING = """\
 When done is true and next_step asks for no other call, tell me where the video is, as next_step says: the file \
 (video_path), or the link in video_urls and until when it works (expires_at)."""
@@ -66,6 +67,7 @@ class Given:
     values: Mapping[str, str]
     sandbox: bool
     earlier: Task | None = None
+    wait: int = USUAL_WAIT
 
     def __getitem__(self, name: str) -> str:
         return self.values.get(name, "")
@@ -158,7 +160,7 @@ def one_take(given: Given, wanted: str) -> str:
     return job(
         f"Modify one clip with Luma.\n\nClip: {quoted(given[SOURCE])}\nWanted: {wanted}{keeping(given)}",
         agreeing(given, 1),
-        f"Call modify_video with source_video_url {quoted(given[SOURCE])} and the prompt. {WAITING}",
+        f"Call modify_video with source_video_url {quoted(given[SOURCE])} and the prompt. {waiting(given)}",
         f"{REPORTING} {FAILING}",
     )
 
@@ -178,7 +180,7 @@ def several_takes(given: Given) -> str:
         agreeing(given, len(looks)),
         f"For each take call modify_video with source_video_url {quoted(given[SOURCE])}, its prompt and wait_seconds 0,"
         " so that they run side by side; no two prompts may be identical. Then follow each:"
-        f" {WAITING[0].lower()}{WAITING[1:]}",
+        f" {waiting(given)[0].lower()}{waiting(given)[1:]}",
         "When all have ended, show them in one table: number, description, where it is as next_step says (video_path,"
         f" or the link in video_urls and its expires_at), cost. {FAILING}",
     )
@@ -193,8 +195,8 @@ def another_edit(given: Given) -> str:
         raise InvalidRequest(f"Task {earlier.task_id} has failed: it has no result to continue from.")
     source, awaited = quoted(task_uri(earlier.task_id)), quoted(earlier.task_id)
     wait = (
-        f"Call get_task with task_id {awaited} and wait_seconds 40, repeated until done is true or next_step says"
-        " something else. If that task has failed or will not end, tell me and stop."
+        f"Call get_task with task_id {awaited} and wait_seconds {given.wait}, repeated until done is true or next_step"
+        " says something else. If that task has failed or will not end, tell me and stop."
     )
     return job(
         f"Continue from an earlier result with Luma.\n\nEarlier task: {awaited}\n"
@@ -202,7 +204,7 @@ def another_edit(given: Given) -> str:
         agreeing(given, 1),
         *([] if earlier.status.done else [wait]),
         f"Call modify_video with source_video_url {source} and a prompt that keeps what the earlier one says and adds"
-        f" the change. {WAITING}",
+        f" the change. {waiting(given)}",
         f"{REPORTING} {FAILING}",
     )
 
@@ -221,6 +223,11 @@ def agreeing(given: Given, takes: int) -> str:
         f"Before you spend anything, show me the wording and say what it costs: {price}, charged only for what"
         " succeeds. Go on only when I have agreed to this wording and price: to start this job is not yet to agree."
     )
+
+
+def waiting(given: Given) -> str:
+    """Say how to wait for the end."""
+    return WAITING.format(wait=given.wait)
 
 
 def keeping(given: Given) -> str:

@@ -5,7 +5,7 @@ from typing import Any, TypedDict
 import mcp.types as wire
 from mcp.shared.exceptions import MCPError
 
-from luma_mcp.answers import as_text, moment, task_list, task_object
+from luma_mcp.answers import advised_wait, as_text, moment, task_list, task_object
 from luma_mcp.arguments import LONGEST_ID
 from luma_mcp.errors import InvalidRequest, TaskNotFound
 from luma_mcp.models import Status, Task
@@ -69,13 +69,14 @@ async def list_templates(_: Request, params: Page) -> wire.ListResourceTemplates
 async def read_resource(ctx: Request, params: wire.ReadResourceRequestParams) -> wire.ReadResourceResult:
     """Answer `resources/read`; a settled task may be kept for a minute, everything else changes at any time."""
     app = ctx.lifespan_context
+    remote, wait = app.settings.serves_http, advised_wait(app.settings)
     if params.uri == TASKS_URI:
         tasks, next_cursor = await app.ledger.page(caller_of(ctx), "", LISTED, "")
         tasks = await app.saving.as_they_are(tasks)
-        return contents(params.uri, task_list(tasks, next_cursor, app.now(), remote=app.settings.serves_http))
+        return contents(params.uri, task_list(tasks, next_cursor, app.now(), remote=remote, wait=wait))
     task = await app.saving.as_it_is(await find(ctx, params.uri))
     settled = task.settled and not task.awaits_file
-    told = task_object(task, app.now(), remote=app.settings.serves_http)
+    told = task_object(task, app.now(), remote=remote, wait=wait)
     return contents(params.uri, told, fresh_ms=SETTLED_FRESH_MS if settled else 0)
 
 

@@ -7,7 +7,7 @@ import anyio
 import anyio.to_thread
 
 from luma_mcp.downloads import Downloads
-from luma_mcp.errors import DownloadFailed, InvalidRequest, OutputNotWritable
+from luma_mcp.errors import DownloadFailed, InvalidRequest, OutputNotWritable, VideoGone
 from luma_mcp.kept_files import as_they_lie
 from luma_mcp.ledger import Ledger
 from luma_mcp.models import Clock, Status, Task
@@ -18,8 +18,7 @@ from luma_mcp.settings import Settings
 LOOK_SECONDS = 2.0
 FOLDER_SECONDS = 10.0
 UNFINISHED = "Wait for its end with get_task, then call save_video again."
-FAILED = "Call modify_video again; a failed task was not charged."
-GONE = "It can no longer be downloaded. modify_video with new_take=true makes, and charges, another one."
+FAILED = "It was not charged. Ask the user before you call modify_video again."
 COPYING = "Call save_video again in a moment."
 
 
@@ -48,7 +47,7 @@ class Saving:
                 hint="Call save_video in the host whose server does, or download the video from video_urls.",
             )
         if (task.expires_at or 0) <= self.now():
-            raise DownloadFailed("RunAPI keeps a video for seven days, and these are over.", hint=GONE)
+            raise VideoGone("RunAPI keeps a video for seven days, and these are over.")
         await self.ledger.want_file(task, name, self.now())
 
     async def _check_folder(self) -> None:

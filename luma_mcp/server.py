@@ -12,6 +12,7 @@ from mcp.server.models import InitializationOptions
 from mcp.shared.exceptions import MCPError
 
 from luma_mcp import __version__
+from luma_mcp.answers import with_waits
 from luma_mcp.app import App
 from luma_mcp.background import background_work, cancel_after
 from luma_mcp.completions import Completions
@@ -35,8 +36,8 @@ INSTRUCTIONS = """\
 This server modifies existing videos with Luma at RunAPI: a prompt and a source clip in, the re-rendered clip out{kept}.
 
 Order of calls:
-1. modify_video with prompt and source_video_url. It submits the task and waits about 40 seconds. It is the only tool \
-that costs money: 0.50 USD for each new task that succeeds, so say so to the user before several takes.
+1. modify_video with prompt and source_video_url. It submits the task and answers within about 40 seconds. It is the \
+only tool that costs money: 0.50 USD for each new task that succeeds, so say so to the user before several takes.
 2. Do what next_step says. While done is false that is usually get_task with the task_id and wait_seconds 40. Most \
 tasks take 30 to 120 seconds, some 20 minutes. The work goes on in the background whatever the host does; nothing is \
 lost by a time-out.
@@ -49,7 +50,7 @@ who wants another version. To continue from a result, pass luma://tasks/<task_id
 or when a task_id is lost, call list_tasks, or read luma://tasks. check_account tells prices, balance and limits.
 
 Every failure has error.code, error.charged (no, yes, unknown), error.retry_safe and error.hint, and every answer has \
-next_step: follow it, and tell the user about charges truthfully."""
+next_step (in a list, each task): follow it, and tell the user about charges truthfully."""
 
 SAVED = ", saved on the user's disk"
 LINKED = ", given as a link that works for seven days"
@@ -93,8 +94,7 @@ def build_server(app: App) -> Server[App]:
         yield app
 
     forms = luma_prompts()
-    readable, shared = bool(app.settings.readable_folders), bool(app.settings.callers)
-    tools, prompts = ToolHandlers(files=readable, shared=shared), PromptHandlers(forms)
+    tools, prompts = ToolHandlers(app.settings), PromptHandlers(forms)
     subscriptions = Subscriptions(app.changes)
     server = LumaServer(
         NAME,
@@ -124,7 +124,7 @@ def instructions(settings: Settings) -> str:
     """Tell models how to work with this server."""
     note = SANDBOX_NOTE if settings.sandbox else ""
     saved = SAVED if settings.saves and not settings.serves_http else LINKED
-    return note + INSTRUCTIONS.format(kept=saved)
+    return with_waits(note + INSTRUCTIONS.format(kept=saved), settings)
 
 
 async def wake(ctx: Request, call_next: CallNext) -> HandlerResult:

@@ -32,8 +32,8 @@ REPEAT_HINT = (
     " time."
 )
 TOO_OLD_HINT = (
-    "It is too old to be repeated safely. Look at the task list of the RunAPI account; if the task is not there, submit"
-    " it again with new_take=true."
+    "It is too old to be repeated safely. Have the task list of the RunAPI account looked at; only if the task is not"
+    " there, submit it again with new_take=true."
 )
 
 logger = logging.getLogger(__name__)

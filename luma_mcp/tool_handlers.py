@@ -11,8 +11,10 @@ from mcp.server.mcpserver.tools import Tool
 from pydantic import ValidationError
 
 from luma_mcp import tools
+from luma_mcp.answers import with_waits
 from luma_mcp.errors import InvalidRequest, LumaError
 from luma_mcp.protocol import Page, Request, only_page
+from luma_mcp.settings import Settings
 from luma_mcp.untrusted import Json, is_list, is_object
 
 READS = wire.ToolAnnotations(read_only_hint=True, destructive_hint=False, idempotent_hint=True, open_world_hint=True)
@@ -51,12 +53,12 @@ class LumaTool(Tool):
 class ToolHandlers:
     """Answers `tools/list` and `tools/call`."""
 
-    def __init__(self, *, files: bool = True, shared: bool = False) -> None:
+    def __init__(self, settings: Settings) -> None:
         modify = luma_tool(tools.modify_video, "Modify a video", SPENDS)
-        if not files:
+        if not settings.readable_folders:
             modify.parameters["properties"]["source_video_url"]["description"] = tools.SOURCE_WITHOUT_FILES
         save = luma_tool(tools.save_video, "Save a video", SAVES)
-        if shared:
+        if settings.callers:
             save.parameters["properties"]["filename"]["description"] = tools.NAME_ON_SERVER
         made = (
             modify,
@@ -65,6 +67,8 @@ class ToolHandlers:
             save,
             luma_tool(tools.check_account, "Check price, balance and limits", READS),
         )
+        for tool in made:
+            tool.description = with_waits(tool.description, settings)
         self._tools = {tool.name: tool for tool in made}
 
     def described(self) -> Sequence[wire.Tool]:

@@ -10,7 +10,16 @@ from pydantic.config import JsonDict
 
 from luma_mcp import crash_points
 from luma_mcp.account_answers import AccountObject, account_object
-from luma_mcp.answers import TaskList, TaskObject, as_text, failure_object, is_failure, task_list, task_object
+from luma_mcp.answers import (
+    TaskList,
+    TaskObject,
+    advised_wait,
+    as_text,
+    failure_object,
+    is_failure,
+    task_list,
+    task_object,
+)
 from luma_mcp.app import App
 from luma_mcp.errors import LumaError
 from luma_mcp.models import MODEL, Status, Task, VideoRequest
@@ -150,7 +159,8 @@ what was made. It costs nothing and asks nobody: the list is kept by this server
     app = app_of(ctx)
     app.wake()
     tasks, next_cursor = await app.list_tasks(caller_of(ctx.request_context), status.strip(), limit, cursor.strip())
-    return result(task_list(tasks, next_cursor, app.now(), remote=app.settings.serves_http))
+    remote, wait = app.settings.serves_http, advised_wait(app.settings)
+    return result(task_list(tasks, next_cursor, app.now(), remote=remote, wait=wait))
 
 
 async def save_video(
@@ -191,7 +201,8 @@ def deliver(ctx: Context[App], task: Task, *, joined: bool = False) -> CallToolR
     call = ctx.request_context
     app.deliveries.handed(task, way_of(call), call.request_id)
     crash_points.reach("answer.handed")
-    told = task_object(task, app.now(), joined=joined, remote=app.settings.serves_http)
+    remote, wait = app.settings.serves_http, advised_wait(app.settings)
+    told = task_object(task, app.now(), joined=joined, remote=remote, wait=wait)
     answer = result(told, failed=is_failure(task))
     if task.status.done and task.task_id and call.protocol_version >= LINKS_SINCE:
         answer.content.append(ResourceLink(**task_entry(task, app.now())))

@@ -142,7 +142,7 @@ async def test_progress_rises_at_each_state_and_as_a_heartbeat_between() -> None
         (
             {"status": Status.COMPLETED, "video_urls": VIDEO, "error": DownloadFailed("x").failure()},
             True,
-            "Do not repeat",
+            "do not repeat",
         ),
         ({"status": Status.FAILED, "error": GenerationFailed("x").failure()}, True, "Change the prompt"),
         ({"status": Status.FAILED}, False, "Nothing more"),
