@@ -76,7 +76,7 @@ def test_all_is_well(configured: str, home: Path, doctor: Doctor) -> None:
     assert "MCP SDK 2." in found["versions"]["message"]
     assert found["key"]["message"] == "comes from the environment variable RUNAPI_API_KEY"
     assert "USD are left" in found["account"]["message"]
-    assert "after 300 s" in found["Cursor"]["message"]
+    assert "after 60 s" in found["Cursor"]["message"]
     assert {path: path.stat().st_mtime_ns for path in home.rglob("*")} == before, "nothing was written or left"
 
 
@@ -324,7 +324,7 @@ def entry(command: str, **env: str) -> str:
         (entry("sh", RUNAPI_API_KEY="k"), "note", "by name"),
         (entry("/bin/sh", RUNAPI_API_KEY="your key"), "problem", "no RunAPI key"),
         (entry("/bin/sh"), "problem", "no RunAPI key"),
-        (entry("/bin/sh", LUMA_MCP_SANDBOX="true"), "ok", "gives a call up after 300 s"),
+        (entry("/bin/sh", LUMA_MCP_SANDBOX="true"), "ok", "gives a call up after 60 s"),
         (entry("/bin/sh", RUNAPI_API_KEY="k", LUMA_MCP_WAIT_SECONDS="300"), "problem", "waits 300"),
         ('{"mcpServers": {"luma": {"url": "https://x.example"}}}', "ok", "connects to an address"),
     ],

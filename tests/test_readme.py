@@ -1,18 +1,29 @@
 """What the README says is held to the code."""
 
+import json
 import re
+from dataclasses import replace
+from importlib.util import find_spec
 from pathlib import Path
 
+import pytest
+
 from luma_mcp import clips, fetching
+from luma_mcp.command_line import parser
 from luma_mcp.downloads import LONGEST_SECONDS
+from luma_mcp.file_names import readable_name
 from luma_mcp.gate import BODY_SECONDS, LARGEST_HEAD_BYTES
 from luma_mcp.listening import HEAD_SECONDS, MOST_CONNECTIONS, STALL_SECONDS
+from luma_mcp.models import Status, Task, VideoRequest
+from luma_mcp.pace import Usual
+from luma_mcp.progress import describe
 from luma_mcp.prompts import luma_prompts
 from luma_mcp.saved_files import SPARE_BYTES
 from luma_mcp.settings import Settings, variable_of
 from luma_mcp.sse import MOST_AT_ONCE
 from luma_mcp.submission import STALE_SECONDS
 from luma_mcp.web import LARGEST_MESSAGE_BYTES, MOST_SESSIONS, SESSION_IDLE_SECONDS
+from tests.rig import EPOCH, SOURCE
 from tests.test_surface import TOOLS
 
 README = (Path(__file__).parent.parent / "README.md").read_text(encoding="utf-8")
@@ -32,16 +43,6 @@ def test_the_table_of_tools_names_every_tool() -> None:
 def test_the_table_of_prompts_names_every_prompt_and_its_form() -> None:
     known = {name: [argument.name for argument in prompt.arguments] for name, prompt in luma_prompts().items()}
     assert {row[0]: re.findall(r"\w+", row[2]) for row in rows("Prompts")} == known
-
-
-def test_the_table_of_settings_names_every_setting_and_its_default() -> None:
-    told = {row[0]: row[1] for row in rows("Settings")}
-    known = {variable_of(field, name): field for name, field in Settings.model_fields.items()}
-    assert list(told) == list(known)
-    for variable, default in told.items():
-        plain = known[variable].default
-        if re.fullmatch(r"[\w:/.]+", default) and plain is not None:
-            assert str("none" if plain in ((), "") else plain).lower() == default.lower()
 
 
 def test_the_readme_has_exactly_two_commands_for_newcomers() -> None:
@@ -66,3 +67,62 @@ def test_the_bounds_of_files_are_those_of_the_code() -> None:
     assert f"A video may be {fetching.LARGEST_BYTES / 1e9:.1f} GB large and take two hours" in section
     assert LONGEST_SECONDS == 2 * 3600
     assert STALE_SECONDS == 3600, "a clip that takes over an hour to upload is not submitted"
+
+
+def code_spans() -> list[str]:
+    """List the commands of ours in README's sentences and in its list of commands."""
+    spans = re.findall(r"`(luma-mcp[^`\n]*)`", re.sub(r"```.*?```", "", README, flags=re.DOTALL))
+    listed = README.split("```text\nluma-mcp ")[1].split("```")[0]
+    lines = [f"luma-mcp {line}" for line in re.findall(r"^(?:luma-mcp)?(.*?)(?:  .*)?$", listed, re.MULTILINE)]
+    return [*spans, *(" ".join(line.split()) for line in lines if not line.startswith("luma-mcp  "))]
+
+
+@pytest.mark.parametrize("command", code_spans())
+def test_every_command_in_the_text_exists(command: str, capsys: pytest.CaptureFixture[str]) -> None:
+    words = command.split()[1:]
+    if words and words[-1] in {"--help", "--version"}:
+        with pytest.raises(SystemExit, match="0"):
+            parser().parse_args(words)
+    else:
+        assert parser().parse_args(words)
+
+
+def test_every_module_that_the_text_runs_exists() -> None:
+    modules = re.findall(r"`?python -m ((?:luma_mcp|tests)[\w.]*)", README)
+    assert {"luma_mcp", "luma_mcp.release", "tests.surface", "tests.jobs", "tests.soak"} <= set(modules)
+    assert all(find_spec(module) for module in modules)
+
+
+def test_every_setting_in_the_text_exists() -> None:
+    known = {variable_of(field, name) for name, field in Settings.model_fields.items()}
+    assert set(re.findall(r"\b(?:LUMA_MCP|RUNAPI)_[A-Z_]+[A-Z]", README)) <= known
+
+
+def test_every_link_within_the_text_leads_somewhere() -> None:
+    places = {re.sub(r"[^\w -]", "", line).strip().lower().replace(" ", "-") for line in headings()}
+    assert set(re.findall(r"\]\(#([^)]+)\)", README)) <= places
+
+
+ASKED = VideoRequest(prompt="a foggy autumn morning", source=SOURCE)
+
+
+def headings() -> list[str]:
+    """List README's headings."""
+    return re.findall(r"^#+ (.*)$", re.sub(r"```.*?```", "", README, flags=re.DOTALL), re.MULTILINE)
+
+
+def test_the_picture_shows_what_the_server_says() -> None:
+    picture = README.split("```text\n")[1].split("```")[0]
+    progress = re.search(r"\[#+-+\]  42 %  (processing, 35 s elapsed)", picture)
+    task = Task(key="k", caller="local", request=ASKED, created_at=EPOCH, updated_at=EPOCH, task_id="1")
+    running = replace(task, status=Status.PROCESSING)
+    assert progress
+    assert describe(running, Usual(((30.0, 10.0), (120.0, 90.0))), EPOCH + 35).startswith(progress[1])
+    name = readable_name(replace(task, request=ASKED))
+    assert re.fullmatch(r"[\d-]+-a-foggy-autumn-morning-\w+\.mp4", name)
+    assert re.search(r"~/Videos/luma/2026-11-22-a-foggy-autumn-morning-550e8400\.mp4", picture)
+
+
+def test_examples_of_host_files_are_json() -> None:
+    for example in re.findall(r"^ *```json\n(.*?)^ *```", README, re.DOTALL | re.MULTILINE):
+        assert json.loads(example)["mcpServers"]["luma"]

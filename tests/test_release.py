@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from luma_mcp import __version__
-from luma_mcp.release.__main__ import with_table
+from luma_mcp.release.__main__ import with_tables
 from luma_mcp.release.bundle import build_bundle, manifest
 from luma_mcp.release.registry import NAME, PACKAGE, server_json
 from luma_mcp.setting_values import is_meant
@@ -35,8 +35,8 @@ def test_server_json_is_made_of_the_code() -> None:
     assert json.loads((CHECKOUT / "server.json").read_text(encoding="utf-8")) == server_json(), WRITE_AGAIN
 
 
-def test_readmes_table_of_settings_is_made_of_the_code() -> None:
-    assert with_table(README) == README, WRITE_AGAIN
+def test_readmes_tables_of_settings_and_hosts_are_made_of_the_code() -> None:
+    assert with_tables(README) == README, WRITE_AGAIN
 
 
 def test_there_is_one_version_everywhere() -> None:

@@ -20,7 +20,21 @@ from tests.rig import EPOCH, SOURCE, settings_for
 from tests.surface import PINNED
 
 CODE = Path(luma_mcp.__file__).parent
-FOR_PEOPLE = ("__main__", "console", "setting", "logs", "stdio", "http", "web", "gate", "listening", "ending", "sse")
+FOR_PEOPLE = (
+    "__main__",
+    "command",
+    "configuring",
+    "console",
+    "setting",
+    "logs",
+    "stdio",
+    "http",
+    "web",
+    "gate",
+    "listening",
+    "ending",
+    "sse",
+)
 TASK = Task(
     key="key",
     caller="local",

@@ -18,6 +18,7 @@ PUT_KEY = f'Put your RunAPI key in place of "{PLACEHOLDER}" there.'
 FROM_SHELL = f"The RunAPI key is taken from {KEY_VARIABLE} in the shell that you start {{title}} in."
 RESTART = "Quit {title} fully and start it again."
 NEW_SESSION = "Start a new session of {title}."
+UNSURE = "assumed, as it is not documented"
 MILLISECONDS = 0.001
 Entry = dict[str, Any]
 
@@ -104,7 +105,13 @@ def assistants() -> tuple[Host, ...]:
             limit_seconds=240,
             limit_note="some versions, and its Cowork and Code tabs, after about 60",
         ),
-        Host("lm-studio", "LM Studio", places.lm_studio_files, after="In the Program tab, switch on mcp/luma."),
+        Host(
+            "lm-studio",
+            "LM Studio",
+            places.lm_studio_files,
+            limit_note=UNSURE,
+            after="In the Program tab, switch on mcp/luma.",
+        ),
     )
 
 
@@ -117,7 +124,7 @@ def editors() -> tuple[Host, ...]:
             places.in_home(".cursor", "mcp.json"),
             form="jsonc",
             entry=typed,
-            limit_seconds=300,
+            limit_note=UNSURE,
             after="Switch luma on in the settings, under MCP; if it is not there, restart {title}.",
         ),
         Host(
@@ -132,7 +139,7 @@ def editors() -> tuple[Host, ...]:
             limit_seconds=None,
             after="Run the command MCP: List Servers in {title}, choose luma, then Start Server.",
         ),
-        Host("windsurf", "Windsurf", places.windsurf_files, form="jsonc"),
+        Host("windsurf", "Windsurf", places.windsurf_files, form="jsonc", limit_note=UNSURE),
         Host(
             "zed",
             "Zed",

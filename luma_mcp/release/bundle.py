@@ -12,6 +12,7 @@ from luma_mcp import __version__
 from luma_mcp.release.icon import icon
 from luma_mcp.release.registry import DESCRIPTION, PACKAGE
 from luma_mcp.server import TITLE, WEBSITE
+from luma_mcp.settings import Settings
 from luma_mcp.tool_handlers import ToolHandlers
 from luma_mcp.untrusted import Json
 
@@ -79,7 +80,10 @@ def manifest() -> Json:
                 "env": ENVIRONMENT,
             },
         },
-        "tools": [{"name": tool.name, "description": tool.title} for tool in ToolHandlers().described()],
+        "tools": [
+            {"name": tool.name, "description": tool.title}
+            for tool in ToolHandlers(Settings.model_construct()).described()
+        ],
         "prompts_generated": True,
         "user_config": USER_CONFIG,
         "compatibility": {"platforms": ["darwin", "win32", "linux"], "runtimes": {"python": ">=3.11"}},
