@@ -15,7 +15,7 @@ from pathlib import Path
 CHECKOUT = Path(__file__).parents[1]
 BLOCK = re.compile(r"^ *```sh\n(.*?)^ *```", re.DOTALL | re.MULTILINE)
 TESTS = "python -m pytest"
-SERVES = "--transport http"
+SERVES = "luma-mcp --transport http"
 NOT_READY = (0, 2, 6)  # what the doctor says without a key, or without the internet
 STAND_IN = '#!/bin/sh\necho "$(basename "$0") $*" >> "$HOME/played"\n'
 PLAYED = {

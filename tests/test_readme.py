@@ -84,7 +84,7 @@ def test_every_command_in_the_text_exists(command: str, capsys: pytest.CaptureFi
         with pytest.raises(SystemExit, match="0"):
             parser().parse_args(words)
     else:
-        assert parser().parse_args(words)
+        assert parser().parse_args(words).run
 
 
 def test_every_module_that_the_text_runs_exists() -> None:
