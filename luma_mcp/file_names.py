@@ -1,6 +1,8 @@
 """What saved videos are called: names that people can read and that Windows, macOS and Linux all take."""
 
+import os
 import re
+import sys
 import unicodedata
 from datetime import UTC, datetime
 
@@ -20,12 +22,21 @@ def readable_name(task: Task) -> str:
     """Make a name of the day, words of the prompt, and the short id."""
     day = datetime.fromtimestamp(task.finished_at or task.created_at, UTC).strftime("%Y-%m-%d")
     plain = unicodedata.normalize("NFC", task.request.prompt.lower())
-    words = [word for word in re.findall(r"\w+", plain) if word not in RESERVED][:NAME_WORDS]
+    words = [word for word in re.findall(r"\w+", plain) if word not in RESERVED and is_writable(word)][:NAME_WORDS]
     short_id = re.sub(r"\W", "", task.task_id or task.key)[:8] or "video"
     name = "-".join([day, *words])
     while len(name.encode()) > NAME_BYTES:
         name = name[:-1]
     return f"{name}-{short_id}{SUFFIXES[0]}"
+
+
+def is_writable(name: str) -> bool:
+    """Tell whether this system's file names can have these characters: in an old locale of Linux, few can be had."""
+    try:
+        os.fsencode(name)
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def checked_name(wanted: str) -> str:
@@ -53,4 +64,6 @@ def fault_in(name: str) -> str:
         return "is a name that Windows keeps for a device"
     if len(name.encode()) > NAME_BYTES:
         return f"must be at most {NAME_BYTES} bytes long"
+    if not is_writable(name):
+        return f"has characters that file names cannot have here ({sys.getfilesystemencoding()})"
     return ""
