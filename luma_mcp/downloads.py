@@ -50,7 +50,7 @@ class Downloads:
 
         Raises `DownloadFailed` or `VideoNotWritten`, both of which say that the video was paid for.
         """
-        target = self._folder / (task.file_name or readable_name(task))
+        target = self._folder / (task.file_name or readable_name(task, self._folder))
         part = self._part(task)
         with told_as_paid(target):
             self._connection.check()

@@ -5,12 +5,14 @@ import re
 import sys
 import unicodedata
 from datetime import UTC, datetime
+from pathlib import PurePath
 
 from luma_mcp.errors import InvalidRequest
 from luma_mcp.models import Task
 
 NAME_WORDS = 6
 NAME_BYTES = 150
+LONGEST_PATH = 250 if sys.platform == "win32" else 1000  # Windows takes 259 characters; a name may still get a number
 SUFFIXES = (".mp4", ".mov")
 FORBIDDEN = frozenset('<>:"/\\|?*')
 PORTS = [f"{port}{n}" for port in ("com", "lpt") for n in "0123456789¹²³"]
@@ -18,16 +20,17 @@ RESERVED = frozenset(["con", "prn", "aux", "nul", "conin$", "conout$", *PORTS])
 HINT = "Give a plain file name such as foggy-morning.mp4, or leave filename out."
 
 
-def readable_name(task: Task) -> str:
-    """Make a name of the day, words of the prompt, and the short id."""
+def readable_name(task: Task, folder: PurePath) -> str:
+    """Make a name of the day, words of the prompt, and the short id; fewer words in a folder with a long path."""
     day = datetime.fromtimestamp(task.finished_at or task.created_at, UTC).strftime("%Y-%m-%d")
     plain = unicodedata.normalize("NFC", task.request.prompt.lower())
     words = [word for word in re.findall(r"\w+", plain) if word not in RESERVED and is_writable(word)][:NAME_WORDS]
     short_id = re.sub(r"\W", "", task.task_id or task.key)[:8] or "video"
     name = "-".join([day, *words])
-    while len(name.encode()) > NAME_BYTES:
+    end = f"-{short_id}{SUFFIXES[0]}"
+    while len(name.encode()) > NAME_BYTES or (len(name) > len(day) and len(f"{folder / name}{end}") > LONGEST_PATH):
         name = name[:-1]
-    return f"{name}-{short_id}{SUFFIXES[0]}"
+    return f"{name.rstrip('-')}{end}"
 
 
 def is_writable(name: str) -> bool:

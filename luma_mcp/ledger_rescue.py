@@ -69,10 +69,10 @@ def replace_damaged(path: Path, let_go: Callable[[], None]) -> str:
             crash_points.reach("rescue.kept")
             found = salvage(path)
             unless_done.callback(beside(path, ".rescued").unlink)  # it would lack what others still write
-            crash_points.reach("rescue.salvaged")
             let_go()
             refuse_open(path)
             unless_done.pop_all()
+        crash_points.reach("rescue.salvaged")
         put_in_place(path)
     return f"The ledger was damaged and is kept as {kept}. A new one was begun with {found} tasks read from it."
 
