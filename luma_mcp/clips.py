@@ -15,6 +15,7 @@ import anyio.to_thread
 from luma_mcp.containers import HEAD_BYTES, duration, looks_like_video, other_kind
 from luma_mcp.errors import SourceNotFound
 from luma_mcp.saved_files import megabytes, open_real
+from luma_mcp.sources import MAY_NOT_READ
 from luma_mcp.transfers import Transfer
 
 PIECE_BYTES = 1 << 18
@@ -93,7 +94,8 @@ class Clips:
                     self._remember(found, clip)
                 return clip
         except OSError as error:
-            raise SourceNotFound(f"{path.name} cannot be read: {error.strerror}.") from error
+            hint = MAY_NOT_READ if isinstance(error, PermissionError) else ""
+            raise SourceNotFound(f"{path.name} cannot be read: {error.strerror}.", hint=hint) from error
 
     def _remember(self, found: tuple[Path, Identity], clip: Clip) -> None:
         self._known[found] = clip

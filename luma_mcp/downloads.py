@@ -1,7 +1,6 @@
 """Finished videos onto the disk: fetched to a temporary name, published when complete, never over another file."""
 
 import time
-import uuid
 from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
@@ -20,6 +19,7 @@ from luma_mcp.saved_files import (
     Published,
     check_writable,
     copy_published,
+    new_part,
     publish,
     remove_leftovers,
     remove_old_leftovers,
@@ -50,7 +50,7 @@ class Downloads:
 
         Raises `DownloadFailed` or `VideoNotWritten`, both of which say that the video was paid for.
         """
-        target = self._folder / (task.file_name or readable_name(task))
+        target = self._folder / (task.file_name or readable_name(task, self._folder))
         part = self._part(task)
         with told_as_paid(target):
             self._connection.check()
@@ -76,7 +76,7 @@ class Downloads:
         await anyio.to_thread.run_sync(remove_old_leftovers, self._folder, before, abandon_on_cancel=True)
 
     def _part(self, task: Task) -> Path:
-        return self._folder / f".{task.key}-{uuid.uuid4().hex[:8]}.part"
+        return new_part(self._folder, task.key)
 
     async def _fetch_in_time(self, task: Task, part: Path) -> None:
         with anyio.move_on_after(LONGEST_SECONDS), self._transfers.moving(task.key) as moved:

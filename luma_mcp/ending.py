@@ -1,19 +1,52 @@
 """How a server process comes to its end."""
 
+import asyncio  # noqa: TID251 - only its loop can be woken by a signal on Windows
 import os
 import signal
+import sys
 import threading
+from collections.abc import Generator
+from contextlib import ExitStack, contextmanager
+from types import FrameType
 
 import anyio
 from anyio.abc import TaskStatus
 
+if sys.platform == "win32":
+    ENDINGS = (signal.SIGINT, signal.SIGTERM, signal.SIGBREAK)
+else:
+    ENDINGS = (signal.SIGINT, signal.SIGTERM)
+
 
 async def await_signal(ended: anyio.Event, *, task_status: TaskStatus[None] = anyio.TASK_STATUS_IGNORED) -> None:
-    """Take SIGTERM and SIGINT as a request to end in order, from when this has started."""
-    with anyio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
-        task_status.started()
-        async for _ in signals:
-            ended.set()
+    """Take SIGTERM and SIGINT, and Ctrl-Break on Windows, as a request to end in order, from when this has started."""
+    if sys.platform == "win32":
+        with setting_at_signal(ended):
+            task_status.started()
+            await anyio.sleep_forever()
+    else:
+        with anyio.open_signal_receiver(*ENDINGS) as signals:
+            task_status.started()
+            async for _ in signals:
+                ended.set()
+
+
+@contextmanager
+def setting_at_signal(ended: anyio.Event) -> Generator[None]:
+    """Set an event when a signal comes; event loops take none on Windows, so the interpreter does.
+
+    There a console that is closed and a user who logs off come as Ctrl-Break too, with a few seconds to end in.
+    """
+    loop = asyncio.get_running_loop()
+
+    def end(_number: int, _frame: FrameType | None) -> None:
+        loop.call_soon_threadsafe(ended.set)  # which wakes the loop, too
+
+    with ExitStack() as afterwards:
+        for number in ENDINGS:
+            before = signal.signal(number, end)
+            afterwards.callback(signal.signal, number, before)
+        yield
 
 
 def leave_by_force(seconds: float) -> None:

@@ -1,14 +1,18 @@
 """What saved videos are called: names that people can read and that Windows, macOS and Linux all take."""
 
+import os
 import re
+import sys
 import unicodedata
 from datetime import UTC, datetime
+from pathlib import PurePath
 
 from luma_mcp.errors import InvalidRequest
 from luma_mcp.models import Task
 
 NAME_WORDS = 6
 NAME_BYTES = 150
+LONGEST_PATH = 250 if sys.platform == "win32" else 1000  # Windows takes 259 characters; a name may still get a number
 SUFFIXES = (".mp4", ".mov")
 FORBIDDEN = frozenset('<>:"/\\|?*')
 PORTS = [f"{port}{n}" for port in ("com", "lpt") for n in "0123456789¹²³"]
@@ -16,16 +20,26 @@ RESERVED = frozenset(["con", "prn", "aux", "nul", "conin$", "conout$", *PORTS])
 HINT = "Give a plain file name such as foggy-morning.mp4, or leave filename out."
 
 
-def readable_name(task: Task) -> str:
-    """Make a name of the day, words of the prompt, and the short id."""
+def readable_name(task: Task, folder: PurePath) -> str:
+    """Make a name of the day, words of the prompt, and the short id; fewer words in a folder with a long path."""
     day = datetime.fromtimestamp(task.finished_at or task.created_at, UTC).strftime("%Y-%m-%d")
     plain = unicodedata.normalize("NFC", task.request.prompt.lower())
-    words = [word for word in re.findall(r"\w+", plain) if word not in RESERVED][:NAME_WORDS]
+    words = [word for word in re.findall(r"\w+", plain) if word not in RESERVED and is_writable(word)][:NAME_WORDS]
     short_id = re.sub(r"\W", "", task.task_id or task.key)[:8] or "video"
     name = "-".join([day, *words])
-    while len(name.encode()) > NAME_BYTES:
+    end = f"-{short_id}{SUFFIXES[0]}"
+    while len(name.encode()) > NAME_BYTES or (len(name) > len(day) and len(f"{folder / name}{end}") > LONGEST_PATH):
         name = name[:-1]
-    return f"{name}-{short_id}{SUFFIXES[0]}"
+    return f"{name.rstrip('-')}{end}"
+
+
+def is_writable(name: str) -> bool:
+    """Tell whether this system's file names can have these characters: in an old locale of Linux, few can be had."""
+    try:
+        os.fsencode(name)
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def checked_name(wanted: str) -> str:
@@ -53,4 +67,6 @@ def fault_in(name: str) -> str:
         return "is a name that Windows keeps for a device"
     if len(name.encode()) > NAME_BYTES:
         return f"must be at most {NAME_BYTES} bytes long"
+    if not is_writable(name):
+        return f"has characters that file names cannot have here ({sys.getfilesystemencoding()})"
     return ""

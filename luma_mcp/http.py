@@ -1,7 +1,6 @@
 """The life of the server process on a port."""
 
 import logging
-import sys
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from socket import socket
@@ -47,8 +46,7 @@ async def serve_http(settings: Settings, say: Say, *, build: Build = build_serve
         async with open_app(settings) as app, anyio.create_task_group() as group:
             app.wake()
             ended = anyio.Event()
-            if sys.platform != "win32":
-                await group.start(await_signal, ended, name="signals")
+            await group.start(await_signal, ended, name="signals")
             group.start_soon(leave_in_time, ended, name="the end")
             web = Web(app, build(app))
             say(banner(settings, sockets[0]))

@@ -112,7 +112,7 @@ class LedgerFile:
 
     def _rescue(self) -> str:
         try:
-            return replace_damaged(self._path)
+            return replace_damaged(self._path, self.close)
         except OSError as error:
             raise OSError(f"it is damaged, and cannot be kept aside: {error.strerror}") from error
 

@@ -5,7 +5,7 @@ A rescue may itself be killed at any step: the damaged file stays in place until
 
 import shutil
 import sqlite3
-from collections.abc import Generator, Iterator
+from collections.abc import Callable, Generator, Iterator
 from contextlib import ExitStack, closing, contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
@@ -53,10 +53,10 @@ def check_place(path: Path) -> None:
         raise Hollow("the file is empty")
 
 
-def replace_damaged(path: Path) -> str:
+def replace_damaged(path: Path, let_go: Callable[[], None]) -> str:
     """Keep a damaged file aside, and begin a new one with the tasks that can still be read; say so in two sentences.
 
-    Says nothing if the file is sound: another process was faster.
+    Says nothing if the file is sound: another process was faster. `let_go` closes what this process has open of it.
     """
     with alone(path):
         put_in_place(path)
@@ -68,6 +68,9 @@ def replace_damaged(path: Path) -> str:
             copy(path, kept)
             crash_points.reach("rescue.kept")
             found = salvage(path)
+            unless_done.callback(beside(path, ".rescued").unlink)  # it would lack what others still write
+            let_go()
+            refuse_open(path)
             unless_done.pop_all()
         crash_points.reach("rescue.salvaged")
         put_in_place(path)
@@ -121,10 +124,17 @@ def put_in_place(path: Path) -> None:
     """Let a rescued file take the place of the damaged one, which is kept aside by then."""
     rescued = beside(path, ".rescued")
     if rescued.exists():
+        refuse_open(path)
         for suffix in SHARERS[1:]:
             beside(path, suffix).unlink(missing_ok=True)
         crash_points.reach("rescue.cleared")
         rescued.replace(path)
+
+
+def refuse_open(path: Path) -> None:
+    """Raise `PermissionError`, before anything is changed, if Windows would not let a file that is open be replaced."""
+    with suppress(FileNotFoundError):
+        path.replace(path)  # changes nothing, and is refused like the real one
 
 
 def remove(path: Path) -> None:

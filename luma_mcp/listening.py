@@ -12,8 +12,9 @@ import uvicorn
 from uvicorn.protocols.http.h11_impl import H11Protocol, RequestResponseCycle
 
 if sys.platform != "win32":
-    import fcntl
     import resource
+if sys.platform == "linux":
+    import fcntl
     import termios
 
 from luma_mcp.exchanges import CONNECTION
@@ -130,12 +131,10 @@ class Bounded(H11Protocol):
 def unacknowledged(transport: asyncio.BaseTransport) -> int:
     """Count the bytes that were sent and that the other machine has not taken yet, where the system can tell."""
     connection: socket.socket | None = transport.get_extra_info("socket")
-    if not sys.platform.startswith("linux") or connection is None or connection.fileno() < 0:
-        return 0
-    try:
-        return int.from_bytes(fcntl.ioctl(connection.fileno(), termios.TIOCOUTQ, bytes(4)), sys.byteorder)
-    except OSError:
-        return 0
+    if sys.platform == "linux" and connection is not None and connection.fileno() >= 0:
+        with suppress(OSError):
+            return int.from_bytes(fcntl.ioctl(connection.fileno(), termios.TIOCOUTQ, bytes(4)), sys.byteorder)
+    return 0
 
 
 def allow_files() -> None:
@@ -152,10 +151,11 @@ def allow_files() -> None:
 
 def most_connections() -> int:
     """Give how many connections this process can have and still open other files."""
-    if sys.platform == "win32":
-        return MOST_CONNECTIONS
-    files, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
-    return MOST_CONNECTIONS if files == resource.RLIM_INFINITY else max(1, min(MOST_CONNECTIONS, files - OTHER_FILES))
+    if sys.platform != "win32":
+        files, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+        if files != resource.RLIM_INFINITY:
+            return max(1, min(MOST_CONNECTIONS, files - OTHER_FILES))
+    return MOST_CONNECTIONS
 
 
 def stop(timer: asyncio.TimerHandle | None) -> None:

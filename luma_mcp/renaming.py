@@ -1,14 +1,23 @@
 """Giving a complete file its name, never over another file."""
 
+import sys
 from pathlib import Path
 
 
 def rename_without_replacing(part: Path, target: Path) -> None:
     """Give `part` the name `target`; raise `FileExistsError` if a file has it.
 
-    A hard link is refused where a file exists, and so is a reserved empty file where the file system has no links. The
-    name `part` may remain.
+    Windows renames like that by itself, on every file system. Elsewhere a hard link is refused where a file exists, and
+    so is a reserved empty file where the file system has no links. The name `part` may remain.
     """
+    if sys.platform == "win32":
+        part.rename(target)
+    else:
+        link_or_replace_nothing(part, target)
+
+
+def link_or_replace_nothing(part: Path, target: Path) -> None:
+    """Do so where a rename replaces what is there."""
     try:
         target.hardlink_to(part)
     except FileExistsError:

@@ -5,7 +5,7 @@ import hashlib
 import os
 import shutil
 import stat
-import tempfile
+import uuid
 from collections.abc import Generator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -25,11 +25,17 @@ def check_writable(folder: Path, size: int = 0) -> None:
     """Prove that the output folder takes files, and has room for one of `size` bytes; raise `OutputNotWritable`."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=folder):
-            pass
+        probe = new_part(folder, str(uuid.uuid4()))
+        with temporary(probe):
+            probe.open("xb").close()  # `tempfile` tries for ever where Windows says no (gh-66305)
         check_room(folder, size)
     except OSError as error:
         raise OutputNotWritable(f"The output folder {folder} cannot be written: {error.strerror}.") from error
+
+
+def new_part(folder: Path, key: str) -> Path:
+    """Make a temporary name for a file that belongs to a key, by which it is found if it is left behind."""
+    return folder / f".{key}-{uuid.uuid4().hex[:8]}.part"
 
 
 def check_room(folder: Path, size: int) -> None:
@@ -95,7 +101,13 @@ def is_video(path: Path) -> bool:
 def remove_leftovers(folder: Path, key: str) -> None:
     """Remove what earlier downloads of a task left behind when they were killed."""
     for leftover in folder.glob(f".{key}*.part"):
-        leftover.unlink(missing_ok=True)
+        remove_if_free(leftover)
+
+
+def remove_if_free(part: Path) -> None:
+    """Remove a temporary file; Windows keeps one that somebody has open, such as a virus scanner, for the next time."""
+    with suppress(PermissionError):
+        part.unlink(missing_ok=True)
 
 
 def remove_old_leftovers(folder: Path, before: float) -> None:
@@ -108,11 +120,11 @@ def remove_old_leftovers(folder: Path, before: float) -> None:
 
 @contextmanager
 def temporary(part: Path) -> Generator[None]:
-    """Let a temporary name be free afterwards."""
+    """Let a temporary name be free afterwards, or as soon as nobody has the file open."""
     try:
         yield
     finally:
-        part.unlink(missing_ok=True)
+        remove_if_free(part)
 
 
 @dataclass(frozen=True, slots=True)

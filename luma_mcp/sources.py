@@ -4,11 +4,12 @@ import ipaddress
 import os
 import re
 import socket
+import stat
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
-from urllib.parse import urlsplit
-from urllib.request import url2pathname
+from pathlib import Path, PurePath, PureWindowsPath
+from urllib.parse import unquote, urlsplit
 
 import httpx
 
@@ -20,6 +21,12 @@ LOCAL_SUFFIXES = (".localhost", ".local", ".internal", ".intranet", ".lan", ".ho
 EMBEDDING = tuple(map(ipaddress.IPv6Network, ("::/96", "64:ff9b::/96", "::ffff:0:0:0/96")))  # IPv4: old, NAT64, SIIT
 SITE_LOCAL = tuple(map(ipaddress.IPv6Network, ("fec0::/10", "64:ff9b:1::/48")))
 NO_FILES_HINT = "Give an http(s) URL that anyone on the internet can open, or luma://tasks/<task_id>."
+FILE_URI = "file:///C:/Users/me/clip.mp4" if sys.platform == "win32" else "file:///home/me/clip.mp4"
+HIDDEN = "the system does not let this program look at"
+MAY_NOT_READ = (
+    "Close programs that still write the file, and let this one read it (on macOS, for the host, in System Settings,"
+    " Privacy & Security, Files and Folders); or copy it into another allowed folder."
+)
 FORMS = "an http(s) URL, a file:// URI, an absolute or ~ path, or luma://tasks/<task_id>"
 
 
@@ -69,12 +76,10 @@ def file_uri_path(uri: str, argument: str) -> Path:
         parts = urlsplit(uri)
     except ValueError as error:
         raise InvalidRequest(f"{argument} is not a well-formed URI.") from error
-    path = url2pathname(parts.path)
+    path = unquote(parts.path)
     if parts.netloc not in ("", "localhost") or not path or "\0" in path:
-        raise InvalidRequest(
-            f"{argument}: a file:// URI must name a file on this machine, as in file:///home/me/clip.mp4."
-        )
-    return Path(path)
+        raise InvalidRequest(f"{argument}: a file:// URI must name a file on this machine, as in {FILE_URI}.")
+    return Path(path[1:] if PureWindowsPath(path[1:]).drive and sys.platform == "win32" else path)
 
 
 def check_public_url(url: str, argument: str) -> str:
@@ -136,18 +141,52 @@ def allowed_file(path: Path, roots: Sequence[Path], argument: str = "source_vide
     """Give the real path of a file inside one of the allowed folders, links resolved."""
     if not roots:
         raise SourceNotAllowed(f"{argument}: this server reads no files of its own machine.", hint=NO_FILES_HINT)
-    real = real_path(path)
-    if not any(real.is_relative_to(real_path(root)) for root in roots):
+    elsewhere = is_elsewhere(path, roots)
+    real = path if elsewhere else real_path(path)
+    if elsewhere or not any(is_inside(real, real_path(root)) for root in roots):
         leading = "" if real == path else f", which leads to {real},"
         listed = ", ".join(str(root) for root in roots) or "none"
         raise SourceNotAllowed(
             f"{argument}: {path}{leading} is outside the folders that this server may read ({listed}).",
             hint="Move the file into one of these folders, or add its folder to LUMA_MCP_MEDIA_ROOTS.",
         )
-    if not os.path.isfile(real):
-        what = "no regular file lies at" if os.path.exists(real) else "there is no file"
-        raise SourceNotFound(f"{argument}: {what} {path}.")
+    if fault := fault_at(real):
+        raise SourceNotFound(f"{argument}: {fault} {path}.", hint=MAY_NOT_READ if fault == HIDDEN else "")
     return real
+
+
+def is_elsewhere(path: PurePath, roots: Sequence[PurePath]) -> bool:
+    """Tell whether a path of Windows names another machine or a device that no allowed folder is on.
+
+    It must not even be looked at: Windows would show the user's credentials to that machine.
+    """
+    return path.drive.startswith("\\\\") and path.drive.lower() not in {root.drive.lower() for root in roots}
+
+
+def is_inside(path: Path, folder: Path) -> bool:
+    """Tell whether a path without links lies in a folder.
+
+    The file system is asked too: on macOS, names that differ in case or in how accents are written are the same.
+    """
+    return path.is_relative_to(folder) or any(is_same_folder(parent, folder) for parent in path.parents)
+
+
+def is_same_folder(one: Path, other: Path) -> bool:
+    """Tell whether two names of folders stand for one."""
+    try:
+        return one.samefile(other)
+    except (OSError, ValueError):
+        return False
+
+
+def fault_at(path: Path) -> str:
+    """Say what is wrong if no regular file lies at a path; empty if one does."""
+    try:
+        return "" if stat.S_ISREG(os.stat(path).st_mode) else "no regular file lies at"
+    except PermissionError:
+        return HIDDEN
+    except (OSError, ValueError):
+        return "there is no file"
 
 
 def real_path(path: Path) -> Path:

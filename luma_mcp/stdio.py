@@ -4,6 +4,7 @@ import os
 import select
 import sys
 from collections import deque
+from contextlib import suppress
 
 import anyio
 from mcp.server.stdio import stdio_server
@@ -30,6 +31,7 @@ class Pipe(Way):
     def __init__(self) -> None:
         self._stdout = os.dup(1)  # the SDK moves the original away while it serves
         self._sent: deque[RequestId] = deque(maxlen=REMEMBERED)
+        self.host_left = False
 
     def note(self, message: SessionMessage) -> None:
         """Remember an answer that was sent."""
@@ -41,12 +43,16 @@ class Pipe(Way):
         return request in self._sent
 
     def is_clear(self) -> bool:
-        """Tell whether the host still holds its end of stdout and has read what was written there."""
-        if sys.platform == "win32":
-            return True
-        watched = select.poll()
-        watched.register(self._stdout, select.POLLOUT)
-        return [state for _, state in watched.poll(0)] == [select.POLLOUT] and not unread(self._stdout)
+        """Tell whether the host still holds its end of stdout and has read what was written there.
+
+        Windows cannot tell: there an answer counts as read if the host stays for as long as answers are given.
+        """
+        clear = not self.host_left
+        if sys.platform != "win32":
+            watched = select.poll()
+            watched.register(self._stdout, select.POLLOUT)
+            clear = [state for _, state in watched.poll(0)] == [select.POLLOUT] and not unread(self._stdout)
+        return clear
 
 
 async def serve_stdio(settings: Settings) -> None:
@@ -60,8 +66,7 @@ async def serve_stdio(settings: Settings) -> None:
         async with open_app(settings, way=pipe) as app:
             ended, calls = anyio.Event(), anyio.CancelScope()
             host_side.start_soon(serve_host, app, pipe, ended, calls, name="host")
-            if sys.platform != "win32":
-                host_side.start_soon(await_signal, ended, name="signals")
+            host_side.start_soon(await_signal, ended, name="signals")
             await ended.wait()
             leave_by_force(FORCE_SECONDS)
             calls.cancel()
@@ -71,12 +76,10 @@ async def serve_stdio(settings: Settings) -> None:
 
 def unread(stdout: int) -> int:
     """Count the bytes that the host has not read, where a pipe can tell."""
-    if sys.platform == "win32":
-        return 0
-    try:
-        return int.from_bytes(fcntl.ioctl(stdout, termios.FIONREAD, bytes(4)), sys.byteorder)
-    except OSError:
-        return 0
+    if sys.platform != "win32":
+        with suppress(OSError):
+            return int.from_bytes(fcntl.ioctl(stdout, termios.FIONREAD, bytes(4)), sys.byteorder)
+    return 0
 
 
 async def serve_host(app: App, pipe: Pipe, ended: anyio.Event, calls: anyio.CancelScope) -> None:
@@ -94,6 +97,7 @@ async def serve_host(app: App, pipe: Pipe, ended: anyio.Event, calls: anyio.Canc
                 async with stdin, heard:
                     async for message in stdin:
                         await heard.send(message)
+                pipe.host_left = True
                 leave_by_force(FORCE_SECONDS)
 
             async def pass_out() -> None:

@@ -2,20 +2,21 @@
 
 import multiprocessing
 import os
-import signal
 import sys
 from collections.abc import Generator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
-from multiprocessing.context import ForkServerProcess
+from multiprocessing.process import BaseProcess
 from pathlib import Path
+from typing import Any
 
 from luma_mcp import crash_points
 from luma_mcp.__main__ import main
 from tests.wire import Wire
 
 ENDING_SECONDS = 10.0
+KILL = 9  # the signal, which Windows has no name for
 LATE_IMPORTS = ("httpcore", "anyio._backends._asyncio")  # what a server imports with its first request
 
 
@@ -23,7 +24,7 @@ LATE_IMPORTS = ("httpcore", "anyio._backends._asyncio")  # what a server imports
 class Crashing(Wire):
     """A server process, spoken to line by line."""
 
-    process: ForkServerProcess
+    process: BaseProcess
 
     def kill(self) -> None:
         """End it as `kill -9` does."""
@@ -34,13 +35,13 @@ class Crashing(Wire):
     def killed(self) -> bool:
         """Wait for the end, and tell whether it was SIGKILL."""
         self.process.join(ENDING_SECONDS)
-        return self.process.exitcode == -signal.SIGKILL
+        return self.process.exitcode == -KILL
 
 
 @contextmanager
 def server(environment: Mapping[str, str], log: Path, die_at: str = "") -> Generator[Crashing]:
     """Start a server, shake hands, and kill it in the end; `die_at` is a crash point and which time it is reached."""
-    context = multiprocessing.get_context("forkserver")
+    context: Any = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload([__name__, *LATE_IMPORTS])
     theirs_in, ours_out = context.Pipe(duplex=False)
     ours_in, theirs_out = context.Pipe(duplex=False)
@@ -86,6 +87,6 @@ def arm(deadly: str, count: str = "1") -> None:
         if point == deadly:
             left.pop()
             if not left:
-                os.kill(os.getpid(), signal.SIGKILL)
+                os.kill(os.getpid(), KILL)
 
     crash_points.reach = reach

@@ -173,7 +173,7 @@ class Terminal(io.StringIO):
 def test_a_person_sees_upload_generation_and_saving_in_one_display(home: Path, url: str) -> None:
     clip = home / "clip.mp4"
     clip.write_bytes(bundled_clip().read_bytes() + b"\0" * 10_000_000)
-    watching, terminal = os.openpty()
+    watching, terminal = pytest.importorskip("pty").openpty()
     environment = {"HOME": str(home), "RUNAPI_API_KEY": KEY, "RUNAPI_BASE_URL": url, "COLUMNS": "100"}
     command = [*SERVER, "modify", "clip.mp4", "fog"]
     with subprocess.Popen(command, cwd=home, env=environment, stdout=subprocess.PIPE, stderr=terminal) as process:

@@ -33,7 +33,7 @@ def is_valid_everywhere(name: str) -> bool:
 
 @given(st.text(), st.text(min_size=1))
 def test_a_name_is_one_plain_component_whatever_the_prompt_and_the_id(prompt: str, task_id: str) -> None:
-    name = readable_name(replace(TASK, request=replace(TASK.request, prompt=prompt), task_id=task_id))
+    name = readable_name(replace(TASK, request=replace(TASK.request, prompt=prompt), task_id=task_id), Path())
     assert is_valid_everywhere(name)
     assert name.startswith("2026-09-21")
     assert name.endswith(".mp4")
@@ -50,7 +50,7 @@ def test_a_name_is_one_plain_component_whatever_the_prompt_and_the_id(prompt: st
     ],
 )
 def test_names_are_made_of_the_words_of_the_prompt(prompt: str, name: str) -> None:
-    assert readable_name(replace(TASK, request=replace(TASK.request, prompt=prompt))) == name
+    assert readable_name(replace(TASK, request=replace(TASK.request, prompt=prompt)), Path()) == name
 
 
 @pytest.mark.parametrize(

@@ -4,6 +4,7 @@ import errno
 import os
 import shutil
 import sqlite3
+import sys
 import tempfile
 from collections.abc import Generator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -442,7 +443,7 @@ async def test_on_a_full_disk_writing_is_refused_and_reading_goes_on(
 @contextmanager
 def without_privileges() -> Generator[None]:
     """Be a user whom permissions bind."""
-    if os.geteuid() == 0:
+    if sys.platform != "win32" and os.geteuid() == 0:
         os.seteuid(NOBODY)
         try:
             yield

@@ -12,6 +12,7 @@ class Wire:
     stdin: IO[str]
     stdout: IO[str]
     last_id: int = field(default=0, kw_only=True)
+    escapes: bool = field(default=True, kw_only=True)
 
     def shake_hands(self) -> None:
         """Begin the session."""
@@ -23,7 +24,8 @@ class Wire:
         """Send a message and give its id."""
         self.last_id += not notification
         message = {"jsonrpc": "2.0", "method": method, "params": params or {}}
-        self.stdin.write(json.dumps(message | ({} if notification else {"id": self.last_id})) + "\n")
+        said = message | ({} if notification else {"id": self.last_id})
+        self.stdin.write(json.dumps(said, ensure_ascii=self.escapes) + "\n")
         self.stdin.flush()
         return self.last_id
 
