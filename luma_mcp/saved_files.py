@@ -25,12 +25,17 @@ def check_writable(folder: Path, size: int = 0) -> None:
     """Prove that the output folder takes files, and has room for one of `size` bytes; raise `OutputNotWritable`."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        probe = new_part(folder, str(uuid.uuid4()))
-        with temporary(probe):
-            probe.open("xb").close()  # `tempfile` tries for ever where Windows says no (gh-66305)
+        probe_folder(folder)
         check_room(folder, size)
     except OSError as error:
         raise OutputNotWritable(f"The output folder {folder} cannot be written: {error.strerror}.") from error
+
+
+def probe_folder(folder: Path) -> None:
+    """Make a file and remove it; raise `OSError` if the folder takes none."""
+    probe = new_part(folder, str(uuid.uuid4()))
+    with temporary(probe):
+        probe.open("xb").close()  # `tempfile` tries for ever where Windows says no (gh-66305)
 
 
 def new_part(folder: Path, key: str) -> Path:

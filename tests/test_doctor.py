@@ -352,3 +352,13 @@ def test_help_says_what_it_is_for(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit):
         main(["doctor", "--help"])
     assert "costs nothing" in " ".join(capsys.readouterr().out.split())
+
+
+def test_a_door_that_is_open_by_mistake_is_told(
+    configured: str, doctor: Doctor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("LUMA_MCP_TRANSPORT", "http")
+    monkeypatch.setenv("LUMA_MCP_ALLOWED_HOSTS", "luma.example.com")
+    finding = doctor()[1]["settings"]
+    assert finding["state"] == "note"
+    assert "no tokens" in finding["message"]

@@ -32,6 +32,7 @@ from tests.test_ledger import add, task
 from tests.test_ledger_file import damage_index, listed
 from tests.wire import Wire
 
+PLAYED_BREAK = signal.Signals(3)  # SIGQUIT, which stands for Ctrl-Break in tests.like_windows
 WINDOWS = [sys.executable, "-m", "tests.like_windows"]
 WORDS = "霧の秋の朝 ½ façade 🦊"
 C_LOCALE = {"LC_ALL": "C", "PYTHONCOERCECLOCALE": "0", "PYTHONUTF8": "0"}
@@ -125,7 +126,7 @@ def run(command: list[str], arguments: list[str], environment: dict[str, str]) -
     return subprocess.run([*command, *arguments], env=environment, capture_output=True, check=False)
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGQUIT])
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, PLAYED_BREAK])
 def test_a_signal_ends_a_server_on_stdio_in_order_where_event_loops_take_none(
     home: Path, url: str, number: signal.Signals
 ) -> None:
@@ -136,7 +137,7 @@ def test_a_signal_ends_a_server_on_stdio_in_order_where_event_loops_take_none(
         left_in_order(process, home)
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGQUIT])
+@pytest.mark.parametrize("number", [signal.SIGINT, PLAYED_BREAK])
 def test_a_signal_ends_a_server_over_http_in_order_where_event_loops_take_none(
     home: Path, url: str, number: signal.Signals
 ) -> None:

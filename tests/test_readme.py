@@ -118,7 +118,7 @@ def test_the_picture_shows_what_the_server_says() -> None:
     running = replace(task, status=Status.PROCESSING)
     assert progress
     assert describe(running, Usual(((30.0, 10.0), (120.0, 90.0))), EPOCH + 35).startswith(progress[1])
-    name = readable_name(replace(task, request=ASKED))
+    name = readable_name(replace(task, request=ASKED), Path("/"))
     assert re.fullmatch(r"[\d-]+-a-foggy-autumn-morning-\w+\.mp4", name)
     assert re.search(r"~/Videos/luma/2026-11-22-a-foggy-autumn-morning-550e8400\.mp4", picture)
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from luma_mcp.doctor.findings import Finding, note, ok, problem
 from luma_mcp.hosts import documents
-from luma_mcp.hosts.entries import REMOTE, SANDBOX_VARIABLE, mentions_us, name_in, servers_in
+from luma_mcp.hosts.entries import REMOTE, SANDBOX_VARIABLE, mentions_us, name_in, own_command, servers_in
 from luma_mcp.hosts.files import HostFileUnusable, read_file
 from luma_mcp.hosts.known import PLACEHOLDER, Host, known_hosts
 from luma_mcp.setting_sources import KEY_VARIABLE
@@ -20,14 +20,14 @@ def hosts(settings: Settings) -> list[Finding]:
     """Look into the files of the hosts that are here."""
     here = [host for host in known_hosts().values() if host.file().exists()]
     if not here:
-        return [note("hosts", "No file of a known host was found.", "luma-mcp config HOST --write makes one.")]
+        return [note("hosts", "No file of a known host was found.", f"Run: {own_command()} config HOST --write")]
     return [finding for host in here for finding in in_file(host, settings)]
 
 
 def in_file(host: Host, settings: Settings) -> list[Finding]:
     """Look into one host's file."""
     path = host.file()
-    write = f"luma-mcp config {host.name} --write"
+    write = f"Run: {own_command()} config {host.name} --write"
     try:
         servers = servers_in(host, documents.read(host.form, read_file(path).text))
     except HostFileUnusable as error:
@@ -76,7 +76,10 @@ def limit(host: Host, entry: Json, settings: Settings) -> Finding:
     if wait >= bound:
         message = f"gives a call up after {bound:.0f} seconds{more}, and this server waits {wait}."
         return problem(host.title, message, f"Set {WAIT_VARIABLE} below that.")
-    return ok(host.title, f"knows this server; it gives a call up after {bound:.0f} s{more}, answers come in {wait}")
+    return ok(
+        host.title,
+        f"knows this server; it gives a call up after {bound:.0f} s{more}, and this server answers within {wait} s",
+    )
 
 
 def limit_of(host: Host, entry: Json) -> float | None:

@@ -6,7 +6,8 @@ from importlib.metadata import version
 
 from luma_mcp import __version__
 from luma_mcp.doctor.findings import Finding, note, ok, problem
-from luma_mcp.hosts.entries import start_here
+from luma_mcp.hosts.entries import own_command
+from luma_mcp.http import risks
 from luma_mcp.setting_sources import KEY_VARIABLE, runapi_file, set_variables
 from luma_mcp.setting_values import is_meant
 from luma_mcp.settings import Settings, key_sources, variable_of
@@ -22,14 +23,13 @@ GET_KEY = (
 def versions() -> list[Finding]:
     """Tell what runs here, and whether the parts fit together."""
     sdk = version("mcp")
-    start = start_here()
     found = f"runapi-luma-mcp {__version__}, Python {platform.python_version()}, MCP SDK {sdk}, {platform.platform()}"
     fits = OLDEST_SDK <= tuple(int(part) for part in sdk.split(".")[:2]) < NEWER_SDK
     return [
         ok("versions", found)
         if fits
         else problem("versions", found, f"Install this server anew: it needs the MCP SDK from {OLDEST_SDK[0]}.3 on."),
-        ok("command", f"hosts start this server with {' '.join([start.command, *start.args])}"),
+        ok("command", f"hosts start this server with {own_command()}"),
     ]
 
 
@@ -65,6 +65,9 @@ def key(settings: Settings) -> list[Finding]:
 
 
 def settings_read(settings: Settings) -> list[Finding]:
-    """Tell which settings are not the default, by name."""
+    """Tell which settings are not the default, by name, and which of them are probably not meant."""
     given = sorted(variable_of(Settings.model_fields[name], name) for name in settings.model_fields_set)
-    return [ok("settings", f"set: {', '.join(given)}" if given else "all as they are by default"), *variables()]
+    found = [ok("settings", f"set: {', '.join(given)}" if given else "all as they are by default"), *variables()]
+    if settings.serves_http and (risk := risks(settings)):
+        found.append(note("settings", risk, 'See "Serve many clients over HTTP" in README.'))
+    return found

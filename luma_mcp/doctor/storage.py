@@ -3,13 +3,12 @@
 import os
 import shutil
 import sqlite3
-import tempfile
 from contextlib import closing
 from pathlib import Path
 
 from luma_mcp.doctor.findings import Finding, note, ok, problem
 from luma_mcp.ledger_schema import refuse_newer
-from luma_mcp.saved_files import SPARE_BYTES, megabytes
+from luma_mcp.saved_files import SPARE_BYTES, megabytes, probe_folder
 from luma_mcp.settings import Settings
 
 LEDGER = "ledger.sqlite3"
@@ -63,8 +62,8 @@ def writable(check: str, folder: Path, fix: str) -> Finding:
     """Try whether a folder, or the one that it will be made in, takes a file, and whether there is room."""
     there = next(place for place in (folder, *folder.parents) if place.exists())
     try:
-        with tempfile.TemporaryFile(dir=there):
-            free = shutil.disk_usage(there).free
+        probe_folder(there)
+        free = shutil.disk_usage(there).free
     except OSError as error:
         return problem(check, f"{there} cannot be written: {error.strerror}.", fix, "output_not_writable")
     if free < SPARE_BYTES:

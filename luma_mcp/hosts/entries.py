@@ -2,6 +2,7 @@
 
 import json
 import os
+import shlex
 import shutil
 import sys
 import sysconfig
@@ -60,6 +61,12 @@ def start_here() -> Start:
     if script.is_file():
         return Start(str(script), [])
     return Start(sys.executable, ["-m", "luma_mcp"])
+
+
+def own_command() -> str:
+    """Write the command that runs this program here, for a person to type."""
+    start = start_here()
+    return shlex.join([start.command, *start.args])
 
 
 def from_where() -> list[str]:

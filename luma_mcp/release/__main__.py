@@ -7,15 +7,15 @@ from pathlib import Path
 from luma_mcp.console import show
 from luma_mcp.release import registry
 from luma_mcp.release.bundle import build_bundle
-from luma_mcp.release.host_table import host_table
+from luma_mcp.release.host_texts import host_sections, host_table
 from luma_mcp.release.inputs import settings_table
 
 CHECKOUT = Path(__file__).parents[2]
-TABLES = {"settings": settings_table, "hosts": host_table}
+TABLES = {"settings": settings_table, "hosts": host_table, "entries": host_sections}
 
 
 def with_tables(readme: str) -> str:
-    """Put the tables into README."""
+    """Put into README what is made of the code."""
     for name, table in TABLES.items():
         begun, ended = f"(<!-- {name}: [^>]* -->\n)", f"(\n<!-- end of {name} -->)"
         readme = re.sub(f"{begun}.*?{ended}", partial(filled, table()), readme, flags=re.DOTALL)
