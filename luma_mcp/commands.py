@@ -53,13 +53,22 @@ def run_modify(settings: Settings, source: str, prompt: str, *, new_take: bool, 
         path = real_path(Path(os.path.expanduser(source)))
         source = str(path)
         settings = settings.model_copy(update={"media_roots": (*settings.readable_folders, path.parent)})
-    request = VideoRequest(prompt=prompt.strip(), source=source.strip())
+    request = VideoRequest(prompt=as_typed(prompt).strip(), source=source.strip())
     task = anyio.run(partial(modify_until_settled, settings, request, new_take=new_take, as_json=as_json))
     if task.error:
         explain(task.error)
         if task.video_urls and not task.video_path:
             say(f"The video is at {task.video_urls[0]}")
     return exit_code(task)
+
+
+def as_typed(words: str) -> str:
+    """Give words of the command line as they were typed, also where an old locale of Linux has no name for them."""
+    try:
+        words.encode()
+    except UnicodeEncodeError:
+        return os.fsencode(words).decode("utf-8", "replace")
+    return words
 
 
 async def modify_until_settled(settings: Settings, request: VideoRequest, *, new_take: bool, as_json: bool) -> Task:

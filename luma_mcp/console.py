@@ -1,10 +1,11 @@
 """What the command line shows a person: a progress bar, a table, exit codes."""
 
+import errno
 import os
 import sys
 import unicodedata
 from collections.abc import Sequence
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import TextIO
 
 from luma_mcp.errors import Failure
@@ -46,6 +47,7 @@ class ProgressBar:
     def __init__(self, stream: TextIO) -> None:
         self._stream = stream
         self._alive = stream.isatty()
+        self._drawn = 0
 
     async def report(self, progress: float, total: float, message: str) -> None:
         """Draw progress out of total, and what is going on."""
@@ -69,8 +71,10 @@ class ProgressBar:
             self._write("")
 
     def _write(self, line: str) -> None:
-        self._stream.write(f"\r\x1b[2K{line}")
+        blanks = " " * max(0, self._drawn - len(line))  # old consoles of Windows know no command that clears a line
+        self._stream.write(f"\r{line}{blanks}{'' if line else chr(13)}")
         self._stream.flush()
+        self._drawn = len(line)
 
 
 def exit_code(task: Task) -> int:
@@ -89,7 +93,7 @@ def table(tasks: Sequence[Task]) -> str:
 
 def table_line(task: Task) -> str:
     """Show one task: when, state, id, prompt, and where the result is."""
-    when = datetime.fromtimestamp(task.created_at).astimezone().strftime("%Y-%m-%d %H:%M")
+    when = datetime.fromtimestamp(task.created_at, UTC).astimezone().strftime("%Y-%m-%d %H:%M")
     where = task.video_path or (task.video_urls[0] if task.video_urls else task.error.message if task.error else "")
     return (
         f"{when}  {task.status.value:<11}  {task.task_id or '-':<36}  {clipped(task.request.prompt)}  {where}".rstrip()
@@ -114,8 +118,13 @@ def explain(failure: Failure) -> None:
 
 
 def show(result: str) -> None:
-    """Put a command's result on stdout."""
-    print(result, flush=True)  # noqa: T201 - the result of a command line call; no protocol is served then
+    """Put a command's result on stdout; raise `BrokenPipeError` if nobody reads it, on Windows too."""
+    try:
+        print(result, flush=True)  # noqa: T201 - the result of a command line call; no protocol is served then
+    except OSError as error:
+        if error.errno == errno.EINVAL:  # what Windows says of a pipe that is closed
+            raise BrokenPipeError from error
+        raise
 
 
 def say(line: str) -> None:

@@ -70,7 +70,7 @@ class RunAPIFile(Meant):
     def values(self) -> Mapping[str, Any]:
         """Read the file if it is there and is JSON."""
         try:
-            content: object = json.loads(runapi_file().read_text(encoding="utf-8"))
+            content: object = json.loads(runapi_file().read_text(encoding="utf-8-sig"))
         except (OSError, ValueError):
             return {}
         known = content if is_object(content) else {}

@@ -60,7 +60,7 @@ class Settings(BaseSettings):
     model_config = SettingsConfigDict(
         env_prefix=PREFIX,
         env_file=".env",
-        env_file_encoding="utf-8",
+        env_file_encoding="utf-8-sig",  # as Notepad saves it, too
         frozen=True,
         extra="ignore",
         populate_by_name=True,
@@ -213,6 +213,8 @@ def load_settings(**flags: Any) -> Settings:
     except ValidationError as error:
         name = str(error.errors(include_input=False)[0]["loc"][0])
         raise BadSetting(*blame(name)) from None
+    except UnicodeDecodeError as error:
+        raise BadSetting(".env", "must be text in UTF-8; save it anew in that encoding") from error
 
 
 def blame(name: str) -> tuple[str, str]:

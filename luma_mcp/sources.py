@@ -190,5 +190,8 @@ def fault_at(path: Path) -> str:
 
 
 def real_path(path: Path) -> Path:
-    """Resolve every link in a path; one that leads in a circle stays as it is, and is no file."""
-    return Path(os.path.realpath(path))
+    """Resolve every link in a path; one that leads in a circle, or cannot be written, stays as it is and is no file."""
+    try:
+        return Path(os.path.realpath(path))
+    except ValueError:  # in an old locale of Linux
+        return path

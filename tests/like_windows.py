@@ -39,7 +39,7 @@ GONE = (
     *((select, name) for name in ("poll", "epoll")),
     *((signal, name) for name in ("SIGQUIT", "SIGHUP", "SIGKILL", "SIGUSR1")),
 )
-PLAYED_BREAK = signal.Signals(3)  # SIGQUIT, whose name the types for Windows do not know
+CTRL_BREAK = signal.Signals(3)  # SIGQUIT, by a number because Windows has no such name
 MODULES = ("fcntl", "termios", "resource", "pwd", "grp", "pty")
 
 
@@ -48,7 +48,7 @@ def become_windows() -> None:
     for name in [name for name in sys.modules if name.partition(".")[0] == "luma_mcp"]:
         del sys.modules[name]
     patch.object(sys, "platform", "win32").start()
-    patch.object(signal, "SIGBREAK", PLAYED_BREAK, create=True).start()
+    patch.object(signal, "SIGBREAK", CTRL_BREAK, create=True).start()
     patch.dict(sys.modules, dict.fromkeys(MODULES)).start()
     for owner, name in GONE:
         delattr(owner, name)

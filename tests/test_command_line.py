@@ -157,6 +157,14 @@ def test_help_is_for_newcomers(arguments: list[str], capsys: pytest.CaptureFixtu
     assert "auth" not in text
 
 
+def test_a_prompt_is_taken_as_it_was_typed_in_a_locale_without_names_for_it(home: Path, url: str) -> None:
+    surroundings = {"LC_ALL": "C", "PYTHONCOERCECLOCALE": "0", "PYTHONUTF8": "0"}
+    environment = {"HOME": str(home), "RUNAPI_API_KEY": KEY, "RUNAPI_BASE_URL": url, **surroundings}
+    command = [*SERVER, "modify", SOURCE, "霧の秋の朝", "--json"]
+    ended = subprocess.run(command, env=environment, capture_output=True, check=True)
+    assert json.loads(ended.stdout.decode())["prompt"] == "霧の秋の朝"
+
+
 def test_the_version_is_told(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit):
         main(["--version"])
@@ -182,7 +190,7 @@ def test_a_person_sees_upload_generation_and_saving_in_one_display(home: Path, u
         saved = Path((process.stdout or io.BytesIO()).read().decode().strip())
     assert process.returncode == 0
     assert saved.read_bytes() == clip.read_bytes()
-    lines = [line for line in shown.split("\r\x1b[2K") if line]
+    lines = [line.rstrip() for line in shown.split("\r") if line.strip()]
     stages = [line.split(" %  ")[1].split(",")[0] for line in lines]
     assert [stage for stage in dict.fromkeys(stages) if stage not in {"pending", "submitting"}] == [
         *("uploading the clip", "processing", "saving the video", "completed")
@@ -212,12 +220,12 @@ async def test_the_bar_is_drawn_over_itself_on_a_terminal_and_nowhere_else() -> 
         await bar.report(100, 100, "completed, " + "x" * 40)
         await bar.report(100, 100, "x" * 500)
         bar.clear()
-    first, second, long, last = terminal.getvalue().split("\r\x1b[2K")[1:]
+    first, second, long, last, end = terminal.getvalue().split("\r")[1:]
     assert first == "[######------------------]  25 %  processing, 12 s elapsed"
     assert second == "[" + "#" * 18 + "] 100 %  completed, " + "x" * 40, "the bar makes room for what it says"
     assert long.startswith("[######] 100 %  xxx")
     assert len(long) < 80
-    assert last == ""
+    assert (last, end) == (" " * len(long), ""), "what was drawn is written over, as old consoles know no other way"
     assert file.getvalue() == ""
 
 

@@ -66,7 +66,7 @@ def test_all_is_well(configured: str, home: Path, doctor: Doctor) -> None:
     main(["config", "cursor", "--write"])
     cursor = home / ".cursor" / "mcp.json"
     cursor.write_text(cursor.read_text().replace("your key", KEY))
-    before = {path: path.stat().st_mtime_ns for path in home.rglob("*")}
+    before = state_of(home)
     code, found = doctor()
     assert code == 0
     assert {finding["state"] for finding in found.values()} == {"ok"}
@@ -77,7 +77,12 @@ def test_all_is_well(configured: str, home: Path, doctor: Doctor) -> None:
     assert found["key"]["message"] == "comes from the environment variable RUNAPI_API_KEY"
     assert "USD are left" in found["account"]["message"]
     assert "after 60 s" in found["Cursor"]["message"]
-    assert {path: path.stat().st_mtime_ns for path in home.rglob("*")} == before, "nothing was written or left"
+    assert state_of(home) == before, "nothing was written or left"
+
+
+def state_of(home: Path) -> dict[Path, int]:
+    """Tell what there is, and when each file was written."""
+    return {path: path.stat().st_mtime_ns if path.is_file() else 0 for path in home.rglob("*")}
 
 
 def test_people_read_each_finding_with_its_fix_below(capsys: pytest.CaptureFixture[str]) -> None:

@@ -26,13 +26,13 @@ from luma_mcp.sandbox.http import bundled_clip
 from luma_mcp.saved_files import check_writable, publish, remove_leftovers, temporary
 from luma_mcp.sources import allowed_file, file_uri_path, is_elsewhere
 from luma_mcp.stdio import Pipe
+from tests.like_windows import CTRL_BREAK
 from tests.served import SERVER, sandbox_process, server_environment
 from tests.test_file_names import TASK
 from tests.test_ledger import add, task
-from tests.test_ledger_file import damage_index, listed
+from tests.test_ledger_file import aside, damage_index, listed
 from tests.wire import Wire
 
-PLAYED_BREAK = signal.Signals(3)  # SIGQUIT, which stands for Ctrl-Break in tests.like_windows
 WINDOWS = [sys.executable, "-m", "tests.like_windows"]
 WORDS = "霧の秋の朝 ½ façade 🦊"
 C_LOCALE = {"LC_ALL": "C", "PYTHONCOERCECLOCALE": "0", "PYTHONUTF8": "0"}
@@ -126,7 +126,7 @@ def run(command: list[str], arguments: list[str], environment: dict[str, str]) -
     return subprocess.run([*command, *arguments], env=environment, capture_output=True, check=False)
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, PLAYED_BREAK])
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, CTRL_BREAK])
 def test_a_signal_ends_a_server_on_stdio_in_order_where_event_loops_take_none(
     home: Path, url: str, number: signal.Signals
 ) -> None:
@@ -137,7 +137,7 @@ def test_a_signal_ends_a_server_on_stdio_in_order_where_event_loops_take_none(
         left_in_order(process, home)
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, PLAYED_BREAK])
+@pytest.mark.parametrize("number", [signal.SIGINT, CTRL_BREAK])
 def test_a_signal_ends_a_server_over_http_in_order_where_event_loops_take_none(
     home: Path, url: str, number: signal.Signals
 ) -> None:
@@ -173,7 +173,7 @@ def test_a_damaged_ledger_is_rescued_where_no_open_file_can_be_replaced(home: Pa
         assert [each["task_id"] for each in tasks_of(wire)] == [done["task_id"]]
         wire.stdin.close()
         left_in_order(process, home)
-    assert len(list(ledger.parent.glob("*.damaged-*"))) == 1
+    assert len(aside(ledger)) == 1
     assert not list(ledger.parent.glob("*.rescued"))
 
 
@@ -305,6 +305,14 @@ def test_names_that_the_file_system_holds_for_one_are_one(home: Path, monkeypatc
 def fold(name: str) -> str:
     """Write a name as macOS compares it."""
     return unicodedata.normalize("NFC", name).casefold()
+
+
+def test_a_path_that_the_system_cannot_write_is_no_file(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    unwritable = Mock(side_effect=UnicodeEncodeError("ascii", "霧", 0, 1, "ordinal not in range(128)"))
+    monkeypatch.setattr(os.path, "realpath", unwritable)
+    monkeypatch.setattr(os, "stat", unwritable)
+    with pytest.raises(SourceNotFound, match="there is no file"):
+        allowed_file(home / "霧.mp4", [home])
 
 
 @pytest.mark.anyio

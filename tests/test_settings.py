@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 
 import pytest
+from pydantic import SecretStr
 
 from luma_mcp.setting_values import BadSetting
 from luma_mcp.settings import Settings, load_settings
@@ -203,3 +204,16 @@ def test_secrets_are_masked_and_lists_are_split(monkeypatch: pytest.MonkeyPatch)
     assert settings.allowed_hosts == ("a.example", "b.example")
     assert settings.log_level == "DEBUG"
     assert "t0ken" not in repr(settings)
+
+
+def test_files_that_notepad_saved_are_read_and_those_of_another_encoding_are_refused_in_one_line(home: Path) -> None:
+    own = home / ".config" / "runapi" / "config.json"
+    own.parent.mkdir(parents=True)
+    own.write_bytes('\ufeff{"api_key": "rk-file"}'.encode())
+    assert load_settings().api_key == SecretStr("rk-file")
+    (home / ".env").write_bytes("\ufeffRUNAPI_API_KEY=rk-env\r\nLUMA_MCP_PORT=1\r\n".encode())
+    assert load_settings().api_key == SecretStr("rk-env")
+    assert load_settings().port == 1
+    (home / ".env").write_bytes("RUNAPI_API_KEY=rk-env\r\n".encode("utf-16"))
+    with pytest.raises(BadSetting, match=r"^\.env: must be text in UTF-8"):
+        load_settings()
