@@ -9,10 +9,11 @@ from pydantic import Field
 from typing_extensions import TypedDict
 
 from luma_mcp.app import SUBMIT_SECONDS
-from luma_mcp.errors import Failure, LumaError, TaskNotFound, VideoGone
+from luma_mcp.errors import Failure, LumaError, TaskNotFound
 from luma_mcp.follower import KEEPS_ASKING
 from luma_mcp.models import FOLLOW_SECONDS, SANDBOX_ORIGIN, Status, Task
 from luma_mcp.settings import Settings
+from luma_mcp.storage_errors import VideoGone
 
 USUAL_WAIT = 40
 ANSWERED = f"within about {USUAL_WAIT} seconds"

@@ -21,7 +21,7 @@ from luma_mcp.changes import Changes
 from luma_mcp.connection import Connection, open_connection
 from luma_mcp.deliveries import Deliveries, Way
 from luma_mcp.downloads import Downloads
-from luma_mcp.errors import InvalidRequest, LedgerUnusable, LumaError, SubmissionUnconfirmed, TaskNotFound
+from luma_mcp.errors import InvalidRequest, LumaError, SubmissionUnconfirmed, TaskNotFound
 from luma_mcp.file_names import checked_name
 from luma_mcp.intents import Intents
 from luma_mcp.kept_files import is_foreign
@@ -31,6 +31,7 @@ from luma_mcp.progress import Progress
 from luma_mcp.runapi import RunAPI
 from luma_mcp.saving import Saving
 from luma_mcp.settings import LONGEST_WAIT_SECONDS, Settings
+from luma_mcp.storage_errors import LedgerUnusable
 from luma_mcp.submission import Submission, too_old
 from luma_mcp.tracker import Tracker
 from luma_mcp.transfers import Transfers

@@ -10,7 +10,7 @@ import anyio.to_thread
 import httpx
 
 from luma_mcp.connection import Connection
-from luma_mcp.errors import DownloadFailed, OutputNotWritable, ProxyUnusable, VideoNotWritten
+from luma_mcp.errors import ProxyUnusable
 from luma_mcp.fetching import fetch
 from luma_mcp.file_names import readable_name
 from luma_mcp.models import Task
@@ -25,6 +25,7 @@ from luma_mcp.saved_files import (
     remove_old_leftovers,
     temporary,
 )
+from luma_mcp.storage_errors import DownloadFailed, OutputNotWritable, VideoNotWritten
 from luma_mcp.transfers import Transfers
 from luma_mcp.untrusted import safe_text
 

@@ -16,7 +16,7 @@ LumaError
 ├── TaskNotFound             task_not_found
 ├── GenerationFailed         generation_failed
 ├── SubmissionUnconfirmed    submission_unconfirmed
-├── OutputNotWritable        output_not_writable
+├── OutputNotWritable        output_not_writable     (these and those below them in storage_errors)
 │   ├── LedgerUnusable
 │   │   └── LedgerDamaged
 │   └── VideoNotWritten
@@ -194,70 +194,6 @@ class SubmissionUnconfirmed(LumaError):
     code = "submission_unconfirmed"
     charged: Charged = "unknown"
     hint = "Have the task list of the RunAPI account looked at before submitting again."
-
-
-class OutputNotWritable(LumaError):
-    """A folder that this server writes to cannot be written."""
-
-    code = "output_not_writable"
-    hint = "Make the folder writable, or name another one with LUMA_MCP_OUTPUT_DIR."
-
-
-class LedgerUnusable(OutputNotWritable):
-    """The ledger of tasks cannot be opened, read or written."""
-
-    hint = "Make the data folder readable and writable, or name another one with LUMA_MCP_DATA_DIR."
-
-
-class LedgerDamaged(LedgerUnusable):
-    """The ledger's file was damaged; it is kept aside, and a new one is in its place."""
-
-    retry_safe = False
-    hint = (
-        "Call list_tasks. A task that is missing may have been charged: look at the RunAPI account before repeating it."
-    )
-
-
-class VideoNotWritten(OutputNotWritable):
-    """The finished video was paid for, and there is no place to save it."""
-
-    charged: Charged = "yes"
-    retry_safe = False
-    hint = (
-        "Make the output folder writable and room on its disk: the video is then saved by itself, or at once by"
-        " save_video. Or download it from video_urls before expires_at; do not repeat modify_video."
-    )
-
-
-class DownloadFailed(LumaError):
-    """The finished video could not be saved; it exists and was paid for."""
-
-    code = "download_failed"
-    transient = True
-    charged: Charged = "yes"
-    retry_safe = False
-    hint = (
-        "This server keeps trying to save it. Call save_video later to try at once, or give the user the link in"
-        " video_urls, which works until expires_at; do not repeat modify_video."
-    )
-
-
-class VideoGone(DownloadFailed):
-    """The finished video was not saved while RunAPI kept it."""
-
-    transient = False
-    hint = "Ask the user before making another one, which is charged: modify_video with new_take=true."
-
-
-class DownloadRefused(DownloadFailed):
-    """The finished video is not fetched from where it lies."""
-
-    transient = False
-    hint = "Do not repeat modify_video. Give the user the link in video_urls; it works until expires_at."
-
-
-class VideoTooLarge(DownloadRefused):
-    """What should be the finished video is too large for one; it is not fetched by itself again."""
 
 
 class BadAnswer(LumaError):

@@ -14,10 +14,10 @@ import httpx
 
 from luma_mcp import crash_points
 from luma_mcp.containers import HEAD_BYTES, is_cut_off, looks_like_video
-from luma_mcp.errors import DownloadFailed, VideoTooLarge
 from luma_mcp.pace import backoff
 from luma_mcp.public_network import PublicNetwork
 from luma_mcp.saved_files import check_room, megabytes
+from luma_mcp.storage_errors import DownloadFailed, VideoTooLarge
 from luma_mcp.transfers import Transfer
 
 LARGEST_BYTES = 4 << 30

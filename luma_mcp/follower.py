@@ -15,8 +15,6 @@ from luma_mcp.errors import (
     MissingApiKey,
     ProxyUnusable,
     ServiceUnavailable,
-    VideoGone,
-    VideoTooLarge,
     WrongAddress,
 )
 from luma_mcp.leases import ForeignTask
@@ -31,6 +29,7 @@ from luma_mcp.pace import (
     usual,
 )
 from luma_mcp.runapi import RunAPI
+from luma_mcp.storage_errors import VideoGone, VideoTooLarge
 from luma_mcp.submission import Submission
 
 DOUBTED_SECONDS = 60.0

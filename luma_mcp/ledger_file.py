@@ -11,9 +11,9 @@ from typing import Any, TypeVar
 import anyio
 import anyio.to_thread
 
-from luma_mcp.errors import LedgerDamaged, LedgerUnusable
 from luma_mcp.ledger_rescue import check_place, is_damaged, replace_damaged, restore
 from luma_mcp.ledger_schema import Row, create_database, open_database, prepare, refuse_newer, transaction
+from luma_mcp.storage_errors import LedgerDamaged, LedgerUnusable
 
 QUEUE_SECONDS = 3.0
 LONGEST_QUEUE_SECONDS = 20.0

@@ -3,10 +3,11 @@
 import sqlite3
 from collections.abc import Sequence
 
-from luma_mcp.errors import LedgerUnusable, LimitReached
+from luma_mcp.errors import LimitReached
 from luma_mcp.ledger_queries import ACTIVE, JOINABLE, SUBMITTED
 from luma_mcp.ledger_schema import Row, is_task, task_of
 from luma_mcp.models import DAY_SECONDS, REPLAY_SECONDS, Limits, Task
+from luma_mcp.storage_errors import LedgerUnusable
 
 
 def insert(db: sqlite3.Connection, row: Row) -> None:

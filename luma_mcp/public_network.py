@@ -5,8 +5,8 @@ from typing import Any
 
 import httpx
 
-from luma_mcp.errors import DownloadRefused
 from luma_mcp.sources import is_port, is_public_host
+from luma_mcp.storage_errors import DownloadRefused
 
 PRIVATE_HINT = (
     "If this is your own storage, or a VPN gives every name a private address, set LUMA_MCP_ALLOW_PRIVATE=true, restart"

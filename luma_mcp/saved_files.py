@@ -14,8 +14,8 @@ from pathlib import Path
 
 from luma_mcp import crash_points
 from luma_mcp.containers import HEAD_BYTES, looks_like_video
-from luma_mcp.errors import DownloadFailed, OutputNotWritable
 from luma_mcp.renaming import rename_without_replacing
+from luma_mcp.storage_errors import DownloadFailed, OutputNotWritable
 
 SPARE_BYTES = 32 << 20  # left free for the ledger and for everything else on the disk
 PLAIN = os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)

@@ -7,13 +7,14 @@ import anyio
 import anyio.to_thread
 
 from luma_mcp.downloads import Downloads
-from luma_mcp.errors import DownloadFailed, InvalidRequest, OutputNotWritable, VideoGone
+from luma_mcp.errors import InvalidRequest
 from luma_mcp.kept_files import as_they_lie
 from luma_mcp.ledger import Ledger
 from luma_mcp.models import Clock, Status, Task
 from luma_mcp.runapi import RunAPI
 from luma_mcp.saved_files import check_writable
 from luma_mcp.settings import Settings
+from luma_mcp.storage_errors import DownloadFailed, OutputNotWritable, VideoGone
 
 LOOK_SECONDS = 2.0
 FOLDER_SECONDS = 10.0

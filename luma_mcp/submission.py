@@ -7,18 +7,12 @@ from dataclasses import replace
 import anyio
 
 from luma_mcp import crash_points
-from luma_mcp.errors import (
-    Conflict,
-    Failure,
-    LedgerUnusable,
-    LumaError,
-    ServiceUnavailable,
-    SubmissionUnconfirmed,
-)
+from luma_mcp.errors import Conflict, Failure, LumaError, ServiceUnavailable, SubmissionUnconfirmed
 from luma_mcp.ledger import Ledger
 from luma_mcp.models import REPLAY_SECONDS, Clock, Status, Task
 from luma_mcp.pace import backoff
 from luma_mcp.runapi import Accepted, RunAPI
+from luma_mcp.storage_errors import LedgerUnusable
 from luma_mcp.uploads import Uploads
 
 BOUND_SECONDS = 180.0  # while RunAPI has certainly taken nothing

@@ -10,12 +10,13 @@ from anyio.abc import TaskGroup
 from luma_mcp.background import Pause, guarded
 from luma_mcp.callbacks import Callbacks
 from luma_mcp.downloads import Downloads
-from luma_mcp.errors import DownloadFailed, LumaError, ServiceUnavailable
+from luma_mcp.errors import LumaError, ServiceUnavailable
 from luma_mcp.follower import DOUBTED_SECONDS, Follower
 from luma_mcp.leases import ForeignTask, LeaseLost
 from luma_mcp.ledger import Ledger
 from luma_mcp.models import FOLLOW_SECONDS, OUTPUT_LIFETIME_SECONDS, Clock, Status
 from luma_mcp.runapi import RunAPI
+from luma_mcp.storage_errors import DownloadFailed
 from luma_mcp.submission import Submission
 
 ROUND_SECONDS = 5.0

@@ -7,7 +7,7 @@ import anyio
 import pytest
 
 from luma_mcp.deliveries import LEAVING_SECONDS, Way
-from luma_mcp.errors import LedgerUnusable
+from luma_mcp.storage_errors import LedgerUnusable
 from tests.rig import SOURCE, Rig, VirtualClock, facts, open_rig, sandbox_for
 
 pytestmark = [pytest.mark.anyio, pytest.mark.usefixtures("inline_threads")]

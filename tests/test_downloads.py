@@ -12,10 +12,11 @@ import pytest
 
 from luma_mcp.connection import open_connection
 from luma_mcp.downloads import AT_ONCE, Downloads
-from luma_mcp.errors import DownloadFailed, LumaError, OutputNotWritable
+from luma_mcp.errors import LumaError
 from luma_mcp.models import Status, Task, VideoRequest
 from luma_mcp.renaming import rename_without_replacing
 from luma_mcp.saved_files import copy_published
+from luma_mcp.storage_errors import DownloadFailed, OutputNotWritable
 from luma_mcp.transfers import Transfers
 from tests.rig import API_URL, EPOCH, SOURCE, Answer, handler_for
 

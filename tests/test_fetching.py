@@ -11,10 +11,10 @@ import pytest
 
 from luma_mcp import fetching
 from luma_mcp.connection import open_connection
-from luma_mcp.errors import DownloadFailed, DownloadRefused, OutputNotWritable
 from luma_mcp.fetching import MOST_BREAKS, fetch
 from luma_mcp.public_network import PublicNetwork
 from luma_mcp.sandbox.http import bundled_clip
+from luma_mcp.storage_errors import DownloadFailed, DownloadRefused, OutputNotWritable
 from luma_mcp.transfers import Transfer
 from tests.rig import API_URL, Answer, disk_with
 

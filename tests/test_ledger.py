@@ -11,13 +11,14 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from luma_mcp.errors import Failure, InvalidRequest, LedgerUnusable
+from luma_mcp.errors import Failure, InvalidRequest
 from luma_mcp.leases import LeaseLost
 from luma_mcp.ledger import Ledger
 from luma_mcp.ledger_queries import PAGE
 from luma_mcp.ledger_rows import insert
 from luma_mcp.ledger_schema import FIXED, MIGRATIONS, open_database, row_of, transaction
 from luma_mcp.models import Limits, Status, Task, VideoRequest, new_key
+from luma_mcp.storage_errors import LedgerUnusable
 from tests.rig import API_URL, EPOCH, SOURCE
 
 pytestmark = [pytest.mark.anyio, pytest.mark.usefixtures("inline_threads")]

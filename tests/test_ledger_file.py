@@ -16,10 +16,10 @@ import anyio
 import pytest
 
 from luma_mcp import crash_points
-from luma_mcp.errors import LedgerDamaged, LedgerUnusable
 from luma_mcp.ledger import Ledger
 from luma_mcp.ledger_schema import MIGRATIONS, WAL_BYTES, open_database, row_of, statements
 from luma_mcp.models import DAY_SECONDS, Status, Task
+from luma_mcp.storage_errors import LedgerDamaged, LedgerUnusable
 from tests.rig import API_URL, EPOCH
 from tests.test_ledger import add, task
 

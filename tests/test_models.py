@@ -8,10 +8,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from luma_mcp.answers import is_failure, next_step, task_object
-from luma_mcp.errors import DownloadFailed, GenerationFailed
+from luma_mcp.errors import GenerationFailed
 from luma_mcp.models import Reading, Status, Task, VideoRequest
 from luma_mcp.pace import DOCUMENTED, backoff, poll_after, share_finished, usual
 from luma_mcp.progress import HEARTBEAT_SECONDS, Progress
+from luma_mcp.storage_errors import DownloadFailed
 from tests.rig import API_URL, EPOCH, SOURCE, Told
 
 REQUEST = VideoRequest(prompt="fog", source=SOURCE)

@@ -18,7 +18,7 @@ import pytest
 
 from luma_mcp import file_names
 from luma_mcp.clips import Clips
-from luma_mcp.errors import InvalidRequest, LedgerDamaged, LedgerUnusable, SourceNotAllowed, SourceNotFound
+from luma_mcp.errors import InvalidRequest, SourceNotAllowed, SourceNotFound
 from luma_mcp.file_names import checked_name, readable_name
 from luma_mcp.ledger import Ledger
 from luma_mcp.renaming import rename_without_replacing
@@ -26,6 +26,7 @@ from luma_mcp.sandbox.http import bundled_clip
 from luma_mcp.saved_files import check_writable, publish, remove_leftovers, temporary
 from luma_mcp.sources import allowed_file, file_uri_path, is_elsewhere
 from luma_mcp.stdio import Pipe
+from luma_mcp.storage_errors import LedgerDamaged, LedgerUnusable
 from tests.like_windows import CTRL_BREAK
 from tests.served import SERVER, sandbox_process, server_environment
 from tests.test_file_names import TASK

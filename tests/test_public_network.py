@@ -13,10 +13,10 @@ import pytest
 from anyio.abc import SocketAttribute, SocketStream
 
 from luma_mcp.connection import open_connection
-from luma_mcp.errors import DownloadRefused
 from luma_mcp.fetching import fetch
 from luma_mcp.public_network import CONNECTED, PublicNetwork
 from luma_mcp.sandbox.http import bundled_clip
+from luma_mcp.storage_errors import DownloadRefused
 from luma_mcp.transfers import Transfer
 from tests.rig import API_URL
 

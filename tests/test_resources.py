@@ -9,10 +9,10 @@ import pytest
 from mcp import Client, MCPError
 from mcp_types import INTERNAL_ERROR, INVALID_PARAMS, CacheableResult, ResourceLink, TextResourceContents
 
-from luma_mcp.errors import LedgerUnusable
 from luma_mcp.models import Status
 from luma_mcp.resources import NEWEST, age
 from luma_mcp.sandbox.faults import Fault
+from luma_mcp.storage_errors import LedgerUnusable
 from luma_mcp.task_uris import TASKS_URI, task_id_of, task_uri
 from tests.rig import ERAS, SOURCE, Rig, facts, open_rig, sandbox_for
 

@@ -15,10 +15,11 @@ from mcp_types import INVALID_PARAMS, JSONRPCMessage, JSONRPCNotification, JSONR
 
 from luma_mcp.app import App, open_app
 from luma_mcp.changes import ALL_TASKS, Changes, News, news_for
-from luma_mcp.errors import GenerationFailed, InvalidRequest, LedgerUnusable
+from luma_mcp.errors import GenerationFailed, InvalidRequest
 from luma_mcp.ledger_schema import create_database
 from luma_mcp.models import Change
 from luma_mcp.server import build_server
+from luma_mcp.storage_errors import LedgerUnusable
 from luma_mcp.subscriptions import MOST_URIS, Interest
 from luma_mcp.task_uris import TASKS_URI, task_uri
 from tests.hearing import LIST, Heard, hearing, subscribe, unsubscribe

@@ -8,12 +8,13 @@ import anyio
 import httpx
 import pytest
 
-from luma_mcp.errors import LedgerUnusable, SubmissionUnconfirmed
+from luma_mcp.errors import SubmissionUnconfirmed
 from luma_mcp.models import Reading, Status, Task
 from luma_mcp.sandbox import Sandbox
 from luma_mcp.sandbox.faults import Fault, Kind
 from luma_mcp.sandbox.http import bundled_clip
 from luma_mcp.sandbox.state import State
+from luma_mcp.storage_errors import LedgerUnusable
 from tests.rig import KEY, Rig, VirtualClock, open_rig, sandbox_for
 
 pytestmark = [pytest.mark.anyio, pytest.mark.usefixtures("inline_threads")]

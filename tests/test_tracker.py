@@ -11,12 +11,13 @@ import anyio
 import httpx
 import pytest
 
-from luma_mcp.errors import LedgerUnusable, LimitReached, LumaError
+from luma_mcp.errors import LimitReached, LumaError
 from luma_mcp.ledger_file import unusable
 from luma_mcp.models import Status, Task
 from luma_mcp.progress import Progress
 from luma_mcp.sandbox.faults import Fault, Kind
 from luma_mcp.sandbox.http import Shape
+from luma_mcp.storage_errors import LedgerUnusable
 from tests.rig import API_URL, EPOCH, KEY, Rig, Told, VirtualClock, open_rig, sandbox_for, silent
 
 pytestmark = [pytest.mark.anyio, pytest.mark.usefixtures("inline_threads")]

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import luma_mcp
-from luma_mcp import errors, tools
+from luma_mcp import errors, storage_errors, tools
 from luma_mcp.answers import next_step
 from luma_mcp.errors import LumaError
 from luma_mcp.follower import trouble
@@ -101,7 +101,7 @@ def failure_of(node: ast.AST) -> type[LumaError] | None:
     """Give the class of failure that a piece of code makes or defines."""
     match node:
         case ast.Call(func=ast.Name(id=name)) | ast.ClassDef(name=name):
-            found = getattr(errors, name, None)
+            found = getattr(errors, name, None) or getattr(storage_errors, name, None)
             return found if isinstance(found, type) and issubclass(found, LumaError) else None
         case _:
             return None
@@ -121,7 +121,7 @@ def written(node: ast.AST) -> str:
 def kinds(base: type[LumaError] = LumaError) -> list[type[LumaError]]:
     """List all classes of failures that a model may be told of."""
     found = [kind for below in base.__subclasses__() for kind in (below, *kinds(below))]
-    return [kind for kind in found if kind.__module__ == errors.__name__]
+    return [kind for kind in found if kind.__module__ in {errors.__name__, storage_errors.__name__}]
 
 
 def step_texts() -> list[Text]:
