@@ -7,13 +7,27 @@ from typing import Any
 
 from luma_mcp.console import EXIT_CODES, say, show
 from luma_mcp.hosts import documents
-from luma_mcp.hosts.entries import SANDBOX_VARIABLE, Wish, as_variable, fresh, merged, start_here
+from luma_mcp.hosts.entries import (
+    SANDBOX_VARIABLE,
+    Wish,
+    as_variable,
+    fresh,
+    has_own_key,
+    merged,
+    name_in,
+    own_command,
+    servers_in,
+    start_here,
+)
 from luma_mcp.hosts.files import HostFileUnusable, read_file, replace_file
 from luma_mcp.hosts.known import NAME, Host, known_hosts
-from luma_mcp.setting_sources import runapi_file
+from luma_mcp.setting_sources import KEY_VARIABLE, runapi_file
 from luma_mcp.settings import Settings, key_sources, load_settings, variable_of
+from luma_mcp.untrusted import child
 
-SANDBOXED = "It plays RunAPI: nothing is charged. With a key, run this again without --sandbox."
+SANDBOXED = "It plays RunAPI: nothing is charged. When you have a key, run: {command} config {host} --write"
+FOUND = "The RunAPI key is read from {key_file}."
+KEPT = "The RunAPI key that is there was kept."
 
 
 def run_config(flags: Mapping[str, Any], for_host: str, file: Path | None, *, write: bool) -> int:
@@ -26,13 +40,12 @@ def run_config(flags: Mapping[str, Any], for_host: str, file: Path | None, *, wr
         host = find_host(for_host)
         wish = wish_for(host, settings, flags)
         path = (file or host.file()).expanduser().absolute()
-        if write:
-            write_entry(host, path, wish)
-        else:
+        has_key = write and write_entry(host, path, wish)
+        if not write:
             say(f"Put this into {path}, beside what is there (--write does it for you):")
             show(documents.changed(host.form, "", fresh(host, wish)).rstrip())
-        for line in after(host, wish):
-            say(line)
+        for line in after(host, wish, has_key=has_key):
+            say(line.format(title=host.title, file=path, command=own_command(), host=host.name, key_file=runapi_file()))
     except HostFileUnusable as error:
         say(error.message)
         say(error.hint or "Nothing was changed. Without --write, this command shows what belongs into the file.")
@@ -63,21 +76,27 @@ def wish_for(host: Host, settings: Settings, flags: Mapping[str, Any]) -> Wish:
     """Put together what the entry is to say: the settings given now, and a key unless there is one for all hosts."""
     fields = Settings.model_fields
     given = {variable_of(fields[name], name): as_variable(getattr(settings, name)) for name in flags}
-    needs_key = not settings.sandbox and "file" not in key_sources()
+    needs_key = "sandbox" not in flags and "file" not in key_sources()
     return Wish(start_here(), given, host.key if needs_key else "", needs_key)
 
 
-def write_entry(host: Host, path: Path, wish: Wish) -> None:
-    """Put the entry into a file; raise `HostFileUnusable`, and leave the file as it is then."""
+def write_entry(host: Host, path: Path, wish: Wish) -> bool:
+    """Put the entry into a file, and tell whether it held a key; raise `HostFileUnusable` and leave it as it is."""
     old = read_file(path)
     try:
         document = documents.read(host.form, old.text)
     except ValueError as error:
-        raise HostFileUnusable(f"{path} is not valid {host.form.removesuffix('c').upper()}: {error}.") from error
+        kind = host.form.removesuffix("c").upper()
+        raise HostFileUnusable(
+            f"{path} is not {kind} that can be read here: {error}.",
+            hint=host.own_way.format(command=wish.start.command),
+        ) from error
+    entry = child(servers_in(host, document), name_in(servers_in(host, document)))
+    has_key = KEY_VARIABLE in child(entry, host.env_name) and has_own_key(host, child(entry, host.env_name))
     wanted = merged(host, document, wish)
     if not wanted:
         say(f"{path} is as it should be; nothing was changed.")
-        return
+        return has_key
     try:
         text = documents.changed(host.form, old.text, wanted)
     except ValueError as error:
@@ -85,12 +104,13 @@ def write_entry(host: Host, path: Path, wish: Wish) -> None:
     backup = replace_file(old, text)
     show(str(old.path))
     say(f"{host.title} knows the server {NAME!r} now." + (f" The file before: {backup}" if backup else ""))
+    return has_key
 
 
-def after(host: Host, wish: Wish) -> list[str]:
-    """Say what is left for the person to do."""
+def after(host: Host, wish: Wish, *, has_key: bool) -> list[str]:
+    """Say what is left for the person to do, with names in braces for what the caller fills in."""
     if SANDBOX_VARIABLE in wish.given:
-        key = SANDBOXED
-    else:
-        key = host.key_note if wish.needs_key else f"The RunAPI key is read from {runapi_file()}."
-    return [line.format(title=host.title) for line in (key, host.after)]
+        return [SANDBOXED, host.after]
+    if not wish.needs_key:
+        return [FOUND, host.after]
+    return [KEPT if has_key else host.key_note, host.after]

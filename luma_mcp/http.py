@@ -88,7 +88,10 @@ def risks(settings: Settings) -> str:
             " others reach this server: whoever comes through the proxy can spend your money."
         )
     if settings.api_key is None and not settings.sandbox:
-        return "RUNAPI_API_KEY is not set: nothing can be submitted."
+        return (
+            "RUNAPI_API_KEY is not set, or is a placeholder: nothing can be submitted. Set it, or try the sandbox with"
+            " LUMA_MCP_SANDBOX=true."
+        )
     weak = [name for name, token in settings.callers if len(token.get_secret_value()) < LONG_ENOUGH_CHARACTERS]
     return f"The tokens of {', '.join(weak)} are short enough to be guessed." if weak else ""
 

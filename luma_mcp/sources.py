@@ -148,7 +148,7 @@ def allowed_file(path: Path, roots: Sequence[Path], argument: str = "source_vide
         listed = ", ".join(str(root) for root in roots) or "none"
         raise SourceNotAllowed(
             f"{argument}: {path}{leading} is outside the folders that this server may read ({listed}).",
-            hint="Move the file into one of these folders, or add its folder to LUMA_MCP_MEDIA_ROOTS.",
+            hint="Have the file moved into one of these folders, or its folder added to LUMA_MCP_MEDIA_ROOTS.",
         )
     if fault := fault_at(real):
         raise SourceNotFound(f"{argument}: {fault} {path}.", hint=MAY_NOT_READ if fault == HIDDEN else "")

@@ -90,7 +90,7 @@ def test_people_read_each_finding_with_its_fix_below(capsys: pytest.CaptureFixtu
     lines = capsys.readouterr().out.splitlines()
     place = next(number for number, line in enumerate(lines) if line.startswith("problem  key: "))
     assert lines[place + 1].startswith("         fix: Get a key at")
-    assert lines[-1] == "Problems: 2."
+    assert lines[-1] == "To mend: key, RunAPI."
 
 
 def test_the_sandbox_needs_no_key_and_no_network(doctor: Doctor) -> None:
@@ -98,6 +98,18 @@ def test_the_sandbox_needs_no_key_and_no_network(doctor: Doctor) -> None:
     assert code == 0
     assert "sandbox" in found["key"]["message"]
     assert "was not tried" in found["RunAPI"]["message"]
+
+
+def test_a_key_that_only_a_host_has_is_no_problem(
+    url: str, home: Path, doctor: Doctor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("RUNAPI_BASE_URL", url)
+    assert doctor()[0] == EXIT_CODES["missing_api_key"]
+    assert main(["config", "cursor", "--write", "--sandbox"]) == 0
+    code, found = doctor()
+    assert (code, found["key"]["state"], found["account"]["state"]) == (0, "note", "note")
+    assert "Cursor" in found["key"]["message"]
+    assert "plays the sandbox" in found["Cursor"]["message"]
 
 
 def test_each_source_of_a_key_is_named_and_those_that_do_not_count(
@@ -350,7 +362,7 @@ def test_a_host_whose_entry_sets_its_own_limit_is_taken_at_its_word(
     (home / ".config/zed").mkdir(parents=True)
     servers = {"luma": {"command": "/bin/sh", "env": {"RUNAPI_API_KEY": "k"}, "timeout": 30}}
     (home / ".config/zed/settings.json").write_text(json.dumps({"context_servers": servers}))
-    assert "after 30 seconds" in doctor()[1]["Zed"]["message"]
+    assert "after 30 s," in doctor()[1]["Zed"]["message"]
 
 
 def test_help_says_what_it_is_for(capsys: pytest.CaptureFixture[str]) -> None:

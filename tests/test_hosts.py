@@ -218,6 +218,40 @@ def test_a_sandbox_is_left_when_it_is_not_asked_for_any_more(home: Path) -> None
     assert env["LUMA_MCP_OUTPUT_DIR"] == str(home / "films")
 
 
+def test_a_key_that_is_there_is_not_asked_for(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    placed(
+        known_hosts()["cursor"], json.dumps({"mcpServers": {NAME: {"command": "x", "env": {"RUNAPI_API_KEY": KEY}}}})
+    )
+    assert main(["config", "cursor", "--write", "--daily-limit", "10"]) == 0
+    told = capsys.readouterr().err
+    assert "was kept" in told
+    assert PLACEHOLDER not in told
+
+
+def test_a_sandbox_of_the_shell_is_not_one_of_the_host(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LUMA_MCP_SANDBOX", "true")
+    assert main(["config", "cursor", "--write"]) == 0
+    assert entry_in(known_hosts()["cursor"], known_hosts()["cursor"].file())["env"] == {"RUNAPI_API_KEY": PLACEHOLDER}
+
+
+def test_what_stands_in_a_broken_file_is_not_shown(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for name, text in (("hermes", f"env: [ {KEY}\n{KEY}: : x"), ("codex", f"key = {KEY}"), ("cursor", f'{{"a": {KEY}')):
+        placed(known_hosts()[name], text)
+        assert main(["config", name, "--write"]) == 4
+    assert main(["doctor", "--sandbox"]) == 0
+    told = capsys.readouterr()
+    assert KEY not in told.out + told.err
+
+
+def test_openclaws_own_command_is_named_for_what_only_openclaw_can_read(
+    home: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    placed(known_hosts()["openclaw"], "{mcp: {servers: {}}}")
+    assert main(["config", "openclaw", "--write"]) == 4
+    told = capsys.readouterr().err
+    assert f"openclaw mcp add luma --command {start_here().command} --env 'RUNAPI_API_KEY=${{RUNAPI_API_KEY}}'" in told
+
+
 def test_vs_code_is_asked_for_the_key_once_beside_its_other_questions(home: Path) -> None:
     host = known_hosts()["vscode"]
     path = placed(host, '{"inputs": [{"id": "other"}], "servers": {}}')

@@ -10,13 +10,14 @@ import pytest
 
 from luma_mcp import clips, fetching
 from luma_mcp.command_line import parser
+from luma_mcp.console import BAR_WIDTH
 from luma_mcp.downloads import LONGEST_SECONDS
 from luma_mcp.file_names import readable_name
 from luma_mcp.gate import BODY_SECONDS, LARGEST_HEAD_BYTES
 from luma_mcp.listening import HEAD_SECONDS, MOST_CONNECTIONS, STALL_SECONDS
 from luma_mcp.models import Status, Task, VideoRequest
-from luma_mcp.pace import Usual
-from luma_mcp.progress import describe
+from luma_mcp.pace import DOCUMENTED
+from luma_mcp.progress import describe, reached
 from luma_mcp.prompts import luma_prompts
 from luma_mcp.saved_files import SPARE_BYTES
 from luma_mcp.settings import Settings, variable_of
@@ -113,11 +114,13 @@ def headings() -> list[str]:
 
 def test_the_picture_shows_what_the_server_says() -> None:
     picture = README.split("```text\n")[1].split("```")[0]
-    progress = re.search(r"\[#+-+\]  42 %  (processing, 35 s elapsed)", picture)
+    progress = re.search(r"\[(#+)-+\]  (\d+) %  (processing, 35 s elapsed)", picture)
     task = Task(key="k", caller="local", request=ASKED, created_at=EPOCH, updated_at=EPOCH, task_id="1")
     running = replace(task, status=Status.PROCESSING)
     assert progress
-    assert describe(running, Usual(((30.0, 10.0), (120.0, 90.0))), EPOCH + 35).startswith(progress[1])
+    assert describe(running, DOCUMENTED, EPOCH + 35).startswith(progress[3])
+    assert reached(running, DOCUMENTED, EPOCH + 35) == pytest.approx(int(progress[2]), abs=0.5)
+    assert len(progress[1]) == round(BAR_WIDTH * int(progress[2]) / 100)
     name = readable_name(replace(task, request=ASKED), Path("/"))
     assert re.fullmatch(r"[\d-]+-a-foggy-autumn-morning-\w+\.mp4", name)
     assert re.search(r"~/Videos/luma/2026-11-22-a-foggy-autumn-morning-550e8400\.mp4", picture)

@@ -8,7 +8,7 @@ import anyio
 
 from luma_mcp.console import EXIT_CODES, show
 from luma_mcp.doctor.findings import Finding, as_json, as_lines, problem, problems
-from luma_mcp.doctor.known_hosts import hosts
+from luma_mcp.doctor.known_hosts import bring_keys, hosts, hosts_here
 from luma_mcp.doctor.machine import key, settings_read, variables, versions
 from luma_mcp.doctor.network import network
 from luma_mcp.doctor.storage import ledger, output_folder, source_folders
@@ -41,7 +41,7 @@ def examine(flags: Mapping[str, Any]) -> list[Finding]:
         "source folders": source_folders,
         "hosts": hosts,
     }
-    found += [*settings_read(settings), *key(settings), *anyio.run(network, settings)]
+    found += [*settings_read(settings), *key(settings, bring_keys(hosts_here())), *anyio.run(network, settings)]
     return found + [finding for name, check in on_disk.items() for finding in bounded(name, check, settings)]
 
 

@@ -50,8 +50,8 @@ def as_lines(findings: Sequence[Finding]) -> str:
         lines.append(f"{finding.state:<8} {finding.check}: {finding.message}")
         if finding.fix:
             lines.append(f"{INDENT}fix: {finding.fix}")
-    count = len(problems(findings))
-    lines.append("Nothing keeps this server from working." if not count else f"Problems: {count}.")
+    wrong = [finding.check for finding in problems(findings)]
+    lines.append(f"To mend: {', '.join(wrong)}." if wrong else "Nothing keeps this server from working.")
     return "\n".join(lines)
 
 

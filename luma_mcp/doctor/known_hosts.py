@@ -2,88 +2,147 @@
 
 import os
 import shutil
+from dataclasses import dataclass
 from pathlib import Path
 
 from luma_mcp.doctor.findings import Finding, note, ok, problem
 from luma_mcp.hosts import documents
-from luma_mcp.hosts.entries import REMOTE, SANDBOX_VARIABLE, mentions_us, name_in, own_command, servers_in
+from luma_mcp.hosts.entries import (
+    REMOTE,
+    SANDBOX_VARIABLE,
+    has_own_key,
+    mentions_us,
+    name_in,
+    own_command,
+    servers_in,
+)
 from luma_mcp.hosts.files import HostFileUnusable, read_file
-from luma_mcp.hosts.known import PLACEHOLDER, Host, known_hosts
-from luma_mcp.setting_sources import KEY_VARIABLE
+from luma_mcp.hosts.known import Host, known_hosts
 from luma_mcp.settings import Settings, key_sources
 from luma_mcp.untrusted import Json, child, is_object
 
 WAIT_VARIABLE = "LUMA_MCP_WAIT_SECONDS"
+YES = frozenset({"true", "1", "yes", "on"})
 
 
-def hosts(settings: Settings) -> list[Finding]:
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """A host that is here: its entry for this server, if it has one, or why its file cannot be read."""
+
+    host: Host
+    entry: Json | None = None
+    fault: Finding | None = None
+
+    @property
+    def env(self) -> Json:
+        """Give the variables that the entry sets."""
+        return child(self.entry or {}, self.host.env_name)
+
+    @property
+    def plays(self) -> bool:
+        """Tell whether the entry starts the sandbox."""
+        return str(self.env.get(SANDBOX_VARIABLE, "")).lower() in YES
+
+    @property
+    def lacks_key(self) -> bool:
+        """Tell whether the entry neither brings a key nor needs one."""
+        return not (self.plays or has_own_key(self.host, self.env) or "file" in key_sources())
+
+
+def hosts_here() -> list[Seen]:
     """Look into the files of the hosts that are here."""
-    here = [host for host in known_hosts().values() if host.file().exists()]
-    if not here:
-        return [note("hosts", "No file of a known host was found.", f"Run: {own_command()} config HOST --write")]
-    return [finding for host in here for finding in in_file(host, settings)]
+    return [seen(host) for host in known_hosts().values() if host.file().exists()]
 
 
-def in_file(host: Host, settings: Settings) -> list[Finding]:
+def seen(host: Host) -> Seen:
     """Look into one host's file."""
     path = host.file()
-    write = f"Run: {own_command()} config {host.name} --write"
     try:
         servers = servers_in(host, documents.read(host.form, read_file(path).text))
     except HostFileUnusable as error:
-        return [problem(host.title, error.message, error.hint or "Make it readable.")]
+        return Seen(host, fault=problem(host.title, error.message, error.hint or "Make it readable."))
     except ValueError as error:
-        return [
-            note(
-                host.title,
-                f"{path} could not be read as {host.form.removesuffix('c').upper()}: {error}.",
-                "Mend the file.",
-            )
-        ]
-    name = name_in(servers)
-    entry: object = servers.get(name)
-    if not is_object(entry):
-        return [note(host.title, "is here, and does not know this server.", write)]
-    if any(key in entry for key in REMOTE) and not mentions_us(entry):
-        return [ok(host.title, f"connects to an address, as {name!r} in {path} says")]
-    return [*start(host, entry, write), limit(host, entry, settings)]
+        fix = "If the host itself still works, leave the file as it is; else mend it there."
+        return Seen(host, fault=note(host.title, f"{path} could not be read here: {error}.", fix))
+    entry: object = servers.get(name_in(servers))
+    return Seen(host, entry if is_object(entry) else None)
 
 
-def start(host: Host, entry: Json, write: str) -> list[Finding]:
-    """Check that the program is there, and that it will have a key."""
-    command = str(entry.get("command") or entry.get("cmd") or "")
-    env = child(entry, host.env_name)
-    found: list[Finding] = []
+def bring_keys(here: list[Seen]) -> list[str]:
+    """Name the hosts whose entry brings a key, or plays."""
+    return [one.host.title for one in here if one.entry is not None and not one.lacks_key]
+
+
+def hosts(settings: Settings) -> list[Finding]:
+    """Tell of each host that is here whether it can start this server, and what it allows a call."""
+    here = hosts_here()
+    if not here:
+        return [note("hosts", "No file of a known host was found.", f"Run: {own_command()} config HOST --write")]
+    return [finding for one in here for finding in judged(one, settings)]
+
+
+def judged(one: Seen, settings: Settings) -> list[Finding]:
+    """Tell how one host stands."""
+    title, write = one.host.title, f"Run: {own_command()} config {one.host.name} --write"
+    if one.fault:
+        return [one.fault]
+    if one.entry is None:
+        return [note(title, "is here, and does not know this server.", write)]
+    if any(key in one.entry for key in REMOTE) and not mentions_us(one.entry):
+        return [ok(title, "connects to an address")]
+    wrong = [finding for finding in (start(one, write), key(one), limit(one, settings)) if finding]
+    return wrong or [ok(title, knows(one, settings))]
+
+
+def start(one: Seen, write: str) -> Finding | None:
+    """Check that the program is there."""
+    command = str((one.entry or {}).get("command") or (one.entry or {}).get("cmd") or "")
     if not (Path(command).is_file() if os.path.dirname(command) else shutil.which(command)):
-        found.append(problem(host.title, f"The entry starts {command!r}, which is not there.", write))
-    elif not Path(command).is_absolute():
-        found.append(note(host.title, f"The entry starts {command!r} by name, which hosts may not find.", write))
-    plays = str(env.get(SANDBOX_VARIABLE, "")).lower() in {"true", "1", "yes", "on"}
-    if env.get(KEY_VARIABLE, host.key) == PLACEHOLDER and "file" not in key_sources() and not plays:
-        fix = f"Put your key in place of {PLACEHOLDER!r} in {host.file()}."
-        found.append(problem(host.title, "The entry holds no RunAPI key yet.", fix, "missing_api_key"))
-    return found
+        return problem(one.host.title, f"Its entry starts {command!r}, which is not there.", write)
+    if not Path(command).is_absolute():
+        return note(one.host.title, f"Its entry starts {command!r} by name, which hosts may not find.", write)
+    return None
 
 
-def limit(host: Host, entry: Json, settings: Settings) -> Finding:
+def key(one: Seen) -> Finding | None:
+    """Check that the server will have a key."""
+    if not one.lacks_key:
+        return None
+    fix = one.host.key_note.format(title=one.host.title, file=one.host.file())
+    return problem(one.host.title, "Its entry holds no RunAPI key yet.", fix, "missing_api_key")
+
+
+def limit(one: Seen, settings: Settings) -> Finding | None:
     """Compare how long this server makes a call wait with how long the host lets it."""
-    told = str(child(entry, host.env_name).get(WAIT_VARIABLE, ""))
-    wait = int(told) if told.isdecimal() else settings.wait_seconds
-    more = f" ({host.limit_note})" if host.limit_note else ""
-    bound = limit_of(host, entry)
+    bound, wait = limit_of(one), wait_of(one, settings)
+    if bound is None or wait < bound:
+        return None
+    message = f"It gives a call up after {bound:.0f} s{more(one)}, and this server waits {wait} s."
+    return problem(one.host.title, message, f"Set {WAIT_VARIABLE} below that.")
+
+
+def knows(one: Seen, settings: Settings) -> str:
+    """Say that all is well."""
+    bound, wait = limit_of(one), wait_of(one, settings)
+    plays = "knows this server, and plays the sandbox" if one.plays else "knows this server"
     if bound is None:
-        return ok(host.title, f"knows this server, and has no limit for a call{more}")
-    if wait >= bound:
-        message = f"gives a call up after {bound:.0f} seconds{more}, and this server waits {wait}."
-        return problem(host.title, message, f"Set {WAIT_VARIABLE} below that.")
-    return ok(
-        host.title,
-        f"knows this server; it gives a call up after {bound:.0f} s{more}, and this server answers within {wait} s",
-    )
+        return f"{plays}; it has no limit for a call{more(one)}"
+    return f"{plays}; it gives a call up after {bound:.0f} s{more(one)}, and this server answers within {wait} s"
 
 
-def limit_of(host: Host, entry: Json) -> float | None:
+def more(one: Seen) -> str:
+    """Say what else is known of the limit."""
+    return f" ({one.host.limit_note})" if one.host.limit_note else ""
+
+
+def wait_of(one: Seen, settings: Settings) -> int:
+    """Tell how many seconds a call waits in this host."""
+    told = str(one.env.get(WAIT_VARIABLE, ""))
+    return int(told) if told.isdecimal() else settings.wait_seconds
+
+
+def limit_of(one: Seen) -> float | None:
     """Tell after how many seconds a host gives a call up: as its entry says, else as it does by default."""
-    name, part = host.limit_key
-    told = entry.get(name)
-    return told * part if isinstance(told, int | float) and told > 0 else host.limit_seconds
+    name, part = one.host.limit_key
+    told = (one.entry or {}).get(name)
+    return told * part if isinstance(told, int | float) and told > 0 else one.host.limit_seconds

@@ -2,6 +2,7 @@
 
 import difflib
 import platform
+from collections.abc import Sequence
 from importlib.metadata import version
 
 from luma_mcp import __version__
@@ -15,8 +16,8 @@ from luma_mcp.settings import Settings, key_sources, variable_of
 OLDEST_SDK = (2, 3)
 NEWER_SDK = (3, 0)
 GET_KEY = (
-    f"Get a key at https://runapi.ai and set {KEY_VARIABLE} in the env block of the host's entry; or try everything"
-    " without one, with LUMA_MCP_SANDBOX=true."
+    "Get a key at https://runapi.ai. `luma-mcp config HOST` says where your host wants it; or try everything without"
+    " one, with --sandbox."
 )
 
 
@@ -48,11 +49,13 @@ def variables() -> list[Finding]:
     return found
 
 
-def key(settings: Settings) -> list[Finding]:
-    """Tell where the key comes from, never what it is."""
+def key(settings: Settings, brought_by: Sequence[str]) -> list[Finding]:
+    """Tell where the key comes from, never what it is; hosts may bring one of their own."""
     if settings.sandbox:
         return [ok("key", "none is needed: the sandbox plays RunAPI, and nothing is charged")]
     sources = key_sources()
+    if not sources and brought_by:
+        return [note("key", f"none here, where you run this; {' and '.join(brought_by)} will bring one, or plays")]
     if not sources:
         return [problem("key", "No RunAPI key is configured.", GET_KEY, "missing_api_key")]
     names = {

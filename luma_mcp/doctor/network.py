@@ -43,7 +43,7 @@ async def account(runapi: RunAPI) -> Finding:
     try:
         balance = await runapi.balance()
     except MissingApiKey:
-        return note("account", "The balance was not asked for: there is no key.")
+        return note("account", "not asked for its balance, as there is no key here")
     except LumaError as error:
         return problem("account", error.message, error.hint, error.code)
     left = f"{balance.usd:.2f} USD are left"

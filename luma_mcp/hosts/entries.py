@@ -14,7 +14,7 @@ from typing import Any, cast
 
 from luma_mcp.hosts.documents import Place
 from luma_mcp.hosts.files import HostFileUnusable
-from luma_mcp.hosts.known import INPUT_ID, KEY_INPUT, NAME, Entry, Host
+from luma_mcp.hosts.known import INPUT_ID, KEY_INPUT, NAME, PLACEHOLDER, Entry, Host
 from luma_mcp.setting_sources import KEY_VARIABLE
 from luma_mcp.untrusted import Json, child, is_list, is_object
 
@@ -156,6 +156,11 @@ def mentions_us(entry: object) -> bool:
     program = Path(command).name.removesuffix(".exe") if isinstance(command, str) else ""
     words = [word.split("@")[0] for word in args if isinstance(word, str)] if is_list(args) else []
     return not NAMES.isdisjoint([program, *words])
+
+
+def has_own_key(host: Host, env: Json) -> bool:
+    """Tell whether an entry with these variables brings a key, or gets at one where the host keeps it."""
+    return str(env.get(KEY_VARIABLE, host.key)) not in {"", PLACEHOLDER} or host.key == ""
 
 
 def has_input(document: Mapping[str, Any]) -> bool:

@@ -14,7 +14,7 @@ NAME = "luma"
 PLACEHOLDER = "your key"
 INPUT_ID = "luma_api_key"
 KEY_INPUT = {"type": "promptString", "id": INPUT_ID, "description": "RunAPI key for Luma", "password": True}
-PUT_KEY = f'Put your RunAPI key in place of "{PLACEHOLDER}" there.'
+PUT_KEY = f'Put your RunAPI key in place of "{PLACEHOLDER}" in {{file}}.'
 FROM_SHELL = f"The RunAPI key is taken from {KEY_VARIABLE} in the shell that you start {{title}} in."
 RESTART = "Quit {title} fully and start it again."
 NEW_SESSION = "Start a new session of {title}."
@@ -66,7 +66,7 @@ class Host:
 
     `servers` leads to its servers in the file. `key` is how an entry gets at the RunAPI key, `key_note` what people do
     for that. `limit_seconds` is when it gives a call up, None if it does not; `limit_key` is where an entry says so,
-    and in what part of a second.
+    and in what part of a second. `own_way` is what to do with a file whose form this program does not know whole.
     """
 
     name: str
@@ -82,6 +82,7 @@ class Host:
     limit_key: tuple[str, float] = ("", 1)
     limit_note: str = ""
     after: str = RESTART
+    own_way: str = ""
 
     def file(self, platform: str = sys.platform) -> Path:
         """Give the file that holds the servers: of several the first that is there, else the one to make."""
@@ -202,6 +203,9 @@ def agents() -> tuple[Host, ...]:
             key_note=f"Write {KEY_VARIABLE}=<your key> into ~/.openclaw/.env.",
             limit_key=("requestTimeoutMs", MILLISECONDS),
             after="Restart its gateway.",
+            own_way="OpenClaw reads JSON5, of which this program knows only comments and last commas, so the file may be"
+            " fine. Let OpenClaw add the server itself: openclaw mcp add luma --command {command}"
+            f" --env '{KEY_VARIABLE}=${{{{{KEY_VARIABLE}}}}}'",
         ),
         Host(
             "hermes",
@@ -211,7 +215,7 @@ def agents() -> tuple[Host, ...]:
             "yaml",
             hermes,
             key=f"${{{KEY_VARIABLE}}}",
-            key_note=f"Write {KEY_VARIABLE}=<your key> into the file .env beside it.",
+            key_note=f"Write {KEY_VARIABLE}=<your key> into the file .env beside {{file}}.",
             limit_seconds=300,
             limit_key=("timeout", 1),
             after=NEW_SESSION,

@@ -25,7 +25,7 @@ def read(text: str) -> Any:
         reader: Any = YAML(typ="safe", pure=True)
         found: object = reader.load(text)
     except YAMLError as error:
-        raise ValueError(str(error)) from error
+        raise ValueError(explained(error)) from error
     return {} if found is None else unshared(found)
 
 
@@ -64,7 +64,14 @@ def composed(text: str) -> Any:
         reader: Any = YAML(pure=True)
         return reader.compose(text)
     except YAMLError as error:
-        raise ValueError(str(error)) from error
+        raise ValueError(explained(error)) from error
+
+
+def explained(error: Any) -> str:
+    """Say what is wrong and in which line, but not what stands there: it may be a secret."""
+    mark = getattr(error, "problem_mark", None)
+    what = str(getattr(error, "problem", None) or "it is not YAML").partition("\n")[0]
+    return f"{what} in line {mark.line + 1}" if mark else what
 
 
 def is_nothing(node: Any) -> bool:

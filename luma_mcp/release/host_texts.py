@@ -14,7 +14,7 @@ START = Start("/absolute/path/to/luma-mcp", [])
 def host_table() -> str:
     """Write what each host is called on the command line, and how long it lets a call take."""
     rows = [f"| {host.title} | `luma-mcp config {host.name} --write` | {limit(host)} |" for host in by_title()]
-    return "\n".join(["| host | command | gives a call up after |", "|---|---|---|", *rows])
+    return "\n".join(["| host | command | time limit of a call |", "|---|---|---|", *rows])
 
 
 def host_sections() -> str:
@@ -25,7 +25,7 @@ def host_sections() -> str:
 def host_section(host: Host) -> str:
     """Write one host's part."""
     entry = documents.changed(host.form, "", fresh(host, Wish(START, {}, host.key))).rstrip()
-    notes = " ".join(note.format(title=host.title) for note in (host.key_note, host.after))
+    notes = " ".join(note.format(title=host.title, file="that file") for note in (host.key_note, host.after))
     return (
         f"<details><summary>{host.title}</summary>\n\n{where(host)}\n\n"
         f"```{host.form}\n{entry}\n```\n\n{notes}\n\n</details>"
@@ -64,4 +64,4 @@ def limit(host: Host) -> str:
     name, part = host.limit_key
     seconds = entry[name] * part if name in entry else host.limit_seconds
     more = f"{', ' if host.limit_note == UNSURE else '; '}{host.limit_note}" if host.limit_note else ""
-    return f"{seconds:.0f} s{more}" if seconds else f"never{more}"
+    return f"{seconds:.0f} s{more}" if seconds else f"none{more}"
