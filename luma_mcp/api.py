@@ -2,6 +2,7 @@
 
 import hashlib
 import math
+import re
 from collections.abc import AsyncGenerator, Mapping
 from contextlib import aclosing
 from typing import cast
@@ -25,6 +26,7 @@ from luma_mcp.untrusted import Json, json_object, safe_text, without_secret
 
 TOTAL_SECONDS = 60.0
 LARGEST_ANSWER_BYTES = 1 << 22
+PROXY_STATUS = re.compile(r"^(\d{3})\b.*$")
 BODY_HEADERS = frozenset({b"content-encoding", b"content-length", b"transfer-encoding"})
 
 
@@ -134,4 +136,6 @@ def network_failure(error: httpx.HTTPError | ValueError, host: str, hidden: Secr
     }
     cause = next((words for kind, words in causes.items() if isinstance(error, kind)), "broke the connection")
     detail = safe_text(str(error)) or type(error).__name__
+    if isinstance(error, httpx.ProxyError):
+        detail = PROXY_STATUS.sub(r"\1", detail)  # what a proxy says beside it may repeat a password
     return NetworkFailure(without_secret(f"{host} {cause} ({detail}).", hidden))

@@ -1,11 +1,12 @@
 """The command that lets a host know this server: shows what belongs into the host's file, or puts it there."""
 
 import difflib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 from luma_mcp.console import EXIT_CODES, say, show
+from luma_mcp.errors import LumaError
 from luma_mcp.hosts import documents
 from luma_mcp.hosts.entries import (
     SANDBOX_VARIABLE,
@@ -30,23 +31,34 @@ FOUND = "The RunAPI key is read from {key_file}."
 KEPT = "The RunAPI key that is there was kept."
 
 
+class UnknownHost(LumaError):
+    """No host of that name is known."""
+
+    code = "invalid_request"
+
+    def __init__(self, message: str, known: Iterable[str]) -> None:
+        super().__init__(message, hint=f"Hosts: {', '.join(known)}. Most others take the same as claude-desktop.")
+
+
 def run_config(flags: Mapping[str, Any], for_host: str, file: Path | None, *, write: bool) -> int:
     """Show the entry for a host, or write it into the host's file; without a host, list the hosts."""
     settings = load_settings(**flags)
     try:
+        if not for_host and write:
+            raise UnknownHost("--write needs the name of a host.", known_hosts())
         if not for_host:
             show("\n".join(f"{host.name:<16}{host.file()}" for host in known_hosts().values()))
             return 0
         host = find_host(for_host)
         wish = wish_for(host, settings, flags)
-        path = (file or host.file()).expanduser().absolute()
+        path = file or host.file()
         has_key = write and write_entry(host, path, wish)
         if not write:
             say(f"Put this into {path}, beside what is there (--write does it for you):")
             show(documents.changed(host.form, "", fresh(host, wish)).rstrip())
         for line in after(host, wish, has_key=has_key):
             say(line.format(title=host.title, file=path, command=own_command(), host=host.name, key_file=runapi_file()))
-    except HostFileUnusable as error:
+    except (HostFileUnusable, UnknownHost) as error:
         say(error.message)
         say(error.hint or "Nothing was changed. Without --write, this command shows what belongs into the file.")
         return EXIT_CODES[error.code]
@@ -54,17 +66,14 @@ def run_config(flags: Mapping[str, Any], for_host: str, file: Path | None, *, wr
 
 
 def find_host(name: str) -> Host:
-    """Find a host by its name, however it is written; raise `HostFileUnusable`, which lists the names."""
+    """Find a host by its name, however it is written; raise `UnknownHost`."""
     hosts = known_hosts()
     plain = {simple(word): host for host in hosts.values() for word in (host.name, host.title)}
     if host := plain.get(simple(name)):
         return host
     near = difflib.get_close_matches(simple(name), plain, 1)
     guess = f" Did you mean {plain[near[0]].name}?" if near else ""
-    raise HostFileUnusable(
-        f"There is no host {name[:60]!r}.{guess}",
-        hint=f"Hosts: {', '.join(hosts)}. Most others take the same as claude-desktop.",
-    )
+    raise UnknownHost(f"There is no host {name[:60]!r}.{guess}", hosts)
 
 
 def simple(name: str) -> str:

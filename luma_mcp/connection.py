@@ -5,6 +5,7 @@ from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager
 from functools import partial
 from http.cookiejar import CookieJar, DefaultCookiePolicy
+from urllib.request import getproxies
 
 import httpx
 import truststore
@@ -41,14 +42,23 @@ class Connection:
         """Raise `ProxyUnusable` if no client can be made, as with proxy variables that httpx cannot use."""
         try:
             _ = self.http
+            check_proxy_ports()
         except (ImportError, ValueError, httpx.InvalidURL) as error:
-            raise ProxyUnusable(str(error)) from error
+            raise ProxyUnusable from error
 
     async def aclose(self) -> None:
         """Close the clients that there are."""
         for client in (self._for_runapi, self._for_storage):
             if client is not None:
                 await client.aclose()
+
+
+def check_proxy_ports() -> None:
+    """Raise `ValueError` for a proxy at a port that no address has, which the event loop would not take."""
+    proxies = getproxies()
+    for proxy in filter(None, map(proxies.get, ("http", "https", "all"))):
+        if not 0 <= (httpx.URL(proxy if "://" in proxy else f"http://{proxy}").port or 0) < 65536:
+            raise ValueError("no port")
 
 
 @asynccontextmanager

@@ -158,11 +158,12 @@ class ProxyUnusable(NetworkFailure):
 
     transient = False
     hint = (
-        "Set HTTPS_PROXY to an http:// address (SOCKS is not supported), or unset ALL_PROXY, then restart this server."
+        "Set HTTPS_PROXY to an http:// address (no SOCKS; in its password write / as %2F and # as %23), or unset"
+        " ALL_PROXY, then restart this server."
     )
 
-    def __init__(self, cause: str) -> None:
-        super().__init__(f"The proxy settings of the environment cannot be used: {cause}")
+    def __init__(self) -> None:  # without what they hold: it may be a password
+        super().__init__("The proxy settings of the environment cannot be used.")
 
 
 class Conflict(LumaError):

@@ -71,7 +71,7 @@ class RunAPIFile(Meant):
         """Read the file if it is there and is JSON."""
         try:
             content: object = json.loads(runapi_file().read_text(encoding="utf-8-sig"))
-        except (OSError, ValueError):
+        except (OSError, ValueError, RecursionError):
             return {}
         known = content if is_object(content) else {}
         found = {
@@ -98,3 +98,16 @@ def named_folder(variable: str, default: Path) -> Path:
 def set_variables(known: Collection[str]) -> dict[str, str]:
     """Give the variables of the environment that are ours, or look as if they were meant to be."""
     return {name: value for name, value in os.environ.items() if name in known or name.upper().startswith(PREFIX)}
+
+
+def fault_of_runapi_file() -> str:
+    """Say why RunAPI's own file is there and cannot be read; empty if it can, or is not there."""
+    try:
+        json.loads(runapi_file().read_text(encoding="utf-8-sig"))
+    except FileNotFoundError:
+        return ""
+    except OSError as error:
+        return f"{runapi_file()} cannot be read: {error.strerror}"
+    except (ValueError, RecursionError):
+        return f"{runapi_file()} is not JSON"
+    return ""

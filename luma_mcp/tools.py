@@ -43,8 +43,8 @@ SourceVideo = Annotated[
     str,
     Field(
         description="The clip to modify, MP4 or MOV: an http(s) URL that anyone on the internet can open, an absolute"
-        " path, ~ path or file:// URI in an allowed folder (uploaded first), or luma://tasks/<task_id> to continue from an"
-        " earlier result.",
+        " path, ~ path or file:// URI in an allowed folder (uploaded first), or luma://tasks/<task_id> to continue from"
+        " an earlier result.",
         json_schema_extra={"minLength": 1},
     ),
 ]

@@ -1,6 +1,7 @@
 """The doctor: finds each thing that is wrong, says how to mend it, and changes nothing."""
 
 import json
+import os
 import sqlite3
 import ssl
 import threading
@@ -9,7 +10,7 @@ from contextlib import closing, contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from socket import create_server
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 import trustme
@@ -17,6 +18,7 @@ import trustme
 from luma_mcp.__main__ import main
 from luma_mcp.console import EXIT_CODES
 from luma_mcp.doctor import examination
+from luma_mcp.doctor.examination import BAD_SETTING
 from luma_mcp.doctor.network import certificate_advice, proxy_for
 from luma_mcp.ledger_schema import MIGRATIONS
 from luma_mcp.settings import Settings
@@ -56,7 +58,8 @@ def doctor(capsys: pytest.CaptureFixture[str]) -> Doctor:
         answer = json.loads(told.out)
         wrong = [finding for finding in answer["findings"] if finding["state"] == "problem"]
         assert answer["ok"] == (code == 0) == (not wrong)
-        assert all(finding["fix"] and finding["code"] in EXIT_CODES for finding in wrong)
+        assert all(finding["code"] in {*EXIT_CODES, BAD_SETTING} for finding in wrong)
+        assert all(finding.get("fix") for finding in answer["findings"] if finding["state"] != "ok")
         return code, {finding["check"]: finding for finding in answer["findings"]}
 
     return ask
@@ -143,29 +146,33 @@ def test_a_bad_setting_is_a_finding_like_others(doctor: Doctor, monkeypatch: pyt
     assert found["versions"]["state"] == "ok"
 
 
-def test_a_balance_that_pays_for_nothing_is_told(
-    configured: str, doctor: Doctor, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("luma_mcp.doctor.network.PRICE_USD", 1e9)
-    code, found = doctor()
-    assert (code, found["account"]["code"]) == (3, "insufficient_credits")
-
-
 class Answers(BaseHTTPRequestHandler):
-    """Answers everything in one way, set on the class."""
+    """Answers everything in one way, and what was set by path."""
 
     status = 407
+    known: ClassVar[dict[str, tuple[int, Json]]] = {}
 
     def do_GET(self) -> None:
-        """Refuse."""
-        self.send_response(self.status)
-        self.send_header("Content-Length", "0")
+        """Answer."""
+        status, body = self.known.get(self.path.partition("?")[0], (self.status, {}))
+        content = json.dumps(body).encode()
+        self.send_response(status, f"says {KEY}")
+        self.send_header("Content-Length", str(len(content)))
         self.end_headers()
+        self.wfile.write(content)
 
     do_CONNECT = do_GET
 
     def log_message(self, format: str, *args: object) -> None:
         """Be silent."""
+
+
+PRICES = (200, {"price_schedules": [{"unit_price_cents": 50, "currency": "USD"}]})
+ACCOUNTS = {
+    "a refused key": ((401, {}), 2, "invalid_api_key"),
+    "too little money": ((200, {"balance_cents": 49}), 3, "insufficient_credits"),
+    "no answer of an API": ((200, {}), 6, "bad_answer"),
+}
 
 
 class Quiet(ThreadingHTTPServer):
@@ -186,11 +193,21 @@ def answering(context: ssl.SSLContext | None = None) -> Generator[int]:
         server.shutdown()
 
 
-def test_a_key_that_runapi_refuses_is_told(configured: str, doctor: Doctor, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(Answers, "status", 401)
+@pytest.mark.parametrize(("answer", "code", "error"), ACCOUNTS.values(), ids=ACCOUNTS.keys())
+def test_an_account_that_pays_for_nothing_is_told(
+    configured: str, doctor: Doctor, monkeypatch: pytest.MonkeyPatch, answer: tuple[int, Json], code: int, error: str
+) -> None:
+    monkeypatch.setattr(Answers, "known", {"/api/v1/price_schedules": PRICES, "/api/v1/me/balance": answer})
     with answering() as port:
-        code, found = doctor("--base-url", f"http://127.0.0.1:{port}")
-    assert (code, found["account"]["code"]) == (2, "invalid_api_key")
+        ended, found = doctor("--base-url", f"http://127.0.0.1:{port}")
+    assert found["RunAPI"]["message"].endswith("a task costs 0.50 USD")
+    assert (ended, found["account"]["code"]) == (code, error)
+
+
+def test_what_answers_but_is_not_runapi_is_told(doctor: Doctor, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Answers, "status", 200)
+    with answering() as port:
+        assert doctor("--base-url", f"http://127.0.0.1:{port}")[1]["RunAPI"]["code"] == "bad_answer"
 
 
 def test_a_name_that_cannot_be_resolved_is_blamed_on_dns(doctor: Doctor) -> None:
@@ -236,6 +253,18 @@ def test_a_proxy_that_is_not_there_is_blamed(doctor: Doctor, monkeypatch: pytest
     assert fix.startswith("DNS: the name of the proxy proxy.invalid:3128")
     monkeypatch.setenv("HTTPS_PROXY", "socks5://127.0.0.1:1")
     assert "SOCKS" in doctor("--base-url", "https://runapi.example")[1]["RunAPI"]["fix"]
+
+
+@pytest.mark.parametrize(
+    "proxy", ["http://127.0.0.1:port", "http://u:p@[::1", "http://127.0.0.1:99999", "http://u:s/1@p:3"]
+)
+def test_proxies_that_are_no_addresses_are_told_without_their_words(
+    doctor: Doctor, monkeypatch: pytest.MonkeyPatch, proxy: str
+) -> None:
+    monkeypatch.setenv("HTTPS_PROXY", proxy)
+    finding = doctor("--base-url", "https://runapi.example")[1]["RunAPI"]
+    assert "HTTPS_PROXY" in finding["fix"]
+    assert proxy.partition("://")[2] not in str(finding)
 
 
 def test_the_proxy_of_an_address_is_named_as_httpx_chooses_it(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -327,22 +356,81 @@ def test_a_folder_that_hangs_does_not_hold_up_the_rest(
     assert "hosts" in found
 
 
+def test_a_part_that_cannot_be_looked_at_is_a_problem_and_not_silence(
+    configured: str, doctor: Doctor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert doctor("--data-dir", f"/{'a' * 300}")[1]["data folder"]["state"] == "problem"
+
+    def fail(_: Settings) -> list[object]:
+        raise ValueError("unheard of")
+
+    monkeypatch.setattr(examination, "ledger", fail)
+    code, found = doctor()
+    assert (code, found["ledger"]["state"]) == (4, "problem")
+
+
+def test_a_ledger_that_cannot_be_written_is_told(
+    configured: str, home: Path, doctor: Doctor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert main(["modify", SOURCE, "fog"]) == 0
+    beside = sorted(ledger_of(home).parent.iterdir())
+
+    def refused(path: Path, mode: int) -> bool:
+        return mode != os.W_OK
+
+    monkeypatch.setattr("luma_mcp.doctor.storage.os.access", refused)
+    assert "cannot be written" in doctor()[1]["ledger"]["message"]
+    assert sorted(ledger_of(home).parent.iterdir()) == beside
+
+
+def test_a_broken_file_of_runapi_is_told(configured: str, home: Path, doctor: Doctor) -> None:
+    own = home / ".config" / "runapi" / "config.json"
+    own.parent.mkdir(parents=True)
+    own.write_text('{"api_key": "k",}')
+    assert "is not JSON" in doctor()[1]["key"]["message"]
+
+
+def test_an_sdk_that_does_not_fit_is_told(configured: str, doctor: Doctor, monkeypatch: pytest.MonkeyPatch) -> None:
+    for version, state in (("2.4rc1", "ok"), ("3.0.1", "problem"), ("2.2", "problem")):
+
+        def installed(_: str, version: str = version) -> str:
+            return version
+
+        monkeypatch.setattr("luma_mcp.doctor.machine.version", installed)
+        assert doctor()[1]["versions"]["state"] == state
+
+
+def test_a_shell_without_the_key_is_told_for_hosts_that_take_it_from_there(
+    url: str, doctor: Doctor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("RUNAPI_BASE_URL", url)
+    assert main(["config", "codex", "--write"]) == 0
+    assert "which is not set in this one" in doctor()[1]["Codex"]["message"]
+    monkeypatch.setenv("RUNAPI_API_KEY", KEY)
+    assert doctor()[1]["Codex"]["state"] == "ok"
+
+
 def entry(command: str, **env: str) -> str:
     """Write a host's file with an entry."""
-    return json.dumps({"mcpServers": {"luma": {"command": command, "env": env}}})
+    return json.dumps({"mcpServers": {"luma": {"command": command, "args": ["-m", "luma_mcp"], "env": env}}})
 
 
 @pytest.mark.parametrize(
     ("content", "state", "word"),
     [
-        ("{broken", "note", "could not be read"),
+        ("{broken", "problem", "cannot be read"),
         ('{"mcpServers": {}}', "note", "does not know this server"),
         (entry("/gone/luma-mcp", RUNAPI_API_KEY="k"), "problem", "not there"),
         (entry("sh", RUNAPI_API_KEY="k"), "note", "by name"),
         (entry("/bin/sh", RUNAPI_API_KEY="your key"), "problem", "no RunAPI key"),
         (entry("/bin/sh"), "problem", "no RunAPI key"),
+        (entry("/bin/sh", RUNAPI_API_KEY=""), "problem", "no RunAPI key"),
+        (entry("/bin/sh", RUNAPI_API_KEY="<your key>"), "problem", "no RunAPI key"),
+        (entry("/bin/sh", RUNAPI_API_KEY="${RUNAPI_API_KEY}"), "problem", "no RunAPI key"),
+        (entry("/bin/sh", RUNAPI_API_KEY="${env:MY_KEY}"), "ok", "knows this server"),
         (entry("/bin/sh", LUMA_MCP_SANDBOX="true"), "ok", "gives a call up after 60 s"),
-        (entry("/bin/sh", RUNAPI_API_KEY="k", LUMA_MCP_WAIT_SECONDS="300"), "problem", "waits 300"),
+        (entry("/bin/sh", RUNAPI_API_KEY="k", LUMA_MCP_WAIT_SECONDS="60"), "problem", "waits 60"),
+        (entry("/bin/sh", RUNAPI_API_KEY="k").replace("luma_mcp", "luma_mcp --wait-seconds 90"), "problem", "waits 90"),
         ('{"mcpServers": {"luma": {"url": "https://x.example"}}}', "ok", "connects to an address"),
     ],
 )
@@ -360,7 +448,7 @@ def test_a_host_whose_entry_sets_its_own_limit_is_taken_at_its_word(
     configured: str, home: Path, doctor: Doctor
 ) -> None:
     (home / ".config/zed").mkdir(parents=True)
-    servers = {"luma": {"command": "/bin/sh", "env": {"RUNAPI_API_KEY": "k"}, "timeout": 30}}
+    servers = {"luma": {"command": "/bin/sh", "env": {"RUNAPI_API_KEY": "rk"}, "timeout": 30}}
     (home / ".config/zed/settings.json").write_text(json.dumps({"context_servers": servers}))
     assert "after 30 s," in doctor()[1]["Zed"]["message"]
 

@@ -169,7 +169,7 @@ def test_what_people_changed_in_the_entry_is_kept_and_only_the_way_to_start_is_r
     assert main(["config", host.name, "--write", "--daily-limit", "5"]) == 0
     start = start_here()
     command = "cmd" if "cmd" in entry else "command"
-    expected = {**entry, command: start.command, "args": start.args}
+    expected = {**entry, command: start.command, "args": [*start.args, "--old"]}
     assert entry_in(host, path) == expected | {host.env_name: env | {"LUMA_MCP_DAILY_LIMIT": "5"}}
 
 
@@ -238,7 +238,7 @@ def test_what_stands_in_a_broken_file_is_not_shown(home: Path, capsys: pytest.Ca
     for name, text in (("hermes", f"env: [ {KEY}\n{KEY}: : x"), ("codex", f"key = {KEY}"), ("cursor", f'{{"a": {KEY}')):
         placed(known_hosts()[name], text)
         assert main(["config", name, "--write"]) == 4
-    assert main(["doctor", "--sandbox"]) == 0
+    assert main(["doctor", "--sandbox"]) == 4
     told = capsys.readouterr()
     assert KEY not in told.out + told.err
 
@@ -278,7 +278,7 @@ UNUSABLE = {
     "servers of another kind": '{"mcpServers": ["x"]}',
     "an entry of another kind": '{"mcpServers": {"luma": "x"}}',
     "an entry with an address": '{"mcpServers": {"luma": {"url": "https://x.example"}}}',
-    "variables of another kind": '{"mcpServers": {"luma": {"command": "x", "env": []}}}',
+    "variables of another kind": '{"mcpServers": {"luma": {"command": "luma-mcp", "env": []}}}',
     "not UTF-8": b'{"a": "\xff"}',
     "nested too deeply": '{"a":' * 100_000,
 }
@@ -500,3 +500,168 @@ def test_settings_are_written_as_their_variables_hold_them(home: Path, capsys: p
         "LUMA_MCP_ALLOW_PRIVATE": "true",
     }
     assert main(["config", "claude-desktop", "--output-dir", "relative"]) == 2
+
+
+C, E = "/bin/luma-mcp", {"RUNAPI_API_KEY": "k"}
+PLAIN: Json = {"command": C, "args": [], "env": E}
+ENTRIES: dict[str, tuple[str, Json]] = {
+    "claude-desktop": ("mcpServers", PLAIN),
+    "lm-studio": ("mcpServers", PLAIN),
+    "windsurf": ("mcpServers", PLAIN),
+    "gemini-cli": ("mcpServers", PLAIN),
+    "cursor": ("mcpServers", {"type": "stdio", **PLAIN}),
+    "claude-code": ("mcpServers", {"type": "stdio", **PLAIN}),
+    "vscode": ("servers", {"type": "stdio", **PLAIN}),
+    "zed": ("context_servers", {**PLAIN, "timeout": 300}),
+    "openclaw": ("mcp.servers", {**PLAIN, "requestTimeoutMs": 300_000, "connectionTimeoutMs": 60_000}),
+    "hermes": ("mcp_servers", {**PLAIN, "timeout": 300, "connect_timeout": 60}),
+    "codex": (
+        "mcp_servers",
+        {**PLAIN, "env_vars": ["RUNAPI_API_KEY"], "startup_timeout_sec": 60, "tool_timeout_sec": 300},
+    ),
+    "goose": (
+        "extensions",
+        {
+            "enabled": True,
+            "type": "stdio",
+            "name": "luma",
+            "description": "Modify videos with Luma at RunAPI",
+            "cmd": C,
+            "args": [],
+            "envs": E,
+            "timeout": 300,
+        },
+    ),
+}
+KEYS = {
+    "vscode": "${input:luma_api_key}",
+    "claude-code": "${RUNAPI_API_KEY:-}",
+    "codex": "",
+    "gemini-cli": "$RUNAPI_API_KEY",
+    "openclaw": "${RUNAPI_API_KEY}",
+    "hermes": "${RUNAPI_API_KEY}",
+}
+
+
+@every_host
+def test_each_host_gets_the_entry_and_the_way_to_the_key_that_it_understands(host: Host) -> None:
+    assert (".".join(host.servers), host.entry(C, [], E)) == ENTRIES[host.name]
+    assert host.key == KEYS.get(host.name, "your key")
+
+
+def test_limits_are_in_the_unit_of_each_host() -> None:
+    known = {name: (host.limit_seconds, host.limit_key[1]) for name, host in known_hosts().items()}
+    assert {name for name, (_, part) in known.items() if part == 0.001} == {"claude-code", "gemini-cli", "openclaw"}
+    limits = {"claude-desktop": 240, "codex": 300, "gemini-cli": 600, "hermes": 300, "goose": 300}
+    assert {name: seconds for name, (seconds, _) in known.items() if seconds != 60} == {
+        **limits,
+        "claude-code": None,
+        "vscode": None,
+    }
+
+
+def test_backups_and_new_files_are_for_their_owner_only(home: Path) -> None:
+    path = placed(known_hosts()["cursor"], "{}")
+    path.chmod(0o644)
+    assert main(["config", "cursor", "--write"]) == 0
+    [backup] = backups(path)
+    assert stat.S_IMODE(backup.stat().st_mode) == 0o600
+    assert stat.S_IMODE(path.stat().st_mode) == 0o644
+
+
+@pytest.mark.parametrize("name", ["codex", "hermes", "goose", "zed"])
+@pytest.mark.parametrize("has_servers", [True, False])
+def test_files_with_the_line_ends_of_windows_keep_them(home: Path, name: str, has_servers: bool) -> None:
+    host = known_hosts()[name]
+    text = others(host) if has_servers else {"toml": "a = 1\n", "yaml": "a: 1\n", "jsonc": "{}\n"}[host.form]
+    path = placed(host, text.replace("\n", "\r\n"))
+    for flags in ([], ["--daily-limit", "5"]):
+        assert main(["config", name, "--write", *flags]) == 0
+        written = path.read_bytes()
+        assert written.count(b"\n") == written.count(b"\r\n")
+
+
+def test_another_product_called_luma_is_left_alone(home: Path) -> None:
+    other = {"command": "npx", "args": ["-y", "@acme/luma-labs"], "env": {"LUMAAI_API_KEY": "k"}}
+    path = placed(known_hosts()["cursor"], json.dumps({"mcpServers": {NAME: other}}))
+    for _ in range(2):
+        assert main(["config", "cursor", "--write"]) == 0
+        servers = documents.read("json", path.read_text(encoding="utf-8"))["mcpServers"]
+        assert servers[NAME] == other
+        assert set(servers) == {NAME, "runapiluma"}
+
+
+def test_a_launcher_of_the_users_own_is_left_alone(home: Path) -> None:
+    docker = {"command": "docker", "args": ["run", "-i", "luma-mcp", "--daily-limit", "3"], "env": {}}
+    path = placed(known_hosts()["cursor"], json.dumps({"mcpServers": {NAME: docker}}))
+    assert main(["config", "cursor", "--write", "--max-active", "3"]) == 0
+    entry = entry_in(known_hosts()["cursor"], path)
+    assert (entry["command"], entry["args"]) == (docker["command"], docker["args"])
+    assert entry["env"]["LUMA_MCP_MAX_ACTIVE"] == "3"
+
+
+@pytest.mark.parametrize(
+    ("command", "args"),
+    [
+        ("/usr/bin/python3", ["-m", "luma_mcp", "--daily-limit", "5"]),
+        ("uvx", ["runapi-luma-mcp@0.1.0", "--daily-limit", "5"]),
+        ("C:\\old\\luma-mcp.exe", ["--daily-limit", "5"]),
+    ],
+)
+def test_flags_of_an_entry_are_kept_however_it_started_before(home: Path, command: str, args: list[str]) -> None:
+    entry = {"mcpServers": {NAME: {"command": command, "args": args}}}
+    path = placed(known_hosts()["cursor"], json.dumps(entry))
+    assert main(["config", "cursor", "--write"]) == 0
+    start = start_here()
+    found = entry_in(known_hosts()["cursor"], path)
+    assert (found["command"], found["args"]) == (start.command, [*start.args, "--daily-limit", "5"])
+
+
+def test_an_entry_of_vs_code_without_a_key_is_completed_with_the_question(home: Path) -> None:
+    path = placed(known_hosts()["vscode"], json.dumps({"servers": {NAME: {"command": "/old/luma-mcp"}}}))
+    for _ in range(2):
+        assert main(["config", "vscode", "--write"]) == 0
+        found = documents.read("jsonc", path.read_text(encoding="utf-8"))
+        assert [one["id"] for one in found["inputs"]] == ["luma_api_key"]
+
+
+@pytest.mark.parametrize(
+    "text", ['{"mcpServers": null}', '{"mcpServers": {"luma": null}}', "// nothing yet\n", "{ }", ""]
+)
+def test_files_that_hold_nothing_yet_are_filled(home: Path, text: str) -> None:
+    path = placed(known_hosts()["cursor"], text)
+    assert main(["config", "cursor", "--write"]) == 0
+    assert entry_in(known_hosts()["cursor"], path)["command"] == start_here().command
+
+
+def test_a_file_of_somebody_else_is_left_alone_or_stays_theirs(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = placed(known_hosts()["cursor"], "{}")
+    given: list[tuple[int, int]] = []
+
+    def chown(_: Path, owner: int, group: int) -> None:
+        given.append((owner, group))
+        raise PermissionError(1, "Operation not permitted")
+
+    real = Path.stat
+
+    def stat_of(self: Path, *, follow_symlinks: bool = True) -> os.stat_result:
+        found = real(self, follow_symlinks=follow_symlinks)
+        return os.stat_result((*found[:4], 4321, 4321, *found[6:])) if self == path else found
+
+    monkeypatch.setattr("luma_mcp.hosts.files.os.chown", chown)
+    monkeypatch.setattr(Path, "stat", stat_of)
+    assert main(["config", "cursor", "--write"]) == 4
+    assert given == [(4321, 4321)]
+    assert path.read_text() == "{}"
+    assert list(path.parent.iterdir()) == [path], "no backup of what did not change"
+
+
+def test_write_without_a_host_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["config", "--write"]) == 4
+    assert "claude-desktop" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("flag", ["--transport", "--host", "--port", "--public-url", "--auth-tokens", "--api-key"])
+def test_an_entry_takes_no_settings_of_servers_on_a_port_and_no_secrets(flag: str) -> None:
+    with pytest.raises(SystemExit, match="2"):
+        main(["config", "cursor", flag, "1"])

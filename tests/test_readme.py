@@ -9,18 +9,23 @@ from pathlib import Path
 import pytest
 
 from luma_mcp import clips, fetching
+from luma_mcp.__main__ import main
+from luma_mcp.accounts import ANSWER_SECONDS
 from luma_mcp.command_line import parser
 from luma_mcp.console import BAR_WIDTH
 from luma_mcp.downloads import LONGEST_SECONDS
+from luma_mcp.errors import MissingApiKey
 from luma_mcp.file_names import readable_name
 from luma_mcp.gate import BODY_SECONDS, LARGEST_HEAD_BYTES
+from luma_mcp.hosts.known import known_hosts
 from luma_mcp.listening import HEAD_SECONDS, MOST_CONNECTIONS, STALL_SECONDS
-from luma_mcp.models import Status, Task, VideoRequest
+from luma_mcp.models import REPLAY_SECONDS, Status, Task, VideoRequest
+from luma_mcp.money import PRICE_USD
 from luma_mcp.pace import DOCUMENTED
 from luma_mcp.progress import describe, reached
 from luma_mcp.prompts import luma_prompts
 from luma_mcp.saved_files import SPARE_BYTES
-from luma_mcp.settings import Settings, variable_of
+from luma_mcp.settings import Settings, load_settings, variable_of
 from luma_mcp.sse import MOST_AT_ONCE
 from luma_mcp.submission import STALE_SECONDS
 from luma_mcp.web import LARGEST_MESSAGE_BYTES, MOST_SESSIONS, SESSION_IDLE_SECONDS
@@ -39,6 +44,35 @@ def rows(heading: str) -> list[list[str]]:
 
 def test_the_table_of_tools_names_every_tool() -> None:
     assert [row[0] for row in rows("Tools")] == list(TOOLS)
+
+
+def test_the_table_of_tools_names_prices_and_bounds_of_the_code() -> None:
+    told = {row[0]: (row[2], row[3]) for row in rows("Tools")}
+    wait = f"{load_settings().wait_seconds} seconds"
+    assert told["modify_video"][0].startswith(f"{PRICE_USD:.2f} USD")
+    assert {price for name, (price, _) in told.items() if name != "modify_video"} == {"nothing"}
+    assert told["modify_video"][1].endswith(f"answers within {wait}")
+    assert told["save_video"][1] == f"a download, at most {wait} a call"
+    assert told["check_account"][1] == f"a moment, at most {ANSWER_SECONDS:.0f} seconds"
+
+
+def test_numbers_in_the_text_are_those_of_the_code() -> None:
+    text = " ".join(README.split())
+    settings = load_settings()
+    for sentence in (
+        f"costs {PRICE_USD:.2f} USD",
+        f"repeating the same call within {REPLAY_SECONDS / 60:.0f} minutes settles it",
+        f"At most {settings.max_active} tasks run at once",
+        f"by default {settings.wait_seconds}, the answer is",
+        f"`config` for {NUMBERS[len(known_hosts())]} hosts",
+        f'"{MissingApiKey().message.partition(",")[0]}"',
+    ):
+        assert sentence in text, sentence
+    assert main(["--wait-seconds", "soon"]) == 2
+    assert "A bad value ends the start with exit code 2" in text
+
+
+NUMBERS = {12: "twelve"}
 
 
 def test_the_table_of_prompts_names_every_prompt_and_its_form() -> None:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from pydantic import SecretStr
 
 from luma_mcp import __version__
 from luma_mcp.release.__main__ import with_tables
@@ -50,6 +51,7 @@ def test_there_is_one_version_everywhere() -> None:
         *(package["version"] for package in listed["packages"]),
         manifest()["version"],
         latest[1],
+        *re.findall(r"runapi-luma-mcp-([\d.]+)\.mcpb", README),
     } == {__version__}
     assert re.fullmatch(r"\d+\.\d+\.\d+", __version__)
     assert {project["name"], *(package["identifier"] for package in listed["packages"])} == {PACKAGE}
@@ -62,7 +64,15 @@ def test_server_json_keeps_the_rules_of_the_registry() -> None:
     assert len(listed["description"]) <= 100
     assert len(listed["title"]) <= 100
     assert [package["transport"]["type"] for package in listed["packages"]] == ["stdio", "streamable-http", "sse"]
+    assert listed["$schema"].endswith("/schemas/2025-12-11/server.schema.json")
+    addresses = [package["transport"].get("url", "") for package in listed["packages"]]
+    assert addresses == ["", "http://127.0.0.1:{LUMA_MCP_PORT}/mcp", "http://127.0.0.1:{LUMA_MCP_PORT}/sse"]
+    headers = [header for package in listed["packages"] for header in package["transport"].get("headers", [])]
+    assert [(header["name"], header["isSecret"], header["isRequired"]) for header in headers] == [
+        ("Authorization", True, False)
+    ] * 2
     for package in listed["packages"]:
+        assert (package["registryType"], package["runtimeHint"]) == ("pypi", "uvx")
         variables = {variable["name"] for variable in package["environmentVariables"]}
         assert set(re.findall(r"\{(\w+)\}", package["transport"].get("url", ""))) <= variables
 
@@ -107,7 +117,7 @@ def test_the_bundle_holds_what_is_needed_and_nothing_of_this_machine(bundle: zip
     package = {
         path.relative_to(CHECKOUT).as_posix()
         for path in (CHECKOUT / "luma_mcp").rglob("*")
-        if path.is_file() and not {"__pycache__", "release"} & set(path.parts)
+        if path.suffix in {".py", ".mp4", ".typed"} and not {"__pycache__", "release"} & set(path.parts)
     }
     assert names == package | {"manifest.json", "icon.png", "pyproject.toml", "README.md", "LICENSE"}
     assert not any(str(CHECKOUT).encode() in bundle.read(name) for name in names)
@@ -158,6 +168,39 @@ def test_a_form_that_is_not_filled_in_gives_the_defaults(filled: Json, monkeypat
         monkeypatch.setenv(variable, value)
         assert not filled or not is_meant(value) or value == "false"
     assert load_settings() == usual
+
+
+def test_what_is_filled_in_reaches_the_setting_that_it_is_for(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    made = manifest()
+    values = {"api_key": "a-key", "output_dir": str(tmp_path), "sandbox": "true"}
+    for variable, template in made["server"]["mcp_config"]["env"].items():
+        monkeypatch.setenv(variable, re.sub(r"\$\{user_config\.(\w+)\}", lambda found: values[found[1]], template))
+    settings = load_settings()
+    assert settings.api_key == SecretStr("a-key")
+    assert (settings.output_dir, settings.sandbox) == (tmp_path, True)
+    assert (made["manifest_version"], made["server"]["type"]) == ("0.4", "uv")
+    start = made["server"]["mcp_config"]
+    assert [start["command"], *start["args"]] == [
+        "uv",
+        "run",
+        "--directory",
+        "${__dirname}",
+        "python",
+        "-m",
+        "luma_mcp",
+    ]
+
+
+def test_nothing_but_the_package_gets_into_the_bundle(tmp_path: Path) -> None:
+    checkout = tmp_path / "checkout"
+    for name in ("luma_mcp/__init__.py", "luma_mcp/.env", "luma_mcp/x.py~", "README.md", "LICENSE"):
+        (checkout / name).parent.mkdir(parents=True, exist_ok=True)
+        (checkout / name).write_text("secret" if name.endswith((".env", "~")) else "")
+    (checkout / "pyproject.toml").write_bytes((CHECKOUT / "pyproject.toml").read_bytes())
+    (checkout / "luma_mcp" / "link.py").symlink_to("/etc/hostname")
+    with zipfile.ZipFile(build_bundle(checkout, tmp_path / "dist")) as built:
+        inside = [name for name in built.namelist() if name.startswith("luma_mcp/")]
+    assert inside == ["luma_mcp/__init__.py"]
 
 
 def test_every_field_of_the_form_has_a_default_and_a_use() -> None:

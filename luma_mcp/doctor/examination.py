@@ -2,20 +2,26 @@
 
 import threading
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any
 
 import anyio
 
 from luma_mcp.console import EXIT_CODES, show
 from luma_mcp.doctor.findings import Finding, as_json, as_lines, problem, problems
-from luma_mcp.doctor.known_hosts import bring_keys, hosts, hosts_here
+from luma_mcp.doctor.known_hosts import bring_keys, judged, nowhere
 from luma_mcp.doctor.machine import key, settings_read, variables, versions
 from luma_mcp.doctor.network import network
 from luma_mcp.doctor.storage import ledger, output_folder, source_folders
+from luma_mcp.hosts.known import known_hosts
 from luma_mcp.setting_values import BadSetting
 from luma_mcp.settings import Settings, load_settings
 
 BOUND_SECONDS = 10.0
+BAD_SETTING = "bad_setting"  # no error code of a task, but of the command line
+EXIT_BAD_SETTING = 2
+ACCESS = "Let this user read and write it, or name another folder."
+GONE = "A network drive may be gone. Name another folder."
 Check = Callable[[Settings], list[Finding]]
 
 
@@ -24,7 +30,7 @@ def run_doctor(flags: Mapping[str, Any], *, json: bool) -> int:
     findings = examine(flags)
     show(as_json(findings) if json else as_lines(findings))
     wrong = problems(findings)
-    return EXIT_CODES[wrong[0].code] if wrong else 0
+    return EXIT_CODES.get(wrong[0].code, EXIT_BAD_SETTING) if wrong else 0
 
 
 def examine(flags: Mapping[str, Any]) -> list[Finding]:
@@ -33,25 +39,32 @@ def examine(flags: Mapping[str, Any]) -> list[Finding]:
     try:
         settings = load_settings(**flags)
     except BadSetting as error:
-        bad = problem("settings", error.message, "Correct it; the rest is looked at then.", "missing_api_key")
+        bad = problem("settings", error.message, "Correct it; the rest is looked at then.", BAD_SETTING)
         return [*found, bad, *variables()]
+    here = [host for host in known_hosts().values() if host.is_here()]
     on_disk: dict[str, Check] = {
         "ledger": ledger,
         "output folder": output_folder,
         "source folders": source_folders,
-        "hosts": hosts,
+        **{host.title: partial(judged, host) for host in here},
     }
-    found += [*settings_read(settings), *key(settings, bring_keys(hosts_here())), *anyio.run(network, settings)]
-    return found + [finding for name, check in on_disk.items() for finding in bounded(name, check, settings)]
+    hosts = [] if here else [nowhere()]
+    found += [*settings_read(settings), *key(settings, bring_keys(here)), *anyio.run(network, settings)]
+    return [*found, *(one for name, check in on_disk.items() for one in bounded(name, check, settings)), *hosts]
 
 
 def bounded(name: str, check: Check, settings: Settings) -> list[Finding]:
     """Look at a part of the disk on a thread that is left behind if it hangs, as on a network drive that is gone."""
-    found: list[Finding] = []
-    looking = threading.Thread(target=lambda: found.extend(check(settings)), daemon=True)
+    found: list[list[Finding]] = []
+
+    def look() -> None:
+        try:
+            found.append(check(settings))
+        except (OSError, ValueError, RuntimeError) as error:
+            found.append([problem(name, f"could not be looked at: {error}.", ACCESS, "output_not_writable")])
+
+    looking = threading.Thread(target=look, daemon=True)
     looking.start()
     looking.join(BOUND_SECONDS)
-    if looking.is_alive():
-        fix = "A network drive may be gone. Name another folder."
-        return [problem(name, f"did not answer in {BOUND_SECONDS:.0f} seconds.", fix, "output_not_writable")]
-    return found
+    late = f"did not answer in {BOUND_SECONDS:.0f} seconds."
+    return found[0] if found else [problem(name, late, GONE, "output_not_writable")]

@@ -20,7 +20,7 @@ class Finding:
     state: State
     message: str
     fix: str = ""
-    code: str = "invalid_request"
+    code: str = ""
 
 
 def ok(check: str, message: str) -> Finding:

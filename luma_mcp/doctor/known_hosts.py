@@ -1,7 +1,10 @@
 """What the doctor finds about the hosts on this machine: whether they know this server, and what they allow a call."""
 
+import math
 import os
+import re
 import shutil
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,9 +20,11 @@ from luma_mcp.hosts.entries import (
     servers_in,
 )
 from luma_mcp.hosts.files import HostFileUnusable, read_file
-from luma_mcp.hosts.known import Host, known_hosts
+from luma_mcp.hosts.known import Host
+from luma_mcp.setting_sources import KEY_VARIABLE
+from luma_mcp.setting_values import is_meant
 from luma_mcp.settings import Settings, key_sources
-from luma_mcp.untrusted import Json, child, is_object
+from luma_mcp.untrusted import Json, child, is_list, is_object
 
 WAIT_VARIABLE = "LUMA_MCP_WAIT_SECONDS"
 YES = frozenset({"true", "1", "yes", "on"})
@@ -49,11 +54,6 @@ class Seen:
         return not (self.plays or has_own_key(self.host, self.env) or "file" in key_sources())
 
 
-def hosts_here() -> list[Seen]:
-    """Look into the files of the hosts that are here."""
-    return [seen(host) for host in known_hosts().values() if host.file().exists()]
-
-
 def seen(host: Host) -> Seen:
     """Look into one host's file."""
     path = host.file()
@@ -62,27 +62,29 @@ def seen(host: Host) -> Seen:
     except HostFileUnusable as error:
         return Seen(host, fault=problem(host.title, error.message, error.hint or "Make it readable."))
     except ValueError as error:
-        fix = "If the host itself still works, leave the file as it is; else mend it there."
-        return Seen(host, fault=note(host.title, f"{path} could not be read here: {error}.", fix))
+        message = f"{path} cannot be read: {error}."
+        if host.own_way:
+            fix = "If the host itself works, leave the file as it is: it reads more than this program."
+            return Seen(host, fault=note(host.title, message, fix))
+        return Seen(host, fault=problem(host.title, message, "Mend that place, or bring a backup back."))
     entry: object = servers.get(name_in(servers))
     return Seen(host, entry if is_object(entry) else None)
 
 
-def bring_keys(here: list[Seen]) -> list[str]:
+def bring_keys(here: Sequence[Host]) -> list[str]:
     """Name the hosts whose entry brings a key, or plays."""
-    return [one.host.title for one in here if one.entry is not None and not one.lacks_key]
+    looked_at = [seen(host) for host in here]
+    return [one.host.title for one in looked_at if one.entry is not None and not one.lacks_key]
 
 
-def hosts(settings: Settings) -> list[Finding]:
-    """Tell of each host that is here whether it can start this server, and what it allows a call."""
-    here = hosts_here()
-    if not here:
-        return [note("hosts", "No file of a known host was found.", f"Run: {own_command()} config HOST --write")]
-    return [finding for one in here for finding in judged(one, settings)]
+def nowhere() -> Finding:
+    """Say that no host was found."""
+    return note("hosts", "No file of a known host was found.", f"Run: {own_command()} config HOST --write")
 
 
-def judged(one: Seen, settings: Settings) -> list[Finding]:
-    """Tell how one host stands."""
+def judged(host: Host, settings: Settings) -> list[Finding]:
+    """Tell whether a host can start this server, and what it allows a call."""
+    one = seen(host)
     title, write = one.host.title, f"Run: {own_command()} config {one.host.name} --write"
     if one.fault:
         return [one.fault]
@@ -90,7 +92,8 @@ def judged(one: Seen, settings: Settings) -> list[Finding]:
         return [note(title, "is here, and does not know this server.", write)]
     if any(key in one.entry for key in REMOTE) and not mentions_us(one.entry):
         return [ok(title, "connects to an address")]
-    wrong = [finding for finding in (start(one, write), key(one), limit(one, settings)) if finding]
+    checks = (start(one, write), key(one), shell_key(one), limit(one, settings))
+    wrong = [finding for finding in checks if finding]
     return wrong or [ok(title, knows(one, settings))]
 
 
@@ -112,13 +115,22 @@ def key(one: Seen) -> Finding | None:
     return problem(one.host.title, "Its entry holds no RunAPI key yet.", fix, "missing_api_key")
 
 
+def shell_key(one: Seen) -> Finding | None:
+    """Check that the shell has the key if the host takes it from there."""
+    if not one.host.key_from_shell or one.plays or key_sources() or is_meant(one.env.get(KEY_VARIABLE, "")):
+        return None
+    message = f"It takes the key from {KEY_VARIABLE} in the shell, which is not set in this one."
+    return note(one.host.title, message, f"Set it where you start {one.host.title}.")
+
+
 def limit(one: Seen, settings: Settings) -> Finding | None:
     """Compare how long this server makes a call wait with how long the host lets it."""
     bound, wait = limit_of(one), wait_of(one, settings)
     if bound is None or wait < bound:
         return None
     message = f"It gives a call up after {bound:.0f} s{more(one)}, and this server waits {wait} s."
-    return problem(one.host.title, message, f"Set {WAIT_VARIABLE} below that.")
+    fix = f"Set {WAIT_VARIABLE} below that among the variables of its entry in {one.host.file()}."
+    return problem(one.host.title, message, fix)
 
 
 def knows(one: Seen, settings: Settings) -> str:
@@ -137,12 +149,15 @@ def more(one: Seen) -> str:
 
 def wait_of(one: Seen, settings: Settings) -> int:
     """Tell how many seconds a call waits in this host."""
-    told = str(one.env.get(WAIT_VARIABLE, ""))
-    return int(told) if told.isdecimal() else settings.wait_seconds
+    args = (one.entry or {}).get("args")
+    words = " ".join(map(str, args)) if is_list(args) else ""
+    flag = re.search(r"--wait-seconds[ =](\d{1,6})\b", words)
+    told = flag[1] if flag else str(one.env.get(WAIT_VARIABLE, ""))
+    return int(told) if re.fullmatch(r"\d{1,6}", told) else settings.wait_seconds
 
 
 def limit_of(one: Seen) -> float | None:
     """Tell after how many seconds a host gives a call up: as its entry says, else as it does by default."""
     name, part = one.host.limit_key
     told = (one.entry or {}).get(name)
-    return told * part if isinstance(told, int | float) and told > 0 else one.host.limit_seconds
+    return told * part if isinstance(told, int | float) and 0 < told < math.inf else one.host.limit_seconds

@@ -2,6 +2,7 @@
 
 import difflib
 import platform
+import re
 from collections.abc import Sequence
 from importlib.metadata import version
 
@@ -9,7 +10,7 @@ from luma_mcp import __version__
 from luma_mcp.doctor.findings import Finding, note, ok, problem
 from luma_mcp.hosts.entries import own_command
 from luma_mcp.http import risks
-from luma_mcp.setting_sources import KEY_VARIABLE, runapi_file, set_variables
+from luma_mcp.setting_sources import KEY_VARIABLE, fault_of_runapi_file, runapi_file, set_variables
 from luma_mcp.setting_values import is_meant
 from luma_mcp.settings import Settings, key_sources, variable_of
 
@@ -25,11 +26,15 @@ def versions() -> list[Finding]:
     """Tell what runs here, and whether the parts fit together."""
     sdk = version("mcp")
     found = f"runapi-luma-mcp {__version__}, Python {platform.python_version()}, MCP SDK {sdk}, {platform.platform()}"
-    fits = OLDEST_SDK <= tuple(int(part) for part in sdk.split(".")[:2]) < NEWER_SDK
+    fits = OLDEST_SDK <= tuple(int(part) for part in re.findall(r"\d+", sdk)[:2]) < NEWER_SDK
     return [
         ok("versions", found)
         if fits
-        else problem("versions", found, f"Install this server anew: it needs the MCP SDK from {OLDEST_SDK[0]}.3 on."),
+        else problem(
+            "versions",
+            found,
+            "Install this server anew in an environment of its own: it needs the MCP SDK from 2.3 on, and before 3.",
+        ),
         ok("command", f"hosts start this server with {own_command()}"),
     ]
 
@@ -54,8 +59,12 @@ def key(settings: Settings, brought_by: Sequence[str]) -> list[Finding]:
     if settings.sandbox:
         return [ok("key", "none is needed: the sandbox plays RunAPI, and nothing is charged")]
     sources = key_sources()
+    if fault := fault_of_runapi_file():
+        return [problem("key", f"{fault}, so no key in it counts.", 'It holds {"api_key": "…"}.', "missing_api_key")]
     if not sources and brought_by:
-        return [note("key", f"none here, where you run this; {' and '.join(brought_by)} will bring one, or plays")]
+        return [
+            note("key", f"none here, where you run this; {' and '.join(brought_by)} will bring one, or plays", GET_KEY)
+        ]
     if not sources:
         return [problem("key", "No RunAPI key is configured.", GET_KEY, "missing_api_key")]
     names = {

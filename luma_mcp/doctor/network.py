@@ -13,7 +13,6 @@ import httpx
 from luma_mcp.app import open_network
 from luma_mcp.doctor.findings import Finding, note, ok, problem
 from luma_mcp.errors import LumaError, MissingApiKey
-from luma_mcp.money import PRICE_USD
 from luma_mcp.runapi import RunAPI
 from luma_mcp.settings import Settings
 
@@ -28,33 +27,33 @@ async def network(settings: Settings) -> list[Finding]:
     async with open_network(settings, time.time, None) as (connection, _, base_url, api_key):
         runapi = RunAPI(connection, base_url, api_key)
         try:
-            await runapi.reach()
+            price = await runapi.price()
         except LumaError as error:
             return [unreachable(error, base_url)]
-        through = proxy_for(base_url)
+        through = f" through the proxy {proxy}" if (proxy := proxy_for(base_url)) else ""
         return [
-            ok("RunAPI", f"{base_url} answers{f' through the proxy {through}' if through else ''}"),
-            await account(runapi),
+            ok("RunAPI", f"{base_url} answers{through}: a task costs {price.usd:.2f} USD"),
+            await account(runapi, price.usd),
         ]
 
 
-async def account(runapi: RunAPI) -> Finding:
-    """Ask what is left on the account."""
+async def account(runapi: RunAPI, price_usd: float) -> Finding:
+    """Ask what is left on the account, and compare it with what a task costs."""
     try:
         balance = await runapi.balance()
     except MissingApiKey:
-        return note("account", "not asked for its balance, as there is no key here")
+        return note("account", "not asked for its balance, as there is no key here", "Run this where the key is set.")
     except LumaError as error:
         return problem("account", error.message, error.hint, error.code)
     left = f"{balance.usd:.2f} USD are left"
-    if balance.usd < PRICE_USD:
+    if balance.usd < price_usd:
         return problem(
             "account",
-            f"{left}, and a task costs {PRICE_USD:.2f} USD.",
+            f"{left}, and a task costs {price_usd:.2f} USD.",
             "Add credits to the RunAPI account.",
             "insufficient_credits",
         )
-    return ok("account", f"{left}, enough for {balance.usd // PRICE_USD:.0f} tasks of {PRICE_USD:.2f} USD")
+    return ok("account", f"{left}, enough for {balance.usd // price_usd:.0f} tasks")
 
 
 def unreachable(error: LumaError, base_url: str) -> Finding:
@@ -113,8 +112,11 @@ def certificate_advice(message: str, host: str) -> str:
 def proxy_for(url: str) -> str:
     """Name the proxy that a URL is reached through, without user and password; empty for none."""
     parts = urlsplit(url)
-    if proxy_bypass(parts.hostname or ""):
-        return ""
     proxies = getproxies()
-    proxy = urlsplit(proxies.get(parts.scheme) or proxies.get("all") or "")
-    return f"{proxy.hostname}:{proxy.port}" if proxy.hostname and proxy.port else proxy.hostname or ""
+    named = proxies.get(parts.scheme) or proxies.get("all") or ""
+    try:
+        proxy = urlsplit(named if "://" in named else f"http://{named}")
+        bypassed = proxy_bypass(parts.hostname or "")
+        return "" if bypassed or not proxy.hostname else ":".join(filter(None, [proxy.hostname, str(proxy.port or "")]))
+    except ValueError:
+        return "that the environment names"

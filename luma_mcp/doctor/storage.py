@@ -1,9 +1,10 @@
 """What the doctor finds on the disk: the ledger, and the folders for videos."""
 
+import errno
 import os
 import shutil
 import sqlite3
-from contextlib import closing
+from contextlib import closing, suppress
 from pathlib import Path
 
 from luma_mcp.doctor.findings import Finding, note, ok, problem
@@ -14,6 +15,7 @@ from luma_mcp.settings import Settings
 LEDGER = "ledger.sqlite3"
 OTHER_DATA = "Make it readable and writable for this user, or name another folder with LUMA_MCP_DATA_DIR."
 OTHER_OUTPUT = "Make it writable for this user, or name another folder with LUMA_MCP_OUTPUT_DIR."
+NAME_OTHERS = "If you keep clips elsewhere, name the folders with LUMA_MCP_MEDIA_ROOTS."
 ALLOW = "On macOS allow it in System Settings, Privacy & Security, Files and Folders; else make it readable."
 COUNTS = """
     SELECT count(*), count(*) FILTER (WHERE status NOT IN ('completed', 'failed')),
@@ -25,14 +27,21 @@ def ledger(settings: Settings) -> list[Finding]:
     folder = settings.data_dir / "sandbox" if settings.sandbox else settings.data_dir
     path = folder / LEDGER
     found = [writable("data folder", folder, OTHER_DATA)]
-    if not path.exists():
+    if not os.path.exists(path):
         return [*found, ok("ledger", f"{path} begins with the first task")]
     try:
         found.append(ok("ledger", f"{path} is sound: {counts(path)}"))
     except (sqlite3.Error, OSError) as error:
         fix = "If it is damaged, the next call rescues what can be read. If it is locked, end what else uses it."
         newer = "If a newer version has written it, update this one."
-        found.append(problem("ledger", f"{path} cannot be used: {error}.", f"{fix} {newer}", "output_not_writable"))
+        found.append(
+            problem(
+                "ledger",
+                f"{path} cannot be used: {error if isinstance(error, sqlite3.Error) else error.strerror}.",
+                f"{fix} {newer}",
+                "output_not_writable",
+            )
+        )
     damaged = sorted(folder.glob(f"{LEDGER}.damaged-*"))
     if damaged:
         fix = "Look at your RunAPI account for tasks that are missing here; then the file can go."
@@ -42,7 +51,11 @@ def ledger(settings: Settings) -> list[Finding]:
 
 def counts(path: Path) -> str:
     """Check the whole file, and count what is in it; raise `sqlite3.Error` if it is damaged, newer or locked."""
-    with closing(sqlite3.connect(f"{path.resolve().as_uri()}?mode=ro", uri=True, timeout=2)) as db:
+    if not os.access(path, os.W_OK):
+        raise PermissionError(errno.EACCES, "it cannot be written")
+    in_use = path.with_name(f"{path.name}-wal").exists()
+    mode = "mode=ro" if in_use else "mode=ro&immutable=1"  # the second leaves no trace, but sees no other's writing
+    with closing(sqlite3.connect(f"{path.resolve().as_uri()}?{mode}", uri=True, timeout=2)) as db:
         refuse_newer(db)
         verdict = db.execute("PRAGMA quick_check(1)").fetchone()[0]
         if verdict != "ok":
@@ -60,8 +73,10 @@ def output_folder(settings: Settings) -> list[Finding]:
 
 def writable(check: str, folder: Path, fix: str) -> Finding:
     """Try whether a folder, or the one that it will be made in, takes a file, and whether there is room."""
-    there = next(place for place in (folder, *folder.parents) if place.exists())
+    there = next(place for place in (folder, *folder.parents) if os.path.exists(place))
     try:
+        with suppress(FileNotFoundError):
+            folder.stat()  # whose name may be too long, or lie below a file
         probe_folder(there)
         free = shutil.disk_usage(there).free
     except OSError as error:
@@ -76,7 +91,7 @@ def writable(check: str, folder: Path, fix: str) -> Finding:
 def source_folders(settings: Settings) -> list[Finding]:
     """Look at the folders that clips may be read from."""
     if not settings.readable_folders:
-        return [note("source folders", "none: clips can only be given as URLs", "Name some with LUMA_MCP_MEDIA_ROOTS.")]
+        return [note("source folders", "none: clips can only be given as URLs", NAME_OTHERS)]
     own = {settings.output_dir}  # looked at already
     return [readable(folder) for folder in settings.readable_folders if folder not in own]
 
@@ -87,6 +102,6 @@ def readable(folder: Path) -> Finding:
         with os.scandir(folder):
             return ok("source folder", f"{folder} can be read")
     except FileNotFoundError:
-        return note("source folder", f"{folder} is not there, so no clip can be read from it")
+        return note("source folder", f"{folder} is not there, so no clip can be read from it", NAME_OTHERS)
     except OSError as error:
         return problem("source folder", f"{folder} cannot be read: {error.strerror}.", ALLOW, "source_not_allowed")

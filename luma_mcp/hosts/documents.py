@@ -1,6 +1,7 @@
 """Reading and changing the forms that hosts keep their configuration in, without touching the rest of a document."""
 
 import json
+import re
 import tomllib
 from collections.abc import Mapping
 from itertools import pairwise
@@ -33,12 +34,17 @@ def changed(form: Form, text: str, changes: Mapping[Place, object]) -> str:
     for place, value in changes.items():
         put(wanted, place, value)
     try:
-        new = rewritten(form, text, changes)
+        new = with_line_ends_of(text, rewritten(form, text, changes))
         if read(form, new) == wanted:
             return new
     except (ValueError, TypeError, AttributeError, RecursionError) as error:
         raise ValueError(UNCHANGEABLE) from error
     raise ValueError(UNCHANGEABLE)
+
+
+def with_line_ends_of(old: str, new: str) -> str:
+    """End every line as Windows does if the text did so before."""
+    return re.sub(r"(?<!\r)\n", "\r\n", new) if "\r\n" in old and not re.search(r"(?<!\r)\n", old) else new
 
 
 def put(tree: Any, place: Place, value: object) -> None:

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shlex
 import shutil
 import sys
@@ -15,14 +16,17 @@ from typing import Any, cast
 from luma_mcp.hosts.documents import Place
 from luma_mcp.hosts.files import HostFileUnusable
 from luma_mcp.hosts.known import INPUT_ID, KEY_INPUT, NAME, PLACEHOLDER, Entry, Host
-from luma_mcp.setting_sources import KEY_VARIABLE
+from luma_mcp.setting_sources import KEY_VARIABLE, PREFIX
+from luma_mcp.setting_values import is_meant
 from luma_mcp.untrusted import Json, child, is_list, is_object
 
 DISTRIBUTION = "runapi-luma-mcp"
 COMMAND = "luma-mcp"
+OTHER_NAME = "runapiluma"  # where another server is called luma
 NAMES = frozenset({DISTRIBUTION, COMMAND, "luma_mcp"})
 SANDBOX_VARIABLE = "LUMA_MCP_SANDBOX"
 OURS = frozenset({"command", "cmd", "args", "type"})
+REFERENCE = re.compile(r"\$\{\w+:[^}]*\}")  # what several hosts fill in, such as ${env:NAME}
 REMOTE = ("url", "httpUrl", "serverUrl", "uri")
 THROWN_AWAY = frozenset({"archive-v0", "environments-v2"})  # folders in uv's cache, where uvx installs
 
@@ -109,7 +113,7 @@ def merged(host: Host, document: Mapping[str, Any], wish: Wish) -> dict[Place, o
             f"There is an entry {name!r} of another kind already, which does not start a program on this machine.",
             hint="Remove or rename it first.",
         )
-    entry = cast("Entry", new[place])
+    entry = {**cast("Entry", new[place]), **kept_start(there, wish.start)}
     found: dict[Place, object] = {
         (*place, key): value
         for key, value in entry.items()
@@ -122,6 +126,18 @@ def merged(host: Host, document: Mapping[str, Any], wish: Wish) -> dict[Place, o
         **found,
         **{(*place, host.env_name, variable): value for variable, value in variables.items()},
     }
+
+
+def kept_start(there: Json, start: Start) -> Entry:
+    """Give what stays of how an entry starts this server: flags of its own, and the whole of another launcher's."""
+    args = there.get("args")
+    words = [str(word) for word in args] if is_list(args) else []
+    program = program_of(there)
+    if not (program in {*NAMES, "uvx"} or program.startswith("py")):
+        return {name: there[name] for name in ("command", "cmd", "args") if name in there}
+    own = [place for place, word in enumerate(words) if word.split("@")[0] in NAMES]
+    flags = words if program in NAMES else words[own[-1] + 1 :] if own else []
+    return {"args": [*start.args, *flags]}
 
 
 def changed_variables(there: Json, wish: Wish) -> dict[str, str]:
@@ -144,26 +160,37 @@ def servers_in(host: Host, document: Mapping[str, Any]) -> Json:
 
 
 def name_in(servers: Json) -> str:
-    """Tell under which name a file knows this server; if it does not, under which it is to."""
-    return next((name for name, entry in servers.items() if mentions_us(entry)), NAME) if NAME not in servers else NAME
+    """Tell under which name a file knows this server; if it does not, under which it is to, another's being taken."""
+    ours = [name for name, entry in servers.items() if mentions_us(entry)]
+    is_taken = is_object(servers.get(NAME)) and not any(key in servers[NAME] for key in REMOTE)
+    return NAME if NAME in ours else next(iter(ours), OTHER_NAME if is_taken else NAME)
 
 
 def mentions_us(entry: object) -> bool:
-    """Tell whether an entry starts this server."""
+    """Tell whether an entry starts this server, by its name or by a variable that only this server reads."""
     if not is_object(entry):
         return False
-    args, command = entry.get("args"), entry.get("command") or entry.get("cmd")
-    program = Path(command).name.removesuffix(".exe") if isinstance(command, str) else ""
+    args = entry.get("args")
     words = [word.split("@")[0] for word in args if isinstance(word, str)] if is_list(args) else []
-    return not NAMES.isdisjoint([program, *words])
+    variables = [*child(entry, "env"), *child(entry, "envs")]
+    ours = [name for name in variables if name == KEY_VARIABLE or name.startswith(PREFIX)]
+    return not NAMES.isdisjoint([program_of(entry), *words]) or bool(ours)
+
+
+def program_of(entry: Json) -> str:
+    """Name the program that an entry starts, without its folder."""
+    command = entry.get("command") or entry.get("cmd")
+    return re.split(r"[/\\]", command)[-1].removesuffix(".exe") if isinstance(command, str) else ""
 
 
 def has_own_key(host: Host, env: Json) -> bool:
     """Tell whether an entry with these variables brings a key, or gets at one where the host keeps it."""
-    return str(env.get(KEY_VARIABLE, host.key)) not in {"", PLACEHOLDER} or host.key == ""
+    value = str(env.get(KEY_VARIABLE, host.key))
+    refers = (value == host.key and host.key != PLACEHOLDER) or REFERENCE.fullmatch(value)
+    return bool(refers) or is_meant(value)
 
 
 def has_input(document: Mapping[str, Any]) -> bool:
     """Tell whether a file asks for the key already, as VS Code's does."""
     asked = document.get("inputs")
-    return any(child({"": one}, "").get("id") == INPUT_ID for one in asked) if is_list(asked) else False
+    return is_list(asked) and any(is_object(one) and one.get("id") == INPUT_ID for one in asked)

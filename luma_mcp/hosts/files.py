@@ -1,10 +1,12 @@
 """Files of hosts: read whole, replaced whole, with a backup beside them, and left alone in doubt."""
 
 import os
+import shutil
 import stat
+import sys
 import tempfile
 from collections.abc import Generator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -33,7 +35,7 @@ class HostFile:
 def read_file(path: Path) -> HostFile:
     """Read a file behind whatever links lead to it; raise `HostFileUnusable`."""
     with explained(path):
-        path = path.resolve()
+        path = path.expanduser().resolve()
         if not path.exists():
             return HostFile(path, "", "", exists=False)
         if not path.is_file():
@@ -53,19 +55,35 @@ def replace_file(old: HostFile, text: str) -> Path | None:
     path = old.path
     with explained(path):
         path.parent.mkdir(parents=True, exist_ok=True)
-        if old.exists and not stat.S_IMODE(path.stat().st_mode) & stat.S_IWUSR:
-            raise HostFileUnusable(
-                f"{path} is read-only, so it was left as it is.", hint="Make it writable, or change it by hand."
-            )
-        with temporary_beside(path) as new:
+        if old.exists:
+            check_ours(path)
+        with temporary_beside(path) as new, ExitStack() as undo:
             new.write_bytes((old.mark + text).encode())
             if read_file(path) != old:
                 raise HostFileUnusable(f"{path} was changed by another program just now.", hint="Try again.")
             backup = keep(path) if old.exists else None
-            if old.exists:
-                new.chmod(stat.S_IMODE(path.stat().st_mode))
+            if backup:
+                undo.callback(backup.unlink)
+                shutil.copymode(path, new)
+                give_to_owner_of(path, new)
             os.replace(new, path)
+            undo.pop_all()
         return backup
+
+
+def check_ours(path: Path) -> None:
+    """Raise `HostFileUnusable` for a file that this user may not write, whatever its folder allows."""
+    if not (stat.S_IMODE(path.stat().st_mode) & stat.S_IWUSR and os.access(path, os.W_OK)):
+        raise HostFileUnusable(
+            f"{path} is read-only, so it was left as it is.", hint="Make it writable, or change it by hand."
+        )
+
+
+def give_to_owner_of(path: Path, new: Path) -> None:
+    """Let a file belong to whom the one belongs that it replaces; raise `OSError` if this user may not do that."""
+    before, after = path.stat(), new.stat()
+    if sys.platform != "win32" and (before.st_uid, before.st_gid) != (after.st_uid, after.st_gid):
+        os.chown(new, before.st_uid, before.st_gid)
 
 
 def keep(path: Path) -> Path:
@@ -74,8 +92,12 @@ def keep(path: Path) -> Path:
     for name in (stem, *(f"{stem}-{number}" for number in range(2, 100))):
         with suppress(FileExistsError):
             descriptor = os.open(path.with_name(name), os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-            with os.fdopen(descriptor, "wb") as copy:
-                copy.write(path.read_bytes())
+            try:
+                with os.fdopen(descriptor, "wb") as copy:
+                    copy.write(path.read_bytes())
+            except OSError:
+                path.with_name(name).unlink()
+                raise
             return path.with_name(name)
     raise HostFileUnusable(f"There are a hundred backups of {path} already.")
 
@@ -96,6 +118,6 @@ def explained(path: Path) -> Generator[None]:
     """Say in one line what the system has against it."""
     try:
         yield
-    except (OSError, RuntimeError) as error:  # the latter for links that lead in a circle
+    except (OSError, RuntimeError, UnicodeError) as error:  # the second for links in a circle and unknown users
         cause = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
         raise HostFileUnusable(f"{path} cannot be used: {cause}.") from error

@@ -38,37 +38,44 @@ class Container:
 
 
 def read(text: str) -> Any:
-    """Decode a text; an empty one is an empty object. Raises `ValueError`."""
+    """Decode a text; an empty one, but for comments, is an empty object. Raises `ValueError`."""
     try:
-        return json.loads(bare(text)) if text.strip() else {}
+        plain = bare(text)
+        return json.loads(plain) if plain.strip() else {}
     except RecursionError as error:
         raise ValueError("it is nested too deeply") from error
 
 
 def with_value(text: str, path: Sequence[str], value: object) -> str:
     """Put a value at a path, and make the objects on the way that are missing; raise `ValueError` for other things."""
-    text = text if text.strip() else "{}\n"
-    here = container(text, skip(bare(text), 0), "{")
+    plain = bare(text)
+    if not plain.strip():
+        text = f"{text.rstrip()}\n{{}}\n".lstrip()
+        plain = bare(text)
+    here = container(plain, skip(plain, 0), "{")
     for depth, name in enumerate(path):
         found = next((part for part in reversed(here.parts) if part.name == name), None)
         rest = path[depth + 1 :]
         if found is None:
             return inserted(text, here, f"{json.dumps(name)}: ", nested(rest, value))
-        if not rest:
-            return text[: found.start] + written(value, text, indent_at(text, found.begin)) + text[found.end :]
-        here = container(text, found.start, "{")
+        if not rest or plain[found.start : found.end] == "null":
+            new = written(nested(rest, value), text, indent_at(text, found.begin))
+            return text[: found.start] + new + text[found.end :]
+        here = container(plain, found.start, "{")
     return text
 
 
 def with_item(text: str, path: Sequence[str], item: object) -> str:
     """Append an item to the list at a path, which is made if it is missing. Raises `ValueError` for what is no list."""
-    here = container(text, skip(bare(text), 0), "{") if text.strip() else None
+    plain = bare(text)
+    place = skip(plain, 0)
     for name in path:
+        here = container(plain, place, "{") if plain.strip() else None
         found = next((part for part in reversed(here.parts) if part.name == name), None) if here else None
-        if found is None:
+        if found is None or plain[found.start : found.end] == "null":
             return with_value(text, path, [item])
-        here = container(text, found.start, "{[")
-    return inserted(text, here, "", item) if here and text[here.start] == "[" else with_value(text, path, [item])
+        place = found.start
+    return inserted(text, container(plain, place, "["), "", item)
 
 
 def bare(text: str) -> str:
@@ -81,11 +88,11 @@ def uncommented(text: str) -> str:
     return COMMENT.sub(lambda found: found[0] if found[0][0] == '"' else re.sub(r"[^\r\n]", " ", found[0]), text)
 
 
-def container(text: str, start: int, brackets: str) -> Container:
+def container(plain: str, start: int, bracket: str) -> Container:
     """Find the parts of the object or list that begins at a place in a text that can be decoded."""
-    plain, parts = bare(text), list[Part]()
-    if plain[start] not in brackets:
-        raise ValueError(f"{plain[start : start + 20]!r} stands where an object was expected")
+    parts: list[Part] = []
+    if plain[start] != bracket:
+        raise ValueError("something else stands where an object or a list was expected")
     place = skip(plain, start + 1)
     while plain[place] not in "}]":
         begin, name = place, ""

@@ -1,5 +1,6 @@
 """What is known of each host: where it keeps its servers, how an entry looks there, and what it allows a call."""
 
+import os
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -16,6 +17,10 @@ INPUT_ID = "luma_api_key"
 KEY_INPUT = {"type": "promptString", "id": INPUT_ID, "description": "RunAPI key for Luma", "password": True}
 PUT_KEY = f'Put your RunAPI key in place of "{PLACEHOLDER}" in {{file}}.'
 FROM_SHELL = f"The RunAPI key is taken from {KEY_VARIABLE} in the shell that you start {{title}} in."
+FROM_ENVIRONMENT = (
+    f"The RunAPI key is taken from {KEY_VARIABLE} in the environment of {{title}}. Where that is not started from a"
+    f" shell, write {KEY_VARIABLE} under [mcp_servers.luma.env] in {{file}}."
+)
 RESTART = "Quit {title} fully and start it again."
 NEW_SESSION = "Start a new session of {title}."
 UNSURE = "assumed, as it is not documented"
@@ -78,6 +83,7 @@ class Host:
     env_name: str = "env"
     key: str = PLACEHOLDER
     key_note: str = PUT_KEY
+    key_from_shell: bool = False
     limit_seconds: int | None = 60
     limit_key: tuple[str, float] = ("", 1)
     limit_note: str = ""
@@ -87,7 +93,11 @@ class Host:
     def file(self, platform: str = sys.platform) -> Path:
         """Give the file that holds the servers: of several the first that is there, else the one to make."""
         files = self.files(platform)
-        return next((path for path in files if path.exists()), files[0])
+        return next((path for path in files if os.path.exists(path)), files[0])
+
+    def is_here(self) -> bool:
+        """Tell whether the host keeps a file on this machine."""
+        return os.path.exists(self.file())
 
 
 def known_hosts() -> dict[str, Host]:
@@ -138,6 +148,7 @@ def editors() -> tuple[Host, ...]:
             key=f"${{input:{INPUT_ID}}}",
             key_note="{title} asks for the RunAPI key when it starts the server, and keeps it safe.",
             limit_seconds=None,
+            limit_note="old versions after 300 s",
             after="Run the command MCP: List Servers in {title}, choose luma, then Start Server.",
         ),
         Host("windsurf", "Windsurf", places.windsurf_files, form="jsonc", limit_note=UNSURE),
@@ -164,6 +175,7 @@ def agents() -> tuple[Host, ...]:
             entry=typed,
             key=f"${{{KEY_VARIABLE}:-}}",
             key_note=FROM_SHELL,
+            key_from_shell=True,
             limit_seconds=None,
             limit_key=("timeout", MILLISECONDS),
             after=NEW_SESSION,
@@ -176,7 +188,8 @@ def agents() -> tuple[Host, ...]:
             "toml",
             codex,
             key="",
-            key_note=FROM_SHELL,
+            key_note=FROM_ENVIRONMENT,
+            key_from_shell=True,
             limit_seconds=300,
             limit_key=("tool_timeout_sec", 1),
             after=NEW_SESSION,
@@ -187,6 +200,7 @@ def agents() -> tuple[Host, ...]:
             places.gemini_files,
             form="jsonc",
             key=f"${KEY_VARIABLE}",
+            key_from_shell=True,
             key_note=f"{FROM_SHELL} Its own command `gemini mcp add` may later write the key itself into that file.",
             limit_seconds=600,
             limit_key=("timeout", MILLISECONDS),
@@ -203,8 +217,8 @@ def agents() -> tuple[Host, ...]:
             key_note=f"Write {KEY_VARIABLE}=<your key> into ~/.openclaw/.env.",
             limit_key=("requestTimeoutMs", MILLISECONDS),
             after="Restart its gateway.",
-            own_way="OpenClaw reads JSON5, of which this program knows only comments and last commas, so the file may be"
-            " fine. Let OpenClaw add the server itself: openclaw mcp add luma --command {command}"
+            own_way="OpenClaw reads JSON5, of which this program knows only comments and last commas, so the file may"
+            " be fine. Let OpenClaw add the server itself: openclaw mcp add luma --command {command}"
             f" --env '{KEY_VARIABLE}=${{{{{KEY_VARIABLE}}}}}'",
         ),
         Host(

@@ -1,5 +1,6 @@
 """Where programs keep their settings on each system."""
 
+import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -91,4 +92,4 @@ def windsurf_files(platform: str) -> tuple[Path, ...]:
     """Look for the file of Devin Desktop, as Windsurf is called now, and for the one of before."""
     folder = settings_folder(platform) if platform == "win32" else config_folder(platform)
     now, before = folder / "devin" / "mcp_config.json", Path.home() / ".codeium" / "windsurf" / "mcp_config.json"
-    return (before, now) if before.parent.exists() and not now.parent.exists() else (now, before)
+    return (before, now) if os.path.exists(before.parent) and not os.path.exists(now.parent) else (now, before)

@@ -1,5 +1,6 @@
 """Write everything anew that is made of the code: `python -m luma_mcp.release`, in a checkout."""
 
+import os
 import re
 from functools import partial
 from pathlib import Path
@@ -11,6 +12,7 @@ from luma_mcp.release.host_texts import host_sections, host_table
 from luma_mcp.release.inputs import settings_table
 
 CHECKOUT = Path(__file__).parents[2]
+MOVING = ("_HOME", "_DIR", "_PATH", "APPDATA")
 TABLES = {"settings": settings_table, "hosts": host_table, "entries": host_sections}
 
 
@@ -28,7 +30,9 @@ def filled(table: str, place: re.Match[str]) -> str:
 
 
 def main() -> None:
-    """Write server.json, README's table and the bundle."""
+    """Write server.json, README's tables and the bundle, the same on every machine."""
+    for name in [name for name in os.environ if name.endswith(MOVING)]:  # noqa: TID251 - what the tables must not show
+        del os.environ[name]  # noqa: TID251 - as above
     server, readme = CHECKOUT / "server.json", CHECKOUT / "README.md"
     server.write_text(registry.as_text(), encoding="utf-8")
     readme.write_text(with_tables(readme.read_text(encoding="utf-8")), encoding="utf-8")

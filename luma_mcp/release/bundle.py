@@ -53,6 +53,7 @@ ENVIRONMENT = {
     "LUMA_MCP_OUTPUT_DIR": "${user_config.output_dir}",
     "LUMA_MCP_SANDBOX": "${user_config.sandbox}",
 }
+SHIPPED = (".py", "py.typed", ".mp4")
 NOT_SHIPPED = {"__pycache__", "release"}
 EPOCH = (1980, 1, 1, 0, 0, 0)  # the same sources make the same bytes
 
@@ -118,5 +119,5 @@ def files(checkout: Path) -> Generator[tuple[str, bytes]]:
         yield name, (checkout / name).read_bytes()
     for path in (checkout / "luma_mcp").rglob("*"):
         inside = path.relative_to(checkout)
-        if path.is_file() and not NOT_SHIPPED & set(inside.parts):
+        if path.name.endswith(SHIPPED) and not path.is_symlink() and not NOT_SHIPPED & set(inside.parts):
             yield inside.as_posix(), path.read_bytes()

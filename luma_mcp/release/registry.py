@@ -3,13 +3,14 @@
 import json
 
 from luma_mcp import __version__
+from luma_mcp.hosts.entries import DISTRIBUTION
 from luma_mcp.release.inputs import environment_variables
 from luma_mcp.server import TITLE, WEBSITE
 from luma_mcp.untrusted import Json
 
 SCHEMA = "https://static.modelcontextprotocol.io/schemas/2025-12-11/server.schema.json"
 NAME = "io.github.luma-mcp/luma-mcp"
-PACKAGE = "runapi-luma-mcp"
+PACKAGE = DISTRIBUTION
 DESCRIPTION = "Modify existing videos with Luma at RunAPI: paid once, never lost, saved on your disk."
 PORT_VARIABLE = "{LUMA_MCP_PORT}"
 AUTHORIZATION: Json = {
