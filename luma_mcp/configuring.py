@@ -21,7 +21,7 @@ from luma_mcp.hosts.entries import (
     start_here,
 )
 from luma_mcp.hosts.files import HostFileUnusable, read_file, replace_file
-from luma_mcp.hosts.known import NAME, Host, known_hosts
+from luma_mcp.hosts.known import Host, known_hosts
 from luma_mcp.setting_sources import KEY_VARIABLE, runapi_file
 from luma_mcp.settings import Settings, key_sources, load_settings, variable_of
 from luma_mcp.untrusted import child
@@ -100,8 +100,9 @@ def write_entry(host: Host, path: Path, wish: Wish) -> bool:
             f"{path} is not {kind} that can be read here: {error}.",
             hint=host.own_way.format(command=wish.start.command),
         ) from error
-    entry = child(servers_in(host, document), name_in(servers_in(host, document)))
-    has_key = KEY_VARIABLE in child(entry, host.env_name) and has_own_key(host, child(entry, host.env_name))
+    name = name_in(servers_in(host, document))
+    env = child(child(servers_in(host, document), name), host.env_name)
+    has_key = KEY_VARIABLE in env and has_own_key(host, env)
     wanted = merged(host, document, wish)
     if not wanted:
         say(f"{path} is as it should be; nothing was changed.")
@@ -112,7 +113,7 @@ def write_entry(host: Host, path: Path, wish: Wish) -> bool:
         raise HostFileUnusable(f"{path} cannot be changed: {error}.") from error
     backup = replace_file(old, text)
     show(str(old.path))
-    say(f"{host.title} knows the server {NAME!r} now." + (f" The file before: {backup}" if backup else ""))
+    say(f"{host.title} knows this server now, as {name!r}." + (f" The file before: {backup}" if backup else ""))
     return has_key
 
 

@@ -1,5 +1,6 @@
 """Where settings come from, beside flags: the environment, a developer's `.env`, RunAPI's own file."""
 
+import errno
 import json
 import logging
 import os
@@ -70,7 +71,7 @@ class RunAPIFile(Meant):
     def values(self) -> Mapping[str, Any]:
         """Read the file if it is there and is JSON."""
         try:
-            content: object = json.loads(runapi_file().read_text(encoding="utf-8-sig"))
+            content: object = json.loads(runapi_text())
         except (OSError, ValueError, RecursionError):
             return {}
         known = content if is_object(content) else {}
@@ -89,6 +90,14 @@ def runapi_file() -> Path:
     return (Path(home) if home else Path.home() / ".config") / "runapi" / "config.json"
 
 
+def runapi_text() -> str:
+    """Read RunAPI's configuration file; raise `OSError` if there is none, or something that one could wait for."""
+    path = runapi_file()
+    if path.exists() and not path.is_file():
+        raise OSError(errno.EINVAL, "it is no regular file")
+    return path.read_text(encoding="utf-8-sig")
+
+
 def named_folder(variable: str, default: Path) -> Path:
     """Give the folder that a variable of the environment names, else the default."""
     value = os.environ.get(variable, "").strip() if variable else ""
@@ -103,7 +112,7 @@ def set_variables(known: Collection[str]) -> dict[str, str]:
 def fault_of_runapi_file() -> str:
     """Say why RunAPI's own file is there and cannot be read; empty if it can, or is not there."""
     try:
-        json.loads(runapi_file().read_text(encoding="utf-8-sig"))
+        json.loads(runapi_text())
     except FileNotFoundError:
         return ""
     except OSError as error:

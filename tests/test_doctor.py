@@ -168,7 +168,7 @@ class Answers(BaseHTTPRequestHandler):
 
 
 PRICES = (200, {"price_schedules": [{"unit_price_cents": 50, "currency": "USD"}]})
-ACCOUNTS = {
+ACCOUNTS: dict[str, tuple[tuple[int, Json], int, str]] = {
     "a refused key": ((401, {}), 2, "invalid_api_key"),
     "too little money": ((200, {"balance_cents": 49}), 3, "insufficient_credits"),
     "no answer of an API": ((200, {}), 6, "bad_answer"),
@@ -388,6 +388,9 @@ def test_a_broken_file_of_runapi_is_told(configured: str, home: Path, doctor: Do
     own.parent.mkdir(parents=True)
     own.write_text('{"api_key": "k",}')
     assert "is not JSON" in doctor()[1]["key"]["message"]
+    own.unlink()
+    os.mkfifo(own)
+    assert "no regular file" in doctor()[1]["key"]["message"]
 
 
 def test_an_sdk_that_does_not_fit_is_told(configured: str, doctor: Doctor, monkeypatch: pytest.MonkeyPatch) -> None:

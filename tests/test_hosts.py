@@ -592,7 +592,7 @@ def test_another_product_called_luma_is_left_alone(home: Path) -> None:
 
 
 def test_a_launcher_of_the_users_own_is_left_alone(home: Path) -> None:
-    docker = {"command": "docker", "args": ["run", "-i", "luma-mcp", "--daily-limit", "3"], "env": {}}
+    docker: Json = {"command": "docker", "args": ["run", "-i", "luma-mcp", "--daily-limit", "3"], "env": {}}
     path = placed(known_hosts()["cursor"], json.dumps({"mcpServers": {NAME: docker}}))
     assert main(["config", "cursor", "--write", "--max-active", "3"]) == 0
     entry = entry_in(known_hosts()["cursor"], path)

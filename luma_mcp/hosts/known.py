@@ -102,7 +102,7 @@ class Host:
 
 def known_hosts() -> dict[str, Host]:
     """List the hosts by name."""
-    hosts = (*assistants(), *editors(), *agents())
+    hosts = (*assistants(), *editors(), *terminal_assistants(), *agents())
     return {host.name: host for host in hosts}
 
 
@@ -165,8 +165,8 @@ def editors() -> tuple[Host, ...]:
     )
 
 
-def agents() -> tuple[Host, ...]:
-    """Describe programs that work in a terminal or by themselves."""
+def terminal_assistants() -> tuple[Host, ...]:
+    """Describe programs that write code in a terminal."""
     return (
         Host(
             "claude-code",
@@ -206,6 +206,12 @@ def agents() -> tuple[Host, ...]:
             limit_key=("timeout", MILLISECONDS),
             after="Start {title} again, in a folder that it trusts: elsewhere it switches all servers off.",
         ),
+    )
+
+
+def agents() -> tuple[Host, ...]:
+    """Describe programs that work by themselves."""
+    return (
         Host(
             "openclaw",
             "OpenClaw",
