@@ -8,6 +8,7 @@ from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
+from dotenv import dotenv_values
 from pydantic.fields import FieldInfo
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource
 
@@ -15,6 +16,7 @@ from luma_mcp.setting_values import is_meant, leads_to_loopback
 from luma_mcp.untrusted import is_object
 
 PREFIX = "LUMA_MCP_"
+PROJECT_FILE = ".env"
 KEY_VARIABLE = "RUNAPI_API_KEY"
 BASE_URL_VARIABLE = "RUNAPI_BASE_URL"
 TOKENS_FIELD = "auth_tokens"
@@ -56,13 +58,20 @@ class ProjectFile(Meant):
 
     def values(self) -> Mapping[str, Any]:
         """Drop a `RUNAPI_BASE_URL` that would redirect a key from the environment or from RunAPI's own file."""
-        found = dict(super().values())
+        found = {name: self._as_written(name, value) for name, value in super().values().items()}
         own_key = is_meant(found.get(KEY_VARIABLE, "")) and KEY_VARIABLE not in self._environment()
         address = found.get(BASE_URL_VARIABLE, "")
         if is_meant(address) and not own_key and not leads_to_loopback(address):
             logger.warning("%s in .env is ignored, because the key comes from elsewhere", BASE_URL_VARIABLE)
             del found[BASE_URL_VARIABLE]
         return found
+
+    def _as_written(self, name: str, value: Any) -> Any:
+        """Give key and address as the file has them: filled in, they could carry other secrets to another host."""
+        if name not in (KEY_VARIABLE, BASE_URL_VARIABLE):
+            return value
+        written = dotenv_values(PROJECT_FILE, interpolate=False, encoding="utf-8-sig")
+        return next((text for known, text in written.items() if known.upper() == name), "")
 
 
 class RunAPIFile(Meant):

@@ -21,7 +21,15 @@ from pydantic_settings import (
     SettingsConfigDict,
 )
 
-from luma_mcp.setting_sources import BASE_URL_VARIABLE, KEY_VARIABLE, PREFIX, Meant, ProjectFile, RunAPIFile
+from luma_mcp.setting_sources import (
+    BASE_URL_VARIABLE,
+    KEY_VARIABLE,
+    PREFIX,
+    PROJECT_FILE,
+    Meant,
+    ProjectFile,
+    RunAPIFile,
+)
 from luma_mcp.setting_values import (
     BadSetting,
     absolute,
@@ -59,7 +67,7 @@ class Settings(BaseSettings):
 
     model_config = SettingsConfigDict(
         env_prefix=PREFIX,
-        env_file=".env",
+        env_file=PROJECT_FILE,
         env_file_encoding="utf-8-sig",  # as Notepad saves it, too
         frozen=True,
         extra="ignore",
@@ -214,7 +222,9 @@ def load_settings(**flags: Any) -> Settings:
         name = str(error.errors(include_input=False)[0]["loc"][0])
         raise BadSetting(*blame(name)) from None
     except UnicodeDecodeError as error:
-        raise BadSetting(".env", "must be text in UTF-8; save it anew in that encoding") from error
+        raise BadSetting(PROJECT_FILE, "must be text in UTF-8; save it anew in that encoding") from error
+    except OSError as error:
+        raise BadSetting(PROJECT_FILE, f"cannot be read: {error.strerror}") from error
 
 
 def blame(name: str) -> tuple[str, str]:

@@ -369,6 +369,17 @@ def test_a_part_that_cannot_be_looked_at_is_a_problem_and_not_silence(
     assert (code, found["ledger"]["state"]) == (4, "problem")
 
 
+def test_an_odd_file_of_one_host_hides_nothing_of_the_others(configured: str, home: Path, doctor: Doctor) -> None:
+    (home / ".hermes").mkdir()
+    (home / ".hermes" / "config.yaml").write_text("mcp_servers:\n  other:\n    command: x\n    env:\n      8080: a\n")
+    (home / ".cursor").mkdir()
+    (home / ".cursor" / "mcp.json").write_text("{broken")
+    found = doctor()[1]
+    assert (found["Hermes Agent"]["state"], found["Cursor"]["state"]) == ("note", "problem")
+    (home / ".hermes" / "config.yaml").write_text("a: !!bool x\n")
+    assert doctor()[1]["Hermes Agent"]["state"] == "problem"
+
+
 def test_a_ledger_that_cannot_be_written_is_told(
     configured: str, home: Path, doctor: Doctor, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -383,13 +394,17 @@ def test_a_ledger_that_cannot_be_written_is_told(
     assert sorted(ledger_of(home).parent.iterdir()) == beside
 
 
-def test_a_broken_file_of_runapi_is_told(configured: str, home: Path, doctor: Doctor) -> None:
+def test_a_broken_file_of_runapi_is_told_where_no_other_key_counts(
+    configured: str, home: Path, doctor: Doctor, monkeypatch: pytest.MonkeyPatch
+) -> None:
     own = home / ".config" / "runapi" / "config.json"
     own.parent.mkdir(parents=True)
     own.write_text('{"api_key": "k",}')
+    assert doctor()[1]["key"]["state"] == "ok"
+    monkeypatch.delenv("RUNAPI_API_KEY")
     assert "is not JSON" in doctor()[1]["key"]["message"]
     own.unlink()
-    os.mkfifo(own)
+    own.mkdir()
     assert "no regular file" in doctor()[1]["key"]["message"]
 
 

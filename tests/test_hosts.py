@@ -235,9 +235,15 @@ def test_a_sandbox_of_the_shell_is_not_one_of_the_host(home: Path, monkeypatch: 
 
 
 def test_what_stands_in_a_broken_file_is_not_shown(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    for name, text in (("hermes", f"env: [ {KEY}\n{KEY}: : x"), ("codex", f"key = {KEY}"), ("cursor", f'{{"a": {KEY}')):
+    broken = [
+        *(("hermes", text) for text in (f"env: [ {KEY}\n{KEY}: : x", f"a: {KEY}-1\na: {KEY}-2", f"a: *{KEY}")),
+        *(("hermes", text) for text in (f"a: !{KEY} x", f"a: !!int {KEY}", f'a: "{KEY}')),
+        *(("codex", text) for text in (f"key = {KEY}", f"[{KEY}]\n[{KEY}]", f'x = {{"{KEY}"=1,"{KEY}"=2}}')),
+        ("cursor", f'{{"a": {KEY}'),
+    ]
+    for name, text in broken:
         placed(known_hosts()[name], text)
-        assert main(["config", name, "--write"]) == 4
+        assert main(["config", name, "--write"]) == 4, text
     assert main(["doctor", "--sandbox"]) == 4
     told = capsys.readouterr()
     assert KEY not in told.out + told.err
@@ -581,8 +587,15 @@ def test_files_with_the_line_ends_of_windows_keep_them(home: Path, name: str, ha
         assert written.count(b"\n") == written.count(b"\r\n")
 
 
-def test_another_product_called_luma_is_left_alone(home: Path) -> None:
-    other = {"command": "npx", "args": ["-y", "@acme/luma-labs"], "env": {"LUMAAI_API_KEY": "k"}}
+@pytest.mark.parametrize(
+    "other",
+    [
+        {"command": "npx", "args": ["-y", "@acme/luma-labs"], "env": {"LUMAAI_API_KEY": "k"}},
+        {"command": "npx", "args": ["-y", "luma-mcp"], "env": {"LUMA_API_KEY": "k"}},
+        {"command": "uvx", "args": ["luma-mcp"], "env": {"LUMA_API_KEY": "k"}},
+    ],
+)
+def test_another_product_called_luma_is_left_alone(home: Path, other: Json) -> None:
     path = placed(known_hosts()["cursor"], json.dumps({"mcpServers": {NAME: other}}))
     for _ in range(2):
         assert main(["config", "cursor", "--write"]) == 0
@@ -592,7 +605,11 @@ def test_another_product_called_luma_is_left_alone(home: Path) -> None:
 
 
 def test_a_launcher_of_the_users_own_is_left_alone(home: Path) -> None:
-    docker: Json = {"command": "docker", "args": ["run", "-i", "luma-mcp", "--daily-limit", "3"], "env": {}}
+    docker: Json = {
+        "command": "docker",
+        "args": ["run", "-i", "luma-mcp", "--daily-limit", "3"],
+        "env": {"RUNAPI_API_KEY": "k"},
+    }
     path = placed(known_hosts()["cursor"], json.dumps({"mcpServers": {NAME: docker}}))
     assert main(["config", "cursor", "--write", "--max-active", "3"]) == 0
     entry = entry_in(known_hosts()["cursor"], path)
@@ -600,11 +617,39 @@ def test_a_launcher_of_the_users_own_is_left_alone(home: Path) -> None:
     assert entry["env"]["LUMA_MCP_MAX_ACTIVE"] == "3"
 
 
+def test_another_product_with_the_same_key_is_left_alone(home: Path) -> None:
+    other = {"command": "npx", "args": ["-y", "@acme/suno"], "env": {"RUNAPI_API_KEY": "k"}}
+    path = placed(known_hosts()["cursor"], json.dumps({"mcpServers": {"suno": other}}))
+    assert main(["config", "cursor", "--write"]) == 0
+    servers = documents.read("json", path.read_text(encoding="utf-8"))["mcpServers"]
+    assert servers["suno"] == other
+    assert NAME in servers
+
+
+def test_a_launcher_that_may_not_pass_the_sandbox_on_is_not_said_to_play(home: Path) -> None:
+    docker = {"command": "docker", "args": ["run", "-i", "img"], "env": {"RUNAPI_API_KEY": "k"}}
+    path = placed(known_hosts()["cursor"], json.dumps({"mcpServers": {NAME: docker}}))
+    before = path.read_bytes()
+    assert main(["config", "cursor", "--write", "--sandbox"]) == 4
+    assert path.read_bytes() == before
+
+
+def test_what_is_asked_for_now_beats_flags_in_the_entry(home: Path) -> None:
+    args = ["--wait-seconds", "100", "--sandbox", "--daily-limit=5", "--max-active", "2"]
+    path = placed(known_hosts()["cursor"], json.dumps({"mcpServers": {NAME: {"command": "luma-mcp", "args": args}}}))
+    assert main(["config", "cursor", "--write", "--wait-seconds", "30"]) == 0
+    found = entry_in(known_hosts()["cursor"], path)
+    assert found["args"] == [*start_here().args, "--daily-limit=5", "--max-active", "2"]
+    assert found["env"]["LUMA_MCP_WAIT_SECONDS"] == "30"
+
+
 @pytest.mark.parametrize(
     ("command", "args"),
     [
         ("/usr/bin/python3", ["-m", "luma_mcp", "--daily-limit", "5"]),
         ("uvx", ["runapi-luma-mcp@0.1.0", "--daily-limit", "5"]),
+        ("uvx", ["runapi-luma-mcp==0.1.0", "--daily-limit", "5"]),
+        ("uvx", ["--from", "/src", "luma-mcp", "--daily-limit", "5"]),
         ("C:\\old\\luma-mcp.exe", ["--daily-limit", "5"]),
     ],
 )

@@ -217,3 +217,20 @@ def test_files_that_notepad_saved_are_read_and_those_of_another_encoding_are_ref
     (home / ".env").write_bytes("RUNAPI_API_KEY=rk-env\r\n".encode("utf-16"))
     with pytest.raises(BadSetting, match=r"^\.env: must be text in UTF-8"):
         load_settings()
+
+
+def test_an_env_file_carries_no_other_secret_into_key_or_address(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "aws-secret")
+    (home / ".env").write_text("RUNAPI_BASE_URL=https://x.example/${AWS_SECRET_ACCESS_KEY}\nRUNAPI_API_KEY=abc12345\n")
+    assert "aws-secret" not in load_settings().base_url
+    (home / ".env").write_text("RUNAPI_API_KEY=${AWS_SECRET_ACCESS_KEY}\n")
+    assert load_settings().api_key is None
+
+
+def test_an_env_file_that_cannot_be_read_is_told_in_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object, **__: object) -> None:
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr("luma_mcp.settings.Settings.__init__", refuse)
+    with pytest.raises(BadSetting, match=r"^\.env: cannot be read: Permission denied"):
+        load_settings()

@@ -9,7 +9,7 @@ import anyio
 
 from luma_mcp.console import EXIT_CODES, show
 from luma_mcp.doctor.findings import Finding, as_json, as_lines, problem, problems
-from luma_mcp.doctor.known_hosts import bring_keys, judged, nowhere
+from luma_mcp.doctor.known_hosts import brings_key, judged, nowhere
 from luma_mcp.doctor.machine import key, settings_read, variables, versions
 from luma_mcp.doctor.network import network
 from luma_mcp.doctor.storage import ledger, output_folder, source_folders
@@ -20,6 +20,7 @@ from luma_mcp.settings import Settings, load_settings
 BOUND_SECONDS = 10.0
 BAD_SETTING = "bad_setting"  # no error code of a task, but of the command line
 EXIT_BAD_SETTING = 2
+FAULTS = (OSError, ValueError, RuntimeError, LookupError, TypeError, AttributeError, ArithmeticError)
 ACCESS = "Let this user read and write it, or name another folder."
 GONE = "A network drive may be gone. Name another folder."
 Check = Callable[[Settings], list[Finding]]
@@ -49,7 +50,10 @@ def examine(flags: Mapping[str, Any]) -> list[Finding]:
         **{host.title: partial(judged, host) for host in here},
     }
     hosts = [] if here else [nowhere()]
-    found += [*settings_read(settings), *key(settings, bring_keys(here)), *anyio.run(network, settings)]
+    brought = [
+        one.check for host in here for one in bounded(host.title, partial(brings_key, host), settings) if one.code == ""
+    ]
+    found += [*settings_read(settings), *key(settings, brought), *anyio.run(network, settings)]
     return [*found, *(one for name, check in on_disk.items() for one in bounded(name, check, settings)), *hosts]
 
 
@@ -60,8 +64,9 @@ def bounded(name: str, check: Check, settings: Settings) -> list[Finding]:
     def look() -> None:
         try:
             found.append(check(settings))
-        except (OSError, ValueError, RuntimeError) as error:
-            found.append([problem(name, f"could not be looked at: {error}.", ACCESS, "output_not_writable")])
+        except FAULTS as error:
+            what = error.strerror if isinstance(error, OSError) else type(error).__name__
+            found.append([problem(name, f"could not be looked at: {what}.", ACCESS, "output_not_writable")])
 
     looking = threading.Thread(target=look, daemon=True)
     looking.start()

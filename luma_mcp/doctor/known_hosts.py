@@ -4,7 +4,6 @@ import math
 import os
 import re
 import shutil
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -46,7 +45,8 @@ class Seen:
     @property
     def plays(self) -> bool:
         """Tell whether the entry starts the sandbox."""
-        return str(self.env.get(SANDBOX_VARIABLE, "")).lower() in YES
+        args = (self.entry or {}).get("args")
+        return str(self.env.get(SANDBOX_VARIABLE, "")).lower() in YES or (is_list(args) and "--sandbox" in args)
 
     @property
     def lacks_key(self) -> bool:
@@ -71,10 +71,10 @@ def seen(host: Host) -> Seen:
     return Seen(host, entry if is_object(entry) else None)
 
 
-def bring_keys(here: Sequence[Host]) -> list[str]:
-    """Name the hosts whose entry brings a key, or plays."""
-    looked_at = [seen(host) for host in here]
-    return [one.host.title for one in looked_at if one.entry is not None and not one.lacks_key]
+def brings_key(host: Host, _: Settings) -> list[Finding]:
+    """Find it good if a host's entry brings a key, or plays; else find nothing."""
+    one = seen(host)
+    return [ok(host.title, "brings a key")] if one.entry is not None and not one.lacks_key else []
 
 
 def nowhere() -> Finding:

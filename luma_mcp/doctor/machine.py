@@ -59,7 +59,7 @@ def key(settings: Settings, brought_by: Sequence[str]) -> list[Finding]:
     if settings.sandbox:
         return [ok("key", "none is needed: the sandbox plays RunAPI, and nothing is charged")]
     sources = key_sources()
-    if fault := fault_of_runapi_file():
+    if (fault := fault_of_runapi_file()) and not sources:
         return [problem("key", f"{fault}, so no key in it counts.", 'It holds {"api_key": "…"}.', "missing_api_key")]
     if not sources and brought_by:
         return [

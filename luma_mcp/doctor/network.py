@@ -16,6 +16,7 @@ from luma_mcp.errors import LumaError, MissingApiKey
 from luma_mcp.runapi import RunAPI
 from luma_mcp.settings import Settings
 
+UNNAMED = "that the environment names"
 PLAYED = "the sandbox plays RunAPI in this process, so the network was not tried"
 OWN_ROOTS = "the system's store of trusted certificates (this program uses that store)"
 
@@ -116,7 +117,9 @@ def proxy_for(url: str) -> str:
     named = proxies.get(parts.scheme) or proxies.get("all") or ""
     try:
         proxy = urlsplit(named if "://" in named else f"http://{named}")
+        if proxy.path.strip("/"):
+            return UNNAMED  # what looks like its name may be a part of a password
         bypassed = proxy_bypass(parts.hostname or "")
         return "" if bypassed or not proxy.hostname else ":".join(filter(None, [proxy.hostname, str(proxy.port or "")]))
     except ValueError:
-        return "that the environment names"
+        return UNNAMED

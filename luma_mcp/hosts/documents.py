@@ -71,11 +71,20 @@ def decoded(form: Form, text: str) -> object:
         case "jsonc":
             return jsonc.read(text)
         case "toml":
-            return tomllib.loads(text)
+            return read_toml(text)
         case "yaml":
             from luma_mcp.hosts import yaml_text  # noqa: PLC0415 - only two hosts need the library
 
             return yaml_text.read(text)
+
+
+def read_toml(text: str) -> object:
+    """Decode TOML; raise `ValueError`, which says where but not what stands there: it may be a secret."""
+    try:
+        return tomllib.loads(text)
+    except ValueError as error:
+        place = re.search(r"\(at [\w ,]+\)", str(error))
+        raise ValueError(f"something is wrong {place[0] if place else ''}".rstrip()) from error
 
 
 def rewritten(form: Form, text: str, changes: Mapping[Place, object]) -> str:

@@ -15,13 +15,14 @@ from typing import Any, cast
 
 from luma_mcp.hosts.documents import Place
 from luma_mcp.hosts.files import HostFileUnusable
-from luma_mcp.hosts.known import INPUT_ID, KEY_INPUT, NAME, PLACEHOLDER, Entry, Host
+from luma_mcp.hosts.known import INPUT_ID, KEY_INPUT, NAME, Entry, Host
 from luma_mcp.setting_sources import KEY_VARIABLE, PREFIX
 from luma_mcp.setting_values import is_meant
 from luma_mcp.untrusted import Json, child, is_list, is_object
 
 DISTRIBUTION = "runapi-luma-mcp"
 COMMAND = "luma-mcp"
+BY_HAND = "Let the launcher pass LUMA_MCP_SANDBOX=true on, or use another entry."
 OTHER_NAME = "runapiluma"  # where another server is called luma
 NAMES = frozenset({DISTRIBUTION, COMMAND, "luma_mcp"})
 SANDBOX_VARIABLE = "LUMA_MCP_SANDBOX"
@@ -113,7 +114,7 @@ def merged(host: Host, document: Mapping[str, Any], wish: Wish) -> dict[Place, o
             f"There is an entry {name!r} of another kind already, which does not start a program on this machine.",
             hint="Remove or rename it first.",
         )
-    entry = {**cast("Entry", new[place]), **kept_start(there, wish.start)}
+    entry = {**cast("Entry", new[place]), **kept_start(there, wish)}
     found: dict[Place, object] = {
         (*place, key): value
         for key, value in entry.items()
@@ -128,16 +129,47 @@ def merged(host: Host, document: Mapping[str, Any], wish: Wish) -> dict[Place, o
     }
 
 
-def kept_start(there: Json, start: Start) -> Entry:
-    """Give what stays of how an entry starts this server: flags of its own, and the whole of another launcher's."""
+def kept_start(there: Json, wish: Wish) -> Entry:
+    """Give what stays of how an entry starts this server: flags of its own, and the whole of another launcher.
+
+    Raises `HostFileUnusable` if that launcher is to play: it may not pass the variable on, and real money be spent.
+    """
     args = there.get("args")
     words = [str(word) for word in args] if is_list(args) else []
-    program = program_of(there)
-    if not (program in {*NAMES, "uvx"} or program.startswith("py")):
+    flags = own_flags(program_of(there), words)
+    if flags is None and SANDBOX_VARIABLE in wish.given:
+        raise HostFileUnusable("The entry has a launcher of its own, which may not pass --sandbox on.", hint=BY_HAND)
+    if flags is None:
         return {name: there[name] for name in ("command", "cmd", "args") if name in there}
-    own = [place for place, word in enumerate(words) if word.split("@")[0] in NAMES]
-    flags = words if program in NAMES else words[own[-1] + 1 :] if own else []
-    return {"args": [*start.args, *flags]}
+    said_anew = {f"--{name.removeprefix(PREFIX).lower().replace('_', '-')}" for name in wish.given} | {"--sandbox"}
+    return {"args": [*wish.start.args, *without_flags(flags, said_anew)]}
+
+
+def own_flags(program: str, words: list[str]) -> list[str] | None:
+    """Give the flags for this server among an entry's arguments, None if the entry starts it by a launcher."""
+    if program in NAMES:
+        return words
+    python = re.fullmatch(r"python[\d.]*w?|py", program) and words[:2] == ["-m", "luma_mcp"]
+    place = next((place for place, word in enumerate(words) if package(word) in NAMES), None)
+    if place is None or not (python or program in {"uvx", "uvx.exe"}):
+        return None
+    by_name = words[0] == "--from" and package(words[place]) == DISTRIBUTION and place == 1
+    return words[place + 2 if by_name else place + 1 :]
+
+
+def without_flags(words: list[str], flags: set[str]) -> list[str]:
+    """Leave out some flags with their values."""
+    kept, value_follows = list[str](), False
+    for word in words:
+        is_flag = word.startswith("--")
+        if is_flag and word.partition("=")[0] in flags:
+            value_follows = "=" not in word and word != "--sandbox"
+        elif is_flag or not value_follows:
+            kept.append(word)
+            value_follows = False
+        else:
+            value_follows = False
+    return kept
 
 
 def changed_variables(there: Json, wish: Wish) -> dict[str, str]:
@@ -161,7 +193,11 @@ def servers_in(host: Host, document: Mapping[str, Any]) -> Json:
 
 def name_in(servers: Json) -> str:
     """Tell under which name a file knows this server; if it does not, under which it is to, another's being taken."""
-    ours = [name for name, entry in servers.items() if mentions_us(entry)]
+    ours = [
+        name
+        for name, entry in servers.items()
+        if mentions_us(entry) or (name == NAME and is_object(entry) and KEY_VARIABLE in variables_in(entry))
+    ]
     is_taken = is_object(servers.get(NAME)) and not any(key in servers[NAME] for key in REMOTE)
     return NAME if NAME in ours else next(iter(ours), OTHER_NAME if is_taken else NAME)
 
@@ -171,10 +207,20 @@ def mentions_us(entry: object) -> bool:
     if not is_object(entry):
         return False
     args = entry.get("args")
-    words = [word.split("@")[0] for word in args if isinstance(word, str)] if is_list(args) else []
-    variables = [*child(entry, "env"), *child(entry, "envs")]
-    ours = [name for name in variables if name == KEY_VARIABLE or name.startswith(PREFIX)]
-    return not NAMES.isdisjoint([program_of(entry), *words]) or bool(ours)
+    words = [package(word) for word in args if isinstance(word, str)] if is_list(args) else []
+    ours = [name for name in variables_in(entry) if str(name).startswith(PREFIX)]
+    packaged = NAMES if "--from" in words else NAMES - {COMMAND}  # others have published something called luma-mcp
+    return program_of(entry) in NAMES or not packaged.isdisjoint(words) or bool(ours)
+
+
+def variables_in(entry: Json) -> list[str]:
+    """List the variables that an entry sets."""
+    return [str(name) for name in (*child(entry, "env"), *child(entry, "envs"))]
+
+
+def package(word: str) -> str:
+    """Take a version off the name of a package."""
+    return re.split(r"[@=<>~!]", word)[0]
 
 
 def program_of(entry: Json) -> str:
@@ -185,8 +231,10 @@ def program_of(entry: Json) -> str:
 
 def has_own_key(host: Host, env: Json) -> bool:
     """Tell whether an entry with these variables brings a key, or gets at one where the host keeps it."""
-    value = str(env.get(KEY_VARIABLE, host.key))
-    refers = (value == host.key and host.key != PLACEHOLDER) or REFERENCE.fullmatch(value)
+    if KEY_VARIABLE not in env:
+        return host.inherits
+    value = str(env[KEY_VARIABLE])
+    refers = (host.key.startswith("$") and "$" in value) or REFERENCE.fullmatch(value)
     return bool(refers) or is_meant(value)
 
 

@@ -70,8 +70,9 @@ class Host:
     """A host: its name on our command line and its own, its file, and what stands there.
 
     `servers` leads to its servers in the file. `key` is how an entry gets at the RunAPI key, `key_note` what people do
-    for that. `limit_seconds` is when it gives a call up, None if it does not; `limit_key` is where an entry says so,
-    and in what part of a second. `own_way` is what to do with a file whose form this program does not know whole.
+    for that; a host that `inherits` passes its own environment on. `limit_seconds` is when it gives a call up, None if
+    it does not; `limit_key` is where an entry says so, and in what part of a second. `own_way` is what to do with a
+    file whose form this program does not know whole.
     """
 
     name: str
@@ -84,6 +85,7 @@ class Host:
     key: str = PLACEHOLDER
     key_note: str = PUT_KEY
     key_from_shell: bool = False
+    inherits: bool = False
     limit_seconds: int | None = 60
     limit_key: tuple[str, float] = ("", 1)
     limit_note: str = ""
@@ -176,6 +178,7 @@ def terminal_assistants() -> tuple[Host, ...]:
             key=f"${{{KEY_VARIABLE}:-}}",
             key_note=FROM_SHELL,
             key_from_shell=True,
+            inherits=True,
             limit_seconds=None,
             limit_key=("timeout", MILLISECONDS),
             after=NEW_SESSION,
@@ -190,6 +193,7 @@ def terminal_assistants() -> tuple[Host, ...]:
             key="",
             key_note=FROM_ENVIRONMENT,
             key_from_shell=True,
+            inherits=True,
             limit_seconds=300,
             limit_key=("tool_timeout_sec", 1),
             after=NEW_SESSION,

@@ -5,6 +5,7 @@ The library reads the values and tells where they stand; writing its own form of
 
 import io
 import json
+import warnings
 from collections.abc import Sequence
 from typing import Any
 
@@ -15,6 +16,7 @@ from luma_mcp.hosts.jsonc import nested
 from luma_mcp.untrusted import is_list, is_object
 
 UNIT = "  "
+UNREADABLE = "something in it cannot be read"
 SCALAR, MAPPING = "scalar", "mapping"  # what the library calls kinds of nodes
 NOTHING = frozenset({"", "~", "null"})
 
@@ -23,9 +25,12 @@ def read(text: str) -> Any:
     """Decode a text; an empty one is an empty object. Raises `ValueError`."""
     try:
         reader: Any = YAML(typ="safe", pure=True)
-        found: object = reader.load(text)
+        with warnings.catch_warnings(action="ignore"):  # they show what stands there
+            found: object = reader.load(text)
     except YAMLError as error:
         raise ValueError(explained(error)) from error
+    except (ValueError, LookupError, TypeError, AttributeError) as error:  # what its types make of odd values
+        raise ValueError(UNREADABLE) from error
     return {} if found is None else unshared(found)
 
 
@@ -62,7 +67,8 @@ def composed(text: str) -> Any:
     """Give the node of the whole document, None for an empty one; raise `ValueError`."""
     try:
         reader: Any = YAML(pure=True)
-        return reader.compose(text)
+        with warnings.catch_warnings(action="ignore"):
+            return reader.compose(text)
     except YAMLError as error:
         raise ValueError(explained(error)) from error
 
@@ -70,8 +76,7 @@ def composed(text: str) -> Any:
 def explained(error: Any) -> str:
     """Say what is wrong and in which line, but not what stands there: it may be a secret."""
     mark = getattr(error, "problem_mark", None)
-    what = str(getattr(error, "problem", None) or "it is not YAML").partition("\n")[0]
-    return f"{what} in line {mark.line + 1}" if mark else what
+    return f"something is wrong in line {mark.line + 1}" if mark else UNREADABLE
 
 
 def is_nothing(node: Any) -> bool:
