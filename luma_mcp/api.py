@@ -47,7 +47,7 @@ class Api:
         """Raise `MissingApiKey` or `ProxyUnusable` if this machine is not set up to ask anything."""
         if self.api_key is None:
             raise MissingApiKey
-        self.connection.check()
+        self.connection.check(self.origin)
 
     async def post(self, path: str, body: Json) -> Json:
         """Send a JSON object about no task and give the one in the answer; raise a `LumaError`, charged "no"."""
@@ -75,7 +75,7 @@ class Api:
 
     async def ask_publicly(self, path: str, headers: Mapping[str, str], seconds: float) -> httpx.Response:
         """Ask without the key, and give any answer that comes in time; raise `NetworkFailure`."""
-        self.connection.check()
+        self.connection.check(self.origin)
         request = self.connection.http.build_request("GET", self.origin + path, headers=headers)
         return await self.ask(request, seconds)
 

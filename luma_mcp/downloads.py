@@ -54,7 +54,7 @@ class Downloads:
         target = self._folder / (task.file_name or readable_name(task, self._folder))
         part = self._part(task)
         with told_as_paid(target):
-            self._connection.check()
+            self._connection.check(task.video_urls[0])
             async with self._at_once:
                 await anyio.to_thread.run_sync(check_writable, self._folder, abandon_on_cancel=True)
                 await anyio.to_thread.run_sync(remove_leftovers, self._folder, task.key, abandon_on_cancel=True)

@@ -154,16 +154,17 @@ class NetworkFailure(LumaError):
 
 
 class ProxyUnusable(NetworkFailure):
-    """The proxy variables of the environment cannot be used."""
+    """The proxy that a request needs cannot be used; `variable` names it, the system's settings if empty."""
 
     transient = False
-    hint = (
-        "Set HTTPS_PROXY to an http:// address (no SOCKS; in its password write / as %2F and # as %23), or unset"
-        " ALL_PROXY, then restart this server."
-    )
 
-    def __init__(self) -> None:  # without what they hold: it may be a password
-        super().__init__("The proxy settings of the environment cannot be used.")
+    def __init__(self, variable: str) -> None:  # without what it holds: it may be a password
+        named = variable or "the system's proxy settings"
+        super().__init__(
+            f"The proxy settings cannot be used: what {named} holds is no address of a proxy.",
+            hint=f"Set {variable or 'HTTPS_PROXY'} to an http:// address (no SOCKS; in its password write / as %2F and"
+            f" # as %23), or unset {named}, then restart this server.",
+        )
 
 
 class Conflict(LumaError):

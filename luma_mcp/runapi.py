@@ -14,6 +14,7 @@ from luma_mcp.errors import (
     InvalidRequest,
     LumaError,
     NetworkFailure,
+    ProxyUnusable,
     RateLimited,
     ServiceUnavailable,
     WrongAddress,
@@ -74,7 +75,8 @@ class RunAPI(Api):
         try:
             response = await self.send("POST", TASKS, submission(task), {"Idempotency-Key": task.key})
         except NetworkFailure as error:
-            error.charged = "no" if isinstance(error.__cause__, NEVER_SENT) else "unknown"
+            never_sent = isinstance(error, ProxyUnusable) or isinstance(error.__cause__, NEVER_SENT)
+            error.charged = "no" if never_sent else "unknown"
             raise
         body = json_object(response)
         if task_id := task_id_in(body if response.is_success else {}, response.headers):

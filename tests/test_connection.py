@@ -15,9 +15,9 @@ from pydantic import SecretStr
 
 from luma_mcp.connection import open_connection
 from luma_mcp.errors import NetworkFailure, ProxyUnusable
-from luma_mcp.models import Status
+from luma_mcp.models import Status, Task, VideoRequest
 from luma_mcp.runapi import RunAPI
-from tests.rig import KEY
+from tests.rig import EPOCH, KEY, SOURCE, open_rig
 
 pytestmark = pytest.mark.anyio
 ANSWER = b'HTTP/1.1 200 OK\r\nContent-Length: 24\r\n\r\n{"status": "processing"}'
@@ -84,8 +84,49 @@ async def test_the_proxy_variables_are_honoured_and_the_key_is_not_shown_to_the_
 async def test_a_proxy_that_cannot_be_used_is_told_before_anything_is_written(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("ALL_PROXY", "socks5://127.0.0.1:9")
     async with open_connection(None) as connection:
-        with pytest.raises(ProxyUnusable, match="proxy"):
+        with pytest.raises(ProxyUnusable, match="ALL_PROXY"):
             RunAPI(connection, "https://runapi.example", SecretStr(KEY)).check_ready()
+
+
+async def test_no_proxy_without_a_proxy_changes_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("NO_PROXY", "fd00::/8,[,runapi.ai:x")
+    async with web(None, []) as port:
+        assert await read_status(f"http://127.0.0.1:{port}") is Status.PROCESSING
+
+
+async def test_what_is_excepted_goes_past_the_proxy_by_range(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HTTP_PROXY", "http://127.0.0.1:9")
+    monkeypatch.setenv("NO_PROXY", "127.0.0.0/8")
+    async with web(None, []) as port:
+        assert await read_status(f"http://127.0.0.1:{port}") is Status.PROCESSING
+
+
+async def test_a_proxy_that_is_not_needed_may_be_unusable(monkeypatch: pytest.MonkeyPatch) -> None:
+    received: list[bytes] = []
+    async with web(None, received) as port:
+        monkeypatch.setenv("ALL_PROXY", "socks5://127.0.0.1:9")
+        monkeypatch.setenv("HTTP_PROXY", f"user:p%40ss@127.0.0.1:{port}")
+        assert await read_status("http://runapi.example") is Status.PROCESSING
+    assert received[0].startswith(b"GET http://runapi.example/")
+    assert b"proxy-authorization: basic dxnlcjpwqhnz" in received[0].lower()  # user:p@ss
+
+
+async def test_a_submission_that_met_an_unusable_proxy_cost_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HTTPS_PROXY", "socks5://127.0.0.1:9")
+    wanted = VideoRequest(prompt="fog", source=SOURCE)
+    task = Task(key="k", caller="local", request=wanted, created_at=EPOCH, updated_at=EPOCH, source_url=SOURCE)
+    async with open_connection(None) as connection:
+        with pytest.raises(ProxyUnusable, match="HTTPS_PROXY") as raised:
+            await RunAPI(connection, "https://runapi.example", SecretStr(KEY)).create(task)
+    assert raised.value.charged == "no"
+
+
+async def test_the_sandbox_looks_at_no_proxy(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("HTTPS_PROXY", "HTTP_PROXY", "ALL_PROXY"):
+        monkeypatch.setenv(name, "socks5://127.0.0.1:9")
+    async with open_rig(home) as rig:
+        account = await rig.app.check_account("local")
+    assert account.failure is None
 
 
 async def test_an_address_where_nobody_listens_is_told_with_its_cause() -> None:

@@ -6,17 +6,17 @@ import time
 from collections.abc import Generator
 from typing import cast
 from urllib.parse import urlsplit
-from urllib.request import getproxies, proxy_bypass
 
 import httpx
 
 from luma_mcp.app import open_network
 from luma_mcp.doctor.findings import Finding, note, ok, problem
-from luma_mcp.errors import LumaError, MissingApiKey
+from luma_mcp.errors import LumaError, MissingApiKey, ProxyUnusable
 from luma_mcp.runapi import RunAPI
+from luma_mcp.setting_proxies import Proxy, read_proxies
 from luma_mcp.settings import Settings
 
-UNNAMED = "that the environment names"
+SYSTEM = "the system's proxy settings"
 PLAYED = "the sandbox plays RunAPI in this process, so the network was not tried"
 OWN_ROOTS = "the system's store of trusted certificates (this program uses that store)"
 
@@ -31,7 +31,7 @@ async def network(settings: Settings) -> list[Finding]:
             price = await runapi.price()
         except LumaError as error:
             return [unreachable(error, base_url)]
-        through = f" through the proxy {proxy}" if (proxy := proxy_for(base_url)) else ""
+        through = f" through the proxy {name}" if (name := proxy_for(base_url)) else ""
         return [
             ok("RunAPI", f"{base_url} answers{through}: a task costs {price.usd:.2f} USD"),
             await account(runapi, price.usd),
@@ -60,7 +60,7 @@ async def account(runapi: RunAPI, price_usd: float) -> Finding:
 def unreachable(error: LumaError, base_url: str) -> Finding:
     """Say why RunAPI cannot be reached, as far as it can be told, and what helps."""
     host = urlsplit(base_url).hostname or base_url
-    proxy = proxy_for(base_url)
+    proxy = proxy_of(base_url)
     fix = next((advice for cause in causes(error) if (advice := advice_for(cause, host, proxy))), "")
     return problem(
         "RunAPI", error.message, fix or error.hint or f"Check that this machine can open {base_url}.", error.code
@@ -78,9 +78,10 @@ def causes(error: BaseException) -> Generator[BaseException]:
     yield error
 
 
-def advice_for(cause: BaseException, host: str, proxy: str) -> str:
+def advice_for(cause: BaseException, host: str, proxy: Proxy | None) -> str:
     """Say what helps against one cause; nothing if it says nothing."""
-    where = f"the proxy {proxy}" if proxy else host
+    where = f"the proxy {proxy.place}" if proxy else host
+    named = (proxy.variable or SYSTEM) if proxy else "RUNAPI_BASE_URL"
     match cause:
         case ssl.SSLCertVerificationError():
             return certificate_advice(cause.verify_message, host)
@@ -89,9 +90,8 @@ def advice_for(cause: BaseException, host: str, proxy: str) -> str:
         case socket.gaierror():
             return f"DNS: the name of {where} cannot be resolved. Check the internet connection, VPN and DNS server."
         case httpx.ProxyError():
-            return f"Proxy: {where} refused to connect. Check user and password in HTTPS_PROXY, and what it allows."
+            return f"Proxy: {where} refused to connect. Check user and password in {named}, and what it allows."
         case ConnectionRefusedError():
-            named = "HTTPS_PROXY" if proxy else "RUNAPI_BASE_URL"
             return f"Nothing listens at {where}, or a firewall refuses. Check {named}."
         case TimeoutError() | httpx.TimeoutException():
             return f"{where} does not answer: a firewall may drop it. If your network needs a proxy, set HTTPS_PROXY."
@@ -110,16 +110,14 @@ def certificate_advice(message: str, host: str) -> str:
     )
 
 
+def proxy_of(url: str) -> Proxy | None:
+    """Give the proxy that a URL is reached through, None for none or one that cannot be used."""
+    try:
+        return read_proxies().proxy_for(httpx.URL(url))
+    except ProxyUnusable:
+        return None
+
+
 def proxy_for(url: str) -> str:
     """Name the proxy that a URL is reached through, without user and password; empty for none."""
-    parts = urlsplit(url)
-    proxies = getproxies()
-    named = proxies.get(parts.scheme) or proxies.get("all") or ""
-    try:
-        proxy = urlsplit(named if "://" in named else f"http://{named}")
-        if proxy.path.strip("/"):
-            return UNNAMED  # what looks like its name may be a part of a password
-        bypassed = proxy_bypass(parts.hostname or "")
-        return "" if bypassed or not proxy.hostname else ":".join(filter(None, [proxy.hostname, str(proxy.port or "")]))
-    except ValueError:
-        return UNNAMED
+    return proxy.place if (proxy := proxy_of(url)) else ""
