@@ -1,8 +1,9 @@
 """What a caller can spend: price, balance, what was spent, which limits are left."""
 
+import math
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import Generic, TypeVar
 
 import anyio
 
@@ -14,8 +15,40 @@ from luma_mcp.runapi import RunAPI
 from luma_mcp.settings import Settings
 
 ANSWER_SECONDS = 25.0
+KEPT_SECONDS = 10.0
+FAILURE_KEPT_SECONDS = 3.0
 
 T = TypeVar("T")
+
+
+class Kept(Generic[T]):
+    """An answer of RunAPI's that is asked for once, however many want it, and kept for some seconds; a failure too."""
+
+    def __init__(self, ask: Callable[[], Awaitable[T]]) -> None:
+        self._ask = ask
+        self._asking = anyio.Lock()
+        self._answer: T | LumaError | None = None
+        self._until = -math.inf
+
+    async def get(self) -> T:
+        """Give the answer, asking within `ANSWER_SECONDS` if it is too old; raise the `LumaError` that came of it."""
+        async with self._asking:
+            if self._answer is None or anyio.current_time() >= self._until:
+                self._answer = await self._asked()
+                kept = FAILURE_KEPT_SECONDS if isinstance(self._answer, LumaError) else KEPT_SECONDS
+                self._until = anyio.current_time() + kept
+            answer = self._answer
+        if isinstance(answer, LumaError):
+            raise answer
+        return answer
+
+    async def _asked(self) -> T | LumaError:
+        try:
+            with anyio.move_on_after(ANSWER_SECONDS):
+                return await self._ask()
+        except LumaError as error:
+            return error
+        return NetworkFailure(f"RunAPI did not answer in {ANSWER_SECONDS:.0f} seconds.")
 
 
 @dataclass(slots=True)
@@ -37,38 +70,40 @@ class Account:
         return min(left) if left else None
 
 
-@dataclass(frozen=True, slots=True)
 class Accounts:
-    """Finds out about the account and a caller's share in it."""
+    """Finds out about the account and a caller's share in it. Price and balance are shared by all callers."""
 
-    settings: Settings
-    ledger: Ledger
-    runapi: RunAPI
-    now: Clock
+    def __init__(self, settings: Settings, ledger: Ledger, runapi: RunAPI, now: Clock) -> None:
+        self._limits = Limits(settings.max_active, settings.daily_limit)
+        self._ledger = ledger
+        self._origin = runapi.origin
+        self._price = Kept(runapi.price)
+        self._balance = Kept(runapi.balance)
+        self._now = now
 
     async def check(self, caller: str) -> Account:
-        """Ask for price and balance at once, within `ANSWER_SECONDS`; what fails leaves the rest as it is."""
-        spending = await self.ledger.sums.spending(caller, self.runapi.origin, self.now())
-        account = Account(spending, Limits(self.settings.max_active, self.settings.daily_limit))
+        """Give price and balance, asked for at once; what fails leaves the rest as it is."""
+        spending = await self._ledger.sums.spending(caller, self._origin, self._now())
+        account = Account(spending, self._limits)
 
         async def price() -> None:
-            account.price = await self._asked(account, self.runapi.price)
+            account.price = await known(account, self._price)
 
         async def balance() -> None:
-            account.balance = await self._asked(account, self.runapi.balance)
+            account.balance = await known(account, self._balance)
 
         async with anyio.create_task_group() as both:
             both.start_soon(price)
             both.start_soon(balance)
         return account
 
-    async def _asked(self, account: Account, ask: Callable[[], Awaitable[T]]) -> T | None:
-        try:
-            with anyio.move_on_after(ANSWER_SECONDS):
-                return await ask()
-            raise NetworkFailure(f"RunAPI did not answer in {ANSWER_SECONDS:.0f} seconds.")
-        except MissingApiKey:
-            account.has_key = False
-        except LumaError as error:
-            account.failure = account.failure or error.failure()
-        return None
+
+async def known(account: Account, answer: Kept[T]) -> T | None:
+    """Give an answer, or note in the account why it is not known."""
+    try:
+        return await answer.get()
+    except MissingApiKey:
+        account.has_key = False
+    except LumaError as error:
+        account.failure = account.failure or error.failure()
+    return None

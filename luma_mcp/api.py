@@ -21,6 +21,7 @@ from luma_mcp.errors import (
     ServiceUnavailable,
     TaskNotFound,
 )
+from luma_mcp.explanations import denies
 from luma_mcp.refusals import refusal
 from luma_mcp.untrusted import Json, json_object, safe_text, without_secret
 
@@ -51,17 +52,18 @@ class Api:
 
     async def post(self, path: str, body: Json) -> Json:
         """Send a JSON object about no task and give the one in the answer; raise a `LumaError`, charged "no"."""
-        response = await self.send("POST", path, body)
-        if not response.is_success:
-            raise aside(self.refusal(response))
-        return json_object(response)
+        return self.answered(await self.send("POST", path, body))
 
     async def get(self, path: str) -> Json:
         """Give the JSON object at a path that is about no task; raise a `LumaError`, charged "no"."""
-        response = await self.send("GET", path)
-        if not response.is_success:
+        return self.answered(await self.send("GET", path))
+
+    def answered(self, response: httpx.Response) -> Json:
+        """Give the JSON object of an answer that is about no task; raise a `LumaError`, charged "no"."""
+        body = json_object(response)
+        if not response.is_success or denies(body):
             raise aside(self.refusal(response))
-        return json_object(response)
+        return body
 
     async def send(
         self, method: str, path: str, body: Json | None = None, headers: Mapping[str, str] | None = None

@@ -66,6 +66,12 @@ class LumaError(Exception):
         return Failure(self.code, self.message, self.charged, self.retry_safe, self.hint)
 
 
+CHARGED_HINT = "RunAPI charged for it. Have the RunAPI account looked at before asking for another result."
+UNCLEAR_HINT = (
+    "RunAPI did not say whether it was charged. Have the RunAPI account looked at before asking for another result."
+)
+
+
 class MissingApiKey(LumaError):
     """No RunAPI key is configured."""
 
@@ -184,10 +190,16 @@ class TaskNotFound(LumaError):
 
 
 class GenerationFailed(LumaError):
-    """RunAPI accepted the task and could not finish it; failed tasks are not charged (contract 6)."""
+    """RunAPI accepted the task and could not finish it, for a `reason` in its words, empty if it gave none."""
 
     code = "generation_failed"
     hint = "Nothing was charged. Change the prompt or the source clip, then call modify_video again."
+
+    def __init__(self, reason: str, *, charged: Charged = "no") -> None:
+        hints = {"yes": CHARGED_HINT, "unknown": UNCLEAR_HINT}
+        plain = reason.replace('"', "'")
+        said = f'RunAPI says: "{plain}"' if reason else "RunAPI gave no reason."
+        super().__init__(said, charged=charged, hint=hints.get(charged, ""))
 
 
 class SubmissionUnconfirmed(LumaError):

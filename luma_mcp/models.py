@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass, field, replace
 from enum import StrEnum
 
-from luma_mcp.errors import Failure, GenerationFailed
+from luma_mcp.errors import Charged, Failure, GenerationFailed
 
 Clock = Callable[[], float]
 """Gives POSIX seconds."""
@@ -109,9 +109,10 @@ class Change:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Reading:
-    """What RunAPI said about a task at one moment."""
+    """What RunAPI said about a task at one moment; `charged` is about one that failed."""
 
     status: Status
+    charged: Charged = "no"
     video_urls: tuple[str, ...] = ()
     error: str = ""
     cost_usd: float | None = None
@@ -215,7 +216,7 @@ class Task:
         if reading.status.rank < self.status.rank or self.status.done:
             return replace(self, error=None)
         if reading.status is Status.FAILED:
-            return self.refused(GenerationFailed(reading.error or "RunAPI gave no reason.").failure(), now)
+            return self.refused(GenerationFailed(reading.error, charged=reading.charged).failure(), now)
         changed = replace(
             self,
             status=reading.status,

@@ -1,7 +1,7 @@
 """RunAPI's error answers as our errors: every body shape, one place (contract section 4)."""
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 
@@ -20,35 +20,47 @@ from luma_mcp.errors import (
     TaskNotFound,
     WrongAddress,
 )
-from luma_mcp.untrusted import Json, is_list, is_object, json_object, safe_text, text, without_secret
+from luma_mcp.explanations import code_in, said_in, said_in_object
+from luma_mcp.untrusted import is_object, json_object, json_value, quoted, safe_text, without_secret
 
 LONGEST_PAGE_BYTES = 1 << 16
 LONGEST_RETRY_AFTER_SECONDS = 3600.0
 HTML = re.compile(r"<!doctype|<html", re.IGNORECASE)
-MESSAGE_KEYS = ("message", "detail", "errorMessage", "msg")
+LONGEST_WORDS = 4096
+KEY_WORDS = re.compile(r"\b(api )?key\b|\btoken\b|\bbearer\b|\bcredentials?\b|\bunauthenticated\b")
+CONTENT_WORDS = re.compile(
+    r"moderat|policy|policies|violat|nsfw|safety|unsafe|prompt|content|video|image|copyright|explicit|sexual|violen"
+)
+PERMISSION_WORDS = re.compile(r"permission|forbidden|access denied|authori[sz]|authenticat|\bscopes?\b|not allowed")
+SECONDS = re.compile(r"[0-9]{1,100}(\.[0-9]+)?")
 REFUSALS = {
     400: InvalidRequest,
     401: InvalidApiKey,
     402: InsufficientCredits,
-    403: InvalidApiKey,
     404: TaskNotFound,
     409: Conflict,
     410: TaskNotFound,
     413: InvalidRequest,
     415: InvalidRequest,
     422: InvalidRequest,
+    451: InvalidRequest,
 }
 
 
 def refusal(response: httpx.Response, *, hidden: SecretStr | None = None) -> LumaError:
-    """Turn an answer that is no success into the error that fits it; `hidden` never appears in its text."""
-    status = response.status_code
-    said = without_secret(f"RunAPI answered {status}: {explanation(response)}{request_id(response)}", hidden)
-    if status == 429:
-        return RateLimited(said, retry_after_seconds(response.headers))
+    """Turn an answer that does not give what was asked for into the error that fits it; `hidden` is not in its text.
+
+    A success may hold an error, with its status or without.
+    """
+    body = json_object(response)
+    status = (code_in(body) or response.status_code) if response.is_success else response.status_code
+    said = f"RunAPI answered {heading_of(response, status)}: {explanation(response, hidden)}{request_id(response)}"
+    said = without_secret(said, hidden)
     if response.is_redirect:
         return WrongAddress(response.request.url.host)
-    if kind := REFUSALS.get(status):
+    if status == 429:
+        return RateLimited(said, retry_after_seconds(response.headers))
+    if kind := REFUSALS.get(status) or (forbidden(response) if status == 403 else None):
         return kind(said)
     if status >= 500 or status == 408:
         unavailable = ServiceUnavailable(said)
@@ -57,20 +69,47 @@ def refusal(response: httpx.Response, *, hidden: SecretStr | None = None) -> Lum
     return BadAnswer(said)
 
 
-def explanation(response: httpx.Response) -> str:
-    """Find the sentence for humans in any of the body shapes, or say that there is none."""
-    found = next((words for words in candidates(response) if words), "")
-    return safe_text(found) or "no explanation given"
+def heading_of(response: httpx.Response, status: int) -> str:
+    """Say with what RunAPI answered."""
+    if not response.is_success:
+        return str(status)
+    code = f"the error {status}" if status != response.status_code else "not what was asked for"
+    return f"{response.status_code}, but {code}"
 
 
-def candidates(response: httpx.Response) -> Iterator[str]:
-    """Yield what may be the explanation, most telling first."""
-    raw = response.content[:LONGEST_PAGE_BYTES].decode("utf-8", "replace")
-    if HTML.search(raw):
-        yield f"an HTML page, {heading(raw) or 'without a title'}"
-        return
-    body = json_object(response)
-    yield from explanations(body) if body else [raw]
+def forbidden(response: httpx.Response) -> type[LumaError]:
+    """Tell what a 403 is about: the key, if it says so or says nothing; else what was asked for, as by moderation."""
+    said = words_in(response)
+    whole = said if is_page(response) else raw_text(response)  # with the codes beside the sentence
+    words = " ".join(re.findall("[a-z]+", whole[:LONGEST_WORDS].lower()))
+    about_key = KEY_WORDS.search(words) or (PERMISSION_WORDS.search(words) and not CONTENT_WORDS.search(words))
+    return InvalidApiKey if about_key or not said else InvalidRequest
+
+
+def explanation(response: httpx.Response, hidden: SecretStr | None = None) -> str:
+    """Quote the sentence for humans in any of the body shapes, or say that there is none."""
+    words = safe_text(without_secret(words_in(response), hidden))
+    if is_page(response):
+        return f"an HTML page, {quoted(words)}" if words else "an HTML page without a title"
+    return quoted(words) if words else "no explanation given"
+
+
+def words_in(response: httpx.Response) -> str:
+    """Find what an answer says: in JSON, in the title of an HTML page, or as plain text."""
+    body = json_value(response)
+    if body is None:
+        return heading(raw_text(response)) if is_page(response) else safe_text(raw_text(response))
+    return said_in_object(body) if is_object(body) else said_in(body)
+
+
+def is_page(response: httpx.Response) -> bool:
+    """Tell whether an answer is an HTML page, as of a proxy in front of the API."""
+    return json_value(response) is None and HTML.search(raw_text(response)) is not None
+
+
+def raw_text(response: httpx.Response) -> str:
+    """Give what an answer holds as text."""
+    return response.content[:LONGEST_PAGE_BYTES].decode("utf-8", "replace")
 
 
 def heading(page: str) -> str:
@@ -83,29 +122,6 @@ def heading(page: str) -> str:
     return ""
 
 
-def explanations(body: Json) -> Iterator[str]:
-    """Yield the messages of a JSON error body, the field errors with the summary they belong to."""
-    summary = as_text(body.get("error"))
-    fields = "; ".join(field_errors(body.get("errors")))
-    yield ": ".join(part for part in (summary, fields) if part)
-    yield from (as_text(body.get(key)) for key in MESSAGE_KEYS)
-
-
-def field_errors(errors: object) -> Iterator[str]:
-    """Yield each field's complaint, from the mapping or the list form."""
-    if is_object(errors):
-        for field, complaints in errors.items():
-            many = complaints if is_list(complaints) else [complaints]
-            yield f"{field} {', '.join(as_text(complaint) for complaint in many)}"
-    elif is_list(errors):
-        yield from (as_text(complaint) for complaint in errors)
-
-
-def as_text(value: object) -> str:
-    """Give a string as it is, an object's message, and nothing for anything else."""
-    return text(value.get("message")) if is_object(value) else text(value)
-
-
 def request_id(response: httpx.Response) -> str:
     """Name the request for RunAPI's support, if RunAPI named it."""
     name = safe_text(response.headers.get("x-request-id", ""))
@@ -115,13 +131,24 @@ def request_id(response: httpx.Response) -> str:
 def retry_after_seconds(
     headers: httpx.Headers, now: Callable[[], datetime] = lambda: datetime.now(UTC)
 ) -> float | None:
-    """Read `Retry-After` as seconds or HTTP date; what is negative, absurd or unreadable does not count."""
-    value = headers.get("retry-after", "").strip()
-    if re.fullmatch(r"\d{1,100}(\.\d+)?", value):
-        seconds = float(value)
+    """Read `Retry-After` as seconds or HTTP date; what is negative, absurd or unreadable does not count.
+
+    A date is by the clock that the answer's `Date` shows, by ours (`now`) without one. The longest of several counts.
+    """
+    values = [part.strip() for part in headers.get("retry-after", "").split(",")]
+    if all(SECONDS.fullmatch(value) for value in values):
+        seconds = max(map(float, values))
+    elif until := http_date(headers.get("retry-after", "")):
+        seconds = (until - (http_date(headers.get("date", "")) or now())).total_seconds()
     else:
-        try:
-            seconds = (parsedate_to_datetime(value) - now()).total_seconds()
-        except (TypeError, ValueError, OverflowError):
-            return None
+        return None
     return min(seconds, LONGEST_RETRY_AFTER_SECONDS) if seconds > 0 else None
+
+
+def http_date(value: str) -> datetime | None:
+    """Read an HTTP date in any of its forms, all of which are UTC; None for anything else."""
+    try:
+        found = parsedate_to_datetime(value.strip())
+    except (TypeError, ValueError, OverflowError, IndexError):
+        return None
+    return found if found.tzinfo else found.replace(tzinfo=UTC)

@@ -1,5 +1,6 @@
 """RunAPI's endpoints as this server needs them: tasks, files, account. Contract: sections 1, 2, 5 and 6."""
 
+import re
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, replace
 from typing import Any
@@ -8,7 +9,7 @@ from urllib.parse import quote
 import anyio
 import httpx
 
-from luma_mcp.api import Api, aside
+from luma_mcp.api import Api
 from luma_mcp.errors import (
     BadAnswer,
     InvalidRequest,
@@ -17,13 +18,24 @@ from luma_mcp.errors import (
     ProxyUnusable,
     RateLimited,
     ServiceUnavailable,
+    TaskNotFound,
     WrongAddress,
 )
 from luma_mcp.models import MODEL, Reading, Status, Task
 from luma_mcp.money import Balance, Price
-from luma_mcp.readings import balance_in, lifetime_in, price_in, reading, status_in, task_id_in
+from luma_mcp.readings import (
+    balance_in,
+    is_about_task,
+    is_link,
+    lifetime_in,
+    price_in,
+    reading,
+    refuses,
+    status_in,
+    task_id_in,
+)
 from luma_mcp.refusals import retry_after_seconds
-from luma_mcp.sources import is_port, is_public_host
+from luma_mcp.sources import LONGEST_URL, is_port, is_public_host
 from luma_mcp.untrusted import child, json_object, text, without_secret
 
 REACH_SECONDS = 5.0
@@ -35,6 +47,12 @@ NOT_MODIFIED = 304
 TASKS = "/api/v1/luma/modify_video"
 PRICES = f"/api/v1/price_schedules?service=luma&action=modify_video&model={MODEL}"
 BALANCE = "/api/v1/me/balance"
+SIGNED_ID = re.compile(r"[\x21-\x7e]{1,4096}")
+ETAG = re.compile(r"[\x20-\x7e]{1,200}")
+WATERMARK = b"watermark"
+WATERMARK_HINT = (
+    "This RunAPI takes no boolean watermark: repeat the call without watermark. Nothing was charged for this one."
+)
 NEVER_SENT = (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout, httpx.ProxyError, httpx.UnsupportedProtocol)
 
 
@@ -79,20 +97,23 @@ class RunAPI(Api):
             error.charged = "no" if never_sent else "unknown"
             raise
         body = json_object(response)
-        if task_id := task_id_in(body if response.is_success else {}, response.headers):
+        taken = response.is_success and not refuses(body)
+        if task_id := task_id_in(body if taken else {}, response.headers):
             return Accepted(task_id, status_in(body))
-        if response.is_success:
-            raise BadAnswer("RunAPI took the submission but named no task.", charged="unknown")
-        if response.status_code == 404:
+        refused = in_doubt(self.refusal(response))
+        if isinstance(refused, TaskNotFound):
             raise WrongAddress(response.request.url.host)
-        raise in_doubt(self.refusal(response))
+        if isinstance(refused, InvalidRequest) and task.request.watermark and WATERMARK in response.content.lower():
+            refused.hint = WATERMARK_HINT
+        raise refused
 
     async def read(self, task_id: str) -> Reading:
         """Ask for the state of a task (contract 2)."""
         response = await self.send("GET", f"{TASKS}/{quote(task_id, safe='')}")
-        if not response.is_success:
+        body = json_object(response)
+        if not response.is_success or (body and not is_about_task(body)):
             raise self.refusal(response)
-        found = reading(json_object(response), retry_after_seconds(response.headers))
+        found = reading(body, retry_after_seconds(response.headers))
         if any(url != without_secret(url, self.api_key) for url in found.video_urls):
             raise BadAnswer("RunAPI's answer about the task repeats the key.")
         return replace(found, error=without_secret(found.error, self.api_key))
@@ -107,7 +128,7 @@ class RunAPI(Api):
             text(answer.get("upload_url")),
             {name: str(value) for name, value in child(answer, "headers").items()},
         )
-        if not (target.signed_id and target.url):
+        if not target.url or not SIGNED_ID.fullmatch(target.signed_id) or len(target.url) > LONGEST_URL:
             raise BadAnswer("RunAPI did not say where to upload the file.")
         return target
 
@@ -130,7 +151,7 @@ class RunAPI(Api):
     async def confirm_upload(self, target: UploadTarget) -> Stored:
         """Finish an upload and tell where RunAPI finds the file, for about an hour."""
         answer = await self.post("/api/v1/files/confirm", {"signed_id": target.signed_id})
-        if url := text(answer.get("url")):
+        if is_link(url := text(answer.get("url"))):
             return Stored(url, lifetime_in(answer))
         raise BadAnswer("RunAPI did not say where the uploaded file is.")
 
@@ -153,11 +174,9 @@ class RunAPI(Api):
             return self._priced[1]
         if response.status_code == NOT_MODIFIED:
             raise BadAnswer("RunAPI says that the price has not changed, but never told it.")
-        if not response.is_success:
-            raise aside(self.refusal(response))
-        price = price_in(json_object(response))
+        price = price_in(self.answered(response))
         etag = response.headers.get("etag", "")
-        self._priced = (etag, price) if etag.isascii() and etag.isprintable() and etag else None
+        self._priced = (etag, price) if ETAG.fullmatch(etag) else None
         return price
 
     async def balance(self) -> Balance:

@@ -1,6 +1,7 @@
 """Reading what others sent: JSON of any shape, and text that may carry anything."""
 
 import json
+import math
 import re
 import unicodedata
 from typing import Any, TypeGuard
@@ -10,7 +11,8 @@ from pydantic import SecretStr
 
 LONGEST_TEXT = 300
 SHORTEST_SECRET = 8
-TAG = re.compile(r"<[^>]*>|&[a-z]+;", re.IGNORECASE)
+LONGEST_WHOLE = 40
+MARKUP = re.compile(r"<[^>]*>|&#?\w+;|[<>`]")
 OWN_ADDRESS = re.compile(r"/callbacks/[A-Za-z0-9_-]{20,}")
 
 Json = dict[str, Any]
@@ -26,13 +28,38 @@ def is_list(value: object) -> TypeGuard[list[Any]]:
     return isinstance(value, list)
 
 
+def json_value(response: httpx.Response) -> object:
+    """Give what a response holds as JSON, in any encoding of Unicode; None if it holds none.
+
+    Bytes that are no text are replaced; a number that is none, not finite or enormous is None.
+    """
+    content = response.content
+    try:
+        written = content.decode(json.detect_encoding(content), "replace")
+        body: object = json.loads(written, parse_constant=not_a_number, parse_float=finite, parse_int=whole)
+    except (ValueError, RecursionError):
+        return None
+    return body
+
+
 def json_object(response: httpx.Response) -> Json:
     """Give the JSON object in a response, or an empty one for anything else."""
-    try:
-        body: object = json.loads(response.content)
-    except (ValueError, RecursionError):
-        return {}
+    body = json_value(response)
     return body if is_object(body) else {}
+
+
+def not_a_number(_: str) -> None:
+    """Read NaN and Infinity."""
+
+
+def finite(written: str) -> float | None:
+    """Read a number with a fraction or an exponent."""
+    return number if math.isfinite(number := float(written)) else None
+
+
+def whole(written: str) -> int | None:
+    """Read a whole number; Python refuses those of thousands of digits, and nobody means them."""
+    return int(written) if len(written) <= LONGEST_WHOLE else None
 
 
 def child(body: Json, name: str) -> Json:
@@ -56,9 +83,14 @@ def without_secret(words: str, secret: SecretStr | None) -> str:
     return re.sub(re.escape(hidden), "[key]", plain, flags=re.I) if len(hidden) >= SHORTEST_SECRET else plain
 
 
+def quoted(words: str) -> str:
+    """Quote foreign text, so that nobody takes it for ours."""
+    return '"' + safe_text(words).replace('"', "'") + '"'
+
+
 def safe_text(words: str) -> str:
-    """Make foreign text fit for a log and a model: one line, no tags, no control or invisible characters, bounded."""
-    plain = TAG.sub(" ", words[: 20 * LONGEST_TEXT])
+    """Make foreign text fit for a log and a model: one line, no markup, no control or invisible characters, bounded."""
+    plain = MARKUP.sub(" ", words[: 20 * LONGEST_TEXT]).replace("](", "] (")
     visible = "".join(" " if unicodedata.category(c)[0] in "CZ" else c for c in plain)
     line = " ".join(visible.split())
     return line if len(line) <= LONGEST_TEXT else line[: LONGEST_TEXT - 1] + "…"

@@ -3,10 +3,12 @@
 from pathlib import Path
 from typing import Any
 
+import anyio
 import httpx
 import pytest
 from jsonschema import validate
 
+from luma_mcp.accounts import ANSWER_SECONDS, FAILURE_KEPT_SECONDS, KEPT_SECONDS
 from luma_mcp.connection import open_connection
 from luma_mcp.errors import BadAnswer, NetworkFailure
 from luma_mcp.money import Balance, Price
@@ -76,6 +78,7 @@ async def test_a_price_that_has_not_changed_is_not_sent_again(rig: Rig) -> None:
     async with rig.client() as client:
         first = facts(await client.call_tool("check_account", {}))
         rig.clock.jumped += DAY
+        await anyio.sleep(KEPT_SECONDS)
         second = facts(await client.call_tool("check_account", {}))
     conditions = [
         seen.headers.get("if-none-match") for seen in rig.sandbox.seen if seen.path.endswith("price_schedules")
@@ -83,6 +86,59 @@ async def test_a_price_that_has_not_changed_is_not_sent_again(rig: Rig) -> None:
     assert conditions[0] is None
     assert conditions[1]
     assert (second["price_usd"], second["price_as_of"]) == (first["price_usd"], first["price_as_of"])
+
+
+def asked(rig: Rig) -> list[str]:
+    """List what RunAPI was asked about the account."""
+    return [seen.path.rpartition("/")[2] for seen in rig.sandbox.seen]
+
+
+async def test_however_many_ask_runapi_is_asked_once_in_ten_seconds(rig: Rig) -> None:
+    rig.sandbox.faults.order(Fault("slow", route="account", seconds=3), Fault("slow", route="pricing", seconds=2))
+    async with anyio.create_task_group() as asking:
+        for number in range(150):
+            asking.start_soon(rig.app.check_account, f"caller-{number % 3}")
+    assert sorted(asked(rig)) == ["balance", "price_schedules"]
+    assert (await rig.app.check_account("ann")).balance is not None
+    assert len(asked(rig)) == 2
+    await anyio.sleep(KEPT_SECONDS)
+    for _ in range(5):
+        await rig.app.check_account("local")
+    assert len(asked(rig)) == 4
+
+
+async def test_a_failure_is_kept_for_a_moment_too(rig: Rig) -> None:
+    rig.sandbox.faults.order(Fault("503", route="account"))
+    failures = [(await rig.app.check_account("local")).failure for _ in range(20)]
+    assert {failure.code for failure in failures if failure} == {"service_unavailable"}
+    assert len(asked(rig)) == 2
+    await anyio.sleep(FAILURE_KEPT_SECONDS)
+    assert (await rig.app.check_account("local")).balance is not None
+    assert sorted(asked(rig)) == ["balance", "balance", "price_schedules"]
+
+
+async def test_who_gives_up_while_asking_takes_nothing_from_those_who_wait(rig: Rig) -> None:
+    rig.sandbox.faults.order(Fault("slow", route="account", seconds=20))
+    found: list[bool] = []
+
+    async def patient() -> None:
+        found.append((await rig.app.check_account("ann")).balance is not None)
+
+    async with anyio.create_task_group() as asking:
+        with anyio.move_on_after(1):
+            asking.start_soon(patient)
+            await rig.app.check_account("local")
+    assert found == [True]
+
+
+async def test_an_answer_that_does_not_come_holds_nobody_longer_than_the_bound(rig: Rig) -> None:
+    rig.sandbox.faults.order(Fault("slow", route="account", seconds=100))
+    begun = anyio.current_time()
+    async with anyio.create_task_group() as asking:
+        for _ in range(10):
+            asking.start_soon(rig.app.check_account, "local")
+    assert anyio.current_time() - begun <= ANSWER_SECONDS + 1
+    assert sorted(asked(rig)) == ["balance", "price_schedules"]
 
 
 @pytest.mark.parametrize(

@@ -66,7 +66,7 @@ def test_a_failed_generation_is_explained_on_stderr(configured: str, capsys: pyt
     assert main(["modify", SOURCE, "rain"]) == EXIT_CODES["generation_failed"]
     output = capsys.readouterr()
     assert output.out == ""
-    assert "generation_failed: no motion" in output.err
+    assert 'generation_failed: RunAPI says: "no motion"' in output.err
     assert "charged: no" in output.err
 
 

@@ -3,6 +3,7 @@
 import logging
 from collections.abc import AsyncIterator, Callable
 from datetime import UTC, datetime
+from functools import partial
 from typing import Any
 
 import anyio
@@ -76,6 +77,14 @@ async def test_a_submission_says_what_the_contract_asks_for_and_nothing_else() -
         ({}, {"X-RunAPI-Task-Id": UUID}),
         ({"id": 17}, {"X-RunAPI-Task-Id": UUID}),
         ({"id": "two words"}, {"X-RunAPI-Task-Id": UUID}),
+        ({"taskId": UUID}, {}),
+        ({"result": {"task": {"id": UUID}}}, {}),
+        ({"data": [{"id": UUID}]}, {}),
+        ({"code": 200, "msg": "success", "data": {"taskId": UUID}}, {}),
+        ({"id": UUID, "status": "processing", "error": None, "success": True}, {}),
+        ({"error": "the callback was not taken"}, {"X-RunAPI-Task-Id": UUID}),
+        ({"id": True}, {"X-RunAPI-Task-Id": UUID}),
+        ({"id": "<script>"}, {"X-RunAPI-Task-Id": UUID}),
     ],
 )
 async def test_the_task_id_is_found_wherever_it_is(code: int, body: Any, headers: dict[str, str]) -> None:
@@ -119,12 +128,60 @@ async def test_an_answer_that_is_too_large_or_never_ends_is_given_up() -> None:
         ("generate_failed", Status.FAILED),
         ("cancelled", Status.FAILED),
         ("dreaming", Status.PROCESSING),
-        (None, Status.PROCESSING),
+        ("in queue", Status.PENDING),
+        ("In-Progress", Status.PROCESSING),
+        (" COMPLETED ", Status.COMPLETED),
+        ("Success", Status.COMPLETED),
+        ("done", Status.COMPLETED),
+        ("ok", Status.COMPLETED),
+        ("ready", Status.COMPLETED),
+        ("partially_completed", Status.COMPLETED),
+        ("ganz fertig", Status.COMPLETED),
+        (None, Status.COMPLETED),
+        (200, Status.COMPLETED),
+        ("rejected", Status.FAILED),
+        ("expired", Status.FAILED),
+        ("Moderated", Status.FAILED),
+        ("NSFW", Status.FAILED),
+        ("timed out", Status.FAILED),
     ],
 )
-async def test_status_words_are_understood_and_unknown_ones_mean_still_running(word: Any, status: Status) -> None:
-    answer = {"id": UUID, "status": word, "videos": [{"url": "https://x.example/v.mp4"}], "error": "why"}
+async def test_status_words_are_understood_and_an_unknown_one_with_a_result_is_an_end(
+    word: Any, status: Status
+) -> None:
+    answer = {"id": UUID, "status": word, "videos": [{"url": "https://x.example/v.mp4"}]}
     assert (await read(httpx.Response(200, json=answer))).status is status
+
+
+@pytest.mark.parametrize("word", ["dreaming", "exploring", "processing", None, "in progress"])
+@pytest.mark.parametrize("more", [{}, {"videos": []}, {"video_url": SOURCE}, {"sources": [{"url": SOURCE}]}])
+async def test_a_task_without_a_result_runs_whatever_its_word(word: Any, more: dict[str, Any]) -> None:
+    answer = httpx.Response(200, json={"id": UUID, "status": word, **more})
+    assert await read(answer) == Reading(status=Status.PROCESSING)
+
+
+@pytest.mark.parametrize(
+    ("more", "charged"),
+    [
+        ({"status": "failed"}, "no"),
+        ({"status": "failed", "usage": {"cost": 0.5}}, "yes"),
+        ({"status": "expired"}, "unknown"),
+        ({"status": "moderated", "usage": {"cost": 0}}, "no"),
+        ({"status": "nsfw", "usage": {"cost": "0.50"}}, "yes"),
+    ],
+)
+async def test_a_task_that_ended_badly_is_free_only_as_far_as_that_is_certain(
+    more: dict[str, Any], charged: str
+) -> None:
+    found = await read(httpx.Response(200, json={"id": UUID, **more}))
+    assert (found.status, found.charged) == (Status.FAILED, charged)
+    told = task().accepted(UUID, Status.PENDING, EPOCH).read(found, EPOCH).error
+    assert told
+    assert (told.code, told.charged, "Nothing was charged" in told.hint) == (
+        "generation_failed",
+        charged,
+        charged == "no",
+    )
 
 
 @pytest.mark.parametrize(
@@ -168,6 +225,15 @@ async def test_a_completed_task_gives_its_videos_and_its_cost(more: dict[str, An
         httpx.Response(200, text='{"status": "completed", "videos": [{"url": "https://a.example/\\ud800.mp4"}]}'),
         httpx.Response(200, json={"status": "completed"}),
         httpx.Response(200, json={"status": "completed", "videos": [{"url": "javascript:alert(1)"}]}),
+        httpx.Response(200, json={"status": "completed", "videos": [{"url": "https://me:secret@a.example/v.mp4"}]}),
+        httpx.Response(200, json={"status": "completed", "videos": [{"url": f"https://a.example/{'v' * 4096}"}]}),
+        httpx.Response(200, json={"status": "completed", "videos": [{"url": "https:///v.mp4"}]}),
+        httpx.Response(200, json={"status": "completed", "videos": [{"url": "https://a.example:0/v.mp4"}]}),
+        httpx.Response(200, json={"status": "completed", "videos": [{"url": "https://a.example/\nv.mp4"}]}),
+        httpx.Response(200, json={"success": False, "message": "try later"}),
+        httpx.Response(200, json={"error": "try later"}),
+        httpx.Response(200, json={"status": "error", "message": "try later"}),
+        httpx.Response(200, json={"message": "Welcome"}),
     ],
 )
 async def test_an_answer_that_cannot_be_understood_is_a_bad_answer(answer: httpx.Response) -> None:
@@ -176,7 +242,7 @@ async def test_an_answer_that_cannot_be_understood_is_a_bad_answer(answer: httpx
 
 
 @pytest.mark.parametrize("text", ["", "{", "<html>", "[]", '{"status": "processing"}'])
-async def test_a_success_without_an_id_leaves_the_charge_unknown(text: str) -> None:
+async def test_a_success_without_an_id_or_a_word_leaves_the_charge_unknown(text: str) -> None:
     with pytest.raises(errors.BadAnswer) as raised:
         await create(httpx.Response(200, text=text))
     assert raised.value.charged == "unknown"
@@ -189,7 +255,7 @@ async def test_a_success_without_an_id_leaves_the_charge_unknown(text: str) -> N
         (400, errors.InvalidRequest, "no"),
         (401, errors.InvalidApiKey, "no"),
         (402, errors.InsufficientCredits, "no"),
-        (403, errors.InvalidApiKey, "no"),
+        (451, errors.InvalidRequest, "no"),
         (404, errors.WrongAddress, "no"),
         (409, errors.Conflict, "unknown"),
         (413, errors.InvalidRequest, "no"),
@@ -223,11 +289,40 @@ async def test_each_status_is_one_of_our_errors_that_says_whether_it_cost_money(
         ({"json": {"errorMessage": "camel"}}, "camel"),
         ({"json": {"msg": "short"}}, "short"),
         ({"json": {"errors": ["first of a list", {"message": "second"}]}}, "first of a list; second"),
+        ({"json": {"detail": [{"loc": ["body", "prompt"], "msg": "too long", "type": "x"}]}}, "prompt too long"),
+        ({"json": {"detail": [{"msg": "too long"}]}}, "too long"),
+        ({"json": {"detail": ["one", "two"]}}, "one; two"),
+        ({"json": {"type": "about:blank", "title": "Bad", "detail": "too long", "status": 400}}, "Bad: too long"),
+        ({"json": {"errors": [{"title": "Bad", "detail": "too long", "source": {"pointer": "/data/prompt"}}]}},
+         "prompt Bad: too long"),
+        ({"json": {"error": {"message": "Bad", "details": [{"field": "prompt", "description": "too long"}]}}},
+         "Bad: prompt too long"),
+        ({"json": {"error": {"details": ["too long"]}}}, "too long"),
+        ({"json": {"data": None, "errors": [{"message": "too long", "path": ["modify"]}]}}, "modify too long"),
+        ({"json": {"message": {"prompt": ["too long", "too odd"]}}}, "prompt too long, too odd"),
+        ({"json": {"message": {"text": "too long"}}}, "too long"),
+        ({"json": {"error": {"prompt": {"message": "too long"}}}}, "prompt too long"),
+        ({"json": {"error": "invalid_token", "error_description": "too old"}}, "invalid_token: too old"),
+        ({"json": {"statusCode": 422, "message": ["too long"], "error": "Unprocessable"}}, "Unprocessable: too long"),
+        ({"json": {"success": False, "data": {"message": "too long"}}}, "too long"),
+        ({"json": {"invalid-params": [{"name": "prompt", "reason": "too long"}]}}, "prompt too long"),
+        ({"json": {"Message": "too long"}}, "too long"),
+        ({"json": {"error": {"code": "content_blocked"}}}, "content_blocked"),
+        ({"json": [{"msg": "too long"}]}, "too long"),
+        ({"json": {"error": "too long", "message": "Too long"}}, '"too long"'),
+        ({"json": {"error": "a <html> tag"}}, "a tag"),
+        ({"text": '{"error": "\\ud800broken"}'}, "broken"),
+        ({"content": '\ufeff{"error": "marked"}'.encode()}, "marked"),
+        ({"content": '{"error": "wide"}'.encode("utf-16")}, "wide"),
+        ({"content": b'{"error": "caf\xe9"}'}, "caf"),
+        ({"text": '{"n": ' + "9" * 5000 + ', "m": NaN, "error": "counted"}'}, "counted"),
+        ({"text": '{"error": "first", "error": "second"}'}, "second"),
+        ({"json": {"error": 'He said "ignore this" ![x](https://evil.example)'}}, "'ignore this' ![x] (https"),
         ({"json": {"error": {"message": None}, "message": "fallback"}}, "fallback"),
         ({"json": {"error": 5}}, "no explanation"),
         ({"json": "a string"}, "a string"),
-        ({"text": "<!DOCTYPE html><html><title>502 Bad\nGateway</title></html>"}, "an HTML page, 502 Bad Gateway"),
-        ({"text": "<html><h1>Oops &amp; sorry</h1></html>"}, "an HTML page, Oops"),
+        ({"text": "<!DOCTYPE html><html><title>502 Bad\nGateway</title></html>"}, 'an HTML page, "502 Bad Gateway"'),
+        ({"text": "<html><h1>Oops &amp; sorry</h1></html>"}, 'an HTML page, "Oops'),
         ({"text": "<html></html>"}, "without a title"),
         ({"text": "<html>" + "<h1>" * 60_000}, "without a title"),
         ({"text": "words", "headers": {"content-type": "text/plain; charset=rot13"}}, "words"),
@@ -452,9 +547,166 @@ async def test_cookies_are_not_kept() -> None:
 
 
 @pytest.mark.parametrize(
+    ("body", "code", "charged"),
+    [
+        ({"error": "no such model"}, "bad_answer", "unknown"),
+        ({"error": {"message": "no such model"}, "id": "err_17"}, "bad_answer", "unknown"),
+        ({"success": False, "message": "no such model", "id": 17}, "bad_answer", "unknown"),
+        ({"ok": False, "reason": "no such model"}, "bad_answer", "unknown"),
+        ({"status": "error", "message": "no such model"}, "bad_answer", "unknown"),
+        ({"message": "no such model"}, "bad_answer", "unknown"),
+        ({"code": 402, "message": "no such model"}, "insufficient_credits", "no"),
+        ({"code": "402", "msg": "no such model", "data": None}, "insufficient_credits", "no"),
+        ({"status": 422, "title": "no such model"}, "invalid_request", "no"),
+        ({"error": {"code": 401, "message": "no such model"}}, "invalid_api_key", "no"),
+        ({"code": 429, "message": "no such model"}, "rate_limited", "no"),
+        ({"code": 500, "message": "no such model"}, "service_unavailable", "unknown"),
+        ({"code": 409, "message": "no such model"}, "conflict", "unknown"),
+    ],
+)
+async def test_a_success_that_holds_an_error_is_told_as_what_it_says(
+    body: dict[str, Any], code: str, charged: str
+) -> None:
+    with pytest.raises(errors.LumaError) as raised:
+        await create(httpx.Response(200, json=body))
+    assert (raised.value.code, raised.value.charged) == (code, charged)
+    assert '"no such model"' in raised.value.message
+    assert "took" not in raised.value.message
+
+
+async def test_an_error_in_a_success_about_the_account_is_told_too() -> None:
+    with pytest.raises(errors.InvalidApiKey, match="bad key"):
+        await ask(httpx.Response(200, json={"code": 401, "error": "bad key"}), lambda runapi: runapi.balance())
+    with pytest.raises(errors.BadAnswer, match="come back"):
+        await ask(httpx.Response(200, json={"error": "come back"}), lambda runapi: runapi.prepare_upload("c", 1, "x"))
+
+
+@pytest.mark.parametrize("id_", [123456, 9007199254740993, 10**20])
+@pytest.mark.parametrize("shape", ["id", "task_id", "data", "number in the way"])
+async def test_a_number_is_an_id_too(id_: int, shape: str) -> None:
+    body = {
+        "id": {"id": id_},
+        "task_id": {"task_id": id_, "status": "pending"},
+        "data": {"data": {"id": id_}},
+        "number in the way": {"id": None, "data": {"taskId": id_}},
+    }[shape]
+    assert (await create(httpx.Response(200, json=body))).task_id == str(id_)
+
+
+@pytest.mark.parametrize("id_", ["true", "false", "1.5", "1e3", "0", "-5", "NaN", "9" * 5000, "[]", "{}", '"\\ud800"'])
+async def test_what_is_no_id_is_not_taken_for_one(id_: str) -> None:
+    with pytest.raises(errors.BadAnswer) as raised:
+        await create(httpx.Response(200, text=f'{{"id": {id_}}}'))
+    assert raised.value.charged == "unknown"
+
+
+async def test_an_id_survives_what_is_odd_beside_it() -> None:
+    for beside in ('"note": "caf\xe9"', '"n": ' + "9" * 5000, '"x": NaN', '"y": 1e400', '"z": "\\ud800"'):
+        content = f'{{{beside}, "id": "{UUID}"}}'.encode("latin-1")
+        assert (await create(httpx.Response(200, content=content))).task_id == UUID
+
+
+@pytest.mark.parametrize(
+    ("body", "code"),
+    [
+        ({}, "invalid_api_key"),
+        ({"json": {"error": "Forbidden"}}, "invalid_api_key"),
+        ({"json": {"error": "forbidden", "code": "invalid_api_key"}}, "invalid_api_key"),
+        ({"json": {"error": "This API key may not use video models"}}, "invalid_api_key"),
+        ({"json": {"message": "You do not have permission"}}, "invalid_api_key"),
+        ({"text": "<html><title>403 Forbidden</title></html>"}, "invalid_api_key"),
+        ({"json": {"error": "The prompt was blocked by moderation"}}, "invalid_request"),
+        ({"json": {"error": "Forbidden", "code": "content_policy_violation"}}, "invalid_request"),
+        ({"json": {"detail": [{"msg": "not allowed: prompt mentions a person"}]}}, "invalid_request"),
+        ({"json": {"error": "Not available in your country"}}, "invalid_request"),
+        ({"text": "blocked"}, "invalid_request"),
+    ],
+)
+async def test_a_403_is_about_the_key_only_if_it_says_so_or_nothing(body: dict[str, Any], code: str) -> None:
+    for question in (create, read):
+        with pytest.raises(errors.LumaError) as raised:
+            await question(httpx.Response(403, **body))
+        assert (raised.value.code, raised.value.charged) == (code, "no")
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        httpx.Response(400, json={"error": "Validation failed", "errors": {"watermark": ["must be a string"]}}),
+        httpx.Response(422, json={"detail": [{"loc": ["body", "watermark"], "msg": "str type expected"}]}),
+        httpx.Response(200, json={"code": 400, "message": "Watermark must be a string"}),
+    ],
+)
+async def test_a_refusal_of_the_watermark_says_so(answer: httpx.Response) -> None:
+    with pytest.raises(errors.InvalidRequest) as raised:
+        await create(answer, task(watermark=True))
+    assert raised.value.charged == "no"
+    assert "repeat the call without watermark" in raised.value.hint
+    assert "watermark" in raised.value.message.lower()
+    with pytest.raises(errors.InvalidRequest) as plain:
+        await create(answer)
+    assert "without watermark" not in plain.value.hint
+
+
+@pytest.mark.parametrize(
+    ("body", "status", "urls"),
+    [
+        ({"status": "success", "data": {"id": UUID, "status": "processing"}}, "processing", 0),
+        ({"status": "success", "data": {"status": "failed"}}, "failed", 0),
+        ({"data": {"id": UUID, "status": "completed", "videos": [{"url": "https://a.example/1"}]}}, "completed", 1),
+        ({"result": {"task": {"status": "done", "output": ["https://a.example/1"]}}}, "completed", 1),
+        ({"id": UUID, "status": "completed", "result": {"video_url": "https://a.example/1"}}, "completed", 1),
+        ({"id": UUID, "status": "completed", "result": [{"url": "https://a.example/1"}]}, "completed", 1),
+        ({"id": UUID, "status": "finished", "videos": "https://a.example/1"}, "completed", 1),
+        ({"id": UUID, "status": "failed", "result": {"status": "ok"}}, "failed", 0),
+        ({"task": {"id": 5, "status": "pending"}}, "pending", 0),
+    ],
+)
+async def test_a_task_is_found_in_what_it_is_wrapped_in(body: dict[str, Any], status: str, urls: int) -> None:
+    found = await read(httpx.Response(200, json=body))
+    assert (found.status, len(found.video_urls)) == (status, urls)
+
+
+@pytest.mark.parametrize(
+    ("cost", "usd"),
+    [
+        ("0.5", 0.5), ('"0.5"', 0.5), ('" 0.50 "', 0.5), ('"half"', None), ("NaN", None), ("Infinity", None),
+        ("1e400", None), ("-1", None), ('"-1"', None), ("true", None), ("null", None), ("[0.5]", None),
+        ("9" * 5000, None), ('"1e3"', None), ("1e300", None),
+    ],
+)  # fmt: skip
+async def test_a_cost_is_a_sum_of_money_or_unknown(cost: str, usd: float | None) -> None:
+    text = f'{{"id": "{UUID}", "status": "completed", "video_url": "https://a.example/1", "usage": {{"cost": {cost}}}}}'
+    assert (await read(httpx.Response(200, text=text))).cost_usd == usd
+
+
+async def test_the_reason_of_a_failure_is_found_in_any_form_and_quoted() -> None:
+    for more in (
+        {"error": {"reason": "too dark"}},
+        {"errors": ["too dark"]},
+        {"message": "too dark"},
+        {"failMsg": "too dark"},
+    ):
+        found = await read(httpx.Response(200, json={"id": UUID, "status": "failed", **more}))
+        told = task().accepted(UUID, Status.PENDING, EPOCH).read(found, EPOCH).error
+        assert told
+        assert told.message == 'RunAPI says: "too dark"'
+
+
+@pytest.mark.parametrize(
     ("value", "seconds"),
     [
         ("7", 7),
+        (" 7 ", 7),
+        ("7, 9", 9),
+        ("7, soon", None),
+        ("-0.5", None),
+        ("nan", None),
+        ("inf", None),
+        ("1e3", None),
+        ("Wed Oct 21 07:28:00 2026", 30),
+        ("Wednesday, 21-Oct-26 07:28:00 GMT", 30),
+        ("Wed, 21 Oct 2036 07:28:00 GMT", 3600),
         ("0.5", 0.5),
         ("Wed, 21 Oct 2026 07:28:00 GMT", 30),
         ("Wed, 21 Oct 2026 07:00:00 GMT", None),
@@ -471,6 +723,17 @@ async def test_retry_after_is_read_as_seconds_or_date(value: str, seconds: float
     now = datetime(2026, 10, 21, 7, 27, 30, tzinfo=UTC)
     assert retry_after_seconds(httpx.Headers({"Retry-After": value}), lambda: now) == seconds
     assert retry_after_seconds(httpx.Headers()) is None
+
+
+async def test_retry_after_as_a_date_is_by_the_clock_of_the_answer() -> None:
+    headers = {"Retry-After": "Wed, 21 Oct 2026 07:28:00 GMT", "Date": "Wed, 21 Oct 2026 07:27:00 GMT"}
+    for year in (2001, 2040):
+        assert retry_after_seconds(httpx.Headers(headers), partial(datetime, year, 1, 1, tzinfo=UTC)) == 60
+    with pytest.raises(errors.RateLimited) as raised:
+        await create(httpx.Response(429, headers=headers))
+    assert raised.value.retry_after == 60
+    now = datetime(2026, 10, 21, 7, 27, 30, tzinfo=UTC)
+    assert retry_after_seconds(httpx.Headers(headers | {"Date": "whenever"}), lambda: now) == 30
 
 
 async def test_a_refusal_for_pace_carries_the_wait() -> None:

@@ -303,7 +303,7 @@ async def test_a_clip_that_runapi_finds_too_large_is_named_with_its_size_and_len
     task = await rig.settle(await rig.submit(source=str(clip)))
     assert (task.status, code_of(task), rig.charges()) == (Status.FAILED, "invalid_request", 0)
     assert task.error
-    assert task.error.message.startswith("clip.mp4 (0.0 MB, 3.0 s): RunAPI answered 422: byte_size is too large")
+    assert task.error.message.startswith('clip.mp4 (0.0 MB, 3.0 s): RunAPI answered 422: "byte_size is too large"')
 
 
 async def test_a_file_is_measured_once_until_it_changes(clip: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -12,7 +12,7 @@ from starlette.types import Receive, Scope, Send
 
 Kind = Literal[
     "400", "401", "402", "403", "404", "409", "422", "429", "500", "502", "503", "504",
-    "html", "empty", "malformed", "redirect", "slow", "drop_before", "drop_after", "fail",
+    "html", "empty", "malformed", "redirect", "slow", "drop_before", "drop_after", "fail", "answer",
 ]  # fmt: skip
 Endpoint = Callable[[Request], Awaitable[Response]]
 
@@ -23,6 +23,7 @@ class Fault:
 
     `route` is create, read, files, account, pricing or output. `seconds` is how long a slow answer takes, or what
     Retry-After says. `fail` lets the task be accepted and its generation end badly.
+    `answer` gives `text` as JSON with `status`, in place of what would have been done.
     """
 
     kind: Kind
@@ -30,6 +31,7 @@ class Fault:
     times: int = 1
     seconds: float | None = None
     text: str = ""
+    status: int = 200
 
 
 class Faults:
@@ -81,6 +83,8 @@ def broken(fault: Fault) -> Response:
             return Response('{"id": "550e84', media_type="application/json")
         case "redirect":
             return Response(status_code=307, headers={"Location": fault.text or "https://elsewhere.invalid/"})
+        case "answer":
+            return Response(fault.text, fault.status, media_type="application/json")
         case status:
             headers = {"Retry-After": f"{fault.seconds:g}"} if fault.seconds is not None else {}
             return JSONResponse({"error": fault.text or REASONS.get(status, "Server error")}, int(status), headers)
