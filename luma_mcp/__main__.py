@@ -1,7 +1,11 @@
 """The entry of every command: what was asked for, and how its end becomes an exit code."""
 
-import os
 import sys
+
+if __name__ == "__main__" and not sys.flags.safe_path:
+    del sys.path[0]  # `python -m` puts the working directory there, whose httpx.py must not pass for the library
+
+import os
 from collections.abc import Callable, Sequence
 from io import TextIOWrapper
 from typing import cast

@@ -224,7 +224,8 @@ async def open_app(
         runapi = RunAPI(connection, base_url, key)
         transfers, answering = Transfers(), Answering()
         folders, output, private = settings.readable_folders, settings.output_dir, settings.allow_private
-        uploads = Uploads(ledger, runapi, transfers, folders, now, discreet=settings.serves_http)
+        discreet, unnamed = settings.serves_http, settings.unnamed_folders
+        uploads = Uploads(ledger, runapi, transfers, folders, now, unnamed=unnamed, discreet=discreet)
         downloads = Downloads(connection, output, transfers, trusted=base_url, allow_private=private)
         submission = Submission(ledger, runapi, uploads, now)
         background = await stack.enter_async_context(background_work())

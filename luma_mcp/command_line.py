@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from luma_mcp import __version__
-from luma_mcp.commands import run_modify, run_sandbox, run_tasks, serve, with_settings
+from luma_mcp.commands import run_modify, run_sandbox, run_tasks, run_token, serve, with_settings
 from luma_mcp.configuring import run_config
 from luma_mcp.console import EXIT_HELP
 from luma_mcp.doctor.examination import run_doctor
@@ -28,14 +28,21 @@ the task alive: the same command joins it again and is not charged twice."""
 CONFIG_ABOUT = """\
 Let a host know this server: prints what belongs into the host's configuration file, with the paths
 of this machine, or puts it there. Everything else in the file stays as it is. Settings given as
-flags become part of the entry: --sandbox is for trying without a key. A key is never printed."""
+flags become part of the entry: --sandbox is for trying without a key. A key is never printed. With
+--transport http the entry holds the address of a server that you start yourself, and the token for it."""
 DOCTOR_ABOUT = """\
 Look at everything that this server depends on: versions, settings, where the key comes from, the
 way to RunAPI, balance, ledger, folders, and the hosts on this machine with their limits. Changes
 nothing, costs nothing, never shows a key. Each problem comes with its fix, and the exit code tells
 of the first one."""
+ACCESS_ABOUT = """\
+Print the token with which your own programs connect to a server over HTTP (luma-mcp --transport http),
+as the header Authorization: Bearer TOKEN. It is made when it is first needed, and kept in the data
+folder, readable by you only. To have a new one, delete the file http-token there, and start the
+server anew."""
 SECRET: frozenset[str] = frozenset({"api_key", "auth_tokens"})
-HTTP_ONLY = frozenset({"transport", "host", "port", "allowed_hosts", "public_url"})
+ADDRESS = frozenset({"transport", "host", "port", "public_url"})
+HTTP_ONLY = ADDRESS | {"allowed_hosts"}
 
 
 def parser() -> argparse.ArgumentParser:
@@ -60,11 +67,13 @@ def parser() -> argparse.ArgumentParser:
     tasks.add_argument("--limit", type=int, default=20, metavar="N", help="how many, 1 to 100 (default 20)")
     tasks.add_argument("--json", action="store_true", dest="as_json", help="print the list as JSON")
 
+    command("token", with_settings(run_token), "print the token of your own clients over HTTP", ACCESS_ABOUT)
+
     sandbox = command("sandbox", with_settings(run_sandbox), "serve the sandbox RunAPI on a port of this machine")
     sandbox.add_argument("--listen", type=port_number, default=8788, metavar="PORT", help="the port (default 8788)")
     sandbox.add_argument("--seconds", type=float, default=8, metavar="S", help="how long a task takes (default 8)")
 
-    config = command("config", run_config, "let a host know this server", CONFIG_ABOUT)
+    config = command("config", run_config, "let a host know this server", CONFIG_ABOUT, shown=ADDRESS)
     config.add_argument("for_host", metavar="HOST", nargs="?", default="", help="the host; none lists all")
     config.add_argument("--write", action="store_true", help="put it into the host's file, and keep a backup of that")
     config.add_argument("--file", type=Path, metavar="PATH", help="another file than the host's own")
@@ -82,9 +91,15 @@ def port_number(value: str) -> int:
 
 
 def add_command(
-    commands: Any, name: str, run: Callable[..., int], summary: str, about: str = ""
+    commands: Any,
+    name: str,
+    run: Callable[..., int],
+    summary: str,
+    about: str = "",
+    *,
+    shown: frozenset[str] = frozenset(),
 ) -> argparse.ArgumentParser:
-    """Add a command with the flags that all share."""
+    """Add a command with the flags that all share, and those of `shown` that else only servers have."""
     added: argparse.ArgumentParser = commands.add_parser(
         name,
         help=summary,
@@ -92,7 +107,7 @@ def add_command(
         epilog=EXIT_HELP,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    add_setting_flags(added, hidden=SECRET | HTTP_ONLY)
+    add_setting_flags(added, hidden=SECRET | (HTTP_ONLY - shown))
     added.set_defaults(run=run)
     return added
 

@@ -13,6 +13,7 @@ from luma_mcp.answers import advised_wait, as_text, task_list, task_object
 from luma_mcp.app import open_app
 from luma_mcp.console import ProgressBar, exit_code, explain, say, show, table
 from luma_mcp.http import serve_http
+from luma_mcp.local_token import local_token, with_local_token
 from luma_mcp.logs import configure_logging
 from luma_mcp.models import LOCAL_CALLER, Task, VideoRequest
 from luma_mcp.progress import Progress
@@ -38,6 +39,8 @@ def with_settings(run: Callable[..., int]) -> Callable[..., int]:
 def serve(settings: Settings) -> int:
     """Be an MCP server."""
     if settings.serves_http:
+        settings = with_local_token(settings)
+        configure_logging(settings)
         anyio.run(serve_http, settings, say)
     else:
         anyio.run(serve_stdio, settings)
@@ -105,6 +108,19 @@ async def read_tasks(settings: Settings, status: str, limit: int) -> tuple[float
     """Read a page of the ledger."""
     async with open_app(settings) as app:
         return app.now(), *await app.list_tasks(LOCAL_CALLER, status, limit, "")
+
+
+def run_token(settings: Settings) -> int:
+    """Show the token of this user's own clients."""
+    show(local_token(settings.data_dir).get_secret_value())
+    if settings.auth_tokens is not None:
+        say(f"It is for servers without LUMA_MCP_AUTH_TOKENS, which is set here to {who_comes(settings)}.")
+    return 0
+
+
+def who_comes(settings: Settings) -> str:
+    """Say who is let in, for a person."""
+    return "none" if settings.needs_no_token else f"tokens of {', '.join(dict.fromkeys(dict(settings.callers)))}"
 
 
 def run_sandbox(settings: Settings, listen: int, seconds: float) -> int:

@@ -8,16 +8,25 @@ from collections.abc import Collection, Sequence
 from urllib.parse import urlsplit
 
 import anyio
+from mcp.server.auth.middleware.bearer_auth import AuthenticatedUser
 from mcp.server.auth.provider import AccessToken, TokenVerifier
 from pydantic import SecretStr
 from starlette.datastructures import Headers
-from starlette.responses import PlainTextResponse
+from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from luma_mcp.exchanges import named
 from luma_mcp.settings import Settings
 
 LOOPBACK = frozenset({"localhost", "127.0.0.1", "[::1]"})
+OWN_PAGES = frozenset({"none", "same-origin"})  # Sec-Fetch-Site of what a person typed, and of a server's own pages
+FORWARDED = frozenset({"forwarded", "via", "x-real-ip", "x-client-ip", "x-cluster-client-ip", "true-client-ip"})
+FORWARDED_PREFIXES = ("x-forwarded", "x-original-", "cf-connecting-ip")
+PROXIED = "Whoever comes through a proxy needs a token: set LUMA_MCP_AUTH_TOKENS, which is none."
+NAMED_TOKENS = (
+    "This server wants the header Authorization: Bearer <token>, with one of the tokens in LUMA_MCP_AUTH_TOKENS."
+)
+OWN_TOKEN = "This server wants the header Authorization: Bearer <token>; luma-mcp token, run on its machine, prints it."  # noqa: S105 - names no token
 EVERYWHERE = frozenset({"0.0.0.0", "::", "[::]", ""})  # noqa: S104 - named to be told apart from real addresses
 BODY_SECONDS = 15.0
 LARGEST_HEAD_BYTES = 32_768
@@ -50,7 +59,7 @@ def known_hosts(settings: Settings) -> frozenset[str]:
     Its public name is one of them only where tokens keep the public out; without, it is there for RunAPI's calls alone.
     """
     own = settings.host.lower()
-    public = (urlsplit(settings.public_url).hostname or "") if settings.callers else ""
+    public = (urlsplit(settings.public_url).hostname or "") if settings.tokens else ""
     named = {f"[{name}]" if ":" in name and not name.startswith("[") else name for name in (own, public)}
     return LOOPBACK | frozenset(settings.allowed_hosts) | (named - EVERYWHERE)
 
@@ -69,12 +78,37 @@ def is_known_origin(origin: str, known: Collection[str]) -> bool:
     return scheme in {"http", "https"} and is_known_host(host, known)
 
 
-class Gate:
-    """Lets in only who calls this server by its name, from no foreign web page: browsers can be tricked to come."""
+def foreign_page(headers: Headers, known: Collection[str]) -> str:
+    """Name the foreign web page that a browser says a request comes from; empty for none."""
+    origins = headers.getlist("origin")
+    foreign = next((origin for origin in origins if not is_known_origin(origin, known)), "")
+    sites = {site.strip().lower() for site in headers.getlist("sec-fetch-site")} - OWN_PAGES
+    return foreign or ("another site" if sites and not origins else "")
 
-    def __init__(self, app: ASGIApp, known: Collection[str], unchecked: tuple[str, ...], public_url: str) -> None:
+
+def is_forwarded(headers: Headers) -> bool:
+    """Tell whether a proxy passed a request on."""
+    return any(name in FORWARDED or name.startswith(FORWARDED_PREFIXES) for name in headers)
+
+
+class Gate:
+    """Lets in only who calls this server by its name, from no foreign web page: browsers can be tricked to come.
+
+    Where no token is needed, nobody comes through a proxy, which makes whoever is behind it look like this machine.
+    """
+
+    def __init__(
+        self,
+        app: ASGIApp,
+        known: Collection[str],
+        unchecked: tuple[str, ...],
+        public_url: str,
+        *,
+        takes_forwarded: bool = True,
+    ) -> None:
         self._app = app
         self._known = known
+        self._takes_forwarded = takes_forwarded
         self._unchecked = unchecked
         self._public = urlsplit(public_url)
 
@@ -94,12 +128,13 @@ class Gate:
     def _refusal(self, headers: Headers) -> PlainTextResponse | None:
         if sum(len(name) + len(value) for name, value in headers.raw) > LARGEST_HEAD_BYTES:
             return refuse(431, f"The request's head is larger than {LARGEST_HEAD_BYTES} bytes.")
-        host, origins = headers.get("host", ""), headers.getlist("origin")
+        host = headers.get("host", "")
         if not is_known_host(host, self._known):
             return refuse(421, f"This server does not go by the name {host[:100]!r}: add it to LUMA_MCP_ALLOWED_HOSTS.")
-        for origin in origins:
-            if not is_known_origin(origin, self._known):
-                return refuse(403, f"Web pages of {origin[:100]!r} may not call this server.")
+        if page := foreign_page(headers, self._known):
+            return refuse(403, f"Web pages of {page[:100]!r} may not call this server.")
+        if not self._takes_forwarded and is_forwarded(headers):
+            return refuse(403, PROXIED)
         return None
 
 
@@ -107,6 +142,26 @@ def refuse(status: int, reason: str) -> PlainTextResponse:
     """Refuse a request, and log why."""
     logger.warning("Refused with %d: %s", status, reason)
     return PlainTextResponse(reason, status)
+
+
+class NeedsToken:
+    """Lets in only whose token is known, and says where others find one; `hint` is told with a 401."""
+
+    def __init__(self, app: ASGIApp, hint: str) -> None:
+        self._app = app
+        self._hint = hint
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one request, or refuse it with 401."""
+        if isinstance(scope.get("user"), AuthenticatedUser):
+            await self._app(scope, receive, send)
+        else:
+            await self._refusal()(scope, receive, send)
+
+    def _refusal(self) -> Response:
+        header = f'Bearer error="invalid_token", error_description="{self._hint}"'
+        told = {"error": "invalid_token", "error_description": self._hint}
+        return JSONResponse(told, 401, headers={"WWW-Authenticate": header})
 
 
 class Shared:

@@ -19,7 +19,7 @@ from luma_mcp.web import MCP_PATH, SSE_PATH, Web
 ANSWERING_SECONDS = 2.5  # at most, while answers go out; connections then get `GRACE_SECONDS`, the ledger the rest
 FORCE_SECONDS = 4.5  # whoever asks for the end waits 5
 
-LONG_ENOUGH_CHARACTERS = 16
+OWN = "you: luma-mcp token prints the token"
 
 Build = Callable[[App], Server[App]]
 Say = Callable[[str], None]
@@ -39,7 +39,8 @@ class Uvicorn(uvicorn.Server):
 async def serve_http(settings: Settings, say: Say, *, build: Build = build_server) -> None:
     """Serve clients over HTTP until a signal asks for the end; raise `BadSetting` if that cannot or must not be.
 
-    The app is opened once, around all transports and clients. `build` makes the server; `say` tells a person where.
+    Nobody comes in unless the settings say who, with tokens or without. The app is opened once, around all transports
+    and clients. `build` makes the server; `say` tells a person where.
     """
     allow_files()
     with listening(settings) as sockets:
@@ -81,19 +82,13 @@ async def leave_in_time(ended: anyio.Event) -> None:
 
 
 def risks(settings: Settings) -> str:
-    """Say what about the settings is probably not meant: it lacks the key, or lets in others than it should."""
-    if not settings.callers and (settings.allowed_hosts or settings.public_url):
-        return (
-            "There are no tokens (LUMA_MCP_AUTH_TOKENS), but LUMA_MCP_ALLOWED_HOSTS or LUMA_MCP_PUBLIC_URL says that"
-            " others reach this server: whoever comes through the proxy can spend your money."
-        )
+    """Say what about the settings is probably not meant: that the key is missing, so that nothing can be made."""
     if settings.api_key is None and not settings.sandbox:
         return (
             "RUNAPI_API_KEY is not set, or is a placeholder: nothing can be submitted. Set it, or try the sandbox with"
             " LUMA_MCP_SANDBOX=true."
         )
-    weak = [name for name, token in settings.callers if len(token.get_secret_value()) < LONG_ENOUGH_CHARACTERS]
-    return f"The tokens of {', '.join(weak)} are short enough to be guessed." if weak else ""
+    return ""
 
 
 def banner(settings: Settings, opened: socket) -> str:
@@ -102,6 +97,7 @@ def banner(settings: Settings, opened: socket) -> str:
     base = f"http://{f'[{host}]' if ':' in host else host}:{port}"
     paths = {"sse": [SSE_PATH], "streamable-http": [MCP_PATH], "http": [MCP_PATH, SSE_PATH]}[settings.transport]
     names = ", ".join(dict.fromkeys(name for name, _ in settings.callers))
-    who = f"for {names}" if names else "no token needed, from this machine only"
+    own = "all programs and users of this machine, without a token" if settings.needs_no_token else OWN
+    who = f"for {names or own}"
     played = "the sandbox " if settings.sandbox else ""
     return f"luma-mcp serves {played}at {' and '.join(base + path for path in paths)} ({who}). Stop it with Ctrl-C."

@@ -30,6 +30,10 @@ GRACE_SECONDS = 1
 MOST_CONNECTIONS = 800  # many systems allow a process 1024 open files
 OTHER_FILES = 200
 MOST_WAITING = 128  # asyncio takes as many in one go, before it counts them; fewer than the other files
+TOKENS_OR_NAMES = (
+    "must not be none where LUMA_MCP_ALLOWED_HOSTS or LUMA_MCP_PUBLIC_URL says that others reach this server: whoever"
+    " comes through the proxy could spend your money"
+)
 TOKENS_NEEDED = (
     "must name who may connect (name:token pairs separated by commas), because LUMA_MCP_HOST={host} can be reached from"
     " other machines; or set LUMA_MCP_HOST=127.0.0.1"
@@ -182,16 +186,23 @@ def uvicorn_config(app: Any) -> uvicorn.Config:
     )
 
 
+def check_open(settings: Settings) -> None:
+    """Raise `BadSetting` for a server that needs no token and has names under which others reach it."""
+    if settings.needs_no_token and (settings.allowed_hosts or settings.public_url):
+        raise BadSetting("LUMA_MCP_AUTH_TOKENS", TOKENS_OR_NAMES)
+
+
 @contextmanager
 def listening(settings: Settings) -> Generator[list[socket.socket]]:
     """Open the sockets, each on the same port; raise `BadSetting` if that cannot or must not be.
 
-    Without tokens only loopback addresses are opened.
+    Without named tokens only loopback addresses are opened.
     """
+    check_open(settings)
     with ExitStack() as stack:
         sockets: list[socket.socket] = []
         for family, address in addresses(settings.host, settings.port):
-            if not settings.auth_tokens and not ipaddress.ip_address(address).is_loopback:
+            if not settings.callers and not ipaddress.ip_address(address).is_loopback:
                 raise BadSetting("LUMA_MCP_AUTH_TOKENS", TOKENS_NEEDED.format(host=settings.host))
             port = sockets[0].getsockname()[1] if sockets else settings.port
             try:

@@ -30,7 +30,7 @@ class Redacting(logging.Formatter):
 
     def __init__(self, settings: Settings) -> None:
         super().__init__("%(asctime)s %(levelname)s %(name)s: %(message)s")
-        secrets = (settings.api_key, *(token for _, token in settings.callers))
+        secrets = (settings.api_key, *(token for _, token in settings.tokens))
         self._secrets = [secret.get_secret_value() for secret in secrets if secret]
 
     def formatMessage(self, record: logging.LogRecord) -> str:

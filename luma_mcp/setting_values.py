@@ -12,6 +12,8 @@ from luma_mcp.models import LOCAL_CALLER
 from luma_mcp.sources import address_of
 
 TOKEN = re.compile(r"(?!(your|change[-_]?me|undefined|none|null)([-_.]|$))[A-Za-z0-9._~+/=-]+", re.I)  # RFC 6750, meant
+SHORTEST_TOKEN = 16
+NOBODY_NAMED = "none"
 CALLER_NAME = re.compile(r"[A-Za-z0-9._-]{1,64}")
 HOST_NAME = re.compile(r"([A-Za-z0-9_-]+(\.[A-Za-z0-9_-]+)*\.?|\[[0-9A-Fa-f:.]+\])(:\d{1,5})?")
 PLACEHOLDER = re.compile(
@@ -24,14 +26,29 @@ def is_meant(value: object) -> bool:
     return not isinstance(value, str) or not (value.strip() == "" or PLACEHOLDER.fullmatch(value.strip()))
 
 
+def bare(value: object) -> object:
+    """Take blanks and one pair of quotes off a value, which `docker --env-file` and some hosts hand over with it."""
+    if not isinstance(value, str):
+        return value
+    plain = value.strip()
+    is_quoted = len(plain) > 1 and plain[0] == plain[-1] and plain[0] in "\"'"
+    return plain[1:-1].strip() if is_quoted else plain
+
+
 def expanded(value: object) -> object:
     """Expand `~` and variables in a path, which several hosts leave to the server."""
     return Path(os.path.expanduser(os.path.expandvars(value.strip()))) if isinstance(value, str) else value
 
 
+def typed_path(value: object) -> object:
+    """Give a path as people type it on a command line: relative to where they are. What is no path stays as it is."""
+    path = expanded(bare(value))
+    return Path(os.path.abspath(path)) if is_meant(bare(value)) and isinstance(path, Path) else value
+
+
 def absolute(path: Path) -> Path:
     """Insist on an absolute path: hosts start servers in folders of their own choice."""
-    if not path.is_absolute():
+    if not path.is_absolute() or "\0" in str(path):
         raise ValueError("not absolute")
     return path
 
@@ -75,7 +92,9 @@ def api_origin(value: str) -> str:
 
 
 def split_pairs(value: object) -> object:
-    """Split a list of pairs by commas; one without any is a mistake, and must not open the door to everybody."""
+    """Split a list of pairs by commas, `none` for no pair; one without any is a mistake, and must let nobody in."""
+    if isinstance(value, str) and value.lower() == NOBODY_NAMED:
+        return ()
     pairs = split_words(value)
     if isinstance(value, str) and not pairs:
         raise ValueError("no pairs")
@@ -89,12 +108,12 @@ def name_and_token(pair: str) -> tuple[str, SecretStr]:
 
 
 def distinct_callers(pairs: tuple[SecretStr, ...]) -> tuple[SecretStr, ...]:
-    """Insist on names that can be told apart and tokens that can be sent, no two of them alike."""
+    """Insist on names that can be told apart and tokens that can be sent and not be guessed, no two of them alike."""
     callers = [name_and_token(pair.get_secret_value()) for pair in pairs]
     tokens = {token.get_secret_value() for _, token in callers}
     if not all(CALLER_NAME.fullmatch(name) and name != LOCAL_CALLER for name, _ in callers):
         raise ValueError("not a name")
-    if not all(is_meant(token) and TOKEN.fullmatch(token) for token in tokens):
+    if not all(is_meant(token) and TOKEN.fullmatch(token) and len(token) >= SHORTEST_TOKEN for token in tokens):
         raise ValueError("not a token")
     if len(tokens) < len(callers):
         raise ValueError("two callers with one token")

@@ -4,31 +4,29 @@ import os
 from pathlib import Path
 from typing import Annotated, Any, Literal, cast
 
-from platformdirs import (
-    user_data_path,
-    user_desktop_path,
-    user_downloads_path,
-    user_videos_path,
-)
 from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, ValidationError
 from pydantic.fields import FieldInfo
 from pydantic_settings import (
     BaseSettings,
-    DotEnvSettingsSource,
-    EnvSettingsSource,
+    InitSettingsSource,
     NoDecode,
     PydanticBaseSettingsSource,
     SettingsConfigDict,
 )
 
+from luma_mcp.models import LOCAL_CALLER
 from luma_mcp.setting_sources import (
     BASE_URL_VARIABLE,
+    FILE_FIELD,
     KEY_VARIABLE,
     PREFIX,
-    PROJECT_FILE,
     Meant,
-    ProjectFile,
     RunAPIFile,
+    Variables,
+    environment,
+    file_named_by,
+    read_runapi_file,
+    variables_in,
 )
 from luma_mcp.setting_values import (
     BadSetting,
@@ -43,8 +41,10 @@ from luma_mcp.setting_values import (
     split_pairs,
     split_paths,
     split_words,
+    typed_path,
     usable_key,
 )
+from luma_mcp.user_folders import default_data_folder, default_output_folder, source_folders
 
 LONGEST_WAIT_SECONDS = 3600
 
@@ -63,16 +63,9 @@ def setting(meaning: str, accepts: str, *, shown: str = "", **more: Any) -> Any:
 
 
 class Settings(BaseSettings):
-    """All that can be set. Flags beat environment beats `.env` beats RunAPI's own file."""
+    """All that can be set. Flags beat environment beats a file that either names beats RunAPI's own file."""
 
-    model_config = SettingsConfigDict(
-        env_prefix=PREFIX,
-        env_file=PROJECT_FILE,
-        env_file_encoding="utf-8-sig",  # as Notepad saves it, too
-        frozen=True,
-        extra="ignore",
-        populate_by_name=True,
-    )
+    model_config = SettingsConfigDict(frozen=True, extra="ignore", populate_by_name=True)
 
     api_key: ApiKey | None = setting(
         "the RunAPI key", "the key as RunAPI shows it", default=None, validation_alias=KEY_VARIABLE
@@ -87,13 +80,13 @@ class Settings(BaseSettings):
         "the folder of the task ledger",
         "an absolute path",
         shown="your data folder",
-        default_factory=lambda: user_data_path("luma-mcp", appauthor=False),
+        default_factory=default_data_folder,
     )
     output_dir: Folder = setting(
         "the folder for saved videos",
         "an absolute path",
         shown="your video folder, `luma` in it",
-        default_factory=lambda: user_videos_path() / "luma",
+        default_factory=default_output_folder,
     )
     save: Literal["auto", "never"] | None = setting(
         "save each finished video by itself, or never",
@@ -140,10 +133,12 @@ class Settings(BaseSettings):
     port: int = setting(
         "the port of HTTP transports; 0 is any free one", "a port from 0 to 65535", default=8000, ge=0, le=65535
     )
-    auth_tokens: Tokens = setting(
+    auth_tokens: Tokens | None = setting(
         "who may connect over HTTP; each name has tasks and limits of its own",
-        "name:token pairs separated by commas; names of letters, digits, '.', '_' and '-', but not 'local'",
-        default=(),
+        "name:token pairs separated by commas (names of letters, digits, '.', '_' and '-', but not 'local'; tokens of"
+        " 16 characters or more), or none to let in all programs and users of this machine",
+        shown="one for yourself, kept in the data folder: `luma-mcp token` prints it",
+        default=None,
     )
     allowed_hosts: Hosts = setting(
         "the names, beside loopback, under which HTTP clients reach this server, as behind a proxy",
@@ -164,6 +159,11 @@ class Settings(BaseSettings):
     log_level: Annotated[LogLevel, BeforeValidator(lambda v: v.upper() if isinstance(v, str) else v)] = setting(
         "how much is logged, on stderr only", "DEBUG, INFO, WARNING or ERROR", default="INFO"
     )
+    env_file: Folder | None = setting(
+        "a file of lines such as `LUMA_MCP_PORT=8000`, for settings that are given neither by flags nor by environment",
+        "an absolute path (as a flag, any path)",
+        default=None,
+    )
 
     @property
     def serves_http(self) -> bool:
@@ -171,9 +171,19 @@ class Settings(BaseSettings):
         return self.transport != "stdio"
 
     @property
-    def callers(self) -> tuple[tuple[str, SecretStr], ...]:
+    def tokens(self) -> tuple[tuple[str, SecretStr], ...]:
         """Give the name and the token of each who may connect over HTTP."""
-        return tuple(name_and_token(pair.get_secret_value()) for pair in self.auth_tokens)
+        return tuple(name_and_token(pair.get_secret_value()) for pair in self.auth_tokens or ())
+
+    @property
+    def callers(self) -> tuple[tuple[str, SecretStr], ...]:
+        """Give those of them that somebody named; the others are clients of this user's own, as on stdio."""
+        return tuple((name, token) for name, token in self.tokens if name != LOCAL_CALLER)
+
+    @property
+    def needs_no_token(self) -> bool:
+        """Tell whether all programs and users of this machine may connect over HTTP."""
+        return self.auth_tokens == ()
 
     @property
     def called_at(self) -> str:
@@ -192,7 +202,15 @@ class Settings(BaseSettings):
             return self.media_roots
         if self.serves_http:
             return ()
-        return (self.output_dir, user_videos_path(), user_downloads_path(), user_desktop_path())
+        named = (self.output_dir,) if "output_dir" in self.model_fields_set else ()
+        return (*named, *self.unnamed_folders)
+
+    @property
+    def unnamed_folders(self) -> tuple[Path, ...]:
+        """List those of them that nobody named: nothing hidden is read below them."""
+        if self.media_roots is not None or self.serves_http:
+            return ()
+        return source_folders(() if "output_dir" in self.model_fields_set else (self.output_dir,))
 
     def bound(self, wait_seconds: int) -> float:
         """Give the seconds that a call may wait: -1 means the setting, and nothing exceeds the longest."""
@@ -207,24 +225,36 @@ class Settings(BaseSettings):
         dotenv_settings: PydanticBaseSettingsSource,
         file_secret_settings: PydanticBaseSettingsSource,
     ) -> tuple[PydanticBaseSettingsSource, ...]:
-        """Put the sources in order, each without what was not meant."""
-        del file_secret_settings
-        environment = Meant(settings_cls, env_settings)
-        project = ProjectFile(settings_cls, dotenv_settings, environment)
-        return Meant(settings_cls, init_settings), environment, project, RunAPIFile(settings_cls)
+        """Put the sources in order, each without what was not meant. Nothing of the working directory is one."""
+        del env_settings, dotenv_settings, file_secret_settings
+        flags, variables, named = sources_before_runapis(settings_cls, init_settings)
+        return flags, variables, named, RunAPIFile(settings_cls, (flags, variables, named))
+
+
+def sources_before_runapis(
+    settings_cls: type[BaseSettings], init: PydanticBaseSettingsSource | None
+) -> tuple[Meant, Meant, Meant]:
+    """Give flags, environment, and the file that either names; raise `BadSetting` if that cannot be read."""
+    keys = {variable_of(field, name): str(field.validation_alias or name) for name, field in fields_of(settings_cls)}
+    flags, variables = Meant(settings_cls, init), Variables(settings_cls, keys, environment())
+    return flags, variables, Variables(settings_cls, keys, variables_in(file_named_by((flags, variables))))
+
+
+def fields_of(settings_cls: type[BaseSettings]) -> list[tuple[str, FieldInfo]]:
+    """List the settings by name."""
+    return list(settings_cls.model_fields.items())
 
 
 def load_settings(**flags: Any) -> Settings:
     """Read all sources; raise `BadSetting`, which names the variable and what it accepts."""
+    given = {name: value for name, value in flags.items() if value is not None}
+    if FILE_FIELD in given:
+        given[FILE_FIELD] = typed_path(given[FILE_FIELD])
     try:
-        return Settings(**{name: value for name, value in flags.items() if value is not None})
+        return Settings(**given)
     except ValidationError as error:
         name = str(error.errors(include_input=False)[0]["loc"][0])
         raise BadSetting(*blame(name)) from None
-    except UnicodeDecodeError as error:
-        raise BadSetting(PROJECT_FILE, "must be text in UTF-8; save it anew in that encoding") from error
-    except OSError as error:
-        raise BadSetting(PROJECT_FILE, f"cannot be read: {error.strerror}") from error
 
 
 def blame(name: str) -> tuple[str, str]:
@@ -239,9 +269,14 @@ def variable_of(field: FieldInfo, name: str) -> str:
     return str(field.validation_alias or f"{PREFIX}{name.upper()}")
 
 
-def key_sources() -> list[str]:
-    """Name the sources that hold a key, the one that counts first: environment, project (.env), file (RunAPI's)."""
-    environment = Meant(Settings, EnvSettingsSource(Settings))
-    project = ProjectFile(Settings, DotEnvSettingsSource(Settings), environment)
-    sources = {"environment": environment, "project": project, "file": RunAPIFile(Settings)}
-    return [name for name, source in sources.items() if KEY_VARIABLE in source()]
+def key_sources(env_file: Path | None = None) -> list[str]:
+    """Name the sources that hold a key, the one that counts first: environment, env_file (named), file (RunAPI's)."""
+    _, variables, named = sources_before_runapis(
+        Settings, InitSettingsSource(Settings, {FILE_FIELD: env_file} if env_file else {})
+    )
+    has_key = {
+        "environment": KEY_VARIABLE in variables.given,
+        "env_file": KEY_VARIABLE in named.given,
+        "file": bool(read_runapi_file().key),
+    }
+    return [name for name, is_there in has_key.items() if is_there]

@@ -137,13 +137,18 @@ def inet_aton_address(host: str) -> ipaddress.IPv4Address | None:
         return None
 
 
-def allowed_file(path: Path, roots: Sequence[Path], argument: str = "source_video_url") -> Path:
-    """Give the real path of a file inside one of the allowed folders, links resolved."""
+def allowed_file(
+    path: Path, roots: Sequence[Path], argument: str = "source_video_url", *, unnamed: Sequence[Path] = ()
+) -> Path:
+    """Give the real path of a file inside one of the allowed folders, links resolved.
+
+    In those that are allowed although nobody named them (`unnamed`), nothing hidden is.
+    """
     if not roots:
         raise SourceNotAllowed(f"{argument}: this server reads no files of its own machine.", hint=NO_FILES_HINT)
     elsewhere = is_elsewhere(path, roots)
     real = path if elsewhere else real_path(path)
-    if elsewhere or not any(is_inside(real, real_path(root)) for root in roots):
+    if elsewhere or not any(is_open(real, real_path(root), hidden=root not in unnamed) for root in roots):
         leading = "" if real == path else f", which leads to {real},"
         listed = ", ".join(str(root) for root in roots) or "none"
         raise SourceNotAllowed(
@@ -169,6 +174,17 @@ def is_inside(path: Path, folder: Path) -> bool:
     The file system is asked too: on macOS, names that differ in case or in how accents are written are the same.
     """
     return path.is_relative_to(folder) or any(is_same_folder(parent, folder) for parent in path.parents)
+
+
+def is_open(path: Path, folder: Path, *, hidden: bool) -> bool:
+    """Tell whether a path without links lies in a folder, and in the open there unless `hidden` files are allowed."""
+    return is_inside(path, folder) and (hidden or not hidden_parts(path, folder))
+
+
+def hidden_parts(path: Path, folder: Path) -> list[str]:
+    """List the names below a folder, on the way to a path in it, that are hidden on Unix: `.name`."""
+    above = next(parent for parent in (path, *path.parents) if parent == folder or is_same_folder(parent, folder))
+    return [part for part in path.relative_to(above).parts if part.startswith(".")]
 
 
 def is_same_folder(one: Path, other: Path) -> bool:

@@ -4,6 +4,7 @@ import os
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import cast
 
@@ -43,12 +44,14 @@ class Uploads:
         roots: Sequence[Path],
         now: Clock,
         *,
+        unnamed: Sequence[Path] = (),
         discreet: bool = False,
     ) -> None:
         self._ledger = ledger
         self._runapi = runapi
         self._transfers = transfers
         self._roots = roots
+        self._unnamed = unnamed
         self._discreet = discreet
         self._now = now
         self._clips = Clips()
@@ -85,7 +88,8 @@ class Uploads:
     async def _allowed(self, path: Path) -> Path:
         """Find an allowed file; callers from other machines do not learn what else there is on this one."""
         try:
-            return await anyio.to_thread.run_sync(allowed_file, path, self._roots, abandon_on_cancel=True)
+            find = partial(allowed_file, path, self._roots, unnamed=self._unnamed)
+            return await anyio.to_thread.run_sync(find, abandon_on_cancel=True)
         except (SourceNotAllowed, SourceNotFound):
             if self._discreet and self._roots:
                 raise SourceNotAllowed(NOT_HERE, hint=NO_FILES_HINT) from None

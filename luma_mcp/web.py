@@ -4,7 +4,7 @@ from collections.abc import AsyncGenerator
 from contextlib import AsyncExitStack, asynccontextmanager
 
 from mcp.server import Server
-from mcp.server.auth.middleware.bearer_auth import BearerAuthBackend, RequireAuthMiddleware
+from mcp.server.auth.middleware.bearer_auth import BearerAuthBackend
 from mcp.server.streamable_http_manager import StreamableHTTPSessionManager
 from starlette.applications import Starlette
 from starlette.middleware import Middleware
@@ -17,7 +17,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from luma_mcp.app import App
 from luma_mcp.callbacks import CALLBACKS_PATH, Callbacks
 from luma_mcp.exchanges import Watched, named
-from luma_mcp.gate import Brief, Callers, Gate, Shared, known_hosts
+from luma_mcp.gate import NAMED_TOKENS, OWN_TOKEN, Brief, Callers, Gate, NeedsToken, Shared, known_hosts
 from luma_mcp.health import OK, Health
 from luma_mcp.listening import most_connections
 from luma_mcp.settings import Settings
@@ -43,7 +43,7 @@ class Web:
         self._app = app
         self._over = False
         self._streams = Streams(server, LARGEST_MESSAGE_BYTES)
-        callers = {name for name, _ in app.settings.callers} or {""}
+        callers = {name for name, _ in app.settings.tokens} or {""}
         self._sessions = {caller: sessions_of_one_caller(server) for caller in callers}
 
     @asynccontextmanager
@@ -70,8 +70,14 @@ class Web:
             routes=[*self._transports(), *watching(Health(self._app)), *called_back(self._app.callbacks, settings)],
             middleware=[
                 Middleware(Watched, answering=self._app.answering, paths=PATHS),
-                Middleware(Gate, known=known_hosts(settings), unchecked=UNCHECKED, public_url=settings.called_at),
-                Middleware(AuthenticationMiddleware, backend=BearerAuthBackend(Callers(settings.callers))),
+                Middleware(
+                    Gate,
+                    known=known_hosts(settings),
+                    unchecked=UNCHECKED,
+                    public_url=settings.called_at,
+                    takes_forwarded=not settings.needs_no_token,
+                ),
+                Middleware(AuthenticationMiddleware, backend=BearerAuthBackend(Callers(settings.tokens))),
             ],
         )
         made.router.redirect_slashes = False  # it would lead clients out of TLS, which only the proxy knows of
@@ -90,15 +96,16 @@ class Web:
         await self._sessions[named(scope)].handle_request({**scope, "headers": known}, receive, send)
 
     def _guarded(self, transport: ASGIApp) -> ASGIApp:
-        """Bound what comes in, let in only callers with a token where there are tokens, and nobody after the end."""
+        """Bound what comes in, let in only callers with a token unless none is needed, and nobody after the end."""
 
         async def unless_over(scope: Scope, receive: Receive, send: Send) -> None:
             await (ending() if self._over else transport)(scope, receive, send)
 
         brief = Brief(unless_over, LARGEST_MESSAGE_BYTES)
-        if not self._app.settings.callers:
+        settings = self._app.settings
+        if settings.needs_no_token:
             return brief
-        return RequireAuthMiddleware(Shared(brief, most_of_one(self._app.settings)), required_scopes=[])
+        return NeedsToken(Shared(brief, most_of_one(settings)), NAMED_TOKENS if settings.callers else OWN_TOKEN)
 
 
 def sessions_of_one_caller(server: Server[App]) -> StreamableHTTPSessionManager:

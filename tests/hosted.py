@@ -22,6 +22,8 @@ from luma_mcp import pace
 from luma_mcp.app import App, open_app
 from luma_mcp.http import serve_web
 from luma_mcp.listening import listening
+from luma_mcp.local_token import with_local_token
+from luma_mcp.models import LOCAL_CALLER
 from luma_mcp.sandbox import Sandbox
 from luma_mcp.server import build_server
 from luma_mcp.web import Web
@@ -60,16 +62,23 @@ class Hosted:
     closed: anyio.Event
     clock: SandboxClock
 
+    @property
+    def own_token(self) -> dict[str, str]:
+        """Give the header with the token that was made for this user's own clients, none if there is no such token."""
+        own = dict(self.app.settings.tokens).get(LOCAL_CALLER)
+        return {"Authorization": f"Bearer {own.get_secret_value()}"} if own else {}
+
     @asynccontextmanager
     async def client(self, path: str, era: str, caller: str = "", **more: Any) -> AsyncGenerator[Client]:
         """Connect a published client over one of the transports, in one era."""
-        async with connected(self.url + path, era, caller, **more) as client:
+        shown = bearer(caller) if caller else self.own_token
+        async with connected(self.url + path, era, headers=shown, **more) as client:
             yield client
 
     @asynccontextmanager
     async def plain(self, caller: str = "") -> AsyncGenerator[httpx.AsyncClient]:
         """Connect a plain HTTP client."""
-        shown = bearer(caller) if caller else {}
+        shown = bearer(caller) if caller else self.own_token
         async with httpx.AsyncClient(base_url=self.url, headers=shown, timeout=BOUND_SECONDS, trust_env=False) as http:
             yield http
 
@@ -87,9 +96,11 @@ class Hosted:
 
 
 @asynccontextmanager
-async def connected(url: str, era: str, caller: str = "", **more: Any) -> AsyncGenerator[Client]:
+async def connected(
+    url: str, era: str, caller: str = "", *, headers: dict[str, str] | None = None, **more: Any
+) -> AsyncGenerator[Client]:
     """Connect a published client to the address of one of the transports."""
-    headers = bearer(caller) if caller else {}
+    headers = bearer(caller) if caller else headers or {}
     if url.endswith("/sse"):
         stream = sse_client(url, headers=headers, timeout=BOUND_SECONDS, httpx_client_factory=http_client)
         async with Client(stream, mode=era, **more) as client:
@@ -113,11 +124,13 @@ async def hosted(
 ) -> AsyncGenerator[Hosted]:
     """Serve on a free port of loopback, until left or until the test ends it; tasks take a second if the clock runs.
 
-    RunAPI is asked each `poll` seconds at most. After some seconds a test is given up.
+    RunAPI is asked each `poll` seconds at most. After some seconds a test is given up. Who may come in is said by
+    `auth_tokens`; without, everybody, or, where others reach the server, whoever has the token that is made then.
     """
     clock = SandboxClock(runs)
     sandbox = sandbox_for(home, clock=clock, seconds=1)
-    settings = settings_for(home, **{"transport": "http", "port": 0, **changes})
+    open_to_all = {} if {"public_url", "allowed_hosts"} & changes.keys() else {"auth_tokens": "none"}
+    settings = with_local_token(settings_for(home, **{"transport": "http", "port": 0, **open_to_all, **changes}))
     try:
         with patch.object(pace, "SHORTEST_SECONDS", poll), listening(settings) as sockets:
             async with open_app(settings, transport=httpx.ASGITransport(sandbox)) as app:

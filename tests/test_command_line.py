@@ -246,9 +246,11 @@ def all_errors(kind: type[LumaError]) -> list[type[LumaError]]:
 
 
 def test_logs_show_no_secret_wherever_it_came_from() -> None:
-    settings = load_settings(api_key=KEY, auth_tokens="ann:t0ken")
-    record = logging.LogRecord("x", logging.ERROR, "f", 1, "sent %s and t0ken ann:t0ken", (KEY,), None)
+    settings = load_settings(api_key=KEY, auth_tokens="ann:t0ken-0123456789")
+    record = logging.LogRecord(
+        "x", logging.ERROR, "f", 1, "sent %s and t0ken-0123456789 ann:t0ken-0123456789", (KEY,), None
+    )
     line = Redacting(settings).format(record)
     assert KEY not in line
-    assert "ann:t0ken" not in line
+    assert "t0ken-0123456789" not in line
     assert "sent [secret]" in line

@@ -18,10 +18,10 @@ import trustme
 from luma_mcp.__main__ import main
 from luma_mcp.console import EXIT_CODES
 from luma_mcp.doctor import examination
-from luma_mcp.doctor.examination import BAD_SETTING
+from luma_mcp.doctor.findings import BAD_SETTING
 from luma_mcp.doctor.network import certificate_advice, proxy_for
 from luma_mcp.ledger_schema import MIGRATIONS
-from luma_mcp.settings import Settings
+from luma_mcp.settings import Settings, load_settings
 from luma_mcp.untrusted import Json
 from tests.rig import KEY, SOURCE
 from tests.served import sandbox_process
@@ -121,14 +121,20 @@ def test_each_source_of_a_key_is_named_and_those_that_do_not_count(
     own = home / ".config" / "runapi" / "config.json"
     own.parent.mkdir(parents=True)
     own.write_text(json.dumps({"apiKey": KEY}))
-    (home / ".env").write_text(f"RUNAPI_API_KEY={KEY}\n")
-    assert "not used: the one in the file .env in this folder, which hosts" in doctor()[1]["key"]["message"]
+    file = home / "my.env"
+    file.write_text(f"RUNAPI_API_KEY={KEY}\n")
+    assert f"not used: the one in the file {file} and {own})" in doctor("--env-file", "my.env")[1]["key"]["message"]
+    monkeypatch.setenv("LUMA_MCP_ENV_FILE", str(file))
     monkeypatch.setenv("RUNAPI_API_KEY", "${RUNAPI_API_KEY}")
     _, found = doctor()
-    assert found["key"]["message"].startswith("comes from the file .env")
+    assert found["key"]["message"].startswith(f"comes from the file {file}")
     assert found["settings"]["message"].startswith("RUNAPI_API_KEY is set to a placeholder")
-    (home / ".env").unlink()
+    monkeypatch.delenv("LUMA_MCP_ENV_FILE")
+    (home / ".env").write_text("RUNAPI_API_KEY=theirs\n")
     assert doctor()[1]["key"]["message"] == f"comes from {own}"
+    monkeypatch.setenv("RUNAPI_API_KEY", KEY)
+    own.chmod(0o666)
+    assert "other users may write it" in doctor()[1]["RunAPI's own file"]["message"]
 
 
 def test_misspelt_variables_are_noticed(configured: str, doctor: Doctor, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -482,6 +488,12 @@ def test_a_door_that_is_open_by_mistake_is_told(
 ) -> None:
     monkeypatch.setenv("LUMA_MCP_TRANSPORT", "http")
     monkeypatch.setenv("LUMA_MCP_ALLOWED_HOSTS", "luma.example.com")
-    finding = doctor()[1]["settings"]
-    assert finding["state"] == "note"
-    assert "no tokens" in finding["message"]
+    monkeypatch.setenv("LUMA_MCP_AUTH_TOKENS", "none")
+    code, found = doctor()
+    assert (code, found["token"]["state"]) == (2, "problem")
+    assert "must not be none" in found["token"]["message"]
+    monkeypatch.delenv("LUMA_MCP_AUTH_TOKENS")
+    assert "token" not in doctor()[1]
+    assert main(["token"]) == 0
+    (load_settings().data_dir / "http-token").chmod(0o666)
+    assert "other users may open it" in doctor()[1]["token"]["message"]

@@ -117,7 +117,8 @@ async def test_a_process_that_was_asked_to_end_at_once_closes_its_ledger(home: P
 @contextmanager
 def server_process(home: Path, url: str, **more: str) -> Generator[tuple[subprocess.Popen[str], str]]:
     """Run a server on a free port of loopback, and give its process and address."""
-    wanted = {"LUMA_MCP_TRANSPORT": "http", "LUMA_MCP_PORT": "0", "LUMA_MCP_LOG_LEVEL": "WARNING", **more}
+    usual = {"LUMA_MCP_PORT": "0", "LUMA_MCP_AUTH_TOKENS": "none", "LUMA_MCP_LOG_LEVEL": "WARNING"}
+    wanted = {"LUMA_MCP_TRANSPORT": "http", **usual, **more}
     environment = server_environment(home, url, **wanted)
     with subprocess.Popen(SERVER, env=environment, text=True, **PIPES) as process:
         assert process.stderr

@@ -10,23 +10,27 @@ from types import SimpleNamespace
 from typing import Any
 
 import anyio.to_thread
+import httpx
 import pytest
 from pydantic import SecretStr
 from starlette.authentication import SimpleUser
 from starlette.types import Message, Receive, Scope, Send
 
 from luma_mcp import gate, listening
+from luma_mcp.app import open_app
 from luma_mcp.exchanges import PROBED
 from luma_mcp.gate import Callers, is_known_host, is_known_origin, known_hosts
 from luma_mcp.http import risks
+from luma_mcp.local_token import with_local_token
 from luma_mcp.logs import Redacting, configure_logging
 from luma_mcp.protocol import caller_of
+from luma_mcp.server import build_server
 from luma_mcp.setting_values import BadSetting
 from luma_mcp.settings import Settings, load_settings
-from luma_mcp.web import LARGEST_CALLBACK_BYTES, LARGEST_MESSAGE_BYTES
+from luma_mcp.web import LARGEST_CALLBACK_BYTES, LARGEST_MESSAGE_BYTES, Web
 from tests.hosted import PAIRS, PATHS, TOKENS, bearer, dialled, hosted
 from tests.raw import ACCEPT, MODERN_META, modern_headers, rpc
-from tests.rig import KEY
+from tests.rig import KEY, settings_for
 
 pytestmark = pytest.mark.anyio
 sockets = pytest.mark.sockets
@@ -84,6 +88,7 @@ def test_a_server_knows_the_names_it_was_given() -> None:
     assert known_hosts(load_settings(host="0.0.0.0")) == loopback
     settings = load_settings(host="192.168.1.5", allowed_hosts="MCP.example.com, a:1", public_url="https://b.example/x")
     assert known_hosts(settings) == loopback | {"192.168.1.5", "mcp.example.com", "a:1"}
+    assert known_hosts(with_local_token(settings)) == loopback | {"192.168.1.5", "mcp.example.com", "a:1", "b.example"}
     behind_tokens = load_settings(auth_tokens=PAIRS, public_url="https://b.example/x")
     assert known_hosts(behind_tokens) == loopback | {"b.example"}
     assert known_hosts(load_settings(host="fd00::1")) == loopback | {"[fd00::1]"}
@@ -131,22 +136,29 @@ def test_a_port_in_use_and_a_host_that_is_not_here_are_named() -> None:
     )
 
 
+UNMEANT = (
+    *("ann", "ann:", ":token", "ann:token,bob", "a b:token", "ann:to ken-token", "ann:tökèn-token", "local:token"),
+    *("ann:token,bob:token", "ann:${token}", "ann:<your token>", "ann/x:token", "ann:token,,:", "ann:changeme-token"),
+    *("ann:your-token", "ann:undefined-token", "ann:{token}", "ann:$(token)", "ann:token;bob:token"),
+)
+
+
 @pytest.mark.parametrize(
     "pairs",
     [
-        *("ann", "ann:", ":token", "ann:token,bob", "a b:token", "ann:to ken", "ann:tökèn", "local:token"),
-        *("ann:token,bob:token", "ann:${TOKEN}", "ann:<your token>", "ann/x:token", "ann:token,,:", ",", " , "),
+        *(pairs.replace("token", "token-0123456789") for pairs in UNMEANT),
         *(
             "${TOKENS}",
             "<tokens>",
-            "ann:changeme",
-            "ann:your-token",
-            "ann:undefined",
-            "ann:{TOKEN}",
-            "ann:$(pwgen)",
-            "ann:t1;bob:t2",
             "ann:***",
+            "nobody",
+            "none,none",
+            "none:0123456789abcdef,"[:-2],
+            "ann:x",
+            ",",
+            " , ",
         ),
+        *("ann:0123456789abcde", f"{PAIRS},eve:short", "ann:aaaaaaaaaaaaaaa", "ann:                 x"),
     ],
 )
 def test_tokens_that_nobody_meant_are_refused_without_being_repeated(pairs: str) -> None:
@@ -388,17 +400,89 @@ def test_only_this_server_logs_more_than_what_is_bad() -> None:
         assert not logging.getLogger(name).isEnabledFor(logging.INFO)
 
 
-def test_settings_that_may_let_in_others_are_pointed_out() -> None:
-    assert "There are no tokens" in risks(load_settings(public_url="https://a.example"))
-    assert "There are no tokens" in risks(load_settings(allowed_hosts="a.example"))
-    weak = load_settings(api_key=KEY, auth_tokens="ann:short,bob:0123456789abcdef")
-    assert risks(weak) == "The tokens of ann are short enough to be guessed."
+def test_settings_without_a_key_are_pointed_out() -> None:
     assert risks(load_settings()).startswith(
         "RUNAPI_API_KEY is not set, or is a placeholder: nothing can be submitted."
     )
-    for good in (
-        {"api_key": KEY},
-        {"sandbox": True},
-        {"api_key": KEY, "auth_tokens": PAIRS, "allowed_hosts": "a.example"},
-    ):
+    for good in ({"api_key": KEY}, {"sandbox": True}, {"api_key": KEY, "auth_tokens": PAIRS, "allowed_hosts": "a.x"}):
         assert risks(load_settings(**good)) == ""
+
+
+@pytest.mark.parametrize("beyond", [{"allowed_hosts": "a.example"}, {"public_url": "https://a.example"}])
+def test_nobody_else_reaches_a_server_that_needs_no_token(home: Path, beyond: dict[str, str]) -> None:
+    assert refusal_of(load_settings(auth_tokens="none", port=0, **beyond)).startswith(
+        "LUMA_MCP_AUTH_TOKENS: must not be none where LUMA_MCP_ALLOWED_HOSTS or LUMA_MCP_PUBLIC_URL says"
+    )
+    with listening.listening(with_local_token(load_settings(port=0, **beyond))) as opened:
+        assert opened
+
+
+@pytest.mark.parametrize("tokens", ["none", None])
+def test_only_named_callers_come_from_other_machines(tokens: str | None) -> None:
+    settings = with_local_token(load_settings(host="0.0.0.0", port=0, auth_tokens=tokens))
+    assert refusal_of(settings).startswith("LUMA_MCP_AUTH_TOKENS: must name who may connect")
+
+
+FORWARDING = {
+    "Forwarded": "for=192.0.2.1",
+    "X-Forwarded-For": "192.0.2.1",
+    "X-Forwarded-Host": "localhost",
+    "X-Forwarded-Proto": "https",
+    "x-forwarded-server": "proxy",
+    "X-Real-IP": "127.0.0.1",
+    "Via": "1.1 proxy",
+    "True-Client-IP": "192.0.2.1",
+    "CF-Connecting-IP": "192.0.2.1",
+}
+
+
+@sockets
+@pytest.mark.parametrize("path", [*PATHS, "/messages/?session_id=0"])
+async def test_where_no_token_is_needed_nobody_comes_through_a_proxy(home: Path, path: str) -> None:
+    async with hosted(home) as server, server.plain() as plain:
+        for name, value in FORWARDING.items():
+            for method in ("GET", "POST"):
+                answer = await plain.request(method, path, headers=ACCEPT | {name: value, "Host": "localhost"})
+                assert answer.status_code == 403, name
+            assert (await plain.get("/healthz", headers={name: value})).status_code == 200
+    async with hosted(home, auth_tokens=PAIRS) as server, server.plain("ann") as plain:
+        assert (await plain.get("/mcp", headers=ACCEPT | FORWARDING)).status_code == 400
+
+
+@sockets
+@pytest.mark.parametrize("tokens", ["none", PAIRS])
+@pytest.mark.parametrize("path", [*PATHS, "/messages/?session_id=0", "/"])
+async def test_what_a_browser_says_a_foreign_page_asks_for_is_refused(home: Path, path: str, tokens: str) -> None:
+    async with hosted(home, auth_tokens=tokens) as server, server.plain("ann") as plain:
+        for site in ("cross-site", "same-site", "Cross-Site", "anything"):
+            for method in ("GET", "POST"):
+                answer = await plain.request(method, path, headers=ACCEPT | {"Sec-Fetch-Site": site})
+                assert answer.status_code == 403
+            foreign = {"Sec-Fetch-Site": site, "Origin": "https://evil.example"}
+            assert (await plain.get(path, headers=ACCEPT | foreign)).status_code == 403
+            own = {"Sec-Fetch-Site": site, "Origin": "http://localhost:6274"}
+            assert (await plain.get("/mcp", headers=ACCEPT | own)).status_code == 400
+        two = [*ACCEPT.items(), ("Sec-Fetch-Site", "none"), ("Sec-Fetch-Site", "cross-site")]
+        assert (await plain.get(path, headers=two)).status_code == 403
+        for site in ("none", "same-origin"):
+            assert (await plain.get("/mcp", headers=ACCEPT | {"Sec-Fetch-Site": site})).status_code == 400
+
+
+@sockets
+async def test_a_401_says_where_the_token_is(home: Path) -> None:
+    for tokens, where in ((PAIRS, "one of the tokens in LUMA_MCP_AUTH_TOKENS"), (None, "luma-mcp token")):
+        async with hosted(home, auth_tokens=tokens) as server, server.plain() as plain:
+            for path in PATHS:
+                answer = await plain.get(path, headers=ACCEPT | {"Authorization": ""})
+                assert answer.status_code == 401
+                assert where in answer.json()["error_description"]
+                assert where in answer.headers["www-authenticate"]
+
+
+async def test_settings_that_do_not_say_who_comes_in_let_nobody_in(home: Path) -> None:
+    async with open_app(settings_for(home, transport="http")) as app:
+        web = httpx.ASGITransport(Web(app, build_server(app)).application())
+        async with httpx.AsyncClient(base_url="http://localhost", transport=web) as plain:
+            for token in ("", "None", "x" * 43):
+                shown = {"Authorization": f"Bearer {token}"}
+                assert (await plain.get("/mcp", headers=ACCEPT | shown)).status_code == 401

@@ -11,7 +11,7 @@ import pytest
 
 from luma_mcp.health import FRESH_SECONDS, LATELY_SECONDS, Health
 from luma_mcp.runapi import REACH_SECONDS
-from tests.hosted import hosted
+from tests.hosted import PAIRS, hosted
 from tests.rig import API_URL, Rig, open_rig
 
 pytestmark = pytest.mark.anyio
@@ -91,7 +91,7 @@ async def test_a_server_whose_ledger_cannot_be_written_is_not_ready_until_it_can
 
 @pytest.mark.sockets
 async def test_readiness_is_told_by_status_and_in_words(home: Path) -> None:
-    async with hosted(home, auth_tokens="ann:token") as server, server.plain() as plain:
+    async with hosted(home, auth_tokens=PAIRS) as server, server.plain() as plain:
         for path, told in (("/healthz", {"status": "alive"}), ("/readyz", {"status": "ready", **READY})):
             answer = await plain.get(path)
             assert (answer.status_code, answer.json()) == (200, told)

@@ -462,7 +462,7 @@ def test_without_a_command_of_its_own_python_starts_it(monkeypatch: pytest.Monke
         return str(home)
 
     monkeypatch.setattr("sysconfig.get_path", scripts)
-    assert start_here() == Start(sys.executable, ["-m", "luma_mcp"])
+    assert start_here() == Start(sys.executable, ["-P", "-m", "luma_mcp"])
     (home / "luma-mcp").touch()
     assert start_here() == Start(str(home / "luma-mcp"), [])
 
@@ -647,6 +647,7 @@ def test_what_is_asked_for_now_beats_flags_in_the_entry(home: Path) -> None:
     ("command", "args"),
     [
         ("/usr/bin/python3", ["-m", "luma_mcp", "--daily-limit", "5"]),
+        ("/usr/bin/python3", ["-P", "-m", "luma_mcp", "--daily-limit", "5"]),
         ("uvx", ["runapi-luma-mcp@0.1.0", "--daily-limit", "5"]),
         ("uvx", ["runapi-luma-mcp==0.1.0", "--daily-limit", "5"]),
         ("uvx", ["--from", "/src", "luma-mcp", "--daily-limit", "5"]),
@@ -706,7 +707,7 @@ def test_write_without_a_host_is_refused(capsys: pytest.CaptureFixture[str]) -> 
     assert "claude-desktop" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("flag", ["--transport", "--host", "--port", "--public-url", "--auth-tokens", "--api-key"])
+@pytest.mark.parametrize("flag", ["--allowed-hosts", "--auth-tokens", "--api-key"])
 def test_an_entry_takes_no_settings_of_servers_on_a_port_and_no_secrets(flag: str) -> None:
     with pytest.raises(SystemExit, match="2"):
         main(["config", "cursor", flag, "1"])

@@ -8,7 +8,7 @@ from typing import Any
 import anyio
 
 from luma_mcp.console import EXIT_CODES, show
-from luma_mcp.doctor.findings import Finding, as_json, as_lines, problem, problems
+from luma_mcp.doctor.findings import BAD_SETTING, Finding, as_json, as_lines, problem, problems
 from luma_mcp.doctor.known_hosts import brings_key, judged, nowhere
 from luma_mcp.doctor.machine import key, settings_read, variables, versions
 from luma_mcp.doctor.network import network
@@ -18,7 +18,6 @@ from luma_mcp.setting_values import BadSetting
 from luma_mcp.settings import Settings, load_settings
 
 BOUND_SECONDS = 10.0
-BAD_SETTING = "bad_setting"  # no error code of a task, but of the command line
 EXIT_BAD_SETTING = 2
 FAULTS = (OSError, ValueError, RuntimeError, LookupError, TypeError, AttributeError, ArithmeticError)
 ACCESS = "Let this user read and write it, or name another folder."

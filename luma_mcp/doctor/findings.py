@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 State = Literal["ok", "note", "problem"]
+BAD_SETTING = "bad_setting"  # no error code of a task, but of the command line
 INDENT = " " * 9
 
 

@@ -3,7 +3,6 @@
 import math
 import os
 import re
-import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -20,7 +19,7 @@ from luma_mcp.hosts.entries import (
 )
 from luma_mcp.hosts.files import HostFileUnusable, read_file
 from luma_mcp.hosts.known import Host
-from luma_mcp.setting_sources import KEY_VARIABLE
+from luma_mcp.setting_sources import KEY_VARIABLE, find_program
 from luma_mcp.setting_values import is_meant
 from luma_mcp.settings import Settings, key_sources
 from luma_mcp.untrusted import Json, child, is_list, is_object
@@ -100,7 +99,7 @@ def judged(host: Host, settings: Settings) -> list[Finding]:
 def start(one: Seen, write: str) -> Finding | None:
     """Check that the program is there."""
     command = str((one.entry or {}).get("command") or (one.entry or {}).get("cmd") or "")
-    if not (Path(command).is_file() if os.path.dirname(command) else shutil.which(command)):
+    if not (Path(command).is_file() if os.path.dirname(command) else find_program(command)):
         return problem(one.host.title, f"Its entry starts {command!r}, which is not there.", write)
     if not Path(command).is_absolute():
         return note(one.host.title, f"Its entry starts {command!r} by name, which hosts may not find.", write)

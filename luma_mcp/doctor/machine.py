@@ -1,17 +1,20 @@
 """What the doctor finds about the installation and its settings."""
 
 import difflib
+import os
 import platform
 import re
 from collections.abc import Sequence
 from importlib.metadata import version
 
 from luma_mcp import __version__
-from luma_mcp.doctor.findings import Finding, note, ok, problem
+from luma_mcp.doctor.findings import BAD_SETTING, Finding, note, ok, problem
 from luma_mcp.hosts.entries import own_command
 from luma_mcp.http import risks
-from luma_mcp.setting_sources import KEY_VARIABLE, fault_of_runapi_file, runapi_file, set_variables
-from luma_mcp.setting_values import is_meant
+from luma_mcp.listening import check_open
+from luma_mcp.local_token import TOKEN_FILE, with_local_token
+from luma_mcp.setting_sources import KEY_VARIABLE, read_runapi_file, runapi_file, set_variables
+from luma_mcp.setting_values import BadSetting, is_meant
 from luma_mcp.settings import Settings, key_sources, variable_of
 
 OLDEST_SDK = (2, 3)
@@ -20,6 +23,8 @@ GET_KEY = (
     "Get a key at https://runapi.ai. `luma-mcp config HOST` says where your host wants it; or try everything without"
     " one, with --sandbox."
 )
+OVER_HTTP = 'See "Serve many clients over HTTP" in README.'
+OWN_FILE = 'It holds {"api_key": "…"}, and only you may write it (chmod 600).'
 
 
 def versions() -> list[Finding]:
@@ -58,9 +63,9 @@ def key(settings: Settings, brought_by: Sequence[str]) -> list[Finding]:
     """Tell where the key comes from, never what it is; hosts may bring one of their own."""
     if settings.sandbox:
         return [ok("key", "none is needed: the sandbox plays RunAPI, and nothing is charged")]
-    sources = key_sources()
-    if (fault := fault_of_runapi_file()) and not sources:
-        return [problem("key", f"{fault}, so no key in it counts.", 'It holds {"api_key": "…"}.', "missing_api_key")]
+    sources, fault = key_sources(settings.env_file), read_runapi_file().fault
+    if fault and not sources:
+        return [problem("key", f"{fault}, so no key in it counts.", OWN_FILE, "missing_api_key")]
     if not sources and brought_by:
         return [
             note("key", f"none here, where you run this; {' and '.join(brought_by)} will bring one, or plays", GET_KEY)
@@ -69,11 +74,12 @@ def key(settings: Settings, brought_by: Sequence[str]) -> list[Finding]:
         return [problem("key", "No RunAPI key is configured.", GET_KEY, "missing_api_key")]
     names = {
         "environment": f"the environment variable {KEY_VARIABLE}",
-        "project": "the file .env in this folder, which hosts that start this server elsewhere do not see",
+        "env_file": f"the file {settings.env_file}",
         "file": str(runapi_file()),
     }
     more = f" (not used: the one in {' and '.join(names[source] for source in sources[1:])})" if sources[1:] else ""
-    return [ok("key", f"comes from {names[sources[0]]}{more}")]
+    found = ok("key", f"comes from {names[sources[0]]}{more}")
+    return [found, note("RunAPI's own file", f"{fault}, so nothing in it counts.", OWN_FILE)] if fault else [found]
 
 
 def settings_read(settings: Settings) -> list[Finding]:
@@ -81,5 +87,17 @@ def settings_read(settings: Settings) -> list[Finding]:
     given = sorted(variable_of(Settings.model_fields[name], name) for name in settings.model_fields_set)
     found = [ok("settings", f"set: {', '.join(given)}" if given else "all as they are by default"), *variables()]
     if settings.serves_http and (risk := risks(settings)):
-        found.append(note("settings", risk, 'See "Serve many clients over HTTP" in README.'))
-    return found
+        found.append(note("settings", risk, OVER_HTTP))
+    return [*found, *who_comes(settings)]
+
+
+def who_comes(settings: Settings) -> list[Finding]:
+    """Tell whether a server over HTTP would start with these tokens."""
+    try:
+        if settings.serves_http:
+            check_open(settings)
+        if settings.serves_http and os.path.lexists(settings.data_dir / TOKEN_FILE):
+            with_local_token(settings)
+    except BadSetting as error:
+        return [problem("token", error.message, OVER_HTTP, BAD_SETTING)]
+    return []

@@ -4,7 +4,6 @@ import json
 import os
 import re
 import shlex
-import shutil
 import sys
 import sysconfig
 from collections.abc import Mapping
@@ -16,7 +15,7 @@ from typing import Any, cast
 from luma_mcp.hosts.documents import Place
 from luma_mcp.hosts.files import HostFileUnusable
 from luma_mcp.hosts.known import INPUT_ID, KEY_INPUT, NAME, Entry, Host
-from luma_mcp.setting_sources import KEY_VARIABLE, PREFIX
+from luma_mcp.setting_sources import KEY_VARIABLE, PREFIX, find_program
 from luma_mcp.setting_values import is_meant
 from luma_mcp.untrusted import Json, child, is_list, is_object
 
@@ -27,6 +26,7 @@ OTHER_NAME = "runapiluma"  # where another server is called luma
 NAMES = frozenset({DISTRIBUTION, COMMAND, "luma_mcp"})
 SANDBOX_VARIABLE = "LUMA_MCP_SANDBOX"
 OURS = frozenset({"command", "cmd", "args", "type"})
+BY_PYTHON = ("-P", "-m", "luma_mcp")  # -P: nothing of the working directory, where hosts start servers, is imported
 REFERENCE = re.compile(r"\$\{\w+:[^}]*\}")  # what several hosts fill in, such as ${env:NAME}
 REMOTE = ("url", "httpUrl", "serverUrl", "uri")
 THROWN_AWAY = frozenset({"archive-v0", "environments-v2"})  # folders in uv's cache, where uvx installs
@@ -60,12 +60,12 @@ def start_here() -> Start:
 
     Run by uvx, it lies in a cache that may be emptied: then a host had better run it by uvx too.
     """
-    if THROWN_AWAY & set(Path(sys.prefix).parts):
-        return Start(shutil.which("uvx") or "uvx", from_where())
+    if THROWN_AWAY & set(Path(sys.prefix).parts) and (uvx := find_program("uvx")):
+        return Start(str(uvx), from_where())
     script = Path(sysconfig.get_path("scripts")) / (f"{COMMAND}.exe" if sys.platform == "win32" else COMMAND)
     if script.is_file():
         return Start(str(script), [])
-    return Start(sys.executable, ["-m", "luma_mcp"])
+    return Start(sys.executable, [*BY_PYTHON])
 
 
 def own_command() -> str:
@@ -149,7 +149,7 @@ def own_flags(program: str, words: list[str]) -> list[str] | None:
     """Give the flags for this server among an entry's arguments, None if the entry starts it by a launcher."""
     if program in NAMES:
         return words
-    python = re.fullmatch(r"python[\d.]*w?|py", program) and words[:2] == ["-m", "luma_mcp"]
+    python = re.fullmatch(r"python[\d.]*w?|py", program) and [w for w in words if w != "-P"][:2] == ["-m", "luma_mcp"]
     place = next((place for place, word in enumerate(words) if package(word) in NAMES), None)
     if place is None or not (python or program in {"uvx", "uvx.exe"}):
         return None

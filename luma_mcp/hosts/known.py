@@ -10,6 +10,7 @@ from typing import Any
 from luma_mcp.hosts import places
 from luma_mcp.hosts.documents import Form
 from luma_mcp.setting_sources import KEY_VARIABLE
+from luma_mcp.setting_values import BadSetting
 
 NAME = "luma"
 PLACEHOLDER = "your key"
@@ -99,7 +100,10 @@ class Host:
 
     def is_here(self) -> bool:
         """Tell whether the host keeps a file on this machine."""
-        return os.path.exists(self.file())
+        try:
+            return os.path.exists(self.file())
+        except BadSetting:  # a user without a home folder has no file there
+            return False
 
 
 def known_hosts() -> dict[str, Host]:

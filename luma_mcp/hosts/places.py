@@ -4,14 +4,24 @@ import os
 from collections.abc import Callable
 from pathlib import Path
 
-from luma_mcp.setting_sources import named_folder
+from luma_mcp.setting_sources import home_folder, named_folder
+from luma_mcp.setting_values import BadSetting
+from luma_mcp.small_files import read_small
 
 Files = Callable[[str], tuple[Path, ...]]  # of a platform, as `sys.platform` names it; the one to make comes first
 
 
+def home() -> Path:
+    """Give the home folder; raise `BadSetting` for a user who has none."""
+    found = home_folder()
+    if found is None:
+        raise BadSetting("HOME", "must be an absolute path, for there hosts keep their files; or name one with --file")
+    return found
+
+
 def in_home(*names: str, variable: str = "") -> Files:
     """Look below the home folder, or below the folder that a variable names in place of the first name."""
-    return lambda _: (named_folder(variable, Path.home() / names[0]).joinpath(*names[1:]),)
+    return lambda _: ((named_folder(variable) or home() / names[0]).joinpath(*names[1:]),)
 
 
 def in_settings(*names: str, unix: tuple[str, ...] = ()) -> Files:
@@ -29,22 +39,22 @@ def settings_folder(platform: str) -> Path:
     """Give the folder in which programs keep their settings."""
     match platform:
         case "darwin":
-            return Path.home() / "Library" / "Application Support"
+            return home() / "Library" / "Application Support"
         case "win32":
-            return named_folder("APPDATA", Path.home() / "AppData" / "Roaming")
+            return named_folder("APPDATA") or home() / "AppData" / "Roaming"
         case _:
             return config_folder(platform)
 
 
 def config_folder(platform: str) -> Path:
     """Give the folder that programs from Unix use; only Linux lets a variable move it."""
-    usual = Path.home() / ".config"
-    return usual if platform == "darwin" else named_folder("XDG_CONFIG_HOME", usual)
+    moved = None if platform == "darwin" else named_folder("XDG_CONFIG_HOME")
+    return moved or home() / ".config"
 
 
 def local_folder(platform: str) -> Path:
     """Give the folder of what stays on this machine; outside Windows the home folder."""
-    return named_folder("LOCALAPPDATA", Path.home() / "AppData" / "Local") if platform == "win32" else Path.home()
+    return (named_folder("LOCALAPPDATA") or home() / "AppData" / "Local") if platform == "win32" else home()
 
 
 def claude_files(platform: str) -> tuple[Path, ...]:
@@ -59,37 +69,39 @@ def claude_files(platform: str) -> tuple[Path, ...]:
 
 def claude_code_files(_platform: str) -> tuple[Path, ...]:
     """Look for the file of Claude Code."""
-    return (named_folder("CLAUDE_CONFIG_DIR", Path.home()) / ".claude.json",)
+    return ((named_folder("CLAUDE_CONFIG_DIR") or home()) / ".claude.json",)
 
 
 def gemini_files(_platform: str) -> tuple[Path, ...]:
     """Look for the file of Gemini CLI."""
-    return (named_folder("GEMINI_CLI_HOME", Path.home()) / ".gemini" / "settings.json",)
+    return ((named_folder("GEMINI_CLI_HOME") or home()) / ".gemini" / "settings.json",)
 
 
 def openclaw_files(_platform: str) -> tuple[Path, ...]:
     """Look for the file of OpenClaw, which three variables can move."""
-    home = named_folder("OPENCLAW_HOME", Path.home()) / ".openclaw"
-    return (named_folder("OPENCLAW_CONFIG_PATH", named_folder("OPENCLAW_STATE_DIR", home) / "openclaw.json"),)
+    if named := named_folder("OPENCLAW_CONFIG_PATH"):
+        return (named,)
+    own = named_folder("OPENCLAW_STATE_DIR") or (named_folder("OPENCLAW_HOME") or home()) / ".openclaw"
+    return (own / "openclaw.json",)
 
 
 def hermes_files(platform: str) -> tuple[Path, ...]:
     """Look for the file of Hermes Agent."""
-    usual = local_folder(platform) / ("hermes" if platform == "win32" else ".hermes")
-    return (named_folder("HERMES_HOME", usual) / "config.yaml",)
+    own = named_folder("HERMES_HOME") or local_folder(platform) / ("hermes" if platform == "win32" else ".hermes")
+    return (own / "config.yaml",)
 
 
 def lm_studio_files(_platform: str) -> tuple[Path, ...]:
     """Look for the file of LM Studio, which says itself where its folder is."""
     try:
-        told = (Path.home() / ".lmstudio-home-pointer").read_text(encoding="utf-8").strip()
+        told = read_small(home() / ".lmstudio-home-pointer").decode().strip()
     except (OSError, ValueError):
         told = ""
-    return ((Path(told) if told else Path.home() / ".lmstudio") / "mcp.json",)
+    return ((Path(told) if os.path.isabs(told) else home() / ".lmstudio") / "mcp.json",)
 
 
 def windsurf_files(platform: str) -> tuple[Path, ...]:
     """Look for the file of Devin Desktop, as Windsurf is called now, and for the one of before."""
     folder = settings_folder(platform) if platform == "win32" else config_folder(platform)
-    now, before = folder / "devin" / "mcp_config.json", Path.home() / ".codeium" / "windsurf" / "mcp_config.json"
+    now, before = folder / "devin" / "mcp_config.json", home() / ".codeium" / "windsurf" / "mcp_config.json"
     return (before, now) if os.path.exists(before.parent) and not os.path.exists(now.parent) else (now, before)

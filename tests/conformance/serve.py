@@ -25,6 +25,7 @@ def main() -> None:
     """Serve until a signal ends the process."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--plain", action="store_true", help="without the suite's fixtures")
+    parser.add_argument("--token", action="store_true", help="ask for the token of this user's own clients")
     parser.add_argument("port", type=int, help="the port to listen on")
     arguments = parser.parse_args()
     build: Callable[[App], Server[App]] = build_server if arguments.plain else with_fixtures
