@@ -1,5 +1,6 @@
 """Windows and macOS, as far as they can be played here: code pages, signals, files that are open, names and paths."""
 
+import json
 import os
 import signal
 import subprocess
@@ -27,7 +28,7 @@ from luma_mcp.saved_files import check_writable, publish, remove_leftovers, temp
 from luma_mcp.sources import allowed_file, file_uri_path, is_elsewhere
 from luma_mcp.stdio import Pipe
 from luma_mcp.storage_errors import LedgerDamaged, LedgerUnusable
-from tests.like_windows import CTRL_BREAK
+from tests.like_windows import CTRL_BREAK, LEAVING_SECONDS
 from tests.served import SERVER, sandbox_process, server_environment
 from tests.test_file_names import TASK
 from tests.test_ledger import add, task
@@ -43,7 +44,6 @@ CODE_PAGES = {
     "C": C_LOCALE,
 }
 SYSTEMS = {"Windows": WINDOWS, "here": SERVER}
-LEAVING_SECONDS = 5.0
 ROOT = Path(__file__).parent.parent
 
 
@@ -81,11 +81,76 @@ def started(command: list[str], environment: dict[str, str]) -> Generator[tuple[
 
 
 def left_in_order(process: subprocess.Popen[bytes], home: Path) -> None:
-    """Hold that a process has ended by itself, in time, and closed its ledger."""
+    """Hold that a process has ended by itself, and closed its ledger."""
     assert process.wait(LEAVING_SECONDS) == 0
     assert process.stderr
     assert b"Traceback" not in process.stderr.read()
     assert not (home / ".local/share/luma-mcp/ledger.sqlite3-wal").exists()
+
+
+WINDOWS_LACKS = [
+    "import fcntl",
+    "import pwd as users",
+    "from termios import FIONREAD",
+    "import os; os.getuid()",
+    "import os; getattr(os, 'geteuid')()",
+    "import os.path; os.fork",
+    "from os import O_NOFOLLOW",
+    "import os as system; system.sysconf",
+    "import select; select.poll()",
+    "import signal; signal.SIGHUP",
+    "import signal; signal.alarm(0)",
+    "import socket; socket.AF_UNIX",
+    "import sys; assert sys.platform == 'linux'",
+    "import os; assert os.name == 'posix'",
+    "import os; os.close(os.open('.', os.O_RDONLY))",
+    "import os; os.readlink('/proc/self/fd/0')",
+    "from pathlib import Path; Path('one').rename('two')",
+    "from pathlib import Path; file = open('one'); Path('one').replace('three')",
+    "import os; file = open('one'); os.unlink('one')",
+    "import anyio\nasync def run():\n with anyio.open_signal_receiver(2): pass\nanyio.run(run)",
+    "import asyncio\nasync def run():\n asyncio.get_running_loop().add_signal_handler(2, print)\nasyncio.run(run())",
+]
+PLANT = """\
+import json, sys
+from pathlib import Path
+from tests.like_windows import become_windows
+become_windows()
+worked = []
+for statements in json.load(sys.stdin):
+    for name in ("one", "two"):
+        Path(name).touch()
+    try:
+        exec(statements, {"__name__": sys.argv[1]})
+        worked.append(statements)
+    except (ImportError, AttributeError, AssertionError, OSError, NotImplementedError):
+        pass
+print(json.dumps(worked))
+"""
+
+
+def planted(module: str, home: Path) -> list[str]:
+    """List the statements that work on the played Windows when they stand in a module of that name."""
+    said = subprocess.run(
+        [sys.executable, "-c", PLANT, module],
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        cwd=home,
+        input=json.dumps(WINDOWS_LACKS),
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    worked: list[str] = json.loads(said.stdout)
+    return worked
+
+
+def test_what_windows_lacks_is_missing_for_our_own_code(home: Path) -> None:
+    assert planted("luma_mcp.planted", home) == []
+
+
+@pytest.mark.parametrize("module", ["platformdirs.unix", "anyio._backends._asyncio", "tempfile", "__main__"])
+def test_nothing_is_missing_for_dependencies_which_have_other_ways_on_windows(home: Path, module: str) -> None:
+    assert planted(module, home) == WINDOWS_LACKS
 
 
 @pytest.mark.parametrize(("system", "code_page"), [*(("Windows", each) for each in CODE_PAGES), ("here", "C")])

@@ -128,11 +128,15 @@ def test_the_same_sources_make_the_same_bundle(tmp_path: Path) -> None:
     assert build_bundle(CHECKOUT, tmp_path / "a").read_bytes() == build_bundle(CHECKOUT, tmp_path / "b").read_bytes()
 
 
-def test_uv_gets_the_dependencies_of_the_project(bundle: zipfile.ZipFile) -> None:
+def test_uv_gets_the_dependencies_of_the_project_in_the_versions_that_the_tests_run_with(
+    bundle: zipfile.ZipFile,
+) -> None:
     bundled = tomllib.loads(bundle.read("pyproject.toml").decode())
     project = tomllib.loads((CHECKOUT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
     assert bundled["project"]["dependencies"] == project["dependencies"]
-    assert bundled["tool"]["uv"] == {"package": False}
+    pinned = (CHECKOUT / "luma_mcp/release/runtime.txt").read_text(encoding="utf-8").splitlines()
+    assert len(pinned) > len(project["dependencies"])
+    assert bundled["tool"]["uv"] == {"package": False, "constraint-dependencies": pinned}
 
 
 def test_the_icon_is_a_picture_of_the_right_size(bundle: zipfile.ZipFile) -> None:

@@ -53,6 +53,7 @@ ENVIRONMENT = {
     "LUMA_MCP_OUTPUT_DIR": "${user_config.output_dir}",
     "LUMA_MCP_SANDBOX": "${user_config.sandbox}",
 }
+PINS = Path(__file__).with_name("runtime.txt")  # written by tests/constraints.py
 SHIPPED = (".py", "py.typed", ".mp4")
 NOT_SHIPPED = {"__pycache__", "release"}
 EPOCH = (1980, 1, 1, 0, 0, 0)  # the same sources make the same bytes
@@ -92,10 +93,14 @@ def manifest() -> Json:
 
 
 def project_file(pyproject: str) -> str:
-    """Write a pyproject.toml with which uv runs the package as it lies there: dependencies, and nothing to build."""
+    """Write a pyproject.toml with which uv runs the package as it lies there: dependencies, and nothing to build.
+
+    uv takes the versions that the tests ran with, whatever else there is on the day of the first start.
+    """
     project: Json = tomllib.loads(pyproject)["project"]
     kept = {name: project[name] for name in ("name", "version", "requires-python", "dependencies")}
-    return tomlkit.dumps({"project": kept, "tool": {"uv": {"package": False}}})
+    uv: Json = {"package": False, "constraint-dependencies": PINS.read_text(encoding="utf-8").splitlines()}
+    return tomlkit.dumps({"project": kept, "tool": {"uv": uv}})
 
 
 def build_bundle(checkout: Path, folder: Path) -> Path:
