@@ -311,6 +311,7 @@ def test_flags_that_an_entry_takes_no_notice_of_are_refused(home: Path, capsys: 
         (["--port", "9"], "--port: needs --transport http"),
         (["--transport", "http", "--daily-limit", "5"], "--daily-limit: is for the server"),
         (["--transport", "http", "--sandbox"], "--sandbox: is for the server"),
+        (["--transport", "http", "--port", "0"], "LUMA_MCP_PORT: must be the port"),
     ):
         assert main(["config", "cursor", *words]) == 2
         assert capsys.readouterr().err.startswith(flag)

@@ -123,7 +123,7 @@ def test_every_command_in_the_text_exists(command: str, capsys: pytest.CaptureFi
 
 
 def test_every_module_that_the_text_runs_exists() -> None:
-    modules = re.findall(r"`?python -m ((?:luma_mcp|tests)[\w.]*)", README)
+    modules = re.findall(r"`?python (?:-P )?-m ((?:luma_mcp|tests)[\w.]*)", README)
     assert {"luma_mcp", "luma_mcp.release", "tests.surface", "tests.jobs", "tests.soak"} <= set(modules)
     assert all(find_spec(module) for module in modules)
 

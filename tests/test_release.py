@@ -190,6 +190,7 @@ def test_what_is_filled_in_reaches_the_setting_that_it_is_for(monkeypatch: pytes
         "--directory",
         "${__dirname}",
         "python",
+        "-P",
         "-m",
         "luma_mcp",
     ]

@@ -95,3 +95,26 @@ def test_only_files_inside_the_allowed_folders_are_read_after_links_are_resolved
             allowed_file(path, [inside])
     with pytest.raises(SourceNotAllowed, match="reads no files"):
         allowed_file(inside / "a.mp4", [])
+
+
+def test_hidden_files_are_read_only_below_folders_that_somebody_named(home: Path) -> None:
+    named, unnamed = home / ".named", home / "unnamed"
+    hidden = (".a.mp4", ".b/c.mp4", "d/.e/f.mp4", "..g/h.mp4")
+    for folder in (named, unnamed):
+        for name in (*hidden, "plain.mp4"):
+            (folder / name).parent.mkdir(parents=True, exist_ok=True)
+            (folder / name).touch()
+    (unnamed / "link.mp4").symlink_to(unnamed / ".a.mp4")
+    (unnamed / "way").symlink_to(named)
+    roots = [named, unnamed]
+    for name in hidden:
+        assert allowed_file(named / name, roots, unnamed=[unnamed]) == named / name
+        assert allowed_file(unnamed / "way" / name, roots, unnamed=[unnamed]) == named / name
+        with pytest.raises(SourceNotAllowed):
+            allowed_file(unnamed / name, roots, unnamed=[unnamed])
+        assert allowed_file(unnamed / name, [unnamed]) == unnamed / name
+    with pytest.raises(SourceNotAllowed):
+        allowed_file(unnamed / "link.mp4", roots, unnamed=[unnamed])
+    assert allowed_file(unnamed / "plain.mp4", roots, unnamed=[unnamed]) == unnamed / "plain.mp4"
+    inner = unnamed / ".b"
+    assert allowed_file(inner / "c.mp4", [unnamed, inner], unnamed=[unnamed]) == inner / "c.mp4"

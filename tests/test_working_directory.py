@@ -1,5 +1,6 @@
 """The working directory: hosts start this server in folders of others, and nothing that lies there has any say."""
 
+import io
 import json
 import os
 import subprocess
@@ -27,6 +28,10 @@ def watch(event, arguments):
             os.write(told, f"{{event}} {{path}}\\n".encode())
 
 sys.addaudithook(watch)
+"""
+START = """
+from luma_mcp.__main__ import main
+sys.exit(main(sys.argv[1:]))
 """
 TRAP = "raise SystemExit('a file of the working directory was run')\n"
 ENV = """RUNAPI_API_KEY=theirs
@@ -113,12 +118,23 @@ COMMANDS: dict[str, tuple[list[str], str]] = {
 def test_nothing_of_the_working_directory_is_opened(
     trapped: Path, home_elsewhere: Path, tmp_path: Path, words: tuple[list[str], str]
 ) -> None:
-    watching = (
-        WATCH.format(log=str(tmp_path / "log")) + "from luma_mcp.__main__ import main\nsys.exit(main(sys.argv[1:]))\n"
-    )
+    watching = WATCH.format(log=str(tmp_path / "log")) + START
     ended = run([sys.executable, "-P", "-c", watching, *words[0]], trapped, home_elsewhere, words[1])
     assert ended.returncode == 0, ended.stderr
     assert "theirs" not in ended.stdout + ended.stderr
+    assert (tmp_path / "log").read_text() == ""
+
+
+def test_nothing_of_the_working_directory_is_opened_over_http(
+    trapped: Path, home_elsewhere: Path, tmp_path: Path
+) -> None:
+    watching = WATCH.format(log=str(tmp_path / "log")) + START
+    words = [sys.executable, "-P", "-c", watching, "--transport", "http", "--port", "0", "--sandbox"]
+    environment = environment_of(home_elsewhere)
+    with subprocess.Popen(words, cwd=trapped, env=environment, stderr=subprocess.PIPE, text=True) as process:
+        assert "luma-mcp serves" in (process.stderr or io.StringIO()).readline()
+        process.terminate()
+        assert process.wait(60) == 0
     assert (tmp_path / "log").read_text() == ""
 
 

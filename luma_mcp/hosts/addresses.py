@@ -70,7 +70,9 @@ def names_of(host: Host) -> Names | None:
 
 
 def target_of(settings: Settings, token: str) -> Target:
-    """Give the address of the server that these settings describe."""
+    """Give the address of the server that these settings describe; raise `BadSetting` where its port is not known."""
+    if not (settings.port or settings.public_url):
+        raise BadSetting("LUMA_MCP_PORT", "must be the port that the server listens on, not any free one")
     host = LOOPBACK if settings.host in EVERYWHERE else settings.host
     shown = f"[{host}]" if ":" in host and not host.startswith("[") else host
     base = settings.public_url or f"http://{shown}:{settings.port}"

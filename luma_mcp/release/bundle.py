@@ -78,8 +78,8 @@ def manifest() -> Json:
             "entry_point": "luma_mcp/__main__.py",
             "mcp_config": {
                 "command": "uv",
-                "args": ["run", "--directory", "${__dirname}", "python", "-m", "luma_mcp"],
-                "env": ENVIRONMENT,
+                "args": ["run", "--directory", "${__dirname}", "python", "-P", "-m", "luma_mcp"],
+                "env": {"PYTHONPATH": "${__dirname}", **ENVIRONMENT},
             },
         },
         "tools": [

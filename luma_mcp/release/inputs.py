@@ -86,4 +86,4 @@ def format_of(field: FieldInfo) -> str:
     """Name the kind of input."""
     kinds: dict[Any, str] = {bool: "boolean", int: "number"}
     found = next((name for kind, name in kinds.items() if holds(field.annotation, kind)), "string")
-    return "filepath" if extra(field, "accepts") == "an absolute path" else found
+    return "filepath" if extra(field, "accepts").startswith("an absolute path") else found

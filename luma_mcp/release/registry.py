@@ -15,7 +15,8 @@ DESCRIPTION = "Modify existing videos with Luma at RunAPI: paid once, never lost
 PORT_VARIABLE = "{LUMA_MCP_PORT}"
 AUTHORIZATION: Json = {
     "name": "Authorization",
-    "description": "Bearer and one of the tokens in LUMA_MCP_AUTH_TOKENS; not needed on the same machine without them.",
+    "description": "Bearer and the token: what `luma-mcp token` prints on the server's machine, or one of those in"
+    " LUMA_MCP_AUTH_TOKENS.",
     "isRequired": False,
     "isSecret": True,
     "placeholder": "Bearer <token>",

@@ -1,5 +1,6 @@
 // The scenario of tests/scenario.py, run by the published TypeScript clients, and its one-shot parts by the Inspector:
-// over stdio, and over HTTP, where each client has a token and thereby tasks of its own.
+// over stdio, and over HTTP, where each client has a token and thereby tasks of its own; then with the token that a server
+// makes for the user of its machine, and without any.
 //
 // Usage: node scenario.mjs COMMAND HOME
 
@@ -38,9 +39,9 @@ function surroundings(name) {
   return { ...process.env, HOME: own, LUMA_MCP_SANDBOX: "true" };
 }
 
-// Serves over HTTP until closed; each name has a token of its own.
-async function serve(names) {
-  const env = { ...surroundings("http"), LUMA_MCP_AUTH_TOKENS: names.map((name) => `${name}:${token(name)}`).join() };
+// Serves over HTTP until closed, in a home of its own; `tokens` say who may come in.
+async function serve(home, tokens) {
+  const env = { ...surroundings(home), LUMA_MCP_AUTH_TOKENS: tokens };
   const server = spawn(command, ["--transport", "http", "--port", "0"], { env, stdio: ["ignore", "inherit", "pipe"] });
   const ended = new Promise((done) => server.on("exit", done));
   const url = await new Promise((done, fail) => {
@@ -60,8 +61,8 @@ function token(name) {
 }
 
 const overStdio = (Stdio) => (name) => new Stdio({ command, env: surroundings(name) });
-const overHttp = (Http, url) => (name) => {
-  const headers = { Authorization: `Bearer ${token(name)}` };
+const overHttp = (Http, url, shown = token) => (name) => {
+  const headers = { Authorization: `Bearer ${shown(name)}` };
   return new Http(new URL(url), { requestInit: { headers } });
 };
 
@@ -206,7 +207,7 @@ async function run(name, job) {
 const pinned = { pin: MODERN };
 const modern = ["--protocol-era", "modern"];
 const names = ["1-http", "1-sse", "2-http", "2-sse", "2-http-modern", "2-sse-modern", "i-http", "i-sse", "i-modern"];
-const { url, close } = await serve(names);
+const { url, close } = await serve("http", names.map((name) => `${name}:${token(name)}`).join());
 const [mcp, sse] = [`${url}/mcp`, `${url}/sse`];
 const first = (name, transport) => run(name, async () => scenario(await typescript1(name, transport), true));
 const second = (name, transport, mode) =>
@@ -236,3 +237,11 @@ await Promise.all([
   inspected("i-modern", inspectedOverHttp(mcp), modern),
 ]);
 await close();
+
+const own = await serve("own", "");
+const { stdout } = await promisify(execFile)(command, ["token"], { env: surroundings("own") });
+await second("2-own-token", overHttp(Http2, `${own.url}/mcp`, () => stdout.trim()), pinned);
+await own.close();
+const open = await serve("open", "none");
+await inspected("i-without-token", () => [`${open.url}/mcp`], []);
+await open.close();

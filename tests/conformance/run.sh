@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Runs the official conformance suite (@modelcontextprotocol/conformance 0.2.0-alpha.12) against this server over HTTP:
-# plain, which is the server as users have it, and overlay, with what the suite needs added. Fails if anything is not
-# as the expected-*.yaml say, be it worse or better.
+# plain, which is the server as users have it, and overlay, with what the suite needs added; and once more plain, with the
+# token that users of the same machine show. Fails if anything is not as the expected-*.yaml say, be it worse or better.
 #
 # Usage: run.sh PYTHON SUITE
 # SUITE is the dist/index.js of the installed package; it runs on the PATH's node, which must be 22 or newer.
@@ -35,7 +35,7 @@ trap finish EXIT
 alive() { "$python" -c 'import sys, httpx; httpx.get(sys.argv[1], timeout=2, trust_env=False).raise_for_status()' "$1" 2>/dev/null; }
 free_port() { "$python" -c 'import socket; s = socket.socket(); s.bind(("localhost", 0)); print(s.getsockname()[1])'; }
 
-# serve NAME [FLAG]: serves in the background, and sets the address once the server answers.
+# serve NAME [FLAG...]: serves in the background, and sets the address once the server answers.
 serve() {
   local name=$1 port
   shift
@@ -57,7 +57,7 @@ serve() {
 try() {
   local name=$1 expected=tests/conformance/expected-$2.yaml
   shift 2
-  if ! node "$suite" server --url "$address/mcp" --expected-failures "$expected" --output-dir "$work/$name" "$@" \
+  if ! node ${token:+--import "$PWD/tests/conformance/with_token.mjs"} "$suite" server --url "$address/mcp" --expected-failures "$expected" --output-dir "$work/$name" "$@" \
     >"$work/$name.out" 2>&1; then
     failed=1
     echo "$name is not as expected:"
@@ -70,13 +70,19 @@ count() {
   find "$work/$1" -name checks.json ! -path '*/server-tasks-*' -exec cat {} + | grep -c "^    \"status\": \"$2\"" || true
 }
 
-for kind in plain overlay; do
-  if [ "$kind" = plain ]; then serve plain --plain; else serve overlay; fi
+token=
+for kind in plain overlay token; do
+  expected=plain
+  case $kind in
+    plain) serve plain --plain ;;
+    overlay) serve overlay && expected=overlay ;;
+    token) serve token --plain --token "$work/data" && token=$(cat "$work/data/http-token") && export TOKEN=$token ;;
+  esac
   for revision in "${revisions[@]}"; do
     name=$kind-$revision
-    try "$name" "$kind" --requirements "$revision"
+    try "$name" "$expected" --requirements "$revision"
     for scenario in $(more_of "$revision"); do
-      try "$name-$scenario" "$kind" --scenario "$scenario" --spec-version "$revision"
+      try "$name-$scenario" "$expected" --scenario "$scenario" --spec-version "$revision"
     done
     echo "$name: $(count "$name" SUCCESS) passed, $(count "$name" FAILURE) failed, $(count "$name" WARNING) warned"
   done

@@ -1,6 +1,6 @@
 """Serves the conformance suite: the server over HTTP with a sandbox behind it, as it is or with the suite's fixtures.
 
-Usage: python -m tests.conformance.serve [--plain] PORT
+Usage: python -m tests.conformance.serve [--plain] [--token FOLDER] PORT
 """
 
 import argparse
@@ -14,6 +14,7 @@ from mcp.server import Server
 
 from luma_mcp.app import App
 from luma_mcp.http import serve_http
+from luma_mcp.local_token import with_local_token
 from luma_mcp.server import build_server
 from luma_mcp.settings import Settings, load_settings
 from tests.conformance.fixtures import with_fixtures
@@ -25,19 +26,27 @@ def main() -> None:
     """Serve until a signal ends the process."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--plain", action="store_true", help="without the suite's fixtures")
-    parser.add_argument("--token", action="store_true", help="ask for the token of this user's own clients")
+    parser.add_argument("--token", type=Path, metavar="FOLDER", help="ask for a token, and keep it in a folder")
     parser.add_argument("port", type=int, help="the port to listen on")
     arguments = parser.parse_args()
     build: Callable[[App], Server[App]] = build_server if arguments.plain else with_fixtures
     with tempfile.TemporaryDirectory() as home:
-        anyio.run(partial(serve_http, settings_for(Path(home), arguments.port), print, build=build))
+        settings = settings_for(Path(home), arguments.port, arguments.token)
+        anyio.run(partial(serve_http, settings, print, build=build))
 
 
-def settings_for(home: Path, port: int) -> Settings:
-    """Make settings that touch nothing but a folder and a port."""
-    return load_settings(
-        sandbox=True, transport="http", host=HOST, port=port, data_dir=home / "data", output_dir=home / "out"
+def settings_for(home: Path, port: int, token: Path | None) -> Settings:
+    """Make settings that touch nothing but folders and a port."""
+    settings = load_settings(
+        sandbox=True,
+        transport="http",
+        host=HOST,
+        port=port,
+        auth_tokens=None if token else "none",
+        data_dir=token or home / "data",
+        output_dir=home / "out",
     )
+    return with_local_token(settings)
 
 
 if __name__ == "__main__":
