@@ -80,6 +80,9 @@ def parser() -> argparse.ArgumentParser:
 
     doctor = command("doctor", run_doctor, "look for what is wrong, and say how to mend it", DOCTOR_ABOUT)
     doctor.add_argument("--json", action="store_true", help="print the findings as JSON")
+    doctor.add_argument(
+        "--probe", action="store_true", help="ask RunAPI what is free, and print a report without secrets to hand back"
+    )
     return top
 
 

@@ -12,6 +12,7 @@ from luma_mcp.doctor.findings import BAD_SETTING, Finding, as_json, as_lines, pr
 from luma_mcp.doctor.known_hosts import brings_key, judged, nowhere
 from luma_mcp.doctor.machine import key, settings_read, variables, versions
 from luma_mcp.doctor.network import network
+from luma_mcp.doctor.probe import run_probe
 from luma_mcp.doctor.storage import ledger, output_folder, source_folders
 from luma_mcp.hosts.known import known_hosts
 from luma_mcp.setting_values import BadSetting
@@ -25,8 +26,10 @@ GONE = "A network drive may be gone. Name another folder."
 Check = Callable[[Settings], list[Finding]]
 
 
-def run_doctor(flags: Mapping[str, Any], *, json: bool) -> int:
-    """Examine, tell, and give the exit code of the first problem's kind, 0 if there is none."""
+def run_doctor(flags: Mapping[str, Any], *, json: bool, probe: bool = False) -> int:
+    """Examine, tell, and give the exit code of the first problem's kind, 0 if there is none; or probe RunAPI."""
+    if probe:
+        return run_probe(load_settings(**flags), json=json)
     findings = examine(flags)
     show(as_json(findings) if json else as_lines(findings))
     wrong = problems(findings)
