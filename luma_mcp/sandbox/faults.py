@@ -95,6 +95,7 @@ REASONS = {
     "400": "Bad request",
     "401": "unauthorized",
     "402": "Insufficient credits",
+    "403": "Forbidden",
     "404": "Not found",
     "409": "Conflict",
     "422": "Validation failed",
