@@ -8,13 +8,14 @@ from typing import TypeGuard
 from urllib.parse import quote
 
 import httpx
+from pydantic import SecretStr
 
 from luma_mcp.errors import BadAnswer, Charged
 from luma_mcp.explanations import denies, said_in, said_in_object
 from luma_mcp.models import MODEL, OUTPUT_LIFETIME_SECONDS, Reading, Status
 from luma_mcp.money import Balance, Price
 from luma_mcp.sources import LONGEST_URL, is_port
-from luma_mcp.untrusted import Json, child, is_list, is_object, safe_text, text
+from luma_mcp.untrusted import Json, child, is_list, is_object, safe_text, text, without_secret
 
 TASK_ID_HEADER = "x-runapi-task-id"
 TASK_ID = re.compile(
@@ -125,8 +126,8 @@ def is_about_task(body: Json) -> bool:
     )
 
 
-def reading(body: Json, retry_after: float | None) -> Reading:
-    """Understand a task envelope (contract 2.2)."""
+def reading(body: Json, retry_after: float | None, hidden: SecretStr | None = None) -> Reading:
+    """Understand a task envelope (contract 2.2); `hidden` is not in its error."""
     if not body:
         raise BadAnswer("RunAPI's answer about the task is not JSON.")
     status = status_in(body)
@@ -137,7 +138,7 @@ def reading(body: Json, retry_after: float | None) -> Reading:
         status=status,
         charged=charged_in(body) if status is Status.FAILED else "no",
         video_urls=urls if status is Status.COMPLETED else (),
-        error=error_in(body) if status is Status.FAILED else "",
+        error=error_in(body, hidden) if status is Status.FAILED else "",
         cost_usd=cost_in(body),
         retry_after=retry_after,
     )
@@ -177,10 +178,10 @@ def is_link(found: str) -> bool:
         return False
 
 
-def error_in(body: Json) -> str:
+def error_in(body: Json, hidden: SecretStr | None = None) -> str:
     """Find why a task failed: a plain string in a task (contract 2.2), tolerating every other form."""
     words = next(filter(None, (said_in(layer.get("error")) for layer in layers(body))), "")
-    return safe_text(words or said_in_object(envelope(body)))
+    return safe_text(without_secret(words or said_in_object(envelope(body)), hidden))  # before the key could be cut
 
 
 def charged_in(body: Json) -> Charged:

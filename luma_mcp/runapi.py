@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import AsyncIterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 from urllib.parse import quote
 
@@ -113,10 +113,10 @@ class RunAPI(Api):
         body = json_object(response)
         if not response.is_success or (body and not is_about_task(body)):
             raise self.refusal(response)
-        found = reading(body, retry_after_seconds(response.headers))
+        found = reading(body, retry_after_seconds(response.headers), self.api_key)
         if any(url != without_secret(url, self.api_key) for url in found.video_urls):
             raise BadAnswer("RunAPI's answer about the task repeats the key.")
-        return replace(found, error=without_secret(found.error, self.api_key))
+        return found
 
     # -- files --------------------------------------------------------------------------------------------------------
 

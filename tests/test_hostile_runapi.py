@@ -240,3 +240,11 @@ async def test_what_an_upload_names_goes_no_further_than_it_is_understood(
     assert task.status is Status.FAILED
     assert task.error
     assert (task.error.code, task.error.charged) == ("bad_answer", "no")
+
+
+@pytest.mark.parametrize("padding", range(280, 300))
+async def test_no_part_of_the_key_is_shown_where_the_reason_of_a_failure_is_cut(home: Path, padding: int) -> None:
+    async with open_rig(home) as rig:
+        rig.sandbox.faults.order(odd("read", {"id": UUID, "status": "failed", "error": "x" * padding + KEY}))
+        result = await modified(rig)
+    assert KEY[:6] not in said(result)
