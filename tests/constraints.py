@@ -32,16 +32,16 @@ def resolve(file: Path, *more: str) -> None:
     subprocess.run(command, cwd=CHECKOUT, check=True, stdout=subprocess.DEVNULL)
 
 
-def pins(text: str) -> dict[str, str]:
-    """Give the version of each distribution in a file of pins."""
-    return dict(re.findall(r"^([a-z0-9-]+)==([^\s;]+)", text, re.MULTILINE))
+def pins(text: str) -> set[tuple[str, str]]:
+    """Give the names and versions in a file of pins; some machines may need another version than the rest."""
+    return set(re.findall(r"^([a-z0-9-]+)==([^\s;]+)", text, re.MULTILINE))
 
 
 def not_pinned() -> dict[str, str]:
     """Give the version of each installed distribution that is not pinned at that version."""
-    installed = {re.sub(r"[-_.]+", "-", each.name).lower(): each.version for each in distributions()}
+    installed = {(re.sub(r"[-_.]+", "-", each.name).lower(), each.version) for each in distributions()}
     pinned = pins(ALL.read_text(encoding="utf-8"))
-    return {name: version for name, version in installed.items() - pinned.items() if name not in NOT_PINNED}
+    return {name: version for name, version in installed - pinned if name not in NOT_PINNED}
 
 
 def main(*words: str) -> str:
@@ -53,4 +53,4 @@ def main(*words: str) -> str:
 
 
 if __name__ == "__main__":
-    sys.exit(main(*sys.argv[1:]))
+    sys.exit(main(*sys.argv[1:]) or 0)

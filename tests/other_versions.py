@@ -43,10 +43,8 @@ def install(environment: Path, resolution: str) -> list[str]:
     uv("venv", "--quiet", "--python", sys.executable, str(environment))
     uv("pip", "install", *python, "--editable", ".", "--group", "test", "--constraint", str(ALL))
     uv("pip", "install", *python, "--upgrade", "--resolution", resolution, "--requirement", "pyproject.toml")
-    pinned = pins(ALL.read_text(encoding="utf-8"))
-    installed = pins(uv("pip", "freeze", *python))
-    others = [f"{name} {version}" for name, version in installed.items() if pinned.get(name) != version]
-    return [f"other than pinned: {', '.join(others) or 'none'}"]
+    others = pins(uv("pip", "freeze", *python)) - pins(ALL.read_text(encoding="utf-8"))
+    return [f"other than pinned: {', '.join(map(' '.join, sorted(others))) or 'none'}"]
 
 
 def uv(*words: str) -> str:
