@@ -221,9 +221,9 @@ async def open_app(
         connection, folder, base_url, key = await stack.enter_async_context(open_network(settings, now, transport))
         ledger = Ledger(folder / "ledger.sqlite3")
         stack.callback(ledger.close)
-        runapi = RunAPI(connection, base_url, key)
-        transfers, answering = Transfers(), Answering()
         folders, output, private = settings.readable_folders, settings.output_dir, settings.allow_private
+        runapi = RunAPI(connection, base_url, key, allow_private=private)
+        transfers, answering = Transfers(), Answering()
         discreet, unnamed = settings.serves_http, settings.unnamed_folders
         uploads = Uploads(ledger, runapi, transfers, folders, now, unnamed=unnamed, discreet=discreet)
         downloads = Downloads(connection, output, transfers, trusted=base_url, allow_private=private)

@@ -5,15 +5,17 @@ import hashlib
 import os
 import threading
 from collections import OrderedDict
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import BinaryIO
 
 import anyio
 import anyio.to_thread
 
-from luma_mcp.containers import HEAD_BYTES, duration, looks_like_video, other_kind
+from luma_mcp.containers import HEAD_BYTES, duration, other_kind
 from luma_mcp.errors import SourceNotFound
+from luma_mcp.films import Flaw, flaw_in
 from luma_mcp.saved_files import megabytes, open_real
 from luma_mcp.sources import MAY_NOT_READ
 from luma_mcp.transfers import Transfer
@@ -22,6 +24,12 @@ PIECE_BYTES = 1 << 18
 LARGEST_BYTES = 16 << 30
 REMEMBERED = 100
 CHANGED_HINT = "Nothing was submitted. Call modify_video again once the file is complete."
+HINTS = {
+    Flaw.OTHER: "Luma takes MP4 and MOV; convert the clip.",
+    Flaw.CUT_OFF: "Nothing was submitted. Copy or download the clip again, or export it anew.",
+    Flaw.NO_HEADER: "Nothing was submitted. End the recording or download, or have the clip repaired, then call again.",
+    Flaw.NO_PICTURES: "Nothing was submitted. Give a clip with pictures; this one has at most sound.",
+}
 
 Identity = tuple[int, int, int, int, int]
 
@@ -44,8 +52,9 @@ class Clip:
         lasting = f", {self.seconds:.1f} s" if self.seconds else ""
         return f"{self.path.name} ({megabytes(self.size)}{lasting})"
 
-    async def pieces(self, moved: Transfer) -> AsyncIterator[bytes]:
+    async def pieces(self, moved: Transfer) -> AsyncGenerator[bytes]:
         """Read the file piece by piece, and note how far that has come; raise `SourceNotFound` if it has changed."""
+        moved.done = 0
         async with anyio.wrap_file(await anyio.to_thread.run_sync(open_real, self.path)) as file:
             while piece := await file.read(PIECE_BYTES):
                 if moved.done + len(piece) > self.size:
@@ -56,6 +65,25 @@ class Clip:
                 raise SourceNotFound(f"{self} has changed since it was asked for.", hint=CHANGED_HINT)
 
 
+class Content:
+    """The bytes of a clip, from the beginning each time that they are asked for."""
+
+    def __init__(self, clip: Clip, moved: Transfer) -> None:
+        self._clip = clip
+        self._moved = moved
+        self._opened: list[AsyncGenerator[bytes]] = []
+
+    def __aiter__(self) -> AsyncGenerator[bytes]:
+        """Read the clip, and note how far that has come."""
+        self._opened.append(self._clip.pieces(self._moved))
+        return self._opened[-1]
+
+    async def aclose(self) -> None:
+        """Close the file."""
+        for pieces in self._opened:
+            await pieces.aclose()
+
+
 class Clips:
     """Measures clips, and remembers those that have not changed since: reading a large file takes seconds."""
 
@@ -64,7 +92,7 @@ class Clips:
         self._being_read: dict[Path, threading.Lock] = {}
 
     async def inspect(self, path: Path) -> Clip:
-        """Check by the first bytes that a file is MP4 or MOV, and measure it; raise `SourceNotFound` if it is not.
+        """Check that a file is a whole MP4 or MOV video, and measure it; raise `SourceNotFound` if it is not.
 
         A caller who stops waiting finds the file measured the next time.
         """
@@ -85,7 +113,7 @@ class Clips:
                 if clip := self._known.get(found):
                     return clip
                 size = os.fstat(file.fileno()).st_size
-                check_kind(path, file.read(HEAD_BYTES), size)
+                check_film(path, file, size)
                 seconds = duration(file, size)
                 file.seek(0)
                 digest = hashlib.file_digest(file, lambda: hashlib.md5(usedforsecurity=False))
@@ -103,16 +131,15 @@ class Clips:
             self._known.popitem(last=False)
 
 
-def check_kind(path: Path, first: bytes, size: int) -> None:
-    """Raise `SourceNotFound` for a file that is too large, or no MP4 or MOV; say what it is if that is known."""
+def check_film(path: Path, file: BinaryIO, size: int) -> None:
+    """Raise `SourceNotFound` for a file that is too large, or no whole MP4 or MOV video; say what it is if known."""
     if size > LARGEST_BYTES:
         raise SourceNotFound(f"{path.name} ({megabytes(size)}) is too large.", hint="Give a shorter or smaller clip.")
-    if not looks_like_video(first):
-        kind = f"{other_kind(first)}, " if other_kind(first) else ""
-        raise SourceNotFound(
-            f"{path.name} ({kind}{megabytes(size)}) is not an MP4 or MOV video.",
-            hint="Luma takes MP4 and MOV; convert the clip.",
-        )
+    if flaw := flaw_in(file, size):
+        file.seek(0)
+        found = other_kind(file.read(HEAD_BYTES)) if flaw is Flaw.OTHER else ""
+        kind = f"{found}, " if found else ""
+        raise SourceNotFound(f"{path.name} ({kind}{megabytes(size)}) {flaw}.", hint=HINTS[flaw])
 
 
 def identity(descriptor: int) -> Identity:

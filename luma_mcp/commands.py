@@ -19,7 +19,7 @@ from luma_mcp.models import LOCAL_CALLER, Task, VideoRequest
 from luma_mcp.progress import Progress
 from luma_mcp.setting_values import BadSetting
 from luma_mcp.settings import Settings, load_settings
-from luma_mcp.sources import file_uri_path, real_path
+from luma_mcp.sources import file_uri_path, typed_file
 from luma_mcp.stdio import serve_stdio
 
 BAR_SECONDS = 0.5
@@ -53,7 +53,7 @@ def run_modify(settings: Settings, source: str, prompt: str, *, new_take: bool, 
     if source.startswith("file:"):
         source = str(file_uri_path(source, "SOURCE"))
     if source.strip() and "://" not in source:
-        path = real_path(Path(os.path.expanduser(source)))
+        path = typed_file(Path(os.path.expanduser(source)))
         source = str(path)
         settings = settings.model_copy(update={"media_roots": (*settings.readable_folders, path.parent)})
     request = VideoRequest(prompt=as_typed(prompt).strip(), source=source.strip())

@@ -1,18 +1,22 @@
-"""What the first boxes of a video file say about it (ISO 14496-12, which MP4 and MOV share)."""
+"""What MP4 and MOV files say about themselves: what they begin like, and how long they last."""
 
 import struct
 from collections.abc import Iterator
-from pathlib import Path
 from typing import BinaryIO
 
-HEAD_BYTES = 12
+from luma_mcp.boxes import LONG_HEAD, Box, Boxes
+
+HEAD_BYTES = LONG_HEAD
 MOST_BOXES = 1000
 LARGEST_DURATION = 1e7  # seconds; more is a mistake in the header
-FIRST_BOXES = frozenset({b"ftyp", b"moov", b"mdat", b"wide", b"free", b"skip"})
-OUTERMOST = FIRST_BOXES | {b"moof", b"mfra", b"sidx", b"uuid", b"meta", b"styp"}
+SMALL_FIRST_BOXES = frozenset(
+    (b"ftyp", b"styp", b"wide", b"free", b"skip", b"uuid", b"pnot", b"junk", b"PICT", b"pict")
+)
+FIRST_BOXES = SMALL_FIRST_BOXES | {b"moov", b"mdat"}  # old QuickTime files begin with any of these
 OTHER_BRANDS = {
     **dict.fromkeys((b"heic", b"heix", b"heim", b"heis", b"mif1", b"msf1"), "a picture (HEIF)"),
     **dict.fromkeys((b"avif", b"avis"), "a picture (AVIF)"),
+    b"crx ": "a picture (CR3)",
     **dict.fromkeys((b"M4A ", b"M4B ", b"M4P "), "a sound file (M4A)"),
 }
 OTHER_KINDS = (
@@ -28,10 +32,18 @@ OTHER_KINDS = (
 )
 
 
-def looks_like_video(first: bytes) -> bool:
-    """Recognise MP4 or MOV by the first `HEAD_BYTES` of a file: type and size of its first box, and the brand in it."""
-    kind, plausible = first[4:8], first[:1] == b"\0" or first[4:8] == b"mdat"
-    return kind in FIRST_BOXES and plausible and not (kind == b"ftyp" and first[8:12] in OTHER_BRANDS)
+def looks_like_video(first: bytes, size: int | None = None) -> bool:
+    """Tell by the first `HEAD_BYTES` whether a file could be MP4 or MOV: by kind, size and brand of its first box.
+
+    `size` is how long the file is, where that is known: the box must end in it. Only the whole file can tell for sure.
+    """
+    length, kind = int.from_bytes(first[:4]), first[4:8]
+    if kind not in FIRST_BOXES or (kind == b"ftyp" and first[8:12] in OTHER_BRANDS):
+        return False
+    if length == 1 and len(first) >= LONG_HEAD:
+        length = int.from_bytes(first[8:LONG_HEAD])
+    plausible = length < 1 << 24 or kind not in SMALL_FIRST_BOXES
+    return plausible and (size is None or length <= size)
 
 
 def other_kind(first: bytes) -> str:
@@ -49,73 +61,34 @@ def duration(file: BinaryIO, size: int) -> float | None:
     None if the header is not there, is broken or does not say. Reads a few bytes a box and none of the content.
     """
     try:
-        return next((found for found in durations(file, size) if found is not None), None)
+        return next((found for found in durations(Boxes(file, size, MOST_BOXES)) if found is not None), None)
     except (struct.error, OSError):
         return None
 
 
-def durations(file: BinaryIO, size: int) -> Iterator[float | None]:
+def durations(boxes: Boxes) -> Iterator[float | None]:
     """Yield what the movie header says, and for a fragmented file what its fragments' header says."""
-    for movie, end in children(file, 0, size, b"moov"):
+    for movie in boxes.inside(Box(b"", 0, boxes.size), b"moov"):
         scale = 0
-        for at, _ in children(file, movie, end, b"mvhd"):
-            scale, length = movie_header(file, at)
+        for header in boxes.inside(movie, b"mvhd"):
+            scale, length = movie_header(boxes, header)
             yield in_seconds(length, scale)
-        for fragments, fragments_end in children(file, movie, end, b"mvex"):
-            for at, _ in children(file, fragments, fragments_end, b"mehd"):
-                yield in_seconds(fragments_length(file, at), scale)
+        for header in boxes.along(movie, b"mvex", b"mehd"):
+            yield in_seconds(fragments_length(boxes, header), scale)
 
 
-def is_cut_off(path: Path) -> bool:
-    """Tell whether a file ends in the middle of one of its outermost boxes."""
-    size = path.stat().st_size
-    try:
-        with path.open("rb") as file:
-            ends = [(kind, stop) for kind, _, stop in boxes(file, 0, size)]
-    except struct.error:
-        return True
-    return any(stop > size and kind in OUTERMOST for kind, stop in ends)
-
-
-def children(file: BinaryIO, start: int, end: int, wanted: bytes) -> Iterator[tuple[int, int]]:
-    """Yield where the contents of the boxes of a type begin and end, between two places in a file."""
-    for kind, inside, stop in boxes(file, start, end):
-        if kind == wanted:
-            yield inside, min(stop, end)
-
-
-def boxes(file: BinaryIO, start: int, end: int) -> Iterator[tuple[bytes, int, int]]:
-    """Yield the types of the boxes between two places in a file, and where their contents begin and should end."""
-    for _ in range(MOST_BOXES):
-        if end - start < 8:
-            return
-        file.seek(start)
-        size, kind = struct.unpack(">I4s", file.read(8))
-        head = 8
-        if size == 1:
-            (size,), head = struct.unpack(">Q", file.read(8)), 16
-        stop = end if size == 0 else start + size
-        if size and size < head:
-            return
-        yield kind, start + head, stop
-        start = stop
-
-
-def movie_header(file: BinaryIO, at: int) -> tuple[int, int]:
+def movie_header(boxes: Boxes, header: Box) -> tuple[int, int]:
     """Read the time scale (units a second) and the length (units) of a movie."""
-    file.seek(at)
-    wide = file.read(1) == b"\1"
-    scale, length = struct.unpack(">19xIQ", file.read(31)) if wide else struct.unpack(">11xII", file.read(19))
+    wide = boxes.read(header.inside, 1) == b"\1"
+    scale, length = boxes.numbers(">20xIQ" if wide else ">12xII", header.inside)
     unknown = length in (0xFFFFFFFF, 0xFFFFFFFFFFFFFFFF)
     return scale, 0 if unknown else length
 
 
-def fragments_length(file: BinaryIO, at: int) -> int:
+def fragments_length(boxes: Boxes, header: Box) -> int:
     """Read the length (units) of all fragments together."""
-    file.seek(at)
-    wide = file.read(1) == b"\1"
-    (length,) = struct.unpack(">3xQ", file.read(11)) if wide else struct.unpack(">3xI", file.read(7))
-    return int(length)
+    wide = boxes.read(header.inside, 1) == b"\1"
+    return boxes.numbers(">4xQ" if wide else ">4xI", header.inside)[0]
 
 
 def in_seconds(length: int, scale: int) -> float | None:

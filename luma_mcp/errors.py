@@ -10,6 +10,7 @@ LumaError
 ├── LimitReached             limit_reached
 ├── RateLimited              rate_limited
 ├── ServiceUnavailable       service_unavailable
+│   └── UploadRefused
 ├── NetworkFailure           network
 │   └── ProxyUnusable
 ├── Conflict                 conflict
@@ -22,9 +23,12 @@ LumaError
 │   └── VideoNotWritten
 ├── DownloadFailed           download_failed
 │   ├── VideoGone
+│   ├── LinkRefused
+│   ├── NoVideoThere
 │   └── DownloadRefused
 │       └── VideoTooLarge
 └── BadAnswer                bad_answer
+    ├── UploadAddressRefused
     └── WrongAddress
 """
 

@@ -4,7 +4,7 @@ import os
 import random
 import re
 from collections.abc import AsyncGenerator
-from contextlib import aclosing, asynccontextmanager
+from contextlib import aclosing
 from pathlib import Path
 from typing import cast
 
@@ -13,23 +13,25 @@ import anyio.to_thread
 import httpx
 
 from luma_mcp import crash_points
-from luma_mcp.containers import HEAD_BYTES, is_cut_off, looks_like_video
+from luma_mcp.containers import HEAD_BYTES, looks_like_video
+from luma_mcp.films import flaw_in
 from luma_mcp.pace import backoff
 from luma_mcp.public_network import PublicNetwork
 from luma_mcp.saved_files import check_room, megabytes
-from luma_mcp.storage_errors import DownloadFailed, VideoTooLarge
+from luma_mcp.storage_errors import DownloadFailed, LinkRefused, NoVideoThere, VideoTooLarge
 from luma_mcp.transfers import Transfer
 
 LARGEST_BYTES = 4 << 30
 LOOK_BYTES = 8 << 20  # how often the room on the disk is looked at if nobody said how much comes
 TIMEOUT = httpx.Timeout(60.0, connect=10.0)
-REDIRECTS = 5
 MOST_BREAKS = 2  # in a row, without a byte more than ever before
 MOST_BREAKS_OF_A_PART = 8  # the same, once there is a part that is worth keeping
 SLOW_DOWN = frozenset({408, 429})
 LONGEST_PAUSE_SECONDS = 15.0
 WHOLE, PART, BEYOND = 200, 206, 416
-PACKED = frozenset({"gzip", "x-gzip", "deflate", "compress", "br", "zstd"})
+GZIP = frozenset({"gzip"})
+PACKED = GZIP | {"x-gzip", "deflate", "compress", "br", "zstd"}
+UNPACKED = frozenset({"", "identity", "aws-chunked"})
 LENGTH = re.compile(r"[0-9]{1,18}")
 PLACE = re.compile(r"bytes ([0-9]{1,18})-[0-9]{1,18}/([0-9]{1,18})")
 TOO_LARGE = "Download it from video_urls with a browser before expires_at. Do not repeat modify_video."
@@ -85,7 +87,7 @@ class Arriving:
 
     async def receive(self, url: httpx.URL) -> None:
         """Receive what is still missing; raise `DownloadInterrupted` or an httpx error if it breaks off."""
-        async with self._answer(url) as response:
+        async with self._network.get(self._http, url, self._headers(), TIMEOUT) as response:
             await self._begin(response)
             async with aclosing(cast("AsyncGenerator[bytes]", response.aiter_bytes())) as pieces:
                 async for piece in pieces:
@@ -101,27 +103,7 @@ class Arriving:
         """Tell by the file itself whether it is cut off, where nobody announced how long it is."""
         await self._file.flush()
         path = Path(str(self._file.name))
-        return await anyio.to_thread.run_sync(is_cut_off, path, abandon_on_cancel=True)
-
-    @asynccontextmanager
-    async def _answer(self, url: httpx.URL) -> AsyncGenerator[httpx.Response]:
-        for _ in range(REDIRECTS + 1):
-            watch = self._network.watch(url)
-            request = self._http.build_request("GET", url, headers=self._headers(), timeout=TIMEOUT)
-            request.extensions["trace"] = watch
-            try:
-                response = await self._http.send(request, stream=True, follow_redirects=False)
-            except ValueError as error:  # httpx reads where a redirect leads, in whatever form that is
-                raise DownloadFailed("The finished video's address redirects to what is no address.") from error
-            try:
-                watch.confirm(response)
-                if response.next_request is None:
-                    yield response
-                    return
-                url = response.next_request.url
-            finally:
-                await response.aclose()
-        raise DownloadFailed("The finished video's address redirects in circles.")
+        return await anyio.to_thread.run_sync(lacks_its_end, path, abandon_on_cancel=True)
 
     def _headers(self) -> dict[str, str]:
         """Ask for the file as it is, from where it broke off if it is certain to be the same file."""
@@ -138,24 +120,22 @@ class Arriving:
 
     async def _begin(self, response: httpx.Response) -> None:
         """Put the file where the answer goes on, or begins anew."""
-        if PACKED.intersection(re.split(r"[\s,]+", response.headers.get("content-encoding", "").lower())):
-            raise DownloadFailed("The finished video's address sends it packed, which nobody asked for.")
+        packed = is_packed(response)
         status, asked_for_rest = response.status_code, "range" in response.request.headers
         if status == WHOLE:
-            await self._start_over(response)
-        elif asked_for_rest and (status == BEYOND or (status == PART and not self._goes_on(response))):
+            await self._start_over(response, packed=packed)
+        elif asked_for_rest and (status == BEYOND or (status == PART and (packed or not self._goes_on(response)))):
             self._refused = True
             raise DownloadInterrupted("The rest of the finished video cannot be had; it is fetched from its beginning.")
-        elif status >= 500 or status in SLOW_DOWN:
-            raise DownloadInterrupted(f"The finished video could not be downloaded: its address answers {status}.")
         elif status != PART or not asked_for_rest:
-            raise DownloadFailed(f"The finished video could not be downloaded: its address answers {status}.")
+            raise no_video(status)
 
-    async def _start_over(self, response: httpx.Response) -> None:
+    async def _start_over(self, response: httpx.Response, *, packed: bool) -> None:
+        """Begin the file anew; how long one is that comes packed is not known, nor can a part of it be asked for."""
         await self._file.seek(0)
         await self._file.truncate()
         self._first = b""
-        length = response.headers.get("content-length", "")
+        length = "" if packed else response.headers.get("content-length", "")
         self._moved.done, self._moved.total = 0, int(length) if LENGTH.fullmatch(length) else None
         self._etag, self._modified = (response.headers.get(name, "") for name in ("etag", "last-modified"))
         willing = response.headers.get("accept-ranges", "").lower() != "none"
@@ -177,8 +157,8 @@ class Arriving:
     async def _take(self, piece: bytes) -> None:
         if len(self._first) < HEAD_BYTES:
             self._first = (self._first + piece)[:HEAD_BYTES]
-            if len(self._first) == HEAD_BYTES and not looks_like_video(self._first):
-                raise DownloadFailed("What lies at the finished video's address is no video.")
+            if len(self._first) == HEAD_BYTES and not looks_like_video(self._first, self._moved.total):
+                raise NoVideoThere("What lies at the finished video's address is no video.")
         moved, after = self._moved, self._moved.done + len(piece)
         check_size(after)
         if moved.total is not None and after > moved.total:
@@ -189,6 +169,29 @@ class Arriving:
         await self._file.write(piece)
         moved.done = after
         crash_points.reach("download.receiving")
+
+
+def is_packed(response: httpx.Response) -> bool:
+    """Tell whether an answer is packed although that was not asked for; once with gzip is let through, no more."""
+    packings = PACKED.intersection(named := re.split(r"[\s,]+", response.headers.get("content-encoding", "").lower()))
+    if packings and (len([name for name in named if name not in UNPACKED]) > 1 or not packings <= GZIP):
+        raise DownloadFailed("The finished video's address sends it packed in a way that nobody asked for.")
+    return bool(packings)
+
+
+def no_video(status: int) -> DownloadFailed:
+    """Say of an answer that brings nothing whether it may pass, is a refusal of the link, or makes no sense."""
+    if status >= 500 or status in SLOW_DOWN:
+        return DownloadInterrupted(f"The finished video could not be downloaded: its address answers {status}.")
+    if status >= 400:
+        return LinkRefused(f"RunAPI's storage refuses the link to the finished video: it answers {status}.")
+    return DownloadFailed(f"The finished video could not be downloaded: its address answers {status}.")
+
+
+def lacks_its_end(path: Path) -> bool:
+    """Tell whether a file is a film that is cut off."""
+    with path.open("rb") as file:
+        return flaw_in(file, os.fstat(file.fileno()).st_size).may_be_missing_its_end
 
 
 def check_size(size: int) -> None:

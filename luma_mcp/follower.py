@@ -19,6 +19,7 @@ from luma_mcp.errors import (
 )
 from luma_mcp.leases import ForeignTask
 from luma_mcp.ledger import Ledger
+from luma_mcp.links import renewed
 from luma_mcp.models import FOLLOW_SECONDS, Clock, Status, Task
 from luma_mcp.pace import (
     REFUSED_LONGEST_SECONDS,
@@ -29,7 +30,8 @@ from luma_mcp.pace import (
     usual,
 )
 from luma_mcp.runapi import RunAPI
-from luma_mcp.storage_errors import VideoGone, VideoTooLarge
+from luma_mcp.saved_files import Published
+from luma_mcp.storage_errors import LinkRefused, VideoGone, VideoTooLarge
 from luma_mcp.submission import Submission
 
 DOUBTED_SECONDS = 60.0
@@ -124,7 +126,7 @@ class Follower:
         failures = 0
         while task.awaits_file and (task.expires_at or 0) > self.now() and await self.hold(task.key):
             try:
-                saved = await self.downloads.save(task)
+                task, saved = await self._download(task)
                 crash_points.reach("download.saved")
             except LumaError as error:
                 failures += 1
@@ -144,6 +146,16 @@ class Follower:
         if task.awaits_file and (task.expires_at or 0) <= self.now():
             gone = VideoGone("The finished video was not saved in the seven days that RunAPI keeps it.")
             await self._record(task, task.troubled(gone.failure(), self.now()))
+
+    async def _download(self, task: Task) -> tuple[Task, Published]:
+        """Save a finished video; if its link is refused, from where RunAPI says that it lies now."""
+        try:
+            return task, await self.downloads.save(task)
+        except LinkRefused:
+            task = await self._record(before := task, await renewed(self.runapi, task, self.now()))
+            if task.video_urls == before.video_urls:
+                raise
+            return task, await self.downloads.save(task)
 
     async def _record(self, before: Task, after: Task) -> Task:
         if after == before:

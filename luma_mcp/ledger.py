@@ -29,6 +29,7 @@ from luma_mcp.ledger_queries import (
     MATCHING,
     PAGE,
     RELEASE,
+    RELINK,
     RENEW,
     RESUBMIT,
     TAKE_PATH,
@@ -146,6 +147,11 @@ class Ledger:
     async def give_up_file(self, key: str) -> None:
         """Leave a finished video unsaved until somebody asks for it."""
         await self._change(GIVE_UP_FILE, (key,))
+
+    async def relink(self, task: Task) -> None:
+        """Note under which links a finished video lies now and what is wrong with them, whoever holds the lease."""
+        failure = json.dumps(asdict(task.error)) if task.error else None
+        await self._change(RELINK, (json.dumps(task.video_urls), failure, task.updated_at, task.key))
 
     async def deliver(self, keys: Sequence[str]) -> None:
         """Remember that these results were handed to a caller."""

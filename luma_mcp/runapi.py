@@ -1,15 +1,17 @@
 """RunAPI's endpoints as this server needs them: tasks, files, account. Contract: sections 1, 2, 5 and 6."""
 
 import re
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterable
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import quote
 
 import anyio
 import httpx
+from pydantic import SecretStr
 
-from luma_mcp.api import Api
+from luma_mcp.api import Api, network_failure
+from luma_mcp.connection import Connection
 from luma_mcp.errors import (
     BadAnswer,
     InvalidRequest,
@@ -23,6 +25,7 @@ from luma_mcp.errors import (
 )
 from luma_mcp.models import MODEL, Reading, Status, Task
 from luma_mcp.money import Balance, Price
+from luma_mcp.public_network import PublicNetwork, UploadNetwork
 from luma_mcp.readings import (
     balance_in,
     is_about_task,
@@ -34,15 +37,17 @@ from luma_mcp.readings import (
     status_in,
     task_id_in,
 )
-from luma_mcp.refusals import retry_after_seconds
-from luma_mcp.sources import LONGEST_URL, is_port, is_public_host
+from luma_mcp.refusals import explanation, retry_after_seconds
+from luma_mcp.sources import LONGEST_URL
+from luma_mcp.storage_errors import UploadRefused
 from luma_mcp.untrusted import child, json_object, text, without_secret
+from luma_mcp.upload_targets import UploadTarget, put
 
 REACH_SECONDS = 5.0
 PRICE_SECONDS = 20.0
 LONGEST_UPLOAD_SECONDS = 3600.0
-UPLOAD_TIMEOUT = httpx.Timeout(120.0, connect=10.0)
 TOO_LARGE = 413
+PASSING = frozenset((408, 425, 429))
 NOT_MODIFIED = 304
 TASKS = "/api/v1/luma/modify_video"
 PRICES = f"/api/v1/price_schedules?service=luma&action=modify_video&model={MODEL}"
@@ -65,15 +70,6 @@ class Accepted:
 
 
 @dataclass(frozen=True, slots=True)
-class UploadTarget:
-    """Where the bytes of a local file go (contract 5.1); single use."""
-
-    signed_id: str
-    url: str
-    headers: dict[str, str]
-
-
-@dataclass(frozen=True, slots=True)
 class Stored:
     """Where RunAPI finds an uploaded file, and for how many seconds after that was asked (contract 5.1)."""
 
@@ -82,9 +78,19 @@ class Stored:
 
 
 class RunAPI(Api):
-    """The API. Errors raised are `LumaError`s whose `charged` is about the task asked for."""
+    """The API. Errors raised are `LumaError`s whose `charged` is about the task asked for.
+
+    `allow_private` lets files come from and go to private addresses; `network` is what looks at where they come from.
+    """
 
     _priced: tuple[str, Price] | None = None
+
+    def __init__(
+        self, connection: Connection, base_url: str, api_key: SecretStr | None, *, allow_private: bool = False
+    ) -> None:
+        super().__init__(connection, base_url, api_key)
+        self.network = PublicNetwork(trusted=base_url, allow_private=allow_private)
+        self._upload_network = UploadNetwork(trusted=base_url, allow_private=allow_private)
 
     # -- tasks --------------------------------------------------------------------------------------------------------
 
@@ -132,21 +138,20 @@ class RunAPI(Api):
             raise BadAnswer("RunAPI did not say where to upload the file.")
         return target
 
-    async def put_upload(self, target: UploadTarget, size: int, content: AsyncIterator[bytes]) -> None:
-        """Send the bytes to their target: without the key, with exactly the headers given, once."""
-        storage = self.connection.storage
+    async def put_upload(self, target: UploadTarget, size: int, content: AsyncIterable[bytes]) -> None:
+        """Send the bytes to their target: without the key, and from their beginning wherever that leads.
+
+        Raises `UploadRefused` for what the storage does not take, and would not take again.
+        """
+        host = "RunAPI's storage"
         try:
-            headers = httpx.Headers(target.headers)
-            headers["Content-Length"] = str(size)
-            request = storage.build_request("PUT", target.url, headers=headers, content=content, timeout=UPLOAD_TIMEOUT)
-        except (httpx.InvalidURL, UnicodeError) as error:
-            raise BadAnswer("RunAPI named an upload address or headers that cannot be used.") from error
-        self._check_upload_host(request.url)
-        with anyio.move_on_after(LONGEST_UPLOAD_SECONDS) as bound:
-            response = await self.exchange(storage, request)
-            check_taken(response, self.refusal(response))
+            with anyio.move_on_after(LONGEST_UPLOAD_SECONDS) as bound:
+                response = await put(self.connection.storage, self._upload_network, target, size, content)
+                check_taken(response, self.api_key)
+        except (httpx.HTTPError, ValueError) as error:  # the latter for a redirect to what is no address
+            raise network_failure(error, host, self.api_key) from error
         if bound.cancelled_caught:
-            raise NetworkFailure(f"{request.url.host} did not take the file in {LONGEST_UPLOAD_SECONDS:.0f} seconds.")
+            raise NetworkFailure(f"{host} did not take the file in {LONGEST_UPLOAD_SECONDS:.0f} seconds.")
 
     async def confirm_upload(self, target: UploadTarget) -> Stored:
         """Finish an upload and tell where RunAPI finds the file, for about an hour."""
@@ -154,15 +159,6 @@ class RunAPI(Api):
         if is_link(url := text(answer.get("url"))):
             return Stored(url, lifetime_in(answer))
         raise BadAnswer("RunAPI did not say where the uploaded file is.")
-
-    def _check_upload_host(self, url: httpx.URL) -> None:
-        """Send files to private addresses only if RunAPI itself is at one, as when it is played on this machine."""
-        try:
-            near = is_public_host(url.host) or not is_public_host(httpx.URL(self.origin).host)
-        except ValueError:  # a host in a form that no host can have
-            near = False
-        if url.scheme not in ("http", "https") or url.userinfo or not near or not is_port(url.port):
-            raise BadAnswer("RunAPI named an upload address that files are not sent to.")
 
     # -- account ------------------------------------------------------------------------------------------------------
 
@@ -193,12 +189,17 @@ class RunAPI(Api):
             raise self.refusal(response)
 
 
-def check_taken(response: httpx.Response, refusal: LumaError) -> None:
-    """Raise `InvalidRequest` for a file that is too large, and `ServiceUnavailable` for anything else not taken."""
+def check_taken(response: httpx.Response, hidden: SecretStr | None) -> None:
+    """Raise `InvalidRequest` for a file that is too large, `UploadRefused` for one not taken, else what may pass."""
+    if response.is_success:
+        return
+    said = without_secret(f"its storage answered {response.status_code}: {explanation(response)}", hidden)
     if response.status_code == TOO_LARGE:
-        raise InvalidRequest(f"The file is too large for RunAPI: {refusal.message}", hint="Give a smaller clip.")
-    if not response.is_success:
-        raise ServiceUnavailable(f"The upload was not taken: {refusal.message}")
+        raise InvalidRequest(f"The file is too large for RunAPI: {said}", hint="Give a smaller clip.")
+    passing = response.is_server_error or response.status_code in PASSING
+    error = (ServiceUnavailable if passing else UploadRefused)(f"RunAPI did not take the upload: {said}")
+    error.retry_after = retry_after_seconds(response.headers)
+    raise error
 
 
 def in_doubt(error: LumaError) -> LumaError:

@@ -13,9 +13,10 @@ from io import BufferedReader
 from pathlib import Path
 
 from luma_mcp import crash_points
-from luma_mcp.containers import HEAD_BYTES, looks_like_video
+from luma_mcp.file_places import is_same_place, place_of
+from luma_mcp.films import flaw_in, is_chained
 from luma_mcp.renaming import rename_without_replacing
-from luma_mcp.storage_errors import DownloadFailed, OutputNotWritable
+from luma_mcp.storage_errors import NoVideoThere, OutputNotWritable
 
 SPARE_BYTES = 32 << 20  # left free for the ledger and for everything else on the disk
 PLAIN = os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
@@ -73,14 +74,11 @@ def open_plain(path: Path) -> BufferedReader:
 def open_real(path: Path) -> BufferedReader:
     """Open a regular file whose path has no links in it; one that lies elsewhere, behind a folder just swapped, is not.
 
-    Only Linux tells where an open file lies.
+    Where the system does not tell where an open file lies, the path is trusted.
     """
     file = open_plain(path)
-    try:
-        place = os.readlink(f"/proc/self/fd/{file.fileno()}")
-    except OSError:
-        return file
-    if place == str(path):
+    place = place_of(file.fileno())
+    if not place or is_same_place(place, str(path)):
         return file
     file.close()
     raise OSError(errno.ESTALE, "it was moved while it was opened", str(path))
@@ -95,10 +93,10 @@ def is_plain(path: Path) -> bool:
 
 
 def is_video(path: Path) -> bool:
-    """Tell whether a video lies at a path itself, not behind a link, as far as its first bytes tell."""
+    """Tell whether a video lies at a path itself, not behind a link, as far as its outermost boxes tell."""
     try:
         with open_plain(path) as file:
-            return is_plain(path) and looks_like_video(file.read(HEAD_BYTES))
+            return is_plain(path) and is_chained(file, os.fstat(file.fileno()).st_size)
     except (OSError, ValueError):
         return False
 
@@ -143,11 +141,11 @@ class Published:
 def publish(part: Path, target: Path) -> Published:
     """Give a complete file its name, never over another file; the same bytes under that name count as done.
 
-    Raises `DownloadFailed` for what is no video.
+    Raises `NoVideoThere` for what is no whole video.
     """
     with open_plain(part) as file:
-        if not looks_like_video(file.read(HEAD_BYTES)):
-            raise DownloadFailed("What lies at the finished video's address is no video.")
+        if flaw := flaw_in(file, os.fstat(file.fileno()).st_size):
+            raise NoVideoThere(f"What lies at the finished video's address {flaw}.")
     for candidate in [target, *(target.with_stem(f"{target.stem}-{n}") for n in range(2, 100))]:
         try:
             rename_without_replacing(part, candidate)

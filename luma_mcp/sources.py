@@ -1,6 +1,7 @@
 """What a caller may name as a source, and what it means. Nothing is fetched and no name is resolved here."""
 
 import ipaddress
+import json
 import os
 import re
 import socket
@@ -14,14 +15,16 @@ from urllib.parse import unquote, urlsplit
 import httpx
 
 from luma_mcp.errors import InvalidRequest, SourceNotAllowed, SourceNotFound
+from luma_mcp.public_addresses import Address, is_public_address, unwrapped
 from luma_mcp.task_uris import TASK_PREFIX, task_id_of
+from luma_mcp.written_names import written_alike
 
 LONGEST_URL = 4096
 LOCAL_SUFFIXES = (".localhost", ".local", ".internal", ".intranet", ".lan", ".home.arpa", ".home", ".corp")
-EMBEDDING = tuple(map(ipaddress.IPv6Network, ("::/96", "64:ff9b::/96", "::ffff:0:0:0/96")))  # IPv4: old, NAT64, SIIT
-SITE_LOCAL = tuple(map(ipaddress.IPv6Network, ("fec0::/10", "64:ff9b:1::/48")))
 NO_FILES_HINT = "Give an http(s) URL that anyone on the internet can open, or luma://tasks/<task_id>."
 FILE_URI = "file:///C:/Users/me/clip.mp4" if sys.platform == "win32" else "file:///home/me/clip.mp4"
+MISSING = "there is no file"
+WHICH = "Ask the user which of them is meant; repeat the call with its path (here as JSON writes it)."
 HIDDEN = "the system does not let this program look at"
 MAY_NOT_READ = (
     "Close programs that still write the file, and let this one read it (on macOS, for the host, in System Settings,"
@@ -104,8 +107,7 @@ def is_public_host(host: str) -> bool:
     """Tell whether a host name or address could be public; every way to write an address is understood."""
     name = host.rstrip(".").lower()
     if address := address_of(name):
-        local = isinstance(address, ipaddress.IPv6Address) and any(address in network for network in SITE_LOCAL)
-        return address.is_global and not address.is_multicast and not local
+        return is_public_address(address)
     return "." in name and not name.endswith(LOCAL_SUFFIXES)
 
 
@@ -114,17 +116,12 @@ def is_port(port: int | None) -> bool:
     return port is None or 0 < port < 65536
 
 
-def address_of(host: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
+def address_of(host: str) -> Address | None:
     """Read a literal address: dotted, decimal, hexadecimal, octal, IPv6, IPv4 inside IPv6; None for a name."""
     try:
-        address = ipaddress.ip_address(host.strip("[]").partition("%")[0])
+        return unwrapped(ipaddress.ip_address(host.strip("[]").partition("%")[0]))
     except ValueError:
         return inet_aton_address(host)
-    if isinstance(address, ipaddress.IPv6Address):
-        embedded = any(address in network for network in EMBEDDING)
-        inner = ipaddress.IPv4Address(int(address) & 0xFFFFFFFF) if embedded else None
-        return address.ipv4_mapped or address.sixtofour or inner or address
-    return address
 
 
 def inet_aton_address(host: str) -> ipaddress.IPv4Address | None:
@@ -142,22 +139,62 @@ def allowed_file(
 ) -> Path:
     """Give the real path of a file inside one of the allowed folders, links resolved.
 
-    In those that are allowed although nobody named them (`unnamed`), nothing hidden is.
+    In those that are allowed although nobody named them (`unnamed`), nothing hidden is. Where there is no file of that
+    name, the one that is the same but for how its name is written is meant.
     """
     if not roots:
         raise SourceNotAllowed(f"{argument}: this server reads no files of its own machine.", hint=NO_FILES_HINT)
+    try:
+        return file_inside(path, roots, argument, unnamed)
+    except (SourceNotAllowed, SourceNotFound):
+        if is_elsewhere(path, roots) or fault_at(path) != MISSING:
+            raise
+        alike = dict.fromkeys(filter(None, (readable(found, roots, unnamed) for found in written_alike(path, roots))))
+        if not alike:
+            raise
+        return the_one(path, list(alike), argument)
+
+
+def file_inside(path: Path, roots: Sequence[Path], argument: str, unnamed: Sequence[Path]) -> Path:
+    """Give the real path of a file of exactly this name inside one of the folders; where links lead is not told."""
     elsewhere = is_elsewhere(path, roots)
-    real = path if elsewhere else real_path(path)
-    if elsewhere or not any(is_open(real, real_path(root), hidden=root not in unnamed) for root in roots):
-        leading = "" if real == path else f", which leads to {real},"
-        listed = ", ".join(str(root) for root in roots) or "none"
+    real = None if elsewhere else resolved(path)
+    if elsewhere or (real and not any(is_open(real, root, hidden=root not in unnamed) for root in roots)):
+        listed = ", ".join(str(root) for root in roots)
         raise SourceNotAllowed(
-            f"{argument}: {path}{leading} is outside the folders that this server may read ({listed}).",
+            f"{argument}: {path} is outside the folders that this server may read ({listed}).",
             hint="Have the file moved into one of these folders, or its folder added to LUMA_MCP_MEDIA_ROOTS.",
         )
-    if fault := fault_at(real):
+    fault = fault_at(real) if real else MISSING
+    if fault or real is None:
         raise SourceNotFound(f"{argument}: {fault} {path}.", hint=MAY_NOT_READ if fault == HIDDEN else "")
     return real
+
+
+def readable(path: Path, roots: Sequence[Path], unnamed: Sequence[Path]) -> Path | None:
+    """Give the real path of a file of exactly this name, if it may be read."""
+    try:
+        return file_inside(path, roots, "", unnamed)
+    except (SourceNotAllowed, SourceNotFound):
+        return None
+
+
+def the_one(path: Path, alike: Sequence[Path], argument: str) -> Path:
+    """Give the only file that is called almost as asked for; raise `SourceNotFound` if there are several."""
+    if len(alike) == 1:
+        return alike[0]
+    listed = ", ".join(json.dumps(str(found)) for found in alike)  # in a form that shows how they differ
+    raise SourceNotFound(
+        f"{argument}: there is no file {path}, but several are called almost so: {listed}.", hint=WHICH
+    )
+
+
+def typed_file(path: Path) -> Path:
+    """Give the real path of a file, in whatever folder, that a person named on the command line."""
+    whole = Path(os.path.abspath(path))
+    if os.path.lexists(path) or not (alike := written_alike(whole, [Path(whole.anchor)])):
+        return real_path(path)
+    return the_one(path, list(dict.fromkeys(map(real_path, alike))), "SOURCE")
 
 
 def is_elsewhere(path: PurePath, roots: Sequence[PurePath]) -> bool:
@@ -176,9 +213,10 @@ def is_inside(path: Path, folder: Path) -> bool:
     return path.is_relative_to(folder) or any(is_same_folder(parent, folder) for parent in path.parents)
 
 
-def is_open(path: Path, folder: Path, *, hidden: bool) -> bool:
+def is_open(path: Path, root: Path, *, hidden: bool) -> bool:
     """Tell whether a path without links lies in a folder, and in the open there unless `hidden` files are allowed."""
-    return is_inside(path, folder) and (hidden or not hidden_parts(path, folder))
+    folder = resolved(root)
+    return folder is not None and is_inside(path, folder) and (hidden or not hidden_parts(path, folder))
 
 
 def hidden_parts(path: Path, folder: Path) -> list[str]:
@@ -202,12 +240,19 @@ def fault_at(path: Path) -> str:
     except PermissionError:
         return HIDDEN
     except (OSError, ValueError):
-        return "there is no file"
+        return MISSING
 
 
 def real_path(path: Path) -> Path:
-    """Resolve every link in a path; one that leads in a circle, or cannot be written, stays as it is and is no file."""
+    """Resolve every link in a path; one that leads in a circle, or cannot be resolved, stays as it is."""
+    return resolved(path) or path
+
+
+def resolved(path: Path) -> Path | None:
+    """Resolve every link in a path; None if somebody changes it meanwhile. A path that cannot be written is no file."""
     try:
         return Path(os.path.realpath(path))
     except ValueError:  # in an old locale of Linux
         return path
+    except OSError:
+        return None

@@ -1,6 +1,6 @@
 """What can go wrong with files: the ledger, the folder for videos, and a finished video on its way there."""
 
-from luma_mcp.errors import Charged, LumaError
+from luma_mcp.errors import BadAnswer, Charged, LumaError, ServiceUnavailable
 
 
 class OutputNotWritable(LumaError):
@@ -56,6 +56,27 @@ class VideoGone(DownloadFailed):
     hint = "Ask the user before making another one, which is charged: modify_video with new_take=true."
 
 
+class LinkRefused(DownloadFailed):
+    """RunAPI's storage refuses the link to the finished video."""
+
+    hint = (
+        "It was paid for, but the link in video_urls is refused at the moment, so do not give it to the user as it is."
+        " Call save_video later: this server then asks RunAPI for the link anew, as it also does by itself while the"
+        " video waits to be saved. If that goes on, RunAPI's support can help with the task_id. Do not repeat"
+        " modify_video."
+    )
+
+
+class NoVideoThere(DownloadFailed):
+    """What lies where the finished video should is no whole video."""
+
+    hint = (
+        "It was paid for, but what the link in video_urls leads to is no whole video at the moment. Call save_video"
+        " later to try again, or let the user look at it there; RunAPI's support can help with the task_id. Do not"
+        " repeat modify_video."
+    )
+
+
 class DownloadRefused(DownloadFailed):
     """The finished video is not fetched from where it lies."""
 
@@ -65,3 +86,16 @@ class DownloadRefused(DownloadFailed):
 
 class VideoTooLarge(DownloadRefused):
     """What should be the finished video is too large for one; it is not fetched by itself again."""
+
+
+class UploadRefused(ServiceUnavailable):
+    """RunAPI's storage does not take a clip, and would not if it were sent again."""
+
+    transient = False
+    hint = "Nothing was submitted. Repeat the call in a few minutes, or give an http(s) URL that RunAPI can fetch."
+
+
+class UploadAddressRefused(BadAnswer):
+    """RunAPI named an address that clips are not sent to."""
+
+    transient = False

@@ -6,22 +6,28 @@ from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import cast
 
 import anyio
 import anyio.to_thread
 
 from luma_mcp import crash_points
-from luma_mcp.clips import CHANGED_HINT, Clip, Clips
-from luma_mcp.errors import InvalidRequest, SourceNotAllowed, SourceNotFound
+from luma_mcp.clips import CHANGED_HINT, Clip, Clips, Content
+from luma_mcp.errors import InvalidRequest, LumaError, ServiceUnavailable, SourceNotAllowed, SourceNotFound
 from luma_mcp.kept_files import kept_at
 from luma_mcp.ledger import Ledger
+from luma_mcp.links import Links
 from luma_mcp.models import LEAST_LIFE_SECONDS, Clock, Status, Task
 from luma_mcp.runapi import RunAPI
 from luma_mcp.sources import NO_FILES_HINT, LocalFile, PublicUrl, TaskOutput, allowed_file, parse_source
+from luma_mcp.storage_errors import DownloadFailed, DownloadRefused, LinkRefused, NoVideoThere, UploadRefused
 from luma_mcp.transfers import Transfers
+from luma_mcp.upload_targets import UploadTarget
 
 NOT_HERE = "source_video_url: there is no such file in the folders that this server may read."
+REFUSED_HINT = (
+    "RunAPI names no other link, and there is no saved file. Nothing was submitted. Try again later, continue from"
+    " another task, or give the clip that this one was made of."
+)
 EXPIRED_HINT = "Call save_video soon after a task has finished to keep its result for longer than seven days."
 
 
@@ -54,6 +60,7 @@ class Uploads:
         self._unnamed = unnamed
         self._discreet = discreet
         self._now = now
+        self._links = Links(ledger, runapi, now)
         self._clips = Clips()
         self._under_way: dict[str, anyio.Lock] = {}
 
@@ -77,7 +84,7 @@ class Uploads:
             case LocalFile(path):
                 return await self._uploaded(task, await self._allowed(path))
             case TaskOutput(task_id):
-                output = await self._output_of(task_id, task.caller)
+                output = await self._output_of(task_id, task.caller, answering=True)
                 return output if isinstance(output, str) else await self._uploaded(task, output)
 
     async def distrust(self, task: Task) -> None:
@@ -95,7 +102,26 @@ class Uploads:
                 raise SourceNotAllowed(NOT_HERE, hint=NO_FILES_HINT) from None
             raise
 
-    async def _output_of(self, task_id: str, caller: str) -> str | Path:
+    async def _output_of(self, task_id: str, caller: str, *, answering: bool = False) -> str | Path:
+        """Find where the result of an earlier task lies, by link or on disk; an `answering` link has been tried."""
+        earlier = await self._ended(task_id, caller)
+        left = (earlier.expires_at or 0) - self._now() if earlier.video_urls else 0.0
+        saved = await anyio.to_thread.run_sync(real_file_of, earlier, abandon_on_cancel=True)
+        if left > LEAST_LIFE_SECONDS or (left > 0 and not saved):
+            try:
+                return await self._links.that_answers(earlier, alone=not saved) if answering else earlier.video_urls[0]
+            except DownloadFailed as failure:
+                if not saved:
+                    raise unusable(failure, task_id) from failure
+        if saved:
+            return saved
+        raise SourceNotFound(
+            f"source_video_url: the output of task {task_id} has expired at RunAPI and there is no saved file.",
+            hint=EXPIRED_HINT,
+        )
+
+    async def _ended(self, task_id: str, caller: str) -> Task:
+        """Find an earlier task that has a result."""
         earlier = await self._ledger.find(caller, task_id)
         if earlier and not earlier.status.done:
             hint = "Wait for its end with get_task, then call modify_video again."
@@ -105,17 +131,7 @@ class Uploads:
             raise SourceNotFound(f"source_video_url: task {task_id} has failed, so it has no result.", hint=hint)
         if earlier is None:
             raise SourceNotFound(f"source_video_url: there is no finished task {task_id[:80]!r} to continue from.")
-        left = (earlier.expires_at or 0) - self._now() if earlier.video_urls else 0.0
-        if left > LEAST_LIFE_SECONDS:
-            return earlier.video_urls[0]
-        if path := await anyio.to_thread.run_sync(real_file_of, earlier, abandon_on_cancel=True):
-            return path
-        if left > 0:
-            return earlier.video_urls[0]
-        raise SourceNotFound(
-            f"source_video_url: the output of task {task_id} has expired at RunAPI and there is no saved file.",
-            hint=EXPIRED_HINT,
-        )
+        return earlier
 
     async def _uploaded(self, task: Task, path: Path) -> str:
         """Give the URL of a clip at RunAPI, where it is brought unless it is there already."""
@@ -133,21 +149,30 @@ class Uploads:
                 raise InvalidRequest(f"{clip}: {error.message}", hint=error.hint) from error
 
     async def _upload(self, task: Task, clip: Clip, account: tuple[str, str]) -> str:
+        """Upload a clip; an address that does not take it may have expired, so one more is asked for."""
         begun = self._now()
-        name = clip.path.name.encode(errors="replace").decode()
-        target = await self._runapi.prepare_upload(name, clip.size, clip.md5)
-        crash_points.reach("upload.prepared")
-        with self._transfers.moving(task.key, clip.size) as moved:
-            async with aclosing(cast("AsyncGenerator[bytes]", clip.pieces(moved))) as content:
-                try:
-                    await self._runapi.put_upload(target, clip.size, content)
-                except OSError as error:
-                    raise SourceNotFound(f"{clip} cannot be read: {error.strerror}.") from error
+        try:
+            target = await self._send(task, clip)
+        except UploadRefused:
+            target = await self._send(task, clip)
         crash_points.reach("upload.sent")
         stored = await self._runapi.confirm_upload(target)
         crash_points.reach("upload.confirmed")
         await self._ledger.uploads.remember(account, clip.digest, stored.url, begun + stored.seconds, self._now())
         return stored.url
+
+    async def _send(self, task: Task, clip: Clip) -> UploadTarget:
+        """Ask for an address and send a clip there."""
+        name = clip.path.name.encode(errors="replace").decode()
+        target = await self._runapi.prepare_upload(name, clip.size, clip.md5)
+        crash_points.reach("upload.prepared")
+        with self._transfers.moving(task.key, clip.size) as moved:
+            async with aclosing(Content(clip, moved)) as content:
+                try:
+                    await self._runapi.put_upload(target, clip.size, content)
+                except OSError as error:
+                    raise SourceNotFound(f"{clip} cannot be read: {error.strerror}.") from error
+        return target
 
     @asynccontextmanager
     async def _alone(self, digest: str) -> AsyncGenerator[None]:
@@ -165,3 +190,13 @@ def real_file_of(task: Task) -> Path | None:
     """Find the saved video of a task, by a path without links."""
     path = kept_at(task)
     return Path(os.path.realpath(path.parent)) / path.name if path else None
+
+
+def unusable(failure: DownloadFailed, task_id: str) -> LumaError:
+    """Say that a result cannot be continued from, before anything is paid: for good, or for the moment."""
+    if isinstance(failure, LinkRefused | NoVideoThere | DownloadRefused):
+        hint = failure.hint if isinstance(failure, DownloadRefused) else REFUSED_HINT
+        return SourceNotFound(
+            f"source_video_url: the output of task {task_id} cannot be had. {failure.message}", hint=hint
+        )
+    return ServiceUnavailable(f"The output of task {task_id} cannot be had now. {failure.message}")

@@ -2,33 +2,20 @@
 
 import io
 import struct
-from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from luma_mcp.containers import HEAD_BYTES, duration, is_cut_off, looks_like_video, other_kind
+from luma_mcp.containers import HEAD_BYTES, duration, looks_like_video, other_kind
 from luma_mcp.sandbox.http import bundled_clip
-
-
-def box(kind: bytes, *contents: bytes, wide: bool = False) -> bytes:
-    """Make a box with the short or the long form of its size."""
-    content = b"".join(contents)
-    if wide:
-        return struct.pack(">I4sQ", 1, kind, len(content) + 16) + content
-    return struct.pack(">I4s", len(content) + 8, kind) + content
-
-
-def mvhd(scale: int, length: int) -> bytes:
-    return box(b"mvhd", struct.pack(">B3x8xII80x", 0, scale, length))
+from tests.films import FTYP, box, mvhd
 
 
 def long_mvhd(scale: int, length: int) -> bytes:
     return box(b"mvhd", struct.pack(">B3x16xIQ80x", 1, scale, length))
 
 
-FTYP = box(b"ftyp", b"mp42\0\0\0\0")
 FRAGMENTS = box(b"mvex", box(b"mehd", struct.pack(">B3xI", 0, 4500)))
 LONG_FRAGMENTS = box(b"mvex", box(b"mehd", struct.pack(">B3xQ", 1, 4500)))
 
@@ -92,24 +79,6 @@ def test_no_content_whatever_breaks_the_reader(noise: bytes, at: int) -> None:
     lasts(good[:at] + noise + good[at + len(noise) :])
 
 
-@pytest.mark.parametrize(
-    ("content", "cut_off"),
-    [
-        (bundled_clip().read_bytes(), False),
-        (bundled_clip().read_bytes()[:-1], True),
-        (FTYP + box(b"mdat", b"x" * 100), False),
-        (FTYP + box(b"mdat", b"x" * 100)[:-1], True),
-        (FTYP + struct.pack(">I4s", 1, b"mdat"), True),
-        (FTYP + struct.pack(">I4s", 0, b"mdat") + b"x", False),
-        (FTYP + b"vvvvvvvvvvvv", False),
-    ],
-    ids=["whole", "cut", "data", "cut data", "cut in a head", "to the end", "unknown"],
-)
-def test_a_file_that_ends_in_the_middle_is_known_by_its_boxes(home: Path, content: bytes, cut_off: bool) -> None:
-    (home / "v.mp4").write_bytes(content)
-    assert is_cut_off(home / "v.mp4") is cut_off
-
-
 def test_ten_thousand_boxes_are_not_all_looked_at() -> None:
     assert lasts(box(b"free") * 10_000 + box(b"moov", mvhd(600, 3000))) is None
 
@@ -137,3 +106,16 @@ def test_what_is_no_mp4_or_mov_is_recognised_as_what_it_is(first: bytes, kind: s
 )
 def test_mp4_and_mov_are_recognised(first: bytes) -> None:
     assert looks_like_video(first)
+
+
+@pytest.mark.parametrize(
+    "first", [b"#   free\nrm -rf /\n\n", b"#!/bin/sh\nmdat\n\n\n", b"#   mdax\necho hello\n", b"\0\0\0\x18ftypcrx rest"]
+)
+def test_what_only_has_a_word_of_a_video_in_it_is_none(first: bytes) -> None:
+    assert not looks_like_video(first[:HEAD_BYTES])
+
+
+def test_a_first_box_that_does_not_fit_into_its_file_is_no_beginning_of_a_video() -> None:
+    assert looks_like_video(b"#   mdat\necho hi\n")
+    assert not looks_like_video(b"#   mdat\necho hi\n", 1_000_000)
+    assert not looks_like_video(struct.pack(">I4sQ", 1, b"mdat", 1 << 40), 1_000_000)

@@ -18,10 +18,11 @@ from luma_mcp.renaming import rename_without_replacing
 from luma_mcp.saved_files import copy_published
 from luma_mcp.storage_errors import DownloadFailed, OutputNotWritable
 from luma_mcp.transfers import Transfers
+from tests.films import film
 from tests.rig import API_URL, EPOCH, SOURCE, Answer, handler_for
 
 pytestmark = [pytest.mark.anyio, pytest.mark.usefixtures("inline_threads")]
-VIDEO = b"\0\0\0\x18ftypmp42" + b"v" * 1_000_000
+VIDEO = film(b"v" * 1_000_000)
 TASK = Task(
     key="k",
     caller="local",

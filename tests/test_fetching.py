@@ -1,5 +1,6 @@
 """A download that breaks off goes on where it stopped if the server allows, and is never of two files."""
 
+import gzip
 from collections.abc import AsyncIterator, Callable, Mapping
 from pathlib import Path
 from types import MappingProxyType
@@ -14,14 +15,16 @@ from luma_mcp.connection import open_connection
 from luma_mcp.fetching import MOST_BREAKS, fetch
 from luma_mcp.public_network import PublicNetwork
 from luma_mcp.sandbox.http import bundled_clip
-from luma_mcp.storage_errors import DownloadFailed, DownloadRefused, OutputNotWritable
+from luma_mcp.storage_errors import DownloadFailed, DownloadRefused, LinkRefused, OutputNotWritable
 from luma_mcp.transfers import Transfer
+from tests.films import FTYP, film, film_header_first
 from tests.rig import API_URL, Answer, disk_with
 
 pytestmark = [pytest.mark.anyio, pytest.mark.usefixtures("inline_threads")]
 URL = "https://tempfile.example/v.mp4"
-VIDEO = b"\0\0\0\x18ftypmp42" + bytes(range(256)) * 8000
-OTHER = VIDEO[:12] + VIDEO[12:][::-1]
+VIDEO = film_header_first(bytes(range(256)) * 8000)
+OTHER = film_header_first(bytes(range(256))[::-1] * 8000)
+WHOLE = film(b"v" * 20)
 STEP = 600_000
 
 
@@ -81,9 +84,9 @@ async def test_a_broken_download_goes_on_where_it_stopped(home: Path) -> None:
 
 
 async def test_not_a_byte_is_fetched_twice_however_few_came(home: Path) -> None:
-    storage = Storage(VIDEO[:40], step=7)
-    assert await received(home, storage) == VIDEO[:40]
-    assert storage.asked == ["", *(f"bytes={start}-" for start in range(7, 40, 7))]
+    storage = Storage(WHOLE, step=7)
+    assert await received(home, storage) == WHOLE
+    assert storage.asked == ["", *(f"bytes={start}-" for start in range(7, len(WHOLE), 7))]
 
 
 async def test_without_a_tag_the_length_must_be_the_same(home: Path) -> None:
@@ -194,8 +197,8 @@ async def test_a_server_that_sends_more_than_it_announced_is_not_believed(home: 
 
 
 async def test_a_shorter_file_leaves_nothing_of_the_longer_one(home: Path) -> None:
-    answers: list[Answer] = [Storage(VIDEO), Storage(VIDEO[:1000], etag='"two"', ranges=False)]
-    assert await received(home, lambda request: answers.pop(0)(request)) == VIDEO[:1000]
+    answers: list[Answer] = [Storage(VIDEO), Storage(WHOLE, etag='"two"', ranges=False)]
+    assert await received(home, lambda request: answers.pop(0)(request)) == WHOLE
 
 
 async def test_a_weak_mark_is_no_condition_for_a_part(home: Path) -> None:
@@ -215,10 +218,54 @@ async def test_an_unpacked_file_is_asked_for(home: Path) -> None:
     assert asked == ["identity"]
 
 
-@pytest.mark.parametrize("encoding", ["gzip", "gzip, gzip", "br"])
+@pytest.mark.parametrize("encoding", ["gzip, gzip", "gzip, identity, gzip", "br", "x-gzip", "deflate"])
 async def test_a_packed_video_is_not_unpacked(home: Path, encoding: str) -> None:
     with pytest.raises(DownloadFailed, match="packed"):
         await received(home, lambda _: httpx.Response(200, headers={"Content-Encoding": encoding}, stream=Page()))
+
+
+async def test_a_video_that_comes_packed_once_is_unpacked(home: Path) -> None:
+    packed = gzip.compress(VIDEO)
+    sizes = iter([len(packed) // 2, len(packed)])
+
+    def answer(_: httpx.Request) -> httpx.Response:
+        content = cut(packed[: next(sizes)], STEP)
+        return httpx.Response(200, headers={"Content-Encoding": "gzip"}, content=content)
+
+    assert await received(home, answer) == VIDEO
+
+
+@pytest.mark.sockets  # on the virtual clock, what httpx leaves unread is complained about
+async def test_what_is_packed_twice_or_grows_beyond_bounds_is_refused(
+    home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def packed(content: bytes) -> httpx.Response:
+        sent = cut(gzip.compress(content), 1 << 30)
+        return httpx.Response(200, headers={"Content-Encoding": "gzip"}, content=sent)
+
+    with pytest.raises(DownloadFailed, match="no video"):
+        await received(home, lambda _: packed(gzip.compress(VIDEO)))
+    (home / "part").unlink()
+    monkeypatch.setattr(fetching, "LARGEST_BYTES", 1_000_000)
+    with pytest.raises(DownloadRefused, match="larger than"):
+        await received(home, lambda _: packed(FTYP + bytes(50_000_000)))
+    assert (home / "part").stat().st_size <= 1_000_000
+
+
+async def test_the_rest_of_a_video_is_not_taken_packed(home: Path) -> None:
+    answers: list[Answer] = [
+        Storage(VIDEO),
+        Storage(VIDEO, said={"Content-Encoding": "gzip"}),
+        Storage(VIDEO, step=1 << 30),
+    ]
+    assert await received(home, lambda request: answers.pop(0)(request)) == VIDEO
+
+
+@pytest.mark.parametrize("status", [400, 401, 403, 404, 410, 451])
+async def test_a_link_that_is_refused_is_told_from_trouble(home: Path, status: int) -> None:
+    with pytest.raises(LinkRefused, match=str(status)) as raised:
+        await received(home, lambda _: httpx.Response(status))
+    assert "works until" not in raised.value.hint
 
 
 async def test_a_video_of_unknown_length_must_not_end_in_the_middle(home: Path) -> None:

@@ -9,6 +9,7 @@ import pytest
 from mcp import Client
 from mcp_types import CallToolResult
 
+from tests.films import film
 from tests.hearing import Heard
 from tests.hosted import ASK, PAIRS, PATHS, TOKENS, WAYS, Hosted, hosted
 from tests.raw import calling
@@ -120,7 +121,7 @@ async def test_only_the_chosen_transport_is_served(home: Path, transport: str) -
 
 async def test_local_files_are_no_sources_unless_folders_are_named(home: Path) -> None:
     clip = home / "clip.mp4"
-    clip.write_bytes(b"\0\0\0\x18ftypmp42" + bytes(100))
+    clip.write_bytes(film())
     ask = ASK | {"source_video_url": str(clip), "wait_seconds": 0}
     async with hosted(home) as server, server.client("/mcp", MODERN) as client:
         refused = await client.call_tool("modify_video", ask)
@@ -134,7 +135,7 @@ async def test_what_files_there_are_outside_the_named_folders_is_not_told(home: 
     inside, outside = home / "in", home / "out"
     for folder in (inside, outside):
         folder.mkdir()
-        (folder / "clip.mp4").write_bytes(b"\0\0\0\x18ftypmp42" + bytes(100))
+        (folder / "clip.mp4").write_bytes(film())
     (inside / "link.mp4").symlink_to(outside / "clip.mp4")
     async with hosted(home, media_roots=str(inside)) as server, server.client("/mcp", MODERN) as client:
         told = [

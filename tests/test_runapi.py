@@ -16,8 +16,9 @@ from luma_mcp.connection import open_connection
 from luma_mcp.models import Reading, Status, Task, VideoRequest
 from luma_mcp.readings import lifetime_in
 from luma_mcp.refusals import retry_after_seconds
-from luma_mcp.runapi import Accepted, RunAPI, Stored, UploadTarget
+from luma_mcp.runapi import Accepted, RunAPI, Stored
 from luma_mcp.untrusted import safe_text
+from luma_mcp.upload_targets import UploadTarget
 from tests.rig import API_URL, EPOCH, KEY, SOURCE, Answer, handler_for
 
 pytestmark = pytest.mark.anyio
@@ -415,11 +416,15 @@ async def test_the_upload_goes_elsewhere_without_the_key() -> None:
         ("http://127.0.0.1/put", {}),
         ("http://169.254.169.254/put", {}),
         ("http://[::1]/put", {}),
+        ("https://192.0.0.192/put", {}),
+        ("http://storage.example/put", {}),
         ("https://me:secret@storage.example/put", {}),
         ("file:///etc/passwd", {}),
         ("/put", {}),
         ("https://storage.example:port/", {}),
         ("https://storage.example/put", {"X-Näme": "x"}),
+        ("https://storage.example/put", {"Content-Type": "video/mp4\r\nAuthorization: x"}),
+        ("https://storage.example/put", {"Content-Type": "video/\x00mp4"}),
     ],
 )
 async def test_a_clip_is_not_sent_to_an_address_that_makes_no_sense(address: str, headers: dict[str, str]) -> None:
@@ -448,10 +453,20 @@ async def test_the_length_that_is_sent_is_ours_whatever_headers_were_given() -> 
         asked.append(request)
         return httpx.Response(204)
 
-    target = UploadTarget("s", "https://storage.example/put", {"content-length": "5", "X-One": "1"})
+    foreign = {
+        "Authorization": "Bearer x",
+        "Host": "else",
+        "Cookie": "a=b",
+        "Transfer-Encoding": "chunked",
+        "X-One": "1",
+    }
+    given = {"content-length": "5", "Content-Type": "video/mp4", "x-ms-blob-type": "BlockBlob", **foreign}
+    target = UploadTarget("s", "https://storage.example/put", given)
     await ask(answer, lambda runapi: runapi.put_upload(target, 3, pieces()))
-    assert asked[0].headers.get_list("content-length") == ["3"]
-    assert asked[0].headers["x-one"] == "1"
+    sent = asked[0].headers
+    assert sent.get_list("content-length") == ["3"]
+    assert (sent["content-type"], sent["x-ms-blob-type"], sent["host"]) == ("video/mp4", "BlockBlob", "storage.example")
+    assert not {"authorization", "cookie", "transfer-encoding", "x-one"} & sent.keys()
 
 
 async def test_a_clip_that_is_too_large_is_not_sent_again() -> None:

@@ -18,6 +18,7 @@ from luma_mcp.progress import Progress
 from luma_mcp.sandbox.faults import Fault, Kind
 from luma_mcp.sandbox.http import Shape
 from luma_mcp.storage_errors import LedgerUnusable
+from tests.films import film
 from tests.rig import API_URL, EPOCH, KEY, Rig, Told, VirtualClock, open_rig, sandbox_for, silent
 
 pytestmark = [pytest.mark.anyio, pytest.mark.usefixtures("inline_threads")]
@@ -499,7 +500,7 @@ async def test_a_key_that_is_not_a_runapi_key_is_sent_to_runapi_only(home: Path)
 
     clip = home / "out" / "clip.mp4"
     clip.parent.mkdir()
-    clip.write_bytes(b"\0\0\0\x18ftypmp42" + b"\0" * 100)
+    clip.write_bytes(film())
     async with open_rig(home, sandbox=sandbox, network=Watched()) as rig:
         assert (await rig.submit(source=str(clip))).status is Status.COMPLETED
     assert hosts == {"runapi.ai": True, "storage.sandbox.invalid": False}
@@ -508,7 +509,7 @@ async def test_a_key_that_is_not_a_runapi_key_is_sent_to_runapi_only(home: Path)
 async def test_an_upload_that_breaks_is_repeated_from_its_beginning(rig: Rig, home: Path) -> None:
     clip = home / "out" / "clip.mp4"
     clip.parent.mkdir()
-    clip.write_bytes(b"\0\0\0\x18ftypmp42" + b"\0" * 100)
+    clip.write_bytes(film())
     rig.sandbox.faults.order(
         Fault("503", route="files"), Fault("drop_after", route="upload"), Fault("403", route="upload")
     )
@@ -542,7 +543,7 @@ async def test_an_expired_result_is_continued_from_its_saved_file_while_that_exi
 async def test_the_same_file_under_another_name_joins(rig: Rig, home: Path) -> None:
     (home / "out").mkdir()
     for name in ("a.mp4", "b.mp4"):
-        (home / "out" / name).write_bytes(b"\0\0\0\x18ftypmp42" + b"\0" * 100)
+        (home / "out" / name).write_bytes(film())
     first = await rig.submit(source=str(home / "out" / "a.mp4"), wait=0)
     second = await rig.submit(source=str(home / "out" / "b.mp4"), wait=0)
     assert first.key == second.key

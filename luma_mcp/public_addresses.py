@@ -1,0 +1,38 @@
+"""Which addresses are on the public internet: a table of our own, because those of Python's versions differ.
+
+From IANA's registries of special-purpose addresses, and what clouds keep for themselves.
+"""
+
+import ipaddress
+
+Address = ipaddress.IPv4Address | ipaddress.IPv6Address
+
+PRIVATE_V4 = tuple(
+    map(
+        ipaddress.IPv4Network,
+        (
+            "0.0.0.0/8", "10.0.0.0/8", "100.64.0.0/10", "127.0.0.0/8", "168.63.129.16/32", "169.254.0.0/16",
+            "172.16.0.0/12", "192.0.0.0/24", "192.0.2.0/24", "192.88.99.0/24", "192.168.0.0/16", "198.18.0.0/15",
+            "198.51.100.0/24", "203.0.113.0/24", "224.0.0.0/4", "240.0.0.0/4",
+        ),
+    )
+)  # fmt: skip
+UNICAST_V6 = ipaddress.IPv6Network("2000::/3")  # all that was ever given out
+PRIVATE_V6 = tuple(map(ipaddress.IPv6Network, ("2001::/23", "2001:db8::/32", "2002::/16", "3fff::/20")))
+EMBEDDING = tuple(map(ipaddress.IPv6Network, ("::/96", "64:ff9b::/96", "::ffff:0:0/96", "::ffff:0:0:0/96")))
+
+
+def is_public_address(address: Address) -> bool:
+    """Tell whether an address is one that the public internet leads to."""
+    if isinstance(address, ipaddress.IPv4Address):
+        return not any(address in network for network in PRIVATE_V4)
+    return address in UNICAST_V6 and not any(address in network for network in PRIVATE_V6)
+
+
+def unwrapped(address: Address) -> Address:
+    """Give the IPv4 address that an IPv6 address stands for: mapped, translated or 6to4; else the address itself."""
+    if isinstance(address, ipaddress.IPv4Address):
+        return address
+    if int(address) > 1 and any(address in network for network in EMBEDDING):
+        return ipaddress.IPv4Address(int(address) & 0xFFFFFFFF)
+    return address.sixtofour or address
