@@ -1,6 +1,5 @@
 """Source clips to RunAPI: allowed files are uploaded in pieces, once for each content, and earlier outputs reused."""
 
-import os
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass
@@ -43,12 +42,14 @@ class Uploads:
         roots: Sequence[Path],
         now: Clock,
         *,
+        kept_in: Sequence[Path],
         discreet: bool = False,
     ) -> None:
         self._ledger = ledger
         self._runapi = runapi
         self._transfers = transfers
         self._roots = roots
+        self._kept_in = kept_in
         self._discreet = discreet
         self._now = now
         self._clips = Clips()
@@ -104,7 +105,7 @@ class Uploads:
         left = (earlier.expires_at or 0) - self._now() if earlier.video_urls else 0.0
         if left > LEAST_LIFE_SECONDS:
             return earlier.video_urls[0]
-        if path := await anyio.to_thread.run_sync(real_file_of, earlier, abandon_on_cancel=True):
+        if path := await anyio.to_thread.run_sync(kept_at, earlier, self._kept_in, abandon_on_cancel=True):
             return path
         if left > 0:
             return earlier.video_urls[0]
@@ -155,9 +156,3 @@ class Uploads:
         finally:
             if not lock.locked():
                 self._under_way.pop(digest, None)
-
-
-def real_file_of(task: Task) -> Path | None:
-    """Find the saved video of a task, by a path without links."""
-    path = kept_at(task)
-    return Path(os.path.realpath(path.parent)) / path.name if path else None
