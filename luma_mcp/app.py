@@ -14,9 +14,9 @@ from pydantic import SecretStr
 from luma_mcp import crash_points
 from luma_mcp.accounts import Account, Accounts
 from luma_mcp.answering import Answering
-from luma_mcp.arguments import check_listing, checked_id
+from luma_mcp.arguments import check_listing, check_request, checked_id
 from luma_mcp.background import background_work
-from luma_mcp.callbacks import Callbacks
+from luma_mcp.callbacks import CALLBACKS_PATH, Callbacks
 from luma_mcp.changes import Changes
 from luma_mcp.connection import Connection, open_connection
 from luma_mcp.deliveries import Deliveries, Way
@@ -26,7 +26,8 @@ from luma_mcp.file_names import checked_name
 from luma_mcp.intents import Intents
 from luma_mcp.kept_files import is_foreign
 from luma_mcp.ledger import Ledger
-from luma_mcp.models import REPLAY_SECONDS, SANDBOX_ORIGIN, Clock, Status, Task, VideoRequest
+from luma_mcp.ledger_place import LEDGER_NAME
+from luma_mcp.models import SANDBOX_ORIGIN, Clock, Limits, Status, Task, VideoRequest
 from luma_mcp.progress import Progress
 from luma_mcp.runapi import RunAPI
 from luma_mcp.saving import Saving
@@ -171,7 +172,7 @@ class App:
         """See to it that a submitted or joined task comes to its end: one in doubt goes out again under its key."""
         if task.status is Status.UNCONFIRMED and task.key_id != self.runapi.key_id:
             raise SubmissionUnconfirmed(OTHER_KEY, hint=OTHER_KEY_HINT)
-        if task.status is Status.UNCONFIRMED and self.now() - task.asked_at < REPLAY_SECONDS:
+        if task.status is Status.UNCONFIRMED and task.is_young(self.now()):
             await self.ledger.resubmit(task.key, self.now())
         elif task.status is Status.UNCONFIRMED:
             await self.ledger.explain(task.key, too_old())
@@ -219,15 +220,23 @@ async def open_app(
     """
     async with AsyncExitStack() as stack:
         connection, folder, base_url, key = await stack.enter_async_context(open_network(settings, now, transport))
-        ledger = Ledger(folder / "ledger.sqlite3")
+        ledger = Ledger(folder / LEDGER_NAME, named="data_dir" in settings.model_fields_set)
         stack.callback(ledger.close)
         folders, output, private = settings.readable_folders, settings.output_dir, settings.allow_private
         runapi = RunAPI(connection, base_url, key, allow_private=private)
         transfers, answering = Transfers(), Answering()
-        discreet, unnamed = settings.serves_http, settings.unnamed_folders
-        uploads = Uploads(ledger, runapi, transfers, folders, now, unnamed=unnamed, discreet=discreet)
+        discreet, unnamed, kept_in = settings.serves_http, settings.unnamed_folders, (output, *folders)
+        uploads = Uploads(ledger, runapi, transfers, folders, now, unnamed=unnamed, kept_in=kept_in, discreet=discreet)
         downloads = Downloads(connection, output, transfers, trusted=base_url, allow_private=private)
-        submission = Submission(ledger, runapi, uploads, now)
+        submission = Submission(
+            ledger,
+            runapi,
+            uploads,
+            now,
+            limits=Limits(settings.max_active, settings.daily_limit),
+            called_below=f"{settings.called_at}{CALLBACKS_PATH}/" if settings.called_at else "",
+            check=check_request,
+        )
         background = await stack.enter_async_context(background_work())
         callbacks, keep_days = Callbacks(), settings.keep_days
         tracker = Tracker(ledger, runapi, submission, downloads, callbacks, background, now, keep_days=keep_days)
@@ -249,7 +258,7 @@ async def open_app(
             uploads=uploads,
             intents=Intents(settings, ledger, deliveries, runapi, uploads, now),
             waiting=Waiting(ledger, tracker, transfers, answering, now),
-            saving=Saving(settings, ledger, downloads, runapi, now),
+            saving=Saving(settings, ledger, downloads, runapi, now, kept_in),
             accounts=Accounts(settings, ledger, runapi, now),
             now=now,
         )

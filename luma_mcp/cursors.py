@@ -4,10 +4,16 @@ import math
 import uuid
 
 from luma_mcp.errors import InvalidRequest
+from luma_mcp.models import Task
 
 
-def cursor_after(created_at: float, key: str) -> str:
+def cursor_after(task: Task) -> str:
     """Name the place behind a task."""
+    return named(task.created_at, task.key)
+
+
+def named(created_at: float, key: str) -> str:
+    """Write a place as a word."""
     return f"{created_at!r}_{key}"
 
 
@@ -20,6 +26,6 @@ def position(cursor: str) -> tuple[float, str]:
         place = float(created_at), str(uuid.UUID(key))
     except ValueError as error:
         raise InvalidRequest("cursor is not one that list_tasks returned.") from error
-    if not math.isfinite(place[0]) or cursor != cursor_after(*place):
+    if not math.isfinite(place[0]) or cursor != named(*place):
         raise InvalidRequest("cursor is not one that list_tasks returned.")
     return place

@@ -19,7 +19,8 @@ LumaError
 ├── SubmissionUnconfirmed    submission_unconfirmed
 ├── OutputNotWritable        output_not_writable     (these and those below them in storage_errors)
 │   ├── LedgerUnusable
-│   │   └── LedgerDamaged
+│   │   ├── LedgerDamaged
+│   │   └── TaskUnreadable
 │   └── VideoNotWritten
 ├── DownloadFailed           download_failed
 │   ├── VideoGone

@@ -65,7 +65,7 @@ class Follower:
         """
         crash_points.reach("lease.taken")
         pause = 0.0
-        if not task.task_id:
+        if not (task.task_id or task.status.done):
             task = await self.submission.submit(task)
             self.tell()
             pause = poll_after(0.0, await self._usual(task))

@@ -7,7 +7,7 @@ import json
 import math
 import sqlite3
 import uuid
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import asdict
 from pathlib import Path
@@ -15,8 +15,8 @@ from typing import Any
 
 from luma_mcp.cursors import cursor_after, position
 from luma_mcp.errors import Failure, TaskNotFound
-from luma_mcp.leases import LeaseLost
 from luma_mcp.ledger_file import LedgerFile
+from luma_mcp.ledger_place import Place
 from luma_mcp.ledger_queries import (
     CHANGED,
     CLAIM,
@@ -24,7 +24,6 @@ from luma_mcp.ledger_queries import (
     FORGET,
     GIVE_UP_FILE,
     GOES_ON,
-    HELD,
     JOINABLE,
     MATCHING,
     PAGE,
@@ -38,11 +37,21 @@ from luma_mcp.ledger_queries import (
     UNCONFIRMED,
     WANT_FILE,
 )
-from luma_mcp.ledger_rows import check_limits, insert, joinable, mark_delivered, readable
-from luma_mcp.ledger_schema import FIXED, Row, is_task, row_of, task_of
+from luma_mcp.ledger_records import FIXED, Row, is_key, is_task, row_of, task_of
+from luma_mcp.ledger_rows import (
+    check_lease,
+    check_limits,
+    insert,
+    joinable,
+    mark_delivered,
+    position_in,
+    readable,
+    was_sent,
+)
 from luma_mcp.ledger_sums import LedgerSums
 from luma_mcp.ledger_uploads import LedgerUploads
 from luma_mcp.models import (
+    CLOCK_STEP_SECONDS,
     DAY_SECONDS,
     OUTPUT_LIFETIME_SECONDS,
     REPLAY_SECONDS,
@@ -61,11 +70,12 @@ COMPARABLE_SECONDS = 3600.0  # longer means that nobody was there to see the end
 class Ledger:
     """The table of tasks in the file `path`. Every method raises `LedgerUnusable` when the file cannot be used.
 
-    `uploads` are the clips that lie at RunAPI, `sums` what was spent.
+    `named` tells whether a flag or the environment named its folder. `uploads` are the clips that lie at RunAPI, `sums`
+    what was spent. The file is input: `Place` says whose it may be, `refuse_strange` and `task_of` what it may hold.
     """
 
-    def __init__(self, path: Path) -> None:
-        self._file = LedgerFile(path)
+    def __init__(self, path: Path, *, named: bool = False) -> None:
+        self._file = LedgerFile(Place(path, named))
         self.uploads = LedgerUploads(self._file)
         self.sums = LedgerSums(self._file)
         self._owner = uuid.uuid4().hex
@@ -110,6 +120,22 @@ class Ledger:
         An end is final, an id is never replaced and a state never goes back: gives the task as it stands afterwards.
         Raises `LeaseLost` when another owner took the task over, as after a sleep.
         """
+        return await self._record(task, lambda db: check_lease(db, task.key, self._owner))
+
+    async def note_sending(self, task: Task, limits: Limits, now: float) -> Task:
+        """Write, before it happens, that a task is sent; the first time only within the limits (`LimitReached`).
+
+        Whoever wrote the intent may have asked no limits. Raises `LeaseLost`.
+        """
+
+        def allow(db: sqlite3.Connection) -> None:
+            check_lease(db, task.key, self._owner)
+            if not was_sent(db, task.key):
+                check_limits(db, limits, task.caller, now, besides=task.key)
+
+        return await self._record(task, allow)
+
+    async def _record(self, task: Task, allow: Callable[[sqlite3.Connection], None]) -> Task:
         row = {name: value for name, value in row_of(task).items() if name not in FIXED}
         changes = ", ".join(f"{name} = :{name}" for name in row)
         update = f"UPDATE tasks SET {changes} WHERE key = :key AND {GOES_ON}"  # noqa: S608 - column names of ours
@@ -117,8 +143,7 @@ class Ledger:
         values = row | {"past": past, "key": task.key, "owner": self._owner}
 
         def write(db: sqlite3.Connection) -> bool:
-            if db.execute(HELD, (task.key, self._owner)).fetchone() is None:
-                raise LeaseLost(task.key)
+            allow(db)
             return db.execute(update, values).rowcount == 1
 
         return task if await self._file.write(write) else await self.get(task.key)
@@ -200,33 +225,43 @@ class Ledger:
     async def unattended(self, origin: str, key_id: str, now: float, age: float) -> list[str]:
         """List the keys of an origin's tasks of at most `age` seconds that need work and have no lease, oldest first.
 
-        Unfinished ones need it, finished ones without their file, and for `REPLAY_SECONDS` those whose outcome is
-        unknown. What was sent with another RunAPI key is left to servers that have it; what was never sent, to any
-        address, is ended by anyone once it is too old. A lease that runs implausibly
+        Unfinished ones need it, finished ones of this key without their file, and for `REPLAY_SECONDS` those whose
+        outcome is unknown. What was sent with another RunAPI key is left to servers that have it; what was never sent,
+        to any address, is ended by anyone once it is too old, or was made in the future. A lease that runs implausibly
         long does not count: the clock was set back since.
         """
         ages = {"born": age, "oldest": OUTPUT_LIFETIME_SECONDS, "doubted": REPLAY_SECONDS}
         bounds: Row = {name: now - seconds for name, seconds in ages.items()}
         account = {"origin": origin, "key_id": key_id}
-        rows = await self._file.read(UNATTENDED, bounds | account | {"now": now, "longest": LONGEST_LEASE_SECONDS})
-        return [row["key"] for row in rows]
+        times = {"now": now, "latest": now + CLOCK_STEP_SECONDS, "longest": LONGEST_LEASE_SECONDS}
+        rows = await self._file.read(UNATTENDED, bounds | account | times)
+        return [row["key"] for row in rows if is_key(row["key"])]
 
     async def unconfirmed(self, origin: str, key_id: str, now: float) -> list[str]:
         """List the keys of an account's tasks whose outcome is unknown and that are young enough to be settled."""
-        return [row["key"] for row in await self._file.read(UNCONFIRMED, (origin, key_id, now - REPLAY_SECONDS))]
+        bounds = (origin, key_id, now - REPLAY_SECONDS, now + CLOCK_STEP_SECONDS)
+        return [row["key"] for row in await self._file.read(UNCONFIRMED, bounds) if is_key(row["key"])]
 
     async def durations(self, model: str, limit: int = 50) -> list[float]:
         """List how many seconds the newest completed tasks of a model took."""
         return [row["seconds"] for row in await self._file.read(DURATIONS, (model, COMPARABLE_SECONDS, limit))]
 
     async def page(self, caller: str, status: str, limit: int, cursor: str) -> tuple[list[Task], str]:
-        """Give `limit` of a caller's tasks, newest first, from `cursor` on; and the next cursor, empty at the end."""
+        """Give `limit` of a caller's tasks, newest first, from `cursor` on; and the next cursor, empty at the end.
+
+        Rows that make no sense are passed over, as far as there are not more than `SEARCHED` of them.
+        """
         created_at, before = position(cursor)
         place: Row = {"created_at": created_at, "before": before, "limit": limit + 1}
         query = PAGE.format(status="status = :status AND" if status else "")
-        rows = await self._file.read(query, {"caller": caller, "status": status, **place})
-        tasks = [task_of(row) for row in rows[:limit] if is_task(row)]
-        return tasks, cursor_after(rows[limit - 1]["created_at"], rows[limit - 1]["key"]) if len(rows) > limit else ""
+        tasks: list[Task] = []
+        for _ in range(0, SEARCHED, limit):
+            rows = await self._file.read(query, {"caller": caller, "status": status, **place})
+            tasks += [task_of(row) for row in rows if is_task(row)]
+            if len(rows) <= limit or len(tasks) > limit:
+                break
+            place |= {"created_at": rows[-1]["created_at"], "before": rows[-1]["key"]}
+        return tasks[:limit], cursor_after(tasks[limit - 1]) if len(tasks) > limit else ""
 
     async def matching(self, caller: str, typed: str, states: Sequence[Status], limit: int) -> list[Task]:
         """Give the caller's newest tasks in some states that have each typed word in id or prompt, in any case.
@@ -242,11 +277,11 @@ class Ledger:
         """Tell how far the ledger has come, and what callers can see to have changed since a position."""
         before = since.revision if since else math.inf
         rows = await self._file.read(CHANGED, {"since": before})  # one statement, so that nothing is written in between
-        now = Position(rows[0]["ledger"], rows[0]["last"])
+        now = position_in(rows)
         if since and (since.ledger != now.ledger or since.revision > now.revision):
             return now, [Change(None, None, listed=True)]
         changed = [row for row in rows if row["caller"] is not None]
-        return now, [Change(row["caller"], row["task_id"], bool(row["listed"])) for row in changed]
+        return now, [Change(str(row["caller"]), row["task_id"], bool(row["listed"])) for row in changed]
 
     async def _change(self, query: str, values: Sequence[Any] | Row) -> int:
         return await self._file.write(lambda db: db.execute(query, values).rowcount)

@@ -11,8 +11,19 @@ from typing import Any, TypeVar
 import anyio
 import anyio.to_thread
 
-from luma_mcp.ledger_rescue import check_place, is_damaged, replace_damaged, restore
-from luma_mcp.ledger_schema import Row, create_database, open_database, prepare, refuse_newer, transaction
+from luma_mcp.ledger_errors import advice
+from luma_mcp.ledger_place import Place
+from luma_mcp.ledger_records import Row
+from luma_mcp.ledger_rescue import check_whole, is_damaged, replace_damaged, restore
+from luma_mcp.ledger_schema import (
+    create_database,
+    open_database,
+    prepare,
+    refuse_newer,
+    refuse_strange,
+    schema_cookie,
+    transaction,
+)
 from luma_mcp.storage_errors import LedgerDamaged, LedgerUnusable
 
 QUEUE_SECONDS = 3.0
@@ -30,10 +41,10 @@ class LedgerFile:
     many write one after the other; readers do not.
     """
 
-    def __init__(self, path: Path) -> None:
-        self._path = path
-        self._reader = Opened(path)
-        self._writer = Opened(path)
+    def __init__(self, place: Place) -> None:
+        self._path = place.path
+        self._reader = Opened(place)
+        self._writer = Opened(place)
         self._reading = anyio.CapacityLimiter(1)
         self._writing = anyio.CapacityLimiter(1)
         self._queue: dict[anyio.CancelScope, float] = {}
@@ -136,10 +147,12 @@ class LedgerFile:
 class Opened:
     """A connection to the file that lies at a path now: one that was replaced or removed is not written to."""
 
-    def __init__(self, path: Path) -> None:
-        self._path = path
+    def __init__(self, place: Place) -> None:
+        self._place = place
+        self._path = place.path
         self._db: sqlite3.Connection | None = None
         self._identity: tuple[int, int] | None = None
+        self._cookie = 0
         self._busy = threading.Lock()
 
     def close(self) -> None:
@@ -159,7 +172,10 @@ class Opened:
             self._db = None
 
     def _connection(self) -> sqlite3.Connection:
-        """Give the connection, opened anew if the file is another one; a file that was removed is put back."""
+        """Give the connection, opened anew if the file is another one; a file that was removed is put back.
+
+        Whatever lies there is looked at before it is used, and again when anybody has changed its schema.
+        """
         lies_there = identity(self._path)
         if self._db and lies_there != self._identity:
             if lies_there is None:
@@ -167,11 +183,15 @@ class Opened:
                 restore(self._path, self._db)
             self._let_go()
         if self._db is None:
-            check_place(self._path)
+            self._place.make_safe()
+            check_whole(self._path)
             if lies_there is None:
                 create_database(self._path)
             self._db = open_database(self._path)
-            self._identity = identity(self._path)
+            self._identity, self._cookie = identity(self._path), schema_cookie(self._db)
+        elif (cookie := schema_cookie(self._db)) != self._cookie:
+            refuse_strange(self._db)
+            self._cookie = cookie
         return self._db
 
 
@@ -186,14 +206,14 @@ def open_frozen(path: Path) -> sqlite3.Connection:
     """Open a file that nobody can write to, for reading: SQLite then needs no files beside it."""
     db = sqlite3.connect(f"{path.as_uri()}?mode=ro&immutable=1", uri=True)
     prepare(db)
-    refuse_newer(db)
+    refuse_strange(db)
     return db
 
 
 def identity(path: Path) -> tuple[int, int] | None:
     """Tell which file lies at a path, whatever it is called; None if there is none."""
     try:
-        found = path.stat()
+        found = path.lstat()
     except OSError:
         return None
     return found.st_dev, found.st_ino
@@ -205,4 +225,4 @@ def unusable(path: Path) -> Generator[None]:
     try:
         yield
     except (sqlite3.Error, OSError) as error:
-        raise LedgerUnusable(f"The ledger {path} cannot be used: {error}.") from error
+        raise LedgerUnusable(f"The ledger {path} cannot be used: {error}.", hint=advice(error, path)) from error

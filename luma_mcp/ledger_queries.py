@@ -1,39 +1,46 @@
-"""What the ledger asks of its file, in SQL. Each query that runs often has an index, however long the history is."""
+"""What the ledger asks of its file, in SQL. Each query that runs often has an index, however long the history is.
+
+`latest` is the end of what counts as now: what is later was not written by a clock that is right.
+"""
 
 UNATTENDED = """
     SELECT key, created_at FROM tasks INDEXED BY tasks_unended
     WHERE status NOT IN ('completed', 'failed') AND created_at > :born
-        AND (origin = :origin OR attempts = 0 AND created_at <= :doubted)
-        AND (status <> 'unconfirmed' OR coalesce(sent_at, created_at) > :doubted AND key_id = :key_id)
-        AND (task_id <> '' OR key_id = :key_id OR coalesce(sent_at, created_at) <= :doubted)
+        AND (origin = :origin OR task_id = '' AND attempts = 0 AND created_at NOT BETWEEN :doubted AND :latest)
+        AND (status <> 'unconfirmed' OR key_id = :key_id
+            AND coalesce(sent_at, created_at) > :doubted AND max(created_at, coalesce(sent_at, 0)) <= :latest)
+        AND (task_id <> '' OR key_id = :key_id
+            OR coalesce(sent_at, created_at) <= :doubted OR max(created_at, coalesce(sent_at, 0)) > :latest)
         AND (lease_until <= :now OR lease_until > :now + :longest)
     UNION ALL
     SELECT key, created_at FROM tasks INDEXED BY tasks_unsaved
-    WHERE status = 'completed' AND wants_file AND video_path = '' AND finished_at > :oldest AND origin = :origin
-        AND video_urls <> '[]' AND (lease_until <= :now OR lease_until > :now + :longest)
+    WHERE status = 'completed' AND wants_file AND video_path = '' AND finished_at > :oldest
+        AND origin = :origin AND key_id = :key_id AND video_urls <> '[]'
+        AND (lease_until <= :now OR lease_until > :now + :longest)
     ORDER BY created_at"""
 UNCONFIRMED = """
     SELECT key FROM tasks INDEXED BY tasks_unended
     WHERE status NOT IN ('completed', 'failed') AND status = 'unconfirmed' AND origin = ? AND key_id = ?
-        AND coalesce(sent_at, created_at) > ?
+        AND coalesce(sent_at, created_at) > ? AND max(created_at, coalesce(sent_at, 0)) <= ?
     ORDER BY created_at"""
 JOINABLE = """
     SELECT * FROM tasks WHERE caller = ? AND fingerprint = ? AND (
-        status NOT IN ('completed', 'failed') OR task_id <> '' AND NOT delivered OR error ->> 'charged' = 'unknown'
+        status NOT IN ('completed', 'failed') OR task_id <> '' AND NOT delivered
+        OR CASE WHEN json_valid(error) THEN json_extract(error, '$.charged') = 'unknown' END
         OR status = 'completed' AND video_path = '' AND (wants_file OR error IS NOT NULL) AND NOT EXISTS (
             SELECT 1 FROM tasks AS newer WHERE newer.caller = tasks.caller AND newer.fingerprint = tasks.fingerprint
                 AND newer.created_at > tasks.created_at AND newer.status = 'completed')
     ) ORDER BY created_at DESC LIMIT 1"""
 ACTIVE = """
     SELECT count(*) FROM tasks INDEXED BY tasks_unended
-    WHERE status NOT IN ('completed', 'failed') AND created_at > :born AND caller = :caller
+    WHERE status NOT IN ('completed', 'failed') AND created_at > :born AND caller = :caller AND key <> :besides
         AND (status <> 'unconfirmed' OR coalesce(sent_at, created_at) > :doubted)"""
 SUBMITTED = """
     SELECT count(*) FROM tasks
-    WHERE caller = :caller AND created_at > :born AND (task_id <> '' OR status <> 'failed')"""
+    WHERE caller = :caller AND created_at > :born AND key <> :besides AND (task_id <> '' OR status <> 'failed')"""
 DURATIONS = """
     SELECT finished_at - coalesce(sent_at, created_at) AS seconds FROM tasks
-    WHERE status = 'completed' AND model = ? AND finished_at - coalesce(sent_at, created_at) < ?
+    WHERE status = 'completed' AND model = ? AND finished_at - coalesce(sent_at, created_at) BETWEEN 0 AND ?
     ORDER BY finished_at DESC LIMIT ?"""
 CHANGED = """
     SELECT ledger, last, caller, task_id, listed FROM revisions LEFT JOIN (
@@ -49,7 +56,7 @@ MATCHING = """
             (SELECT created_at FROM tasks WHERE caller = :caller ORDER BY created_at DESC LIMIT 1 OFFSET :searched), -1)
         AND status IN (SELECT value FROM json_each(:states))
         AND NOT EXISTS (
-            SELECT 1 FROM json_each(:words) WHERE NOT instr(casefold(task_id || ' ' || prompt), value))
+            SELECT 1 FROM json_each(:words) WHERE NOT instr(casefold(CAST(task_id || ' ' || prompt AS BLOB)), value))
     ORDER BY created_at DESC, key DESC LIMIT :limit"""
 
 CLAIM = """
@@ -59,6 +66,7 @@ RENEW = """
     UPDATE tasks SET lease_until = ? WHERE lease_owner = ? AND lease_owner <> ''
         AND key IN (SELECT value FROM json_each(?))"""
 HELD = "SELECT 1 FROM tasks WHERE key = ? AND lease_owner = ?"
+SENT_BEFORE = "SELECT attempts > 0 FROM tasks WHERE key = ?"
 RELEASE = """
     UPDATE tasks SET lease_owner = '', lease_until = CASE WHEN status = :status OR :status = '' THEN :until ELSE 0 END
     WHERE key = :key AND lease_owner = :owner"""
@@ -69,10 +77,12 @@ RESUBMIT = """
         lease_until = CASE lease_owner WHEN '' THEN 0 ELSE lease_until END
     WHERE key = :key AND status = 'unconfirmed'"""
 SPENT = """
-    SELECT coalesce(sum(coalesce(cost_usd, :price)), 0) AS total,
-        coalesce(sum(coalesce(cost_usd, :price)) FILTER (WHERE finished_at >= :midnight), 0) AS today
-    FROM tasks WHERE caller = :caller AND status = 'completed' AND origin = :origin"""
-UPLOADED = "SELECT url FROM uploads WHERE origin = ? AND key_id = ? AND digest = ? AND expires_at > ?"
+    SELECT coalesce(sum(cost), 0) AS total, coalesce(sum(cost) FILTER (WHERE finished_at >= :midnight), 0) AS today
+    FROM (SELECT CASE WHEN cost_usd BETWEEN 0 AND :largest THEN cost_usd ELSE :price END AS cost, finished_at
+        FROM tasks WHERE caller = :caller AND status = 'completed' AND origin = :origin)"""
+UPLOADED = (
+    "SELECT url FROM uploads WHERE origin = ? AND key_id = ? AND digest = ? AND expires_at > ? AND expires_at < ?"
+)
 REMEMBER_UPLOAD = "INSERT OR REPLACE INTO uploads VALUES (?, ?, ?, ?, ?)"
 FORGET_UPLOADS = "DELETE FROM uploads WHERE expires_at <= ? OR url = ?"
 WANT_FILE = """

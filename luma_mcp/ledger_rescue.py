@@ -3,6 +3,7 @@
 A rescue may itself be killed at any step: the damaged file stays in place until a complete new one can take it.
 """
 
+import os
 import shutil
 import sqlite3
 from collections.abc import Callable, Generator, Iterator
@@ -11,7 +12,9 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from luma_mcp import crash_points
-from luma_mcp.ledger_schema import COLUMNS, is_task, open_database, refuse_newer, transaction
+from luma_mcp.ledger_place import make_private
+from luma_mcp.ledger_records import COLUMNS, is_task
+from luma_mcp.ledger_schema import open_database, prepare, refuse_newer, refuse_strangers, transaction
 
 SHARERS = ("", "-wal", "-shm")
 SAVED = (*COLUMNS, "fingerprint")
@@ -38,13 +41,12 @@ def beside(path: Path, suffix: str) -> Path:
 @contextmanager
 def alone(path: Path) -> Generator[None]:
     """Let one process at a time work on the file itself; the lock dies with its holder."""
-    path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
     with closing(sqlite3.connect(beside(path, "-rescue"), isolation_level=None)) as lock:
         lock.execute("BEGIN EXCLUSIVE")
         yield
 
 
-def check_place(path: Path) -> None:
+def check_whole(path: Path) -> None:
     """Finish a rescue that was interrupted, and refuse a file that was emptied (`Hollow`): none begins empty."""
     if beside(path, ".rescued").exists():
         with alone(path):
@@ -80,7 +82,7 @@ def replace_damaged(path: Path, let_go: Callable[[], None]) -> str:
 def still_damaged(path: Path) -> bool:
     """Check the whole file."""
     try:
-        check_place(path)
+        check_whole(path)
         with closing(sqlite3.connect(path)) as db:
             return [tuple(row) for row in db.execute("PRAGMA quick_check")] != [("ok",)]
     except sqlite3.DatabaseError as error:
@@ -89,11 +91,21 @@ def still_damaged(path: Path) -> bool:
         raise
 
 
+@contextmanager
+def suppress_damage() -> Generator[None]:
+    """Go on where the file is found broken."""
+    try:
+        yield
+    except sqlite3.DatabaseError as error:
+        if not is_damaged(error):
+            raise
+
+
 def name_aside(path: Path) -> Path:
     """Make a free name that says what happened and when."""
     stem = f"{path.name}.damaged-{datetime.now(UTC):%Y%m%d-%H%M%S}"
     names = [stem, *(f"{stem}-{number}" for number in range(2, 100))]
-    return path.with_name(next(name for name in names if not path.with_name(name).exists()))
+    return path.with_name(next(name for name in names if not os.path.lexists(path.with_name(name))))
 
 
 def copy(path: Path, to: Path) -> None:
@@ -111,6 +123,7 @@ def salvage(path: Path) -> int:
         remove(work)
         copy(path, work)
         fill_up(work)
+        make_private(new)
         with closing(open_database(new)) as fresh:
             found = copy_rows(work, fresh)
         new.replace(beside(path, ".rescued"))
@@ -154,14 +167,19 @@ def fill_up(path: Path) -> None:
 
 
 def copy_rows(damaged: Path, fresh: sqlite3.Connection) -> int:
-    """Copy the tasks that can still be read, from both ends towards the damage; give their number."""
+    """Copy the tasks that can still be read, from both ends towards the damage; give their number.
+
+    Raises `Refused` for a file that is not only damaged, as far as its schema can be read.
+    """
     with closing(sqlite3.connect(damaged)) as old, transaction(fresh):
-        old.row_factory = sqlite3.Row
+        prepare(old)
+        with suppress_damage():
+            refuse_strangers(old)
         return sum(copy_row(row, fresh) for row in readable(old))
 
 
 def copy_row(row: sqlite3.Row, fresh: sqlite3.Connection) -> int:
-    """Copy one task, of this version or an earlier one, which lacks columns; tell how many rows that made."""
+    """Copy one task; tell how many rows that made."""
     names = [name for name in row.keys() if name in SAVED]  # noqa: SIM118 - a row is no mapping
     insert = f"INSERT OR IGNORE INTO tasks ({', '.join(names)}) VALUES ({', '.join('?' * len(names))})"  # noqa: S608 - column names of ours
     return fresh.execute(insert, [row[name] for name in names]).rowcount
@@ -176,8 +194,10 @@ def readable(old: sqlite3.Connection) -> Iterator[sqlite3.Row]:
 
 def restore(path: Path, opened: sqlite3.Connection) -> None:
     """Put a file back that was removed while in use: as long as it is open, all of it can be read."""
+    path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
     with alone(path):
         if not path.exists():
+            make_private(path)
             with closing(sqlite3.connect(path)) as fresh:
                 opened.backup(fresh)
                 refuse_newer(fresh)

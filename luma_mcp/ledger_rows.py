@@ -4,10 +4,12 @@ import sqlite3
 from collections.abc import Sequence
 
 from luma_mcp.errors import LimitReached
-from luma_mcp.ledger_queries import ACTIVE, JOINABLE, SUBMITTED
-from luma_mcp.ledger_schema import Row, is_task, task_of
-from luma_mcp.models import DAY_SECONDS, REPLAY_SECONDS, Limits, Task
-from luma_mcp.storage_errors import LedgerUnusable
+from luma_mcp.leases import LeaseLost
+from luma_mcp.ledger_queries import ACTIVE, HELD, JOINABLE, SENT_BEFORE, SUBMITTED
+from luma_mcp.ledger_records import Row, is_task, task_of
+from luma_mcp.models import DAY_SECONDS, REPLAY_SECONDS, Limits, Position, Task
+from luma_mcp.storage_errors import LedgerUnusable, TaskUnreadable
+from luma_mcp.untrusted import safe_text
 
 
 def insert(db: sqlite3.Connection, row: Row) -> None:
@@ -24,15 +26,30 @@ def mark_delivered(db: sqlite3.Connection, keys: Sequence[str]) -> None:
 def joinable(db: sqlite3.Connection, caller: str, fingerprint: str) -> Task | None:
     """Find the newest task that a repetition of its request joins."""
     row = db.execute(JOINABLE, (caller, fingerprint)).fetchone()
-    return task_of(row) if row else None
+    return readable(row) if row else None
 
 
-def check_limits(db: sqlite3.Connection, limits: Limits, caller: str, now: float) -> None:
-    """Refuse another task when as many of a caller's run, or were submitted in 24 hours, as the user allows."""
-    active = db.execute(ACTIVE, ages(caller, now)).fetchone()[0]
+def check_lease(db: sqlite3.Connection, key: str, owner: str) -> None:
+    """Raise `LeaseLost` unless an owner holds the lease on a task."""
+    if db.execute(HELD, (key, owner)).fetchone() is None:
+        raise LeaseLost(key)
+
+
+def was_sent(db: sqlite3.Connection, key: str) -> bool:
+    """Tell whether a task may have reached RunAPI."""
+    row = db.execute(SENT_BEFORE, (key,)).fetchone()
+    return bool(row and row[0])
+
+
+def check_limits(db: sqlite3.Connection, limits: Limits, caller: str, now: float, *, besides: str = "") -> None:
+    """Refuse another task when as many of a caller's run, or were submitted in 24 hours, as the user allows.
+
+    `besides` is the key of a task that is asked for, which does not count.
+    """
+    active = db.execute(ACTIVE, ages(caller, now, besides)).fetchone()[0]
     if limits.active is not None and active >= limits.active:
         raise LimitReached(f"As many tasks are running as LUMA_MCP_MAX_ACTIVE allows: {active}.")
-    today = db.execute(SUBMITTED, ages(caller, now)).fetchone()[0]
+    today = db.execute(SUBMITTED, ages(caller, now, besides)).fetchone()[0]
     if limits.daily is not None and today >= limits.daily:
         raise LimitReached(
             f"{today} tasks were submitted in 24 hours, and LUMA_MCP_DAILY_LIMIT allows {limits.daily}.",
@@ -41,13 +58,21 @@ def check_limits(db: sqlite3.Connection, limits: Limits, caller: str, now: float
         )
 
 
-def ages(caller: str, now: float) -> Row:
-    """Say whose tasks count against the limits, and since when."""
-    return {"caller": caller, "born": now - DAY_SECONDS, "doubted": now - REPLAY_SECONDS}
+def ages(caller: str, now: float, besides: str = "") -> Row:
+    """Say whose tasks count against the limits, except which, and since when."""
+    return {"caller": caller, "besides": besides, "born": now - DAY_SECONDS, "doubted": now - REPLAY_SECONDS}
 
 
 def readable(row: sqlite3.Row) -> Task:
-    """Read a task that a caller or follower needs; raise `LedgerUnusable` if the row makes no sense."""
+    """Read a task that a caller or follower needs; raise `TaskUnreadable` if the row makes no sense."""
     if is_task(row):
         return task_of(row)
-    raise LedgerUnusable(f"The task {row['key']} cannot be read from the ledger.")
+    raise TaskUnreadable(f"The task {safe_text(str(row['key']))} cannot be read from the ledger.")
+
+
+def position_in(rows: Sequence[sqlite3.Row]) -> Position:
+    """Read how far the ledger has come; raise `LedgerUnusable` if its count makes no sense."""
+    ledger, last = (rows[0]["ledger"], rows[0]["last"]) if rows else (None, None)
+    if isinstance(ledger, str) and isinstance(last, int):
+        return Position(ledger, last)
+    raise LedgerUnusable("The ledger's count of changes cannot be read.")

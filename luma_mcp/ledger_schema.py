@@ -1,76 +1,80 @@
-"""What the ledger's file looks like: schema and migrations, transactions, and how a task is laid out in it."""
+"""What the ledger's file looks like: schema and migrations, what a found file must be like, and transactions."""
 
-import json
+import re
 import sqlite3
 import uuid
-from collections.abc import Generator, Iterator
-from contextlib import ExitStack, contextmanager
-from dataclasses import asdict
+from collections.abc import Generator, Iterator, Sequence
+from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
-from typing import Any
 
 from luma_mcp import crash_points
-from luma_mcp.errors import Failure
-from luma_mcp.models import Status, Task, VideoRequest
+from luma_mcp.ledger_errors import LOCAL_HINT, NEWER_HINT, OLD_HINT, STRANGE_HINT, Refused
+from luma_mcp.ledger_place import make_private
 from luma_mcp.renaming import rename_without_replacing
 
+OLDEST_SQLITE = (3, 34)  # every statement is tried on it: tests/old_sqlite.py
 LOCK_SECONDS = 2.0
 WAL_BYTES = 1 << 20
+LARGEST_VALUE_BYTES = 1 << 20
+# What STRICT would say, which SQLite has since 3.37 only, is said by CHECK. `revision` and `listed` count what callers
+# can see to change, so that each process finds what another has changed: the first of the whole task, the second of
+# what the list of tasks with an id says about it; `forgotten` has each caller's last deletion.
 MIGRATIONS = (
     """
     CREATE TABLE tasks (
-        key TEXT PRIMARY KEY,
-        caller TEXT NOT NULL,
-        fingerprint TEXT NOT NULL,
-        prompt TEXT NOT NULL,
-        source TEXT NOT NULL,
-        model TEXT NOT NULL,
-        watermark INTEGER NOT NULL,
-        callback_url TEXT NOT NULL,
-        origin TEXT NOT NULL,
-        key_id TEXT NOT NULL,
-        wants_file INTEGER NOT NULL,
-        source_url TEXT NOT NULL,
-        task_id TEXT NOT NULL,
-        status TEXT NOT NULL,
-        attempts INTEGER NOT NULL,
-        video_urls TEXT NOT NULL,
-        video_path TEXT NOT NULL,
-        cost_usd REAL,
-        error TEXT,
-        created_at REAL NOT NULL,
-        updated_at REAL NOT NULL,
-        finished_at REAL,
-        delivered INTEGER NOT NULL,
-        lease_owner TEXT NOT NULL DEFAULT '',
-        lease_until REAL NOT NULL DEFAULT 0
-    ) STRICT;
+        key TEXT PRIMARY KEY NOT NULL CHECK (typeof(key) = 'text'),
+        caller TEXT NOT NULL CHECK (typeof(caller) = 'text'),
+        fingerprint TEXT NOT NULL CHECK (typeof(fingerprint) = 'text'),
+        prompt TEXT NOT NULL CHECK (typeof(prompt) = 'text'),
+        source TEXT NOT NULL CHECK (typeof(source) = 'text'),
+        model TEXT NOT NULL CHECK (typeof(model) = 'text'),
+        watermark INTEGER NOT NULL CHECK (typeof(watermark) = 'integer' AND watermark IN (0, 1)),
+        callback_url TEXT NOT NULL CHECK (typeof(callback_url) = 'text'),
+        origin TEXT NOT NULL CHECK (typeof(origin) = 'text'),
+        key_id TEXT NOT NULL CHECK (typeof(key_id) = 'text'),
+        callback TEXT NOT NULL CHECK (typeof(callback) = 'text'),
+        wants_file INTEGER NOT NULL CHECK (typeof(wants_file) = 'integer' AND wants_file IN (0, 1)),
+        source_url TEXT NOT NULL CHECK (typeof(source_url) = 'text'),
+        source_digest TEXT NOT NULL CHECK (typeof(source_digest) = 'text'),
+        source_bytes INTEGER CHECK (source_bytes IS NULL OR typeof(source_bytes) = 'integer'),
+        source_seconds REAL CHECK (source_seconds IS NULL OR typeof(source_seconds) = 'real'),
+        sent_at REAL CHECK (sent_at IS NULL OR typeof(sent_at) = 'real'),
+        file_name TEXT NOT NULL CHECK (typeof(file_name) = 'text'),
+        task_id TEXT NOT NULL CHECK (typeof(task_id) = 'text'),
+        status TEXT NOT NULL
+            CHECK (status IN ('submitting', 'pending', 'processing', 'completed', 'failed', 'unconfirmed')),
+        attempts INTEGER NOT NULL CHECK (typeof(attempts) = 'integer' AND attempts >= 0),
+        video_urls TEXT NOT NULL CHECK (typeof(video_urls) = 'text'),
+        video_path TEXT NOT NULL CHECK (typeof(video_path) = 'text'),
+        cost_usd REAL CHECK (cost_usd IS NULL OR typeof(cost_usd) = 'real'),
+        error TEXT CHECK (error IS NULL OR typeof(error) = 'text'),
+        created_at REAL NOT NULL CHECK (typeof(created_at) = 'real'),
+        updated_at REAL NOT NULL CHECK (typeof(updated_at) = 'real'),
+        finished_at REAL CHECK (finished_at IS NULL OR typeof(finished_at) = 'real'),
+        delivered INTEGER NOT NULL CHECK (typeof(delivered) = 'integer' AND delivered IN (0, 1)),
+        lease_owner TEXT NOT NULL DEFAULT '' CHECK (typeof(lease_owner) = 'text'),
+        lease_until REAL NOT NULL DEFAULT 0 CHECK (typeof(lease_until) = 'real'),
+        revision INTEGER NOT NULL DEFAULT 0 CHECK (typeof(revision) = 'integer'),
+        listed INTEGER NOT NULL DEFAULT 0 CHECK (typeof(listed) = 'integer')
+    );
     CREATE UNIQUE INDEX tasks_by_id ON tasks (task_id) WHERE task_id <> '';
-    CREATE INDEX tasks_by_request ON tasks (fingerprint, created_at);
     CREATE INDEX tasks_by_age ON tasks (caller, created_at DESC, key DESC);
-    CREATE INDEX tasks_by_status ON tasks (status, finished_at);
-    """,
-    """
-    DROP INDEX tasks_by_request;
-    DROP INDEX tasks_by_status;
     CREATE INDEX tasks_by_request ON tasks (caller, fingerprint, created_at);
     CREATE INDEX tasks_by_status ON tasks (caller, status, created_at DESC, key DESC);
-    CREATE INDEX tasks_by_start ON tasks (created_at);
     CREATE INDEX tasks_by_end ON tasks (model, finished_at) WHERE status = 'completed';
+    CREATE INDEX tasks_by_revision ON tasks (revision);
     CREATE INDEX tasks_unended ON tasks (created_at) WHERE status NOT IN ('completed', 'failed');
     CREATE INDEX tasks_unsaved ON tasks (finished_at) WHERE status = 'completed' AND wants_file AND video_path = '';
     CREATE INDEX tasks_leased ON tasks (lease_owner) WHERE lease_owner <> '';
-    """,
-    # Counts what callers can see to change, so that each process finds what another has changed: `revision` is of the
-    # whole task, `listed` of what the list of tasks with an id says about it; `forgotten` has each caller's last
-    # deletion.
-    """
-    CREATE TABLE revisions (ledger TEXT NOT NULL, last INTEGER NOT NULL) STRICT;
+    CREATE TABLE revisions (
+        ledger TEXT NOT NULL CHECK (typeof(ledger) = 'text'),
+        last INTEGER NOT NULL CHECK (typeof(last) = 'integer')
+    );
     INSERT INTO revisions VALUES (lower(hex(randomblob(16))), 0);
-    CREATE TABLE forgotten (caller TEXT PRIMARY KEY, revision INTEGER NOT NULL) STRICT;
-    ALTER TABLE tasks ADD COLUMN revision INTEGER NOT NULL DEFAULT 0;
-    ALTER TABLE tasks ADD COLUMN listed INTEGER NOT NULL DEFAULT 0;
-    CREATE INDEX tasks_by_revision ON tasks (revision);
+    CREATE TABLE forgotten (
+        caller TEXT PRIMARY KEY NOT NULL CHECK (typeof(caller) = 'text'),
+        revision INTEGER NOT NULL CHECK (typeof(revision) = 'integer')
+    );
     CREATE TRIGGER task_added AFTER INSERT ON tasks BEGIN
         UPDATE revisions SET last = last + 1;
         UPDATE tasks SET revision = (SELECT last FROM revisions) WHERE key = NEW.key;
@@ -91,44 +95,26 @@ MIGRATIONS = (
         UPDATE revisions SET last = last + 1;
         INSERT OR REPLACE INTO forgotten SELECT OLD.caller, last FROM revisions;
     END;
-    """,
-    "ALTER TABLE tasks ADD COLUMN callback TEXT NOT NULL DEFAULT '';",
-    # What is known of local sources, and where they were uploaded to; the name that a caller wants for a saved video.
-    """
-    ALTER TABLE tasks ADD COLUMN source_digest TEXT NOT NULL DEFAULT '';
-    ALTER TABLE tasks ADD COLUMN source_bytes INTEGER;
-    ALTER TABLE tasks ADD COLUMN source_seconds REAL;
-    ALTER TABLE tasks ADD COLUMN sent_at REAL;
-    ALTER TABLE tasks ADD COLUMN file_name TEXT NOT NULL DEFAULT '';
     CREATE TABLE uploads (
-        origin TEXT NOT NULL, key_id TEXT NOT NULL, digest TEXT NOT NULL, url TEXT NOT NULL, expires_at REAL NOT NULL,
+        origin TEXT NOT NULL CHECK (typeof(origin) = 'text'),
+        key_id TEXT NOT NULL CHECK (typeof(key_id) = 'text'),
+        digest TEXT NOT NULL CHECK (typeof(digest) = 'text'),
+        url TEXT NOT NULL CHECK (typeof(url) = 'text'),
+        expires_at REAL NOT NULL CHECK (typeof(expires_at) = 'real'),
         PRIMARY KEY (origin, key_id, digest)
-    ) STRICT;
+    );
     """,
-)
-WORDS = (
-    *("key", "caller", "prompt", "source", "model", "callback_url"),
-    *("origin", "key_id", "callback", "source_url", "source_digest", "task_id", "video_path", "file_name"),
-)
-FLAGS = ("watermark", "wants_file", "delivered")
-NUMBERS = (
-    *("attempts", "cost_usd", "created_at", "updated_at", "finished_at"),
-    *("source_bytes", "source_seconds", "sent_at"),
-)
-COLUMNS = (*WORDS, *FLAGS, *NUMBERS, "status", "video_urls", "error")
-REQUEST_FIELDS = ("prompt", "source", "model", "watermark", "callback_url")
-FIXED = frozenset(
-    {"key", "caller", "created_at", "origin", "callback", "wants_file", "file_name", "delivered", *REQUEST_FIELDS}
 )
 
-Row = dict[str, Any]
+Objects = dict[tuple[str, str], tuple[str, str]]
+"""What a schema has: by type and name, which table it belongs to and its text."""
 
 
 def create_database(path: Path) -> None:
-    """Make a new file and give it its name when it is complete, unless another process was faster."""
-    path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    """Make a new file that is this user's alone, and give it its name when it is complete; another may be faster."""
     new = path.with_name(f"{path.name}-{uuid.uuid4().hex[:8]}")
     try:
+        make_private(new)
         open_database(new).close()
         rename_without_replacing(new, path)
     except FileExistsError:
@@ -138,16 +124,16 @@ def create_database(path: Path) -> None:
 
 
 def open_database(path: Path) -> sqlite3.Connection:
-    """Open the file and bring its schema up to date."""
-    path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    """Open a file and bring it up to date; one that this server did not make is refused before anything is changed."""
     db = sqlite3.connect(path, timeout=LOCK_SECONDS, isolation_level=None, check_same_thread=False)
     with ExitStack() as unless_ready:
         unless_ready.callback(db.close)
         prepare(db)
-        refuse_newer(db)
+        refuse_strange(db)
         if schema_version(db) == 0:
             db.execute("PRAGMA auto_vacuum = INCREMENTAL")
-        db.execute("PRAGMA journal_mode = WAL")
+        if db.execute("PRAGMA journal_mode = WAL").fetchone()[0] != "wal":
+            raise Refused("its disk has no memory that processes can share", LOCAL_HINT)
         db.execute("PRAGMA synchronous = FULL")
         db.execute(f"PRAGMA journal_size_limit = {WAL_BYTES}")
         migrate(db)
@@ -156,15 +142,34 @@ def open_database(path: Path) -> sqlite3.Connection:
 
 
 def prepare(db: sqlite3.Connection) -> None:
-    """Let a connection give rows by name and damaged text as far as it goes, and compare words in any case."""
+    """Let a connection give rows by name and damaged text as far as it goes, compare words in any case, and not trust.
+
+    A file may have been made to harm: nothing in its schema calls functions, and no value is larger than ours are.
+    """
+    refuse_old()
     db.row_factory = sqlite3.Row
     db.text_factory = legible
-    db.create_function("casefold", 1, str.casefold, deterministic=True)
+    db.create_function("casefold", 1, folded, deterministic=True)
+    db.execute("PRAGMA trusted_schema = OFF")
+    db.execute("PRAGMA cell_size_check = ON")
+    db.setlimit(sqlite3.SQLITE_LIMIT_LENGTH, LARGEST_VALUE_BYTES)
+
+
+def refuse_old() -> None:
+    """Refuse a SQLite that cannot run what the ledger asks of it."""
+    if sqlite3.sqlite_version_info < OLDEST_SQLITE:
+        oldest = ".".join(map(str, OLDEST_SQLITE))
+        raise Refused(f"SQLite {sqlite3.sqlite_version} is too old, it takes {oldest} or newer", OLD_HINT)
 
 
 def legible(stored: bytes) -> str:
     """Read text as it was written, and text that a broken disk made of it as far as it goes."""
     return stored.decode(errors="replace")
+
+
+def folded(stored: bytes) -> str:
+    """Read text from its bytes, in a form in which words can be compared in any case."""
+    return legible(stored).casefold()
 
 
 def migrate(db: sqlite3.Connection) -> None:
@@ -173,10 +178,15 @@ def migrate(db: sqlite3.Connection) -> None:
         return
     with transaction(db):
         refuse_newer(db)
-        for script in MIGRATIONS[schema_version(db) :]:
-            for statement in statements(script):
-                db.execute(statement)
+        run(db, MIGRATIONS[schema_version(db) :])
         db.execute(f"PRAGMA user_version = {len(MIGRATIONS)}")
+
+
+def run(db: sqlite3.Connection, scripts: Sequence[str]) -> None:
+    """Run scripts in the transaction that is open."""
+    for script in scripts:
+        for statement in statements(script):
+            db.execute(statement)
 
 
 def statements(script: str) -> Iterator[str]:
@@ -192,13 +202,58 @@ def statements(script: str) -> Iterator[str]:
 def refuse_newer(db: sqlite3.Connection) -> None:
     """Refuse a file that a newer version has written, before anything about it is changed."""
     if (version := schema_version(db)) > len(MIGRATIONS):
-        raise sqlite3.DatabaseError(f"it was written by a newer version of this server (schema {version})")
+        raise Refused(f"it was written by a newer version of this server (schema {version})", NEWER_HINT)
+
+
+def refuse_strange(db: sqlite3.Connection) -> None:
+    """Refuse a newer file, and one with other tables, indexes, triggers or views than its version has."""
+    refuse_newer(db)
+    found, ours = objects(db), made_by(MIGRATIONS[: max(0, schema_version(db))])
+    if strange := sorted(name for name in found.keys() | ours.keys() if found.get(name) != ours.get(name)):
+        raise strangeness(strange)
+
+
+def refuse_strangers(db: sqlite3.Connection) -> None:
+    """Refuse a damaged file with anything in it that no version of this server has made; what lacks may be damaged."""
+    ours = made_by(MIGRATIONS)
+    if strange := sorted(name for name, made in objects(db).items() if ours.get(name) != made):
+        raise strangeness(strange)
+
+
+def strangeness(strange: list[tuple[str, str]]) -> Refused:
+    """Say what of a schema is not as this server makes it."""
+    kind, name = strange[0]
+    return Refused(f"it is not as this server makes it: {kind} {name[:80]!r} differs", STRANGE_HINT)
+
+
+def made_by(scripts: Sequence[str]) -> Objects:
+    """Tell what scripts of ours make."""
+    with closing(sqlite3.connect(":memory:")) as db:
+        run(db, scripts)
+        return objects(db)
+
+
+def objects(db: sqlite3.Connection) -> Objects:
+    """Read a schema, blanks collapsed; indexes that SQLite makes by itself have no text."""
+    rows = db.execute("SELECT type, name, tbl_name, sql FROM sqlite_master").fetchall()
+    return {(str(kind), str(name)): (str(table), collapsed(text)) for kind, name, table, text in rows}
+
+
+def collapsed(text: object) -> str:
+    """Write each run of what SQLite takes for blanks as one."""
+    return re.sub(r"[ \t\n\f\r]+", " ", str(text)).strip()
 
 
 def schema_version(db: sqlite3.Connection) -> int:
     """Read how many migrations the file has seen."""
     version: int = db.execute("PRAGMA user_version").fetchone()[0]
     return version
+
+
+def schema_cookie(db: sqlite3.Connection) -> int:
+    """Read the number that SQLite changes whenever anybody changes the schema."""
+    cookie: int = db.execute("PRAGMA schema_version").fetchone()[0]
+    return cookie
 
 
 @contextmanager
@@ -209,34 +264,3 @@ def transaction(db: sqlite3.Connection) -> Generator[sqlite3.Connection]:
         yield db
         crash_points.reach("ledger.written")
     crash_points.reach("ledger.committed")
-
-
-def row_of(task: Task) -> Row:
-    """Lay a task out as columns."""
-    request = asdict(task.request)
-    plain = {name: request[name] if name in request else getattr(task, name) for name in (*WORDS, *FLAGS, *NUMBERS)}
-    return plain | {
-        "status": task.status.value,
-        "video_urls": json.dumps(task.video_urls),
-        "error": json.dumps(asdict(task.error)) if task.error else None,
-    }
-
-
-def task_of(row: sqlite3.Row) -> Task:
-    """Read a task back from its columns; files of earlier versions lack some."""
-    values: Row = {name: row[name] for name in COLUMNS if name in row.keys()}  # noqa: SIM118 - a row is no mapping
-    values |= {name: bool(row[name]) for name in FLAGS}
-    request = VideoRequest(**{name: values.pop(name) for name in REQUEST_FIELDS})
-    values["status"] = Status(values["status"])
-    values["video_urls"] = tuple(json.loads(values["video_urls"]))
-    values["error"] = Failure(**json.loads(values["error"])) if values["error"] else None
-    return Task(request=request, **values)
-
-
-def is_task(row: sqlite3.Row) -> bool:
-    """Tell whether a row makes sense."""
-    try:
-        task_of(row)
-    except (ValueError, TypeError, LookupError):
-        return False
-    return True

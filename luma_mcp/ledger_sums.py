@@ -2,6 +2,7 @@
 
 from luma_mcp.ledger_file import LedgerFile
 from luma_mcp.ledger_queries import ACTIVE, SPENT, SUBMITTED
+from luma_mcp.ledger_records import LARGEST_AMOUNT
 from luma_mcp.ledger_rows import ages
 from luma_mcp.models import DAY_SECONDS
 from luma_mcp.money import PRICE_USD, Spending
@@ -19,7 +20,7 @@ class LedgerSums:
         Where RunAPI did not report a charge, the documented price counts.
         """
         facts = {"caller": caller, "origin": origin, "price": PRICE_USD, "midnight": now - now % DAY_SECONDS}
-        spent = (await self._file.read(SPENT, facts))[0]
+        spent = (await self._file.read(SPENT, facts | {"largest": LARGEST_AMOUNT}))[0]
         active = (await self._file.read(ACTIVE, ages(caller, now)))[0][0]
         submitted = (await self._file.read(SUBMITTED, ages(caller, now)))[0][0]
         return Spending(float(spent["today"]), float(spent["total"]), active, submitted)

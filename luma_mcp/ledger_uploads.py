@@ -4,6 +4,8 @@ import sqlite3
 
 from luma_mcp.ledger_file import LedgerFile
 from luma_mcp.ledger_queries import FORGET_UPLOADS, REMEMBER_UPLOAD, UPLOADED
+from luma_mcp.ledger_records import is_url
+from luma_mcp.models import OUTPUT_LIFETIME_SECONDS
 
 
 class LedgerUploads:
@@ -14,8 +16,9 @@ class LedgerUploads:
 
     async def find(self, account: tuple[str, str], digest: str, until: float) -> str:
         """Give the URL of a content at an account that lives beyond a moment (POSIX seconds); empty for none."""
-        rows = await self._file.read(UPLOADED, (*account, digest, until))
-        return str(rows[0]["url"]) if rows else ""
+        latest = until + OUTPUT_LIFETIME_SECONDS  # nothing is kept for longer
+        rows = await self._file.read(UPLOADED, (*account, digest, until, latest))
+        return next((row["url"] for row in rows if is_url(row["url"])), "")
 
     async def remember(self, account: tuple[str, str], digest: str, url: str, expires_at: float, now: float) -> None:
         """Note where a content lies until when (POSIX seconds), and forget what has expired."""

@@ -20,6 +20,7 @@ OUTPUT_LIFETIME_SECONDS = 7 * DAY_SECONDS  # contract 8.1
 FOLLOW_SECONDS = DAY_SECONDS  # design 3.2: how long a task is followed
 LEAST_LIFE_SECONDS = 300.0  # a URL with less left to live is not handed to RunAPI, which fetches when it likes
 REPLAY_SECONDS = 15 * 60  # design 3.1: how long an unknown outcome is settled under its key
+CLOCK_STEP_SECONDS = 60.0  # clocks are set back by as much; what is later than that was never now
 
 
 def new_key() -> str:
@@ -172,7 +173,12 @@ class Task:
     @property
     def asked_at(self) -> float:
         """When RunAPI was first asked, or will have been at the earliest."""
-        return self.sent_at or self.created_at
+        return self.created_at if self.sent_at is None else self.sent_at
+
+    def is_young(self, now: float) -> bool:
+        """Tell whether a submission may go out: RunAPI was, or would be, asked not long ago, nor in the future."""
+        latest = now + CLOCK_STEP_SECONDS
+        return now - REPLAY_SECONDS <= self.asked_at <= latest and self.created_at <= latest
 
     @property
     def awaits_file(self) -> bool:
@@ -188,11 +194,11 @@ class Task:
 
     def elapsed(self, now: float) -> float:
         """Give the seconds from submission to the end, or to `now`."""
-        return max(0.0, (self.finished_at or now) - self.created_at)
+        return max(0.0, (now if self.finished_at is None else self.finished_at) - self.created_at)
 
     def generating(self, now: float) -> float:
         """Give the seconds from the first request to RunAPI to the end, or to `now`: those that tasks share."""
-        return max(0.0, (self.finished_at or now) - self.asked_at)
+        return max(0.0, (now if self.finished_at is None else self.finished_at) - self.asked_at)
 
     def accepted(self, task_id: str, status: Status, now: float) -> "Task":
         """Take RunAPI's answer to a submission."""

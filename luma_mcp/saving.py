@@ -1,6 +1,8 @@
 """Saving finished videos because somebody asks: those that are not on disk, or no longer, or under another name."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 import anyio
@@ -32,6 +34,7 @@ class Saving:
     downloads: Downloads
     runapi: RunAPI
     now: Clock
+    kept_in: Sequence[Path]
 
     async def begin(self, task: Task, name: str) -> None:
         """See to it that a task's video is on disk or on its way there, under a name if it is not there yet.
@@ -78,7 +81,8 @@ class Saving:
     async def as_they_are(self, tasks: list[Task]) -> list[Task]:
         """Give tasks with the paths where their videos lie now; a slow disk is no missing file."""
         with anyio.move_on_after(LOOK_SECONDS):
-            return await anyio.to_thread.run_sync(as_they_lie, tasks, self.runapi.origin, abandon_on_cancel=True)
+            look = partial(as_they_lie, tasks, self.runapi.origin, self.kept_in)
+            return await anyio.to_thread.run_sync(look, abandon_on_cancel=True)
         return tasks
 
 

@@ -13,7 +13,20 @@ class OutputNotWritable(LumaError):
 class LedgerUnusable(OutputNotWritable):
     """The ledger of tasks cannot be opened, read or written."""
 
-    hint = "Make the data folder readable and writable, or name another one with LUMA_MCP_DATA_DIR."
+    hint = (
+        "Make the data folder readable and writable for this user; or move it, with the ledger in it, and name its new"
+        " place with LUMA_MCP_DATA_DIR."
+    )
+
+
+class TaskUnreadable(LedgerUnusable):
+    """What the ledger holds of one task makes no sense: somebody else wrote it, or the disk is failing."""
+
+    retry_safe = False
+    hint = (
+        "Nothing is done with it. Look at the RunAPI account for the task before it is asked for again; if the file was"
+        " not changed by anybody, have its disk looked at."
+    )
 
 
 class LedgerDamaged(LedgerUnusable):

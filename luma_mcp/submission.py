@@ -2,6 +2,7 @@
 
 import logging
 import random
+from collections.abc import Callable
 from dataclasses import replace
 
 import anyio
@@ -9,7 +10,7 @@ import anyio
 from luma_mcp import crash_points
 from luma_mcp.errors import Conflict, Failure, LumaError, ServiceUnavailable, SubmissionUnconfirmed
 from luma_mcp.ledger import Ledger
-from luma_mcp.models import REPLAY_SECONDS, Clock, Status, Task
+from luma_mcp.models import Clock, Limits, Status, Task, VideoRequest
 from luma_mcp.pace import backoff
 from luma_mcp.runapi import Accepted, RunAPI
 from luma_mcp.storage_errors import LedgerUnusable
@@ -34,13 +35,30 @@ logger = logging.getLogger(__name__)
 
 
 class Submission:
-    """Submits tasks; every step is in the ledger before the next one depends on it."""
+    """Submits tasks; every step is in the ledger before the next one depends on it.
 
-    def __init__(self, ledger: Ledger, runapi: RunAPI, uploads: Uploads, now: Clock) -> None:
+    An intent may have been written by anybody, so all that was asked of the caller who made it is asked again: `check`
+    is that of new requests, `limits` are the user's, and RunAPI calls back below one address only, if any.
+    """
+
+    def __init__(
+        self,
+        ledger: Ledger,
+        runapi: RunAPI,
+        uploads: Uploads,
+        now: Clock,
+        *,
+        limits: Limits,
+        called_below: str,
+        check: Callable[[VideoRequest], None],
+    ) -> None:
         self._ledger = ledger
         self._runapi = runapi
         self._uploads = uploads
         self._now = now
+        self._limits = limits
+        self._called_below = called_below
+        self._check = check
 
     async def submit(self, task: Task) -> Task:
         """Bring a task to RunAPI; it comes back accepted, failed or unconfirmed, and is recorded as such.
@@ -49,10 +67,10 @@ class Submission:
         under its key. Raises `LeaseLost` when another process has taken it over.
         """
         if not task.attempts and self._sendable(task):
-            task = await self._bring_source(task)
+            task = await self._prepare(task)
             if task.status.done:
                 return task
-            if self._now() - task.created_at <= STALE_SECONDS:
+            if abs(self._now() - task.created_at) <= STALE_SECONDS:
                 return await self._send(task)
         elif self._sendable(task):
             return await self._send(task)
@@ -62,6 +80,14 @@ class Submission:
     async def distrust_source(self, task: Task) -> None:
         """Upload the clip of a task that failed anew, should it be asked for again."""
         await self._uploads.distrust(task)
+
+    async def _prepare(self, task: Task) -> Task:
+        """Check a request that was never sent once more, and bring its source; a fault ends it, charged "no"."""
+        try:
+            self._check(task.request)
+        except LumaError as error:
+            return await self._ledger.record(task.refused(error.failure(), self._now()))
+        return await self._bring_source(task)
 
     async def _bring_source(self, task: Task) -> Task:
         """Find or upload the source, from its beginning if that breaks off: until then nothing can cost money."""
@@ -112,17 +138,24 @@ class Submission:
         return task if known else await self._ledger.record(expired(task, self._now()))
 
     def _sendable(self, task: Task) -> bool:
-        """Tell whether it is safe to send a task: it is young, and what was sent before went to the same account."""
-        same_account = not task.attempts or task.key_id == self._runapi.key_id
-        same_account &= task.origin == self._runapi.origin
-        return same_account and self._now() - task.asked_at <= REPLAY_SECONDS
+        """Tell whether it is safe to send a task: it is young, not sent yet, and this account's.
+
+        The key's name in a row also shows that a server wrote it which has the key: it is known to nobody else.
+        """
+        own = (task.origin, task.key_id) == (self._runapi.origin, self._runapi.key_id)
+        unsent = not task.task_id and task.status in (Status.SUBMITTING, Status.UNCONFIRMED)
+        return own and unsent and task.is_young(self._now())
 
     async def _attempt(self, task: Task) -> tuple[Task, Accepted]:
-        sent_at = task.sent_at or self._now()
-        sending = replace(task, attempts=task.attempts + 1, key_id=self._runapi.key_id, sent_at=sent_at)
-        task = await self._ledger.record(sending)
+        sending = replace(task if task.attempts else self._first(task), attempts=task.attempts + 1)
+        task = await self._ledger.note_sending(sending, self._limits, self._now())
         crash_points.reach("submission.sending")
         return task, await self._runapi.create(task)
+
+    def _first(self, task: Task) -> Task:
+        """Give a task as it goes out first; what is sent then is sent again unchanged."""
+        own = bool(self._called_below) and task.callback.startswith(self._called_below)
+        return replace(task, sent_at=self._now(), callback=task.callback if own else "")
 
     async def _keep(self, task: Task) -> Task:
         """Write down what RunAPI took, however long that is impossible: nothing else knows that it was paid for."""
@@ -143,7 +176,7 @@ def expired(task: Task, now: float) -> Task:
     """Conclude a submission that is found again too late: what was asked for that long ago must not cost money now."""
     if task.attempts:
         return task.unconfirmed(too_old(), now)
-    unsent = ServiceUnavailable("This request could not be sent in time.", hint="Call modify_video again.")
+    unsent = ServiceUnavailable("This request could not be sent.", hint="Call modify_video again.")
     return task.refused(unsent.failure(), now)
 
 

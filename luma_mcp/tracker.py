@@ -16,7 +16,7 @@ from luma_mcp.leases import ForeignTask, LeaseLost
 from luma_mcp.ledger import Ledger
 from luma_mcp.models import FOLLOW_SECONDS, OUTPUT_LIFETIME_SECONDS, Clock, Status
 from luma_mcp.runapi import RunAPI
-from luma_mcp.storage_errors import DownloadFailed
+from luma_mcp.storage_errors import DownloadFailed, TaskUnreadable
 from luma_mcp.submission import Submission
 
 ROUND_SECONDS = 5.0
@@ -59,7 +59,7 @@ class Tracker:
         self._changed = anyio.Event()
         self._following: dict[str, Pause] = {}  # each with the wait before it tries to save again
         self._asked_once: set[str] = set()
-        self._foreign: set[str] = set()  # tasks of another RunAPI account, which only servers with its key can follow
+        self._foreign: set[str] = set()  # what only servers with another RunAPI key can follow, or nobody can
         self._followers = followers
         self._tidied = -math.inf
         self._complaint = ""
@@ -171,6 +171,9 @@ class Tracker:
         except LeaseLost:
             logger.info("Task %s is followed by another process now", key)
         except ForeignTask:
+            self._foreign.add(key)
+        except TaskUnreadable as error:
+            logger.warning("%s", error.message)
             self._foreign.add(key)
         except LumaError as error:
             logger.warning("Task %s is put aside for %.0f s: %s", key, LEASE_SECONDS, error.message)

@@ -1,6 +1,5 @@
 """Source clips to RunAPI: allowed files are uploaded in pieces, once for each content, and earlier outputs reused."""
 
-import os
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass
@@ -51,6 +50,7 @@ class Uploads:
         now: Clock,
         *,
         unnamed: Sequence[Path] = (),
+        kept_in: Sequence[Path],
         discreet: bool = False,
     ) -> None:
         self._ledger = ledger
@@ -58,6 +58,7 @@ class Uploads:
         self._transfers = transfers
         self._roots = roots
         self._unnamed = unnamed
+        self._kept_in = kept_in
         self._discreet = discreet
         self._now = now
         self._links = Links(ledger, runapi, now)
@@ -106,7 +107,7 @@ class Uploads:
         """Find where the result of an earlier task lies, by link or on disk; an `answering` link has been tried."""
         earlier = await self._ended(task_id, caller)
         left = (earlier.expires_at or 0) - self._now() if earlier.video_urls else 0.0
-        saved = await anyio.to_thread.run_sync(real_file_of, earlier, abandon_on_cancel=True)
+        saved = await anyio.to_thread.run_sync(kept_at, earlier, self._kept_in, abandon_on_cancel=True)
         if left > LEAST_LIFE_SECONDS or (left > 0 and not saved):
             try:
                 return await self._links.that_answers(earlier, alone=not saved) if answering else earlier.video_urls[0]
@@ -184,12 +185,6 @@ class Uploads:
         finally:
             if not lock.locked():
                 self._under_way.pop(digest, None)
-
-
-def real_file_of(task: Task) -> Path | None:
-    """Find the saved video of a task, by a path without links."""
-    path = kept_at(task)
-    return Path(os.path.realpath(path.parent)) / path.name if path else None
 
 
 def unusable(failure: DownloadFailed, task_id: str) -> LumaError:

@@ -143,7 +143,7 @@ async def sandbox_served(sandbox: Sandbox, listener: socket.socket) -> AsyncGene
 
 async def every_task(home: Path) -> list[Task]:
     """Read the ledger."""
-    (path,) = home.rglob("ledger.sqlite3")
+    (path,) = home.rglob("tasks.sqlite3")
     ledger = Ledger(path)
     try:
         return (await ledger.page("local", "", 1_000_000, ""))[0]
@@ -195,7 +195,7 @@ def report(soak: Soak, rows: list[Task], sandbox: Sandbox, tasks: int, seconds: 
     print(f"losses: {tasks - len({row.request.prompt for row in done})}; ledger rows {len(rows)}, files {len(saved)}")
     print(f"polls: {polls}, {polls / max(1, len(made)):.2f} a task; servers killed: {soak.kills}")
     print(f"peak memory of a server: {max(soak.peaks) / 1024:.1f} MiB; answers: {dict(soak.answers.most_common())}")
-    print(f"ledger: {sum(path.stat().st_size for path in soak.home.rglob('ledger.sqlite3*')) / tasks:.0f} bytes a task")
+    print(f"ledger: {sum(path.stat().st_size for path in soak.home.rglob('tasks.sqlite3*')) / tasks:.0f} bytes a task")
     return in_time and len(made) == len(rows) == len(done) == len(saved) == tasks
 
 

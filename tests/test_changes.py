@@ -45,7 +45,7 @@ class Reader:
 
 @pytest.fixture
 def path(tmp_path: Path) -> Path:
-    return tmp_path / "data" / "ledger.sqlite3"
+    return tmp_path / "data" / "tasks.sqlite3"
 
 
 @pytest.fixture
@@ -175,7 +175,7 @@ async def test_the_search_for_changes_has_an_index(ledger: Ledger) -> None:
 async def test_whatever_a_caller_sees_to_differ_is_told_and_nothing_that_nobody_touched(
     tmp_path_factory: pytest.TempPathFactory, batches: list[list[tuple[str, int]]]
 ) -> None:
-    path = tmp_path_factory.mktemp("changes") / "ledger.sqlite3"
+    path = tmp_path_factory.mktemp("changes") / "tasks.sqlite3"
     reader = Reader(path)
     with closing(Ledger(path)) as ledger, closing(reader.ledger):
         keys = [(await held(ledger, number)).key for number in range(4)]

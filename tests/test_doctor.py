@@ -297,7 +297,7 @@ def test_certificates_are_mistrusted_for_different_reasons(message: str, word: s
 
 def ledger_of(home: Path) -> Path:
     """Name the ledger's file."""
-    return home / ".local" / "share" / "luma-mcp" / "ledger.sqlite3"
+    return home / ".local" / "share" / "luma-mcp" / "tasks.sqlite3"
 
 
 def test_a_sound_ledger_is_counted(configured: str, home: Path, doctor: Doctor) -> None:
@@ -327,7 +327,7 @@ def test_a_ledger_that_cannot_be_used_is_told_and_left_as_it_is(
 
 def test_an_earlier_damaged_ledger_is_mentioned(configured: str, home: Path, doctor: Doctor) -> None:
     assert main(["modify", SOURCE, "fog"]) == 0
-    kept = ledger_of(home).with_name("ledger.sqlite3.damaged-20260101-000000")
+    kept = ledger_of(home).with_name("tasks.sqlite3.damaged-20260101-000000")
     kept.touch()
     assert str(kept) in doctor()[1]["ledger"]["message"]
 

@@ -82,7 +82,7 @@ async def test_a_server_without_a_key_is_not_ready(home: Path, inline_threads: N
 async def test_a_server_whose_ledger_cannot_be_written_is_not_ready_until_it_can(rig: Rig) -> None:
     health = Health(rig.app)
     await rig.submit(wait=0)
-    with closing(sqlite3.connect(rig.app.settings.data_dir / "ledger.sqlite3", isolation_level=None)) as other:
+    with closing(sqlite3.connect(rig.app.settings.data_dir / "tasks.sqlite3", isolation_level=None)) as other:
         other.execute("BEGIN IMMEDIATE")
         assert (await health.check())["ledger"] == "output_not_writable"
     await anyio.sleep(FRESH_SECONDS)

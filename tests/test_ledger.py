@@ -15,8 +15,9 @@ from luma_mcp.errors import Failure, InvalidRequest
 from luma_mcp.leases import LeaseLost
 from luma_mcp.ledger import Ledger
 from luma_mcp.ledger_queries import PAGE
+from luma_mcp.ledger_records import FIXED, row_of
 from luma_mcp.ledger_rows import insert
-from luma_mcp.ledger_schema import FIXED, MIGRATIONS, open_database, row_of, transaction
+from luma_mcp.ledger_schema import MIGRATIONS, open_database, transaction
 from luma_mcp.models import Limits, Status, Task, VideoRequest, new_key
 from luma_mcp.storage_errors import LedgerUnusable
 from tests.rig import API_URL, EPOCH, SOURCE
@@ -26,15 +27,22 @@ NO_LIMITS = Limits()
 KEY = "550e8400-e29b-41d4-a716-446655440000"
 PLACE = ("caller", "status", "created_at", "before", "limit")
 words = st.text(max_size=60)
+names = st.text("abcXYZ019.-_é霧", max_size=60)
+lines = st.text(max_size=60).map(lambda text: "".join(filter(str.isprintable, text)))
 moments = st.floats(0, 4e9)
 failures = st.builds(
-    Failure, words, words, charged=st.sampled_from(["no", "yes", "unknown"]), retry_safe=st.booleans(), hint=words
+    Failure,
+    st.sampled_from(["conflict", "network", "download_failed", "output_not_writable"]),
+    lines,
+    charged=st.sampled_from(["no", "yes", "unknown"]),
+    retry_safe=st.booleans(),
+    hint=lines,
 )
-requests = st.builds(VideoRequest, prompt=words, source=words, model=words, watermark=st.booleans(), callback_url=words)
+requests = st.builds(VideoRequest, prompt=words, source=words, model=names, watermark=st.booleans(), callback_url=words)
 tasks = st.builds(
     Task,
     key=st.uuids().map(str),
-    caller=words,
+    caller=names,
     request=requests,
     created_at=moments,
     updated_at=moments,
@@ -43,7 +51,7 @@ tasks = st.builds(
     task_id=st.uuids().map(str) | st.just(""),
     status=st.sampled_from(Status),
     attempts=st.integers(0, 9),
-    video_urls=st.lists(words, max_size=3).map(tuple),
+    video_urls=st.lists(lines.map("https://example.com/{}".format), max_size=3).map(tuple),
     video_path=words,
     cost_usd=st.none() | st.floats(0, 100),
     error=st.none() | failures,
@@ -68,7 +76,7 @@ async def add(ledger: Ledger, draft: Task, fingerprint: str = "", *, new_take: b
 
 @pytest.fixture
 def path(home: Path) -> Path:
-    return home / "data" / "ledger.sqlite3"
+    return home / "data" / "tasks.sqlite3"
 
 
 @pytest.fixture
@@ -228,6 +236,7 @@ async def test_a_row_that_makes_no_sense_hides_no_other(ledger: Ledger, path: Pa
         rows = [(await add(ledger, replace(task(number), task_id=f"id-{number}")))[0] for number in range(6)]
         nonsense = [("status", "'processinh'"), ("video_urls", "'[\"http'"), ("error", "'{}'")]
         with closing(sqlite3.connect(path)) as file, file:
+            file.execute("PRAGMA ignore_check_constraints = ON")
             for broken, (column, value) in zip(rows, nonsense, strict=False):
                 file.execute(f"UPDATE tasks SET {column} = {value} WHERE key = ?", (broken.key,))  # noqa: S608 - ours
             file.execute("UPDATE tasks SET prompt = CAST(x'ff74' AS TEXT) WHERE key = ?", (rows[3].key,))

@@ -6,7 +6,7 @@ import shutil
 import sqlite3
 import sys
 import tempfile
-from collections.abc import Generator, Sequence
+from collections.abc import Generator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager, suppress
 from dataclasses import replace
@@ -17,7 +17,7 @@ import pytest
 
 from luma_mcp import crash_points
 from luma_mcp.ledger import Ledger
-from luma_mcp.ledger_schema import MIGRATIONS, WAL_BYTES, open_database, row_of, statements
+from luma_mcp.ledger_schema import MIGRATIONS, WAL_BYTES, open_database
 from luma_mcp.models import DAY_SECONDS, Status, Task
 from luma_mcp.storage_errors import LedgerDamaged, LedgerUnusable
 from tests.rig import API_URL, EPOCH
@@ -35,7 +35,7 @@ def anyio_backend() -> str:
 
 @pytest.fixture
 def path(home: Path) -> Path:
-    return home / "data" / "ledger.sqlite3"
+    return home / "data" / "tasks.sqlite3"
 
 
 @pytest.fixture
@@ -175,40 +175,6 @@ async def test_what_can_still_be_read_of_a_damaged_file_goes_on(ledger: Ledger, 
     assert all(one.request == task(int(one.task_id.removeprefix("id-"))).request for one in found)
 
 
-ADDED_SINCE_4 = {"source_digest", "source_bytes", "source_seconds", "sent_at", "file_name"}
-
-
-def older_file(path: Path, tasks: Sequence[Task]) -> None:
-    """Write a file as the version before local sources and saved names did."""
-    path.parent.mkdir(parents=True)
-    with closing(sqlite3.connect(path)) as db, db:
-        for script in MIGRATIONS[:4]:
-            for statement in statements(script):
-                db.execute(statement)
-        for one in tasks:
-            row = {name: value for name, value in row_of(one).items() if name not in ADDED_SINCE_4}
-            names = ", ".join((*row, "fingerprint"))
-            db.execute(f"INSERT INTO tasks ({names}) VALUES ({', '.join('?' * (len(row) + 1))})", (*row.values(), "f"))  # noqa: S608 - our own columns
-        db.execute("PRAGMA user_version = 4")
-
-
-@pytest.mark.parametrize("damaged", [False, True])
-async def test_a_file_of_the_version_before_is_read_whole_even_if_it_is_damaged(
-    ledger: Ledger, path: Path, damaged: bool
-) -> None:
-    older_file(path, [replace(task(number), task_id=f"id-{number}") for number in range(200)])
-    if damaged:
-        content = bytearray(path.read_bytes())
-        page_of_row = content.index(b"take 100") // 4096 * 4096
-        content[page_of_row : page_of_row + 4096] = os.urandom(4096)
-        path.write_bytes(content)
-        with pytest.raises(LedgerDamaged):
-            await all_of(ledger)
-    found = await all_of(ledger)
-    assert len(found) == 200 if not damaged else 100 < len(found) < 200
-    assert all(one.request == task(int(one.task_id.removeprefix("id-"))).request for one in found)
-
-
 class Killed(BaseException):
     """Stands for the end of the process."""
 
@@ -345,7 +311,7 @@ async def test_closing_waits_for_a_write_that_nobody_awaits_any_more(ledger: Led
 def damage_index(path: Path) -> None:
     """Write nonsense over the page that listing starts from."""
     with closing(sqlite3.connect(path)) as file:
-        (root,) = file.execute("SELECT rootpage FROM sqlite_schema WHERE name = 'tasks_by_age'").fetchone()
+        (root,) = file.execute("SELECT rootpage FROM sqlite_master WHERE name = 'tasks_by_age'").fetchone()
     with path.open("r+b") as content:
         content.seek((root - 1) * 4096)
         content.write(os.urandom(4096))
@@ -382,11 +348,11 @@ async def test_a_folder_that_was_removed_while_in_use_is_put_back(ledger: Ledger
 
 async def test_a_file_that_was_replaced_is_the_one_that_counts(ledger: Ledger, path: Path, home: Path) -> None:
     await add(ledger, task())
-    with closing(Ledger(home / "backup" / "ledger.sqlite3")) as backup:
+    with closing(Ledger(home / "backup" / "tasks.sqlite3")) as backup:
         kept, _ = await add(backup, task(7))
     for suffix in ("-wal", "-shm"):
         path.with_name(path.name + suffix).unlink()
-    (home / "backup" / "ledger.sqlite3").replace(path)
+    (home / "backup" / "tasks.sqlite3").replace(path)
     assert await listed(ledger) == [kept]
 
 
@@ -463,7 +429,7 @@ def open_folder() -> Generator[Path]:
 
 
 async def test_in_a_folder_that_is_read_only_history_can_be_read(open_folder: Path) -> None:
-    path = open_folder / "data" / "ledger.sqlite3"
+    path = open_folder / "data" / "tasks.sqlite3"
     with closing(Ledger(path)) as ledger:
         kept, _ = await add(ledger, task())
     path.chmod(0o444)

@@ -85,7 +85,7 @@ def left_in_order(process: subprocess.Popen[bytes], home: Path) -> None:
     assert process.wait(LEAVING_SECONDS) == 0
     assert process.stderr
     assert b"Traceback" not in process.stderr.read()
-    assert not (home / ".local/share/luma-mcp/ledger.sqlite3-wal").exists()
+    assert not (home / ".local/share/luma-mcp/tasks.sqlite3-wal").exists()
 
 
 WINDOWS_LACKS = [
@@ -169,7 +169,7 @@ def test_a_prompt_goes_through_stdio_as_it_is_whatever_the_code_page(
     assert saved.read_bytes() == clip.read_bytes()
     assert [path.name for path in saved.parent.iterdir()] == [saved.name]
     assert ("霧の秋の朝" in saved.name) == (code_page != "C")
-    assert WORDS.encode() in (home / ".local/share/luma-mcp/ledger.sqlite3").read_bytes()
+    assert WORDS.encode() in (home / ".local/share/luma-mcp/tasks.sqlite3").read_bytes()
 
 
 @pytest.mark.parametrize(("system", "code_page"), [("Windows", "cp932"), ("here", "cp1252")])
@@ -227,7 +227,7 @@ def test_where_nobody_knows_what_was_read_an_answer_counts_as_read_while_the_hos
 
 
 def test_a_damaged_ledger_is_rescued_where_no_open_file_can_be_replaced(home: Path, url: str) -> None:
-    ledger = home / ".local/share/luma-mcp/ledger.sqlite3"
+    ledger = home / ".local/share/luma-mcp/tasks.sqlite3"
     with started(WINDOWS, environment_of(home, url)) as (wire, process):
         asked = {"prompt": WORDS, "source_video_url": "https://example.com/clip.mp4"}
         done = wire.call("modify_video", asked)["structuredContent"]
@@ -253,7 +253,7 @@ def tasks_of(wire: Wire) -> list[dict[str, Any]]:
 async def test_a_rescue_that_another_process_is_in_the_way_of_takes_nothing_and_loses_nothing(
     home: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    path = home / "data" / "ledger.sqlite3"
+    path = home / "data" / "tasks.sqlite3"
     with closing(Ledger(path)) as ledger:
         await add(ledger, task(1))
     damage_index(path)

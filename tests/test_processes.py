@@ -20,7 +20,7 @@ from tests.served import sandbox_process, server_environment
 SERVERS = 4
 PINGS = 20_000  # so many take longer than anything that is awaited
 ASK: dict[str, Any] = {"prompt": "fog", "source_video_url": SOURCE, "wait_seconds": 60}
-LEDGER = Path(".local/share/luma-mcp/ledger.sqlite3")
+LEDGER = Path(".local/share/luma-mcp/tasks.sqlite3")
 
 
 @pytest.fixture(scope="module")

@@ -426,8 +426,8 @@ async def test_a_ledger_that_was_replaced_counts_as_changed(home: Path, inline_t
         async with hearing(client, heard, era, [task_uri(task_id)], the_list=False):
             create_database(home / "another.sqlite3")
             for kept_beside in ("-wal", "-shm"):
-                (home / "data" / f"ledger.sqlite3{kept_beside}").unlink()
-            (home / "another.sqlite3").replace(home / "data" / "ledger.sqlite3")
+                (home / "data" / f"tasks.sqlite3{kept_beside}").unlink()
+            (home / "another.sqlite3").replace(home / "data" / "tasks.sqlite3")
             await heard.wait(TASKS_URI, task_uri(task_id), LIST, seconds=SOON)
 
 

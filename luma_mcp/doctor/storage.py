@@ -8,12 +8,15 @@ from contextlib import closing, suppress
 from pathlib import Path
 
 from luma_mcp.doctor.findings import Finding, note, ok, problem
-from luma_mcp.ledger_schema import refuse_newer
+from luma_mcp.ledger_errors import LOCAL_HINT, OWN_HINT, advice
+from luma_mcp.ledger_place import LEDGER_NAME, files_of, is_foreign, network_disk, openness, refuse_foreign
+from luma_mcp.ledger_schema import prepare, refuse_strange
 from luma_mcp.saved_files import SPARE_BYTES, megabytes, probe_folder
 from luma_mcp.settings import Settings
+from luma_mcp.storage_errors import LedgerUnusable
 
-LEDGER = "ledger.sqlite3"
-OTHER_DATA = "Make it readable and writable for this user, or name another folder with LUMA_MCP_DATA_DIR."
+OTHER_DATA = LedgerUnusable.hint
+RESCUE = "If it is damaged, the next call rescues what can be read."
 OTHER_OUTPUT = "Make it writable for this user, or name another folder with LUMA_MCP_OUTPUT_DIR."
 NAME_OTHERS = "If you keep clips elsewhere, name the folders with LUMA_MCP_MEDIA_ROOTS."
 ALLOW = "On macOS allow it in System Settings, Privacy & Security, Files and Folders; else make it readable."
@@ -25,38 +28,58 @@ COUNTS = """
 def ledger(settings: Settings) -> list[Finding]:
     """Look at the ledger without changing it: is it whole, can this version use it, and what is in it."""
     folder = settings.data_dir / "sandbox" if settings.sandbox else settings.data_dir
-    path = folder / LEDGER
-    found = [writable("data folder", folder, OTHER_DATA)]
-    if not os.path.exists(path):
-        return [*found, ok("ledger", f"{path} begins with the first task")]
-    try:
-        found.append(ok("ledger", f"{path} is sound: {counts(path)}"))
-    except (sqlite3.Error, OSError) as error:
-        fix = "If it is damaged, the next call rescues what can be read. If it is locked, end what else uses it."
-        newer = "If a newer version has written it, update this one."
-        found.append(
-            problem(
-                "ledger",
-                f"{path} cannot be used: {error if isinstance(error, sqlite3.Error) else error.strerror}.",
-                f"{fix} {newer}",
-                "output_not_writable",
-            )
-        )
-    damaged = sorted(folder.glob(f"{LEDGER}.damaged-*"))
+    path = folder / LEDGER_NAME
+    named = "data_dir" in settings.model_fields_set
+    found = [writable("data folder", folder, OTHER_DATA), *place(path, named=named), state_of(path)]
+    damaged = sorted(folder.glob(f"{LEDGER_NAME}.damaged-*"))
     if damaged:
         fix = "Look at your RunAPI account for tasks that are missing here; then the file can go."
         found.append(note("ledger", f"An earlier, damaged one is kept as {damaged[-1]}.", fix))
     return found
 
 
+def place(path: Path, *, named: bool) -> list[Finding]:
+    """Tell who else could write the ledger, and whether its disk is one that cannot be shared."""
+    found: list[Finding] = []
+    if kind := network_disk(path.parent):
+        what = f"{path.parent} is on a network disk or shared folder ({kind}), where a ledger can be damaged"
+        found.append(note("data folder", what, LOCAL_HINT))
+    if os.path.exists(path.parent) and (fault := openness(path)):
+        foreign = is_foreign(os.stat(path.parent)) and not named
+        kept = "" if named else "; the next start takes that away if it can"
+        found.append(
+            problem("data folder", f"{fault}.", OWN_HINT, "output_not_writable")
+            if foreign
+            else note("data folder", f"{fault}{kept}", OWN_HINT)
+        )
+    return found
+
+
+def state_of(path: Path) -> Finding:
+    """Tell how the ledger stands."""
+    try:
+        for file in files_of(path):
+            refuse_foreign(file)
+        if not os.path.exists(path):
+            with closing(sqlite3.connect(":memory:")) as db:
+                prepare(db)
+            return ok("ledger", f"{path} begins with the first task")
+        return ok("ledger", f"{path} is sound: {counts(path)}")
+    except (sqlite3.Error, OSError) as error:
+        said = error.strerror if isinstance(error, OSError) else error
+        fix = advice(error, path) or (OTHER_DATA if isinstance(error, OSError) else RESCUE)
+        return problem("ledger", f"{path} cannot be used: {said}.", fix, "output_not_writable")
+
+
 def counts(path: Path) -> str:
-    """Check the whole file, and count what is in it; raise `sqlite3.Error` if it is damaged, newer or locked."""
+    """Check the whole file, and count what is in it; raise `sqlite3.Error` if it is damaged, refused or locked."""
     if not os.access(path, os.W_OK):
         raise PermissionError(errno.EACCES, "it cannot be written")
     in_use = path.with_name(f"{path.name}-wal").exists()
     mode = "mode=ro" if in_use else "mode=ro&immutable=1"  # the second leaves no trace, but sees no other's writing
     with closing(sqlite3.connect(f"{path.resolve().as_uri()}?{mode}", uri=True, timeout=2)) as db:
-        refuse_newer(db)
+        prepare(db)
+        refuse_strange(db)
         verdict = db.execute("PRAGMA quick_check(1)").fetchone()[0]
         if verdict != "ok":
             raise sqlite3.DatabaseError(str(verdict))
