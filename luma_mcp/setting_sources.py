@@ -6,6 +6,7 @@ import logging
 import os
 import sys
 from collections.abc import Collection, Generator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -213,12 +214,10 @@ def homes() -> Generator[str]:
     """Name the places that may be the home folder, the one that counts first."""
     if sys.platform == "win32":
         yield os.path.expanduser("~")
-        return
-    yield os.environ.get("HOME", "")
-    try:
-        yield pwd.getpwuid(os.getuid()).pw_dir
-    except KeyError:  # such as a container's user that is only a number
-        return
+    else:
+        yield os.environ.get("HOME", "")
+        with suppress(KeyError):  # a container's user may be only a number
+            yield pwd.getpwuid(os.getuid()).pw_dir
 
 
 def named_folder(variable: str) -> Path | None:

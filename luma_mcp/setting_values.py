@@ -3,9 +3,11 @@
 import os
 import re
 from pathlib import Path
+from typing import Annotated, Any, Literal
 
 import httpx
-from pydantic import SecretStr
+from pydantic import AfterValidator, BeforeValidator, Field, SecretStr
+from pydantic_settings import NoDecode
 
 from luma_mcp.errors import LumaError
 from luma_mcp.models import LOCAL_CALLER
@@ -154,3 +156,16 @@ class BadSetting(LumaError):
 
     def __init__(self, variable: str, accepts: str) -> None:
         super().__init__(f"{variable}: {accepts}")
+
+
+Folder = Annotated[Path, BeforeValidator(expanded), AfterValidator(absolute)]
+Folders = Annotated[tuple[Folder, ...], NoDecode, BeforeValidator(split_paths)]
+Hosts = Annotated[tuple[Annotated[str, AfterValidator(bare_host)], ...], NoDecode, BeforeValidator(split_words)]
+Tokens = Annotated[tuple[SecretStr, ...], NoDecode, BeforeValidator(split_pairs), AfterValidator(distinct_callers)]
+ApiKey = Annotated[SecretStr, BeforeValidator(bare_key), AfterValidator(usable_key)]
+LogLevel = Literal["DEBUG", "INFO", "WARNING", "ERROR"]
+
+
+def setting(meaning: str, accepts: str, *, shown: str = "", **more: Any) -> Any:
+    """Declare a setting with what it means, what it accepts, and how a default is shown that is no plain value."""
+    return Field(description=meaning, json_schema_extra={"accepts": accepts, "shown": shown}, **more)

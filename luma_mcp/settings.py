@@ -4,15 +4,9 @@ import os
 from pathlib import Path
 from typing import Annotated, Any, Literal, cast
 
-from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, ValidationError
+from pydantic import AfterValidator, BeforeValidator, SecretStr, ValidationError
 from pydantic.fields import FieldInfo
-from pydantic_settings import (
-    BaseSettings,
-    InitSettingsSource,
-    NoDecode,
-    PydanticBaseSettingsSource,
-    SettingsConfigDict,
-)
+from pydantic_settings import BaseSettings, InitSettingsSource, PydanticBaseSettingsSource, SettingsConfigDict
 
 from luma_mcp.models import LOCAL_CALLER
 from luma_mcp.setting_sources import (
@@ -29,37 +23,22 @@ from luma_mcp.setting_sources import (
     variables_in,
 )
 from luma_mcp.setting_values import (
+    ApiKey,
     BadSetting,
-    absolute,
+    Folder,
+    Folders,
+    Hosts,
+    LogLevel,
+    Tokens,
     api_origin,
-    bare_host,
-    bare_key,
     callable_address,
-    distinct_callers,
-    expanded,
     name_and_token,
-    split_pairs,
-    split_paths,
-    split_words,
+    setting,
     typed_path,
-    usable_key,
 )
 from luma_mcp.user_folders import default_data_folder, default_output_folder, source_folders
 
 LONGEST_WAIT_SECONDS = 3600
-
-
-Folder = Annotated[Path, BeforeValidator(expanded), AfterValidator(absolute)]
-Folders = Annotated[tuple[Folder, ...], NoDecode, BeforeValidator(split_paths)]
-Hosts = Annotated[tuple[Annotated[str, AfterValidator(bare_host)], ...], NoDecode, BeforeValidator(split_words)]
-Tokens = Annotated[tuple[SecretStr, ...], NoDecode, BeforeValidator(split_pairs), AfterValidator(distinct_callers)]
-ApiKey = Annotated[SecretStr, BeforeValidator(bare_key), AfterValidator(usable_key)]
-LogLevel = Literal["DEBUG", "INFO", "WARNING", "ERROR"]
-
-
-def setting(meaning: str, accepts: str, *, shown: str = "", **more: Any) -> Any:
-    """Declare a setting with what it means, what it accepts, and how a default is shown that is no plain value."""
-    return Field(description=meaning, json_schema_extra={"accepts": accepts, "shown": shown}, **more)
 
 
 class Settings(BaseSettings):
@@ -235,14 +214,10 @@ def sources_before_runapis(
     settings_cls: type[BaseSettings], init: PydanticBaseSettingsSource | None
 ) -> tuple[Meant, Meant, Meant]:
     """Give flags, environment, and the file that either names; raise `BadSetting` if that cannot be read."""
-    keys = {variable_of(field, name): str(field.validation_alias or name) for name, field in fields_of(settings_cls)}
+    fields = settings_cls.model_fields
+    keys = {variable_of(field, name): str(field.validation_alias or name) for name, field in fields.items()}
     flags, variables = Meant(settings_cls, init), Variables(settings_cls, keys, environment())
     return flags, variables, Variables(settings_cls, keys, variables_in(file_named_by((flags, variables))))
-
-
-def fields_of(settings_cls: type[BaseSettings]) -> list[tuple[str, FieldInfo]]:
-    """List the settings by name."""
-    return list(settings_cls.model_fields.items())
 
 
 def load_settings(**flags: Any) -> Settings:

@@ -1,5 +1,7 @@
 """The application with a sandbox behind it, on the virtual clock, and ways to talk to it."""
 
+import os
+import sys
 from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -142,6 +144,12 @@ async def run_inline(work: Callable[..., Any], *arguments: Any, **_: Any) -> Any
     """Do at once what a thread should do."""
     await anyio.lowlevel.checkpoint()
     return work(*arguments)
+
+
+def make_pipe(path: Path) -> None:
+    """Put a named pipe at a path, which whoever opens it carelessly waits at for ever."""
+    if sys.platform != "win32":
+        os.mkfifo(path)
 
 
 async def silent(progress: float, total: float, message: str) -> None:

@@ -2,7 +2,6 @@
 
 import json
 import logging
-import os
 import stat
 import subprocess
 import sys
@@ -22,7 +21,7 @@ from luma_mcp.setting_values import BadSetting
 from luma_mcp.settings import load_settings
 from tests.hosted import ASK, WAYS, hosted
 from tests.raw import ACCEPT
-from tests.rig import ERAS, facts
+from tests.rig import ERAS, facts, make_pipe
 from tests.served import SERVER, server_environment
 
 FORGED = b"forged-by-somebody-else-0123456789-abcdefgh\n"
@@ -78,7 +77,7 @@ def test_a_link_a_folder_and_a_pipe_are_not_taken_or_waited_for(home: Path) -> N
     place.mkdir()
     refused(home, "regular file")
     place.rmdir()
-    os.mkfifo(place)
+    make_pipe(place)
     refused(home, "regular file")
 
 

@@ -14,8 +14,9 @@ from luma_mcp.sandbox.http import bundled_clip
 from luma_mcp.setting_sources import read_runapi_file
 from luma_mcp.setting_values import BadSetting
 from luma_mcp.settings import Settings, load_settings, variable_of
-from luma_mcp.small_files import LARGEST_BYTES, OTHERS_WRITE, check
+from luma_mcp.small_files import LARGEST_BYTES
 from luma_mcp.sources import real_path
+from tests.rig import make_pipe
 
 
 def runapi_file(home: Path, content: object, folder: str = ".config/runapi") -> None:
@@ -300,7 +301,7 @@ def test_a_file_that_nobody_meant_to_name_is_not_read(home: Path, monkeypatch: p
 
 def no_files(home: Path) -> dict[str, Path]:
     """Make what is no file that can be read, by what is wrong with it."""
-    os.mkfifo(home / "fifo")
+    make_pipe(home / "fifo")
     (home / "large").write_bytes(b"A=" + bytes(LARGEST_BYTES))
     return {
         "No such file": home / "none",
@@ -371,7 +372,7 @@ def test_a_broken_file_of_runapis_does_not_count_and_is_told_of_without_what_sta
 
 
 def test_what_lies_in_place_of_runapis_file_is_not_waited_for(home: Path) -> None:
-    for kind in (os.mkfifo, Path.mkdir, lambda path: path.symlink_to("/dev/zero"), lambda path: path.symlink_to(path)):
+    for kind in (make_pipe, Path.mkdir, lambda path: path.symlink_to("/dev/zero"), lambda path: path.symlink_to(path)):
         runapi_file(home, "")
         path = home / ".config/runapi/config.json"
         path.unlink()
@@ -397,12 +398,15 @@ def test_a_file_of_runapis_that_others_may_write_does_not_count_and_one_warning_
 
 def test_a_file_of_runapis_that_another_user_made_does_not_count(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     runapi_file(home, {"api_key": "from-file"})
-    monkeypatch.setattr(os, "geteuid", lambda: os.getuid() + 1)
-    if (home / ".config/runapi/config.json").stat().st_uid != 0:
-        assert read_runapi_file().fault.endswith("it belongs to another user")
-    os_stat = os.stat_result((0o100600, 1, 1, 1, 4321, 4321, 0, 0, 0, 0))
-    with pytest.raises(OSError, match="another user"):
-        check(os_stat, OTHERS_WRITE)
+    real = os.fstat
+
+    def of_another_user(descriptor: int) -> os.stat_result:
+        found = real(descriptor)
+        return os.stat_result((*found[:4], 4321, *found[5:10]))
+
+    monkeypatch.setattr(os, "fstat", of_another_user)
+    assert read_runapi_file().fault.endswith("it belongs to another user")
+    assert load_settings().api_key is None
 
 
 RELATIVE = ("RUNAPI_CONFIG_DIR", "XDG_CONFIG_HOME", "XDG_DATA_HOME", "XDG_VIDEOS_DIR", "XDG_DOWNLOAD_DIR", "HOME")

@@ -14,6 +14,7 @@ import pytest
 from luma_mcp.hosts.entries import start_here
 from luma_mcp.sandbox.http import bundled_clip
 from luma_mcp.setting_sources import find_program
+from tests.rig import make_pipe
 
 WATCH = """
 import os, sys
@@ -141,9 +142,12 @@ def test_nothing_of_the_working_directory_is_opened_over_http(
 @pytest.mark.parametrize("kind", ["fifo", "folder", "link to a device"])
 def test_a_server_starts_whatever_lies_there(trapped: Path, home_elsewhere: Path, kind: str) -> None:
     (trapped / ".env").unlink()
-    {"fifo": os.mkfifo, "folder": os.mkdir, "link to a device": lambda path: os.symlink("/dev/zero", path)}[kind](
-        trapped / ".env"
-    )
+    if kind == "fifo":
+        make_pipe(trapped / ".env")
+    elif kind == "folder":
+        (trapped / ".env").mkdir()
+    else:
+        (trapped / ".env").symlink_to("/dev/zero")
     ended = run([*command(), "tasks", "--sandbox"], trapped, home_elsewhere)
     assert (ended.returncode, ended.stdout) == (0, "No tasks.\n")
 
