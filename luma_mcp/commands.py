@@ -88,6 +88,7 @@ async def modify_until_settled(settings: Settings, request: VideoRequest, *, new
                 task = await app.wait(task.key, settings.max_wait_seconds, progress)
         finally:
             bar.clear()
+        task = await app.saving.as_it_is(task)
         if as_json:
             show(as_text(task_object(task, app.now(), joined=joined, wait=advised_wait(settings))))
         elif task.error is None:

@@ -89,10 +89,6 @@ async def test_an_intent_that_no_server_with_this_key_wrote_is_never_sent(home: 
 
 
 async def test_an_intent_of_another_key_ends_uncharged_when_it_is_asked_for(home: Path) -> None:
-    async with opened(home) as (rig, _):
-        await rig.submit(wait=0)
-        fingerprint = (await rig.app.ledger.get((await listed(rig))[0].key)).request.fingerprint("local", "x")
-        assert fingerprint
     key = plant(home / "data", created_at=EPOCH)
     async with opened(home) as (rig, _):
         await rig.app.follow(key)

@@ -31,7 +31,7 @@ def ledger(settings: Settings) -> list[Finding]:
     path = folder / LEDGER_NAME
     named = "data_dir" in settings.model_fields_set
     found = [writable("data folder", folder, OTHER_DATA), *place(path, named=named), state_of(path)]
-    damaged = sorted(folder.glob(f"{LEDGER_NAME}.damaged-*"))
+    damaged = sorted(folder.glob(f"{LEDGER_NAME}.damaged-*")) if os.path.exists(folder) else []
     if damaged:
         fix = "Look at your RunAPI account for tasks that are missing here; then the file can go."
         found.append(note("ledger", f"An earlier, damaged one is kept as {damaged[-1]}.", fix))
@@ -43,14 +43,14 @@ def place(path: Path, *, named: bool) -> list[Finding]:
     found: list[Finding] = []
     if kind := network_disk(path.parent):
         what = f"{path.parent} is on a network disk or shared folder ({kind}), where a ledger can be damaged"
-        found.append(note("data folder", what, LOCAL_HINT))
+        found.append(note("data folder's disk", what, LOCAL_HINT))
     if os.path.exists(path.parent) and (fault := openness(path)):
         foreign = is_foreign(os.stat(path.parent)) and not named
         kept = "" if named else "; the next start takes that away if it can"
         found.append(
-            problem("data folder", f"{fault}.", OWN_HINT, "output_not_writable")
+            problem("data folder's owner", f"{fault}.", OWN_HINT, "output_not_writable")
             if foreign
-            else note("data folder", f"{fault}{kept}", OWN_HINT)
+            else note("data folder's owner", f"{fault}{kept}", OWN_HINT)
         )
     return found
 
