@@ -2,11 +2,11 @@
 
 from typing import Annotated, cast
 
-from pydantic import Field
+from pydantic import Field, with_config
 from typing_extensions import TypedDict
 
 from luma_mcp.accounts import Account
-from luma_mcp.answers import ErrorObject, error_object
+from luma_mcp.answers import ErrorObject, described, error_object
 from luma_mcp.errors import MissingApiKey
 from luma_mcp.models import SANDBOX_ORIGIN
 
@@ -21,8 +21,9 @@ TOO_LITTLE = "The balance does not pay for another task: have credits added to t
 ENOUGH = "Nothing to do: another task can be submitted."
 
 
+@with_config(described('money in USD and limits; what is not known is absent, and "today" begins at midnight UTC'))
 class AccountObject(TypedDict, total=False):
-    """Money in USD and limits; what is not known is absent. "Today" begins at midnight UTC."""
+    """What is known of money and limits."""
 
     price_usd: Annotated[float, Field(description="what one task costs, charged only if it succeeds")]
     price_as_of: Annotated[str, Field(description="when RunAPI last stated that price")]

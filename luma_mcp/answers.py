@@ -1,14 +1,16 @@
 """What callers are told: the one task object of design 2.1, the task list, and failures, fact for fact as text too."""
 
 import json
+from bisect import bisect_right
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Annotated, Any, Literal
 
-from pydantic import Field
+from pydantic import ConfigDict, Field, with_config
 from typing_extensions import TypedDict
 
 from luma_mcp.app import SUBMIT_SECONDS
+from luma_mcp.cursors import cursor_after
 from luma_mcp.errors import Failure, LumaError, TaskNotFound
 from luma_mcp.follower import KEEPS_ASKING
 from luma_mcp.models import FOLLOW_SECONDS, SANDBOX_ORIGIN, Status, Task
@@ -16,7 +18,8 @@ from luma_mcp.settings import Settings
 from luma_mcp.storage_errors import VideoGone
 
 USUAL_WAIT = 40
-ANSWERED = f"within about {USUAL_WAIT} seconds"
+LARGEST_PAGE_BYTES = 39_000  # of a list as hosts get it, in both forms, with room for what the protocol puts around it
+SHOWN_OF_PROMPT = 80
 PLAYED = " This is the sandbox: nothing was charged (cost_usd is played), and the video is a stand-in."
 LINK = "Give the user the link in video_urls; it works until expires_at."
 NOWHERE = (
@@ -29,8 +32,14 @@ StatusWord = Literal["submitting", "pending", "processing", "completed", "failed
 Moment = Annotated[str, Field(description="RFC 3339, UTC", json_schema_extra={"format": "date-time"})]
 
 
+def described(words: str) -> ConfigDict:
+    """Describe an object of a schema; docstrings do not last where Python leaves them out (`-OO`)."""
+    return ConfigDict(json_schema_extra={"description": words})
+
+
+@with_config(described("why something failed, whether it cost money, and what to do"))
 class ErrorObject(TypedDict):
-    """Why something failed, whether it cost money, and what to do."""
+    """A failure."""
 
     code: str
     message: str
@@ -41,8 +50,9 @@ class ErrorObject(TypedDict):
     hint: Annotated[str, Field(description="what to do about it")]
 
 
+@with_config(described("a task; a failure that concerns no task has only error and next_step"))
 class TaskObject(TypedDict, total=False):
-    """A task; a failure that concerns no task has only `error` and `next_step`."""
+    """A task as every tool tells it that speaks of one."""
 
     task_id: Annotated[str, Field(description="id for get_task; empty until RunAPI has confirmed the submission")]
     status: StatusWord
@@ -62,16 +72,33 @@ class TaskObject(TypedDict, total=False):
     expires_at: Moment
     cost_usd: Annotated[float, Field(description="what RunAPI reported as the charge")]
     error: ErrorObject
+    ignored_arguments: Annotated[
+        list[str], Field(description="arguments of this call that modify_video does not have; absent if none")
+    ]
     next_step: Annotated[str, Field(description="what to do next")]
 
 
-class TaskList(TypedDict, total=False):
-    """Tasks, newest first; a failure has only `error` and `next_step`."""
+@with_config(described("a task in short; get_task has the rest"))
+class TaskRow(TypedDict, total=False):
+    """A task as lists tell it."""
 
-    tasks: list[TaskObject]
+    task_id: Annotated[str, Field(description="id for get_task; empty until RunAPI has confirmed the submission")]
+    status: StatusWord
+    prompt: Annotated[str, Field(description=f"its first {SHOWN_OF_PROMPT} characters")]
+    created_at: Moment
+    cost_usd: Annotated[float, Field(description="what RunAPI reported as the charge")]
+    video_path: Annotated[str, Field(description="absolute path of the saved file, empty if not saved")]
+    error_code: Annotated[str, Field(description="error.code of get_task; absent if all is well")]
+
+
+@with_config(described("tasks, newest first; a failure has only error and next_step"))
+class TaskList(TypedDict, total=False):
+    """A page of tasks."""
+
+    tasks: list[TaskRow]
     next_cursor: Annotated[str, Field(description="pass as cursor for the next page; empty at the end")]
     error: ErrorObject
-    next_step: str
+    next_step: Annotated[str, Field(description="what to do next")]
 
 
 def advised_wait(settings: Settings) -> int:
@@ -79,14 +106,9 @@ def advised_wait(settings: Settings) -> int:
     return int(settings.bound(-1) or settings.bound(USUAL_WAIT))
 
 
-def with_waits(text: str, settings: Settings) -> str:
-    """Put this server's own seconds into a text about waiting that names the usual ones."""
-    wait = advised_wait(settings)
-    bound = max(settings.bound(-1), SUBMIT_SECONDS)
-    text = text.replace(ANSWERED, f"within about {bound:.0f} seconds")
-    return text.replace(f"wait_seconds {USUAL_WAIT}", f"wait_seconds {wait}").replace(
-        f"after {USUAL_WAIT} seconds", f"after {wait} seconds"
-    )
+def own_seconds(settings: Settings) -> dict[str, int]:
+    """Give this server's own seconds for the named fields of texts for models."""
+    return {"wait": advised_wait(settings), "bound": round(max(settings.bound(-1), SUBMIT_SECONDS))}
 
 
 def task_object(
@@ -213,11 +235,35 @@ def as_text(answer: Mapping[str, Any]) -> str:
     return json.dumps(answer, ensure_ascii=False, indent=2)
 
 
-def task_list(
-    tasks: Sequence[Task], next_cursor: str, now: float, *, remote: bool = False, wait: int = USUAL_WAIT
-) -> TaskList:
-    """Describe a page of tasks."""
-    return {"tasks": [task_object(task, now, remote=remote, wait=wait) for task in tasks], "next_cursor": next_cursor}
+def task_row(task: Task) -> TaskRow:
+    """Describe a task in short, for a list."""
+    row: TaskRow = {
+        "task_id": task.task_id,
+        "status": task.status.value,
+        "prompt": task.request.prompt[:SHOWN_OF_PROMPT],
+        "created_at": moment(task.created_at),
+        "video_path": task.video_path,
+    }
+    if task.cost_usd is not None:
+        row["cost_usd"] = task.cost_usd
+    if task.error is not None:
+        row["error_code"] = task.error.code
+    return row
+
+
+def task_page(tasks: Sequence[Task], next_cursor: str) -> TaskList:
+    """Describe as many tasks of a page, at least one, as fit into `LARGEST_PAGE_BYTES`; the next page goes on there."""
+    rows = [task_row(task) for task in tasks]
+    fit = bisect_right(range(1, len(rows) + 1), LARGEST_PAGE_BYTES, key=lambda count: size({"tasks": rows[:count]}))
+    if fit < len(rows):
+        last = tasks[max(fit, 1) - 1]
+        next_cursor = cursor_after(last)
+    return {"tasks": rows[: max(fit, 1)], "next_cursor": next_cursor}
+
+
+def size(answer: TaskList) -> int:
+    """Count the bytes of an answer in both its forms, as they are sent by whoever escapes all that is not ASCII."""
+    return len(json.dumps(answer)) + len(json.dumps(as_text(answer)))
 
 
 def moment(seconds: float) -> str:

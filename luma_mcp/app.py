@@ -4,6 +4,7 @@ import time
 from collections.abc import AsyncGenerator
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import anyio
@@ -235,7 +236,7 @@ async def open_app(
             now,
             limits=Limits(settings.max_active, settings.daily_limit),
             called_below=f"{settings.called_at}{CALLBACKS_PATH}/" if settings.called_at else "",
-            check=check_request,
+            check=partial(check_request, callback_hosts=settings.callback_hosts),
         )
         background = await stack.enter_async_context(background_work())
         callbacks, keep_days = Callbacks(), settings.keep_days

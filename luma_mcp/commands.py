@@ -9,7 +9,7 @@ from typing import Any
 
 import anyio
 
-from luma_mcp.answers import advised_wait, as_text, task_list, task_object
+from luma_mcp.answers import advised_wait, as_text, task_object
 from luma_mcp.app import open_app
 from luma_mcp.console import ProgressBar, exit_code, explain, say, show, table
 from luma_mcp.http import serve_http
@@ -101,7 +101,9 @@ async def modify_until_settled(settings: Settings, request: VideoRequest, *, new
 def run_tasks(settings: Settings, status: str, limit: int, *, as_json: bool) -> int:
     """List earlier tasks."""
     now, tasks, cursor = anyio.run(read_tasks, settings, status, limit)
-    show(as_text(task_list(tasks, cursor, now, wait=advised_wait(settings))) if as_json else table(tasks))
+    wait = advised_wait(settings)
+    page = {"tasks": [task_object(task, now, wait=wait) for task in tasks], "next_cursor": cursor}
+    show(as_text(page) if as_json else table(tasks))
     return 0
 
 

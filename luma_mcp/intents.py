@@ -59,7 +59,7 @@ class Intents:
 
     async def _check(self, request: VideoRequest, caller: str) -> CheckedSource:
         """Check all that can be checked without money; give what is known of the source."""
-        check_request(request)
+        check_request(request, self.settings.callback_hosts)
         self.runapi.check_ready()
         return await self.uploads.check(request.source, caller)
 

@@ -141,11 +141,12 @@ def look(name: str, title: str, about: str, wanted: Argument) -> LumaPrompt:
 
 
 def filled_in(prompt: LumaPrompt, form: Mapping[str, str]) -> dict[str, str]:
-    """Check a form and give its values without the blanks around them; raise `InvalidRequest`."""
-    names = [argument.name for argument in prompt.arguments]
-    if unknown := sorted(form.keys() - set(names)):
-        raise InvalidRequest(f"{prompt.name} has no argument {unknown[0][:80]!r}; it takes {', '.join(names)}.")
-    values = {name: value.strip() for name, value in form.items()}
+    """Check a form and give its values without the blanks around them; raise `InvalidRequest`.
+
+    Fields that it does not have are ignored: hosts add some of their own.
+    """
+    names = {argument.name for argument in prompt.arguments}
+    values = {name: value.strip() for name, value in form.items() if name in names}
     for name, value in values.items():
         if len(value) > LONGEST_PROMPT:
             raise InvalidRequest(f"{name} must be at most {LONGEST_PROMPT} characters.")

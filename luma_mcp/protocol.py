@@ -36,8 +36,8 @@ def way_of(ctx: Request) -> Way:
 
 
 def only_page(params: Page) -> None:
-    """Raise `InvalidRequest` for a cursor: all lists fit on one page, so none was ever given."""
-    if params is not None and params.cursor is not None:
+    """Raise `InvalidRequest` for a cursor: all lists fit on one page, so none was ever given; an empty one is none."""
+    if params is not None and params.cursor:
         raise InvalidRequest("cursor is not one that this server returned.")
 
 

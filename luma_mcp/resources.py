@@ -1,11 +1,14 @@
 """The tasks as resources: the list, one task, and the newest ones by name for a host's picker (design 2.2)."""
 
-from typing import Any, TypedDict
+import hashlib
+import re
+from collections.abc import Sequence
+from typing import Any
 
 import mcp.types as wire
 from mcp.shared.exceptions import MCPError
 
-from luma_mcp.answers import advised_wait, as_text, moment, task_list, task_object
+from luma_mcp.answers import TaskList, advised_wait, as_text, task_object, task_page
 from luma_mcp.arguments import LONGEST_ID
 from luma_mcp.errors import InvalidRequest, TaskNotFound
 from luma_mcp.models import Status, Task
@@ -16,7 +19,9 @@ from luma_mcp.task_uris import TASK_TEMPLATE, TASKS_URI, task_id_of, task_uri
 JSON = "application/json"
 NEWEST = 20
 LISTED = 100
-NAME_LENGTH = 60
+TITLE_LENGTH = 60
+LONGEST_WORD = 59  # with "task-" before it, 64 characters, more than which no tool may be called
+OLDER = "For older tasks call list_tasks with this next_cursor as cursor."
 SETTLED_FRESH_MS = 60_000
 AGES = ((86_400, "day"), (3600, "hour"), (60, "minute"))
 
@@ -24,10 +29,9 @@ TASKS = wire.Resource(
     uri=TASKS_URI,
     name="tasks",
     title="Video tasks",
-    description=f"The newest {LISTED} modify_video tasks as JSON, newest first, from this server's ledger: state,"
-    " prompt, where the video is, what it cost. Older ones: the tool list_tasks with next_cursor.",
+    description="The newest modify_video tasks as JSON, newest first, from this server's ledger: state, first words of"
+    " the prompt, where the video is, what it cost. Older ones: the tool list_tasks with next_cursor.",
     mime_type=JSON,
-    annotations=wire.Annotations(audience=["user", "assistant"], priority=0.5),
 )
 TEMPLATE = wire.ResourceTemplate(
     uri_template=TASK_TEMPLATE,
@@ -36,28 +40,14 @@ TEMPLATE = wire.ResourceTemplate(
     description="One modify_video task as JSON, from this server's ledger: the object that the tool get_task returns."
     " Reading it costs nothing and asks nobody.",
     mime_type=JSON,
-    annotations=wire.Annotations(audience=["user", "assistant"], priority=0.5),
 )
-
-
-class TaskEntry(TypedDict):
-    """What a task's entry in the list of resources and a link to it share."""
-
-    uri: str
-    name: str
-    title: str
-    description: str
-    mime_type: str
-    annotations: wire.Annotations
 
 
 async def list_resources(ctx: Request) -> wire.ListResourcesResult:
     """Answer `resources/list`: the task list, and each of the newest tasks."""
     app = ctx.lifespan_context
     newest = await app.ledger.matching(caller_of(ctx), "", list(Status), NEWEST)
-    return wire.ListResourcesResult(
-        resources=[TASKS, *(wire.Resource(**task_entry(task, app.now())) for task in newest)]
-    )
+    return wire.ListResourcesResult(resources=[TASKS, *(task_entry(task, app.now()) for task in newest)])
 
 
 async def list_templates(_: Request, params: Page) -> wire.ListResourceTemplatesResult:
@@ -69,14 +59,13 @@ async def list_templates(_: Request, params: Page) -> wire.ListResourceTemplates
 async def read_resource(ctx: Request, params: wire.ReadResourceRequestParams) -> wire.ReadResourceResult:
     """Answer `resources/read`; a settled task may be kept for a minute, everything else changes at any time."""
     app = ctx.lifespan_context
-    remote, wait = app.settings.serves_http, advised_wait(app.settings)
     if params.uri == TASKS_URI:
         tasks, next_cursor = await app.ledger.page(caller_of(ctx), "", LISTED, "")
         tasks = await app.saving.as_they_are(tasks)
-        return contents(params.uri, task_list(tasks, next_cursor, app.now(), remote=remote, wait=wait))
+        return contents(params.uri, newest_tasks(tasks, next_cursor))
     task = await app.saving.as_it_is(await find(ctx, params.uri))
     settled = task.settled and not task.awaits_file
-    told = task_object(task, app.now(), remote=remote, wait=wait)
+    told = task_object(task, app.now(), remote=app.settings.serves_http, wait=advised_wait(app.settings))
     return contents(params.uri, told, fresh_ms=SETTLED_FRESH_MS if settled else 0)
 
 
@@ -105,21 +94,31 @@ def contents(uri: str, answer: Any, *, fresh_ms: int = 0) -> wire.ReadResourceRe
     return wire.ReadResourceResult(contents=[text], ttl_ms=fresh_ms, cache_scope="private")
 
 
-def task_entry(task: Task, now: float) -> TaskEntry:
-    """Describe a task so that a person recognises it in a picker: prompt, state, age."""
+def newest_tasks(tasks: Sequence[Task], next_cursor: str) -> TaskList:
+    """Describe the newest tasks as `list_tasks` does, and say how to get at older ones."""
+    page = task_page(tasks, next_cursor)
+    return page | {"next_step": OLDER} if page["next_cursor"] else page
+
+
+def task_entry(task: Task, now: float) -> wire.Resource:
+    """Describe a task so that a person recognises it in a picker, by prompt, state and age."""
     prompt = " ".join("".join(filter(is_visible, task.request.prompt)).split())
-    name = prompt if len(prompt) <= NAME_LENGTH else f"{prompt[: NAME_LENGTH - 1].rstrip()}…"
-    label = f"{name} ({task.status.value}, {age(now - task.created_at)})"
-    return {
-        "uri": task_uri(task.task_id),
-        "name": label,
-        "title": label,
-        "description": f"modify_video task {task.task_id}, as JSON: state, where the video is, what it cost.",
-        "mime_type": JSON,
-        "annotations": wire.Annotations(
-            audience=["user", "assistant"], priority=0.3, last_modified=moment(task.updated_at)
-        ),
-    }
+    words = prompt if len(prompt) <= TITLE_LENGTH else f"{prompt[: TITLE_LENGTH - 1].rstrip()}…"
+    return wire.Resource(
+        uri=task_uri(task.task_id),
+        name=plain_name(task.task_id),
+        title=f"{words} ({task.status.value}, {age(now - task.created_at)})",
+        description="A modify_video task, as JSON: state, where the video is, what it cost.",
+        mime_type=JSON,
+    )
+
+
+def plain_name(task_id: str) -> str:
+    """Name a task's resource in a word of letters, digits, `_` and `-`: some frameworks make tools of it."""
+    word = re.sub(r"[^A-Za-z0-9_-]", "", task_id)
+    if word != task_id or len(word) > LONGEST_WORD:
+        word = f"{word[: LONGEST_WORD - 17]}-{hashlib.sha256(task_id.encode()).hexdigest()[:16]}"
+    return f"task-{word}"
 
 
 def is_visible(character: str) -> bool:

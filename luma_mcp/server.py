@@ -2,6 +2,7 @@
 
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from typing import Any
 
 import mcp.types as wire
@@ -12,7 +13,7 @@ from mcp.server.models import InitializationOptions
 from mcp.shared.exceptions import MCPError
 
 from luma_mcp import __version__
-from luma_mcp.answers import with_waits
+from luma_mcp.answers import own_seconds
 from luma_mcp.app import App
 from luma_mcp.background import background_work, cancel_after
 from luma_mcp.completions import Completions
@@ -25,6 +26,7 @@ from luma_mcp.resources import list_templates
 from luma_mcp.settings import Settings
 from luma_mcp.subscriptions import Subscriptions
 from luma_mcp.tool_handlers import ToolHandlers
+from luma_mcp.untrusted import HALVES, all_text, as_text_throughout, is_object
 
 NAME = "luma"
 TITLE = "Luma video modification by RunAPI"
@@ -36,9 +38,9 @@ INSTRUCTIONS = """\
 This server modifies existing videos with Luma at RunAPI: a prompt and a source clip in, the re-rendered clip out{kept}.
 
 Order of calls:
-1. modify_video with prompt and source_video_url. It submits the task and answers within about 40 seconds. It is the \
-only tool that costs money: 0.50 USD for each new task that succeeds, so say so to the user before several takes.
-2. Do what next_step says. While done is false that is usually get_task with the task_id and wait_seconds 40. Most \
+1. modify_video with prompt and source_video_url. It submits the task and answers within about {bound} seconds. It is \
+the only tool that costs money: 0.50 USD for each new task that succeeds, so say so to the user before several takes.
+2. Do what next_step says. While done is false that is usually get_task with the task_id and wait_seconds {wait}. Most \
 tasks take 30 to 120 seconds, some 20 minutes. The work goes on in the background whatever the host does; nothing is \
 lost by a time-out.
 3. When nothing is left to do, tell the user where the video is, as next_step says: video_path, or the link in \
@@ -49,8 +51,8 @@ the same arguments, but without new_take, joins the same task and costs nothing 
 who wants another version. To continue from a result, pass luma://tasks/<task_id> as source_video_url. After a restart \
 or when a task_id is lost, call list_tasks, or read luma://tasks. check_account tells prices, balance and limits.
 
-Every failure has error.code, error.charged (no, yes, unknown), error.retry_safe and error.hint, and every answer has \
-next_step (in a list, each task): follow it, and tell the user about charges truthfully."""
+Every failure has error.code, error.charged (no, yes, unknown), error.retry_safe and error.hint, and every answer \
+has next_step (of a listed task, get_task has it): follow it, and tell the user about charges truthfully."""
 
 SAVED = ", saved on the user's disk"
 LINKED = ", given as a link that works for seven days"
@@ -116,7 +118,7 @@ def build_server(app: App) -> Server[App]:
         on_get_prompt=prompts.get,
         on_completion=Completions(forms).complete,
     )
-    server.middleware.extend([count, stop_for_nobody, wake, explain])
+    server.middleware.extend([count, in_unicode, stop_for_nobody, wake, explain, without_nulls])
     return server
 
 
@@ -124,7 +126,7 @@ def instructions(settings: Settings) -> str:
     """Tell models how to work with this server."""
     note = SANDBOX_NOTE if settings.sandbox else ""
     saved = SAVED if settings.saves and not settings.serves_http else LINKED
-    return with_waits(note + INSTRUCTIONS.format(kept=saved), settings)
+    return note + INSTRUCTIONS.format(kept=saved, **own_seconds(settings))
 
 
 async def wake(ctx: Request, call_next: CallNext) -> HandlerResult:
@@ -160,3 +162,24 @@ async def explain(ctx: Request, call_next: CallNext) -> HandlerResult:
         return await call_next(ctx)
     except LumaError as error:
         raise protocol_error(error) from error
+
+
+async def without_nulls(ctx: Request, call_next: CallNext) -> HandlerResult:
+    """Take null for a field of a prompt's form as if the field were left out: MCP knows only text there."""
+    given: object = (ctx.params or {}).get("arguments")
+    if ctx.method == "prompts/get" and is_object(given):
+        form = {name: value for name, value in given.items() if value is not None}
+        ctx = replace(ctx, params={**(ctx.params or {}), "arguments": form})
+    return await call_next(ctx)
+
+
+async def in_unicode(ctx: Request, call_next: CallNext) -> HandlerResult:
+    """Take and give only text that can be written down: half of a surrogate pair would never arrive anywhere."""
+    if not all_text(ctx.params):
+        raise MCPError(wire.INVALID_PARAMS, HALVES)
+    try:
+        answer: HandlerResult = as_text_throughout(await call_next(ctx))
+    except MCPError as error:
+        found = error.error
+        raise MCPError(found.code, *as_text_throughout([found.message, found.data])) from error
+    return answer

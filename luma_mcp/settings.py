@@ -99,6 +99,11 @@ class Settings(BaseSettings):
     daily_limit: int | None = setting(
         "how many tasks may be submitted in 24 hours, by each caller", "a whole number from 1", default=None, ge=1
     )
+    callback_hosts: Hosts = setting(
+        "the hosts that a `callback_url` may name for clips of your own: RunAPI sends the result there",
+        "host names separated by commas, each with a port or without",
+        default=(),
+    )
     keep_days: int | None = setting(
         "after how many days ended tasks are deleted from the ledger (saved videos stay); without it, never",
         "a whole number from 1",

@@ -1,15 +1,20 @@
 """The life of the server process on stdin and stdout."""
 
+import logging
 import os
 import select
 import sys
 from collections import deque
-from contextlib import suppress
+from collections.abc import AsyncGenerator, Generator
+from contextlib import contextmanager, suppress
+from io import FileIO
+from itertools import chain
 
 import anyio
-from mcp.server.stdio import stdio_server
+import anyio.to_thread
+from mcp.os.win32.utilities import rebind_std_handle_to_fd
 from mcp.shared.message import SessionMessage
-from mcp.types import JSONRPCResponse, RequestId
+from mcp.types import JSONRPCMessage, JSONRPCResponse, RequestId
 
 if sys.platform != "win32":
     import fcntl
@@ -20,16 +25,21 @@ from luma_mcp.deliveries import Way
 from luma_mcp.ending import await_signal, leave_by_force
 from luma_mcp.server import build_server
 from luma_mcp.settings import Settings
+from luma_mcp.stdio_lines import Lines, Wrong, understood
 
+PIECE_BYTES = 1 << 16
 REMEMBERED = 1000
 FORCE_SECONDS = 1.5  # hosts kill what has not ended after 2
+LAST_SECONDS = 0.5  # of these, for what was asked last
+
+logger = logging.getLogger(__name__)
 
 
 class Pipe(Way):
     """The way to the host through stdout."""
 
     def __init__(self) -> None:
-        self._stdout = os.dup(1)  # the SDK moves the original away while it serves
+        self._stdout = os.dup(1)  # the original is moved away while this server speaks
         self._sent: deque[RequestId] = deque(maxlen=REMEMBERED)
         self.host_left = False
 
@@ -82,6 +92,39 @@ def unread(stdout: int) -> int:
     return 0
 
 
+@contextmanager
+def private_pipes() -> Generator[tuple[FileIO, FileIO]]:
+    """Give the two ends of the host's pipes, and keep everything else off them.
+
+    Inside, whatever reads stdin finds its end, and whatever is printed goes to stderr, from child processes too.
+    """
+    with (
+        open(os.devnull, "r+b", buffering=0) as nothing,
+        FileIO(os.dup(0), "rb", closefd=False) as stdin,  # never closed: a thread may be reading
+        FileIO(os.dup(1), "wb", closefd=False) as stdout,
+    ):
+        redirect(nothing.fileno(), 2)
+        try:
+            yield stdin, stdout
+        finally:
+            redirect(stdin.fileno(), stdout.fileno())
+
+
+def redirect(stdin: int, stdout: int) -> None:
+    """Have the standard streams lead elsewhere, for Windows too."""
+    os.dup2(stdin, 0)
+    os.dup2(stdout, 1)
+    for stream in (0, 1):
+        rebind_std_handle_to_fd(stream)
+
+
+def write_all(stdout: FileIO, line: bytes) -> None:
+    """Write a line, however little the host takes at once."""
+    rest = memoryview(line)
+    while rest:
+        rest = rest[stdout.write(rest) :]
+
+
 async def serve_host(app: App, pipe: Pipe, ended: anyio.Event, calls: anyio.CancelScope) -> None:
     """Speak the protocol until stdin ends or the calls are cancelled.
 
@@ -91,22 +134,41 @@ async def serve_host(app: App, pipe: Pipe, ended: anyio.Event, calls: anyio.Canc
         server = build_server(app)
         heard, from_host = anyio.create_memory_object_stream[SessionMessage | Exception]()
         to_host, said = anyio.create_memory_object_stream[SessionMessage]()
-        async with stdio_server() as (stdin, stdout), anyio.create_task_group() as passing:
+        with private_pipes() as (stdin, stdout):
+            async with anyio.create_task_group() as passing:
 
-            async def pass_in() -> None:
-                async with stdin, heard:
-                    async for message in stdin:
-                        await heard.send(message)
-                pipe.host_left = True
-                leave_by_force(FORCE_SECONDS)
+                async def pass_in() -> None:
+                    async with heard, to_host.clone() as answers:
+                        async for found in messages(stdin):
+                            if isinstance(found, Wrong):  # never wait here for a host that reads no answers
+                                passing.start_soon(answers.send, SessionMessage(found.answer))
+                            else:
+                                await heard.send(SessionMessage(found))
+                        pipe.host_left = True
+                        leave_by_force(FORCE_SECONDS)
+                        with anyio.move_on_after(LAST_SECONDS):  # what was asked last is answered if that is quick
+                            await app.answering.quiet()
 
-            async def pass_out() -> None:
-                async with stdout, said:
-                    async for message in said:
-                        await stdout.send(message)
-                        pipe.note(message)
+                async def pass_out() -> None:
+                    async with said:
+                        async for message in said:
+                            line = message.message.model_dump_json(by_alias=True, exclude_unset=True) + "\n"
+                            await anyio.to_thread.run_sync(write_all, stdout, line.encode())
+                            pipe.note(message)
 
-            passing.start_soon(pass_in, name="stdin")
-            passing.start_soon(pass_out, name="stdout")
-            await server.run(from_host, to_host, server.create_initialization_options())
+                passing.start_soon(pass_in, name="stdin")
+                passing.start_soon(pass_out, name="stdout")
+                await server.run(from_host, to_host, server.create_initialization_options())
     ended.set()
+
+
+async def messages(stdin: FileIO) -> AsyncGenerator[JSONRPCMessage | Wrong]:
+    """Read what the host says until it closes stdin, and what is owed an error; log all that is no message."""
+    lines, piece = Lines(), b"\n"
+    while piece:
+        piece = await anyio.to_thread.run_sync(stdin.read, PIECE_BYTES, abandon_on_cancel=True)
+        for found in chain.from_iterable(map(understood, lines.of(piece) if piece else lines.last())):
+            if isinstance(found, Wrong):
+                logger.warning("A line on stdin was not understood: %s", found.reason)  # without what stands in it
+            if not isinstance(found, Wrong) or found.answered:
+                yield found

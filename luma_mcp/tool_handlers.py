@@ -8,13 +8,13 @@ import mcp.types as wire
 from mcp.server.mcpserver import Context
 from mcp.server.mcpserver.exceptions import ToolError
 from mcp.server.mcpserver.tools import Tool
-from pydantic import ValidationError
 
-from luma_mcp import tools
-from luma_mcp.answers import with_waits
+from luma_mcp import tool_texts, tools
+from luma_mcp.answers import own_seconds
 from luma_mcp.errors import InvalidRequest, LumaError
 from luma_mcp.protocol import Page, Request, only_page
 from luma_mcp.settings import Settings
+from luma_mcp.tool_arguments import check_names, fitting, ignored
 from luma_mcp.untrusted import Json, is_list, is_object
 
 READS = wire.ToolAnnotations(read_only_hint=True, destructive_hint=False, idempotent_hint=True, open_world_hint=True)
@@ -31,44 +31,51 @@ class LumaTool(Tool):
     """A tool whose every failure, wrong arguments included, is an answer in our own form."""
 
     async def run(self, arguments: dict[str, Any], context: Context[Any, Any], convert_result: bool = False) -> Any:  # noqa: FBT001, FBT002 - the SDK's signature
-        """Run the tool; give `LumaError`s and unusable arguments as results with `is_error`."""
-        unknown = sorted(arguments.keys() - self.parameters["properties"].keys())
-        if unknown:
-            known = ", ".join(self.parameters["properties"])
-            return tools.refuse(InvalidRequest(f"{self.name} has no argument {unknown[0][:80]!r}; it takes {known}."))
+        """Run the tool on what it knows of the arguments; give `LumaError`s as results with `is_error`."""
         try:
-            return await super().run(arguments, context, convert_result)
+            known = fitting(self.name, self.parameters, arguments)
+            return await super().run(known, context, convert_result)
+        except LumaError as error:
+            return tools.refuse(error)
         except ToolError as error:
-            match error.__cause__:
-                case LumaError() as cause:
-                    return tools.refuse(cause)
-                case ValidationError() as cause:
-                    return tools.refuse(InvalidRequest(complaint(cause)))
-                case _:
-                    logger.exception("%s ended unexpectedly", self.name)
-                    text = wire.TextContent(type="text", text=str(error))
-                    return wire.CallToolResult(content=[text], is_error=True)
+            if isinstance(error.__cause__, LumaError):
+                return tools.refuse(error.__cause__)
+            logger.exception("%s ended unexpectedly", self.name)
+            text = wire.TextContent(type="text", text=str(error))
+            return wire.CallToolResult(content=[text], is_error=True)
+
+
+class SpendingTool(LumaTool):
+    """A tool that costs money: nothing that was perhaps meant is ignored in silence."""
+
+    async def run(self, arguments: dict[str, Any], context: Context[Any, Any], convert_result: bool = False) -> Any:  # noqa: FBT001, FBT002 - the SDK's signature
+        """Refuse names that are almost right, and list those that were ignored."""
+        properties = self.parameters["properties"]
+        try:
+            check_names(self.name, arguments, properties)
+        except LumaError as error:
+            return tools.refuse(error)
+        answer = await super().run(arguments, context, convert_result)
+        return tools.with_ignored(answer, ignored(arguments, properties))
 
 
 class ToolHandlers:
     """Answers `tools/list` and `tools/call`."""
 
     def __init__(self, settings: Settings) -> None:
-        modify = luma_tool(tools.modify_video, "Modify a video", SPENDS)
+        modify = luma_tool(tools.modify_video, "Modify a video", SPENDS, settings, kind=SpendingTool)
         if not settings.readable_folders:
-            modify.parameters["properties"]["source_video_url"]["description"] = tools.SOURCE_WITHOUT_FILES
-        save = luma_tool(tools.save_video, "Save a video", SAVES)
+            modify.parameters["properties"]["source_video_url"]["description"] = tool_texts.SOURCE_WITHOUT_FILES
+        save = luma_tool(tools.save_video, "Save a video", SAVES, settings)
         if settings.callers:
-            save.parameters["properties"]["filename"]["description"] = tools.NAME_ON_SERVER
+            save.parameters["properties"]["filename"]["description"] = tool_texts.NAME_ON_SERVER
         made = (
             modify,
-            luma_tool(tools.get_task, "See or await a task", READS),
-            luma_tool(tools.list_tasks, "List tasks", READS_LOCALLY),
+            luma_tool(tools.get_task, "See or await a task", READS, settings),
+            luma_tool(tools.list_tasks, "List tasks", READS_LOCALLY, settings),
             save,
-            luma_tool(tools.check_account, "Check price, balance and limits", READS),
+            luma_tool(tools.check_account, "Check price, balance and limits", READS, settings),
         )
-        for tool in made:
-            tool.description = with_waits(tool.description, settings)
         self._tools = {tool.name: tool for tool in made}
 
     def described(self) -> Sequence[wire.Tool]:
@@ -92,10 +99,21 @@ class ToolHandlers:
         return answer
 
 
-def luma_tool(function: Callable[..., Any], title: str, annotations: wire.ToolAnnotations) -> Tool:
-    """Register a function: flat schemas, no other arguments than those it names."""
-    tool = LumaTool.from_function(function, title=title, annotations=annotations.model_copy(update={"title": title}))
-    tool.parameters = {**tool.parameters, "additionalProperties": False}
+def luma_tool(
+    function: Callable[..., Any],
+    title: str,
+    hints: wire.ToolAnnotations,
+    settings: Settings,
+    *,
+    kind: type[LumaTool] = LumaTool,
+) -> Tool:
+    """Register a function under its text for models: flat schemas, open to arguments that hosts add."""
+    tool = kind.from_function(
+        function,
+        title=title,
+        description=tool_texts.TOOLS[function.__name__].format(**own_seconds(settings)),
+        annotations=hints.model_copy(update={"title": title}),
+    )
     tool.fn_metadata.output_schema = without_references(tool.fn_metadata.output_schema or {})
     return tool
 
@@ -127,14 +145,3 @@ def without_references(schema: Json) -> Json:
         return {name: resolved(value) for name, value in {**target, **node}.items() if name != "$ref"}
 
     return cast("Json", resolved(plain))
-
-
-def complaint(error: ValidationError) -> str:
-    """Say in one line what is wrong with the arguments, without repeating their values."""
-    return (
-        "; ".join(
-            f"{'.'.join(map(str, fault['loc']))}: {fault['msg'][:1].lower()}{fault['msg'][1:]}"
-            for fault in error.errors(include_input=False, include_url=False)
-        )
-        + "."
-    )

@@ -13,7 +13,9 @@ LONGEST_TEXT = 300
 SHORTEST_SECRET = 8
 LONGEST_WHOLE = 40
 MARKUP = re.compile(r"<[^>]*>|&#?\w+;|[<>`]")
+SURROGATE = re.compile("[\ud800-\udfff]")
 OWN_ADDRESS = re.compile(r"/callbacks/[A-Za-z0-9_-]{20,}")
+HALVES = "Text must be valid Unicode; half of a surrogate pair is no character."
 
 Json = dict[str, Any]
 
@@ -71,6 +73,36 @@ def child(body: Json, name: str) -> Json:
 def text(value: object) -> str:
     """Give a string value stripped, and nothing for any other type."""
     return value.strip() if isinstance(value, str) else ""
+
+
+def is_text(words: str) -> bool:
+    """Tell whether words can be written down: half of a surrogate pair, which JSON can carry, is no character."""
+    return words.isascii() or not SURROGATE.search(words)
+
+
+def all_text(value: object) -> bool:
+    """Tell whether all words in a value out of JSON can be written down, however deep they lie."""
+    waiting = [value]
+    while waiting:
+        part = waiting.pop()
+        if isinstance(part, str) and not is_text(part):
+            return False
+        if is_object(part):
+            waiting += [*part.keys(), *part.values()]
+        elif is_list(part):
+            waiting += part
+    return True
+
+
+def as_text_throughout(value: Any) -> Any:
+    """Give a value for JSON with a replacement character for each half of a surrogate pair."""
+    if all_text(value):
+        return value
+    if isinstance(value, str):
+        return SURROGATE.sub("\ufffd", value)
+    if is_object(value):
+        return {as_text_throughout(name): as_text_throughout(part) for name, part in value.items()}
+    return [as_text_throughout(part) for part in value]
 
 
 def without_secret(words: str, secret: SecretStr | None) -> str:

@@ -6,16 +6,13 @@ from typing import Any
 
 import httpx
 
+from tests import rig
 from tests.hosted import ASK, event_stream
 from tests.rig import ERAS
 
 ACCEPT = {"Accept": "application/json, text/event-stream"}
 MODERN = ERAS[1]
-MODERN_META: dict[str, Any] = {
-    "io.modelcontextprotocol/protocolVersion": MODERN,
-    "io.modelcontextprotocol/clientCapabilities": {},
-    "progressToken": "p",
-}
+MODERN_META = rig.MODERN_META | {"progressToken": "p"}
 
 
 @asynccontextmanager

@@ -12,7 +12,7 @@ import anyio
 import anyio.lowlevel
 import httpx
 from mcp import Client
-from mcp_types import CallToolResult, ResourceLink, TextContent
+from mcp_types import CallToolResult, TextContent
 
 from luma_mcp.app import App, open_app
 from luma_mcp.deliveries import Way
@@ -31,6 +31,10 @@ SOURCE = "https://example.com/clip.mp4"
 EPOCH = 1_790_000_000.0
 Answer = Callable[[httpx.Request], httpx.Response]
 ERAS = ("legacy", "2026-07-28")
+MODERN_META: dict[str, Any] = {
+    "io.modelcontextprotocol/protocolVersion": ERAS[1],
+    "io.modelcontextprotocol/clientCapabilities": {},
+}
 
 
 @dataclass
@@ -180,11 +184,17 @@ async def open_rig(
         played.state.close()
 
 
+async def ask_raw(client: Client, era: str, method: str, **params: Any) -> dict[str, Any]:
+    """Send what the published client would not."""
+    envelope = {"_meta": MODERN_META} if era != ERAS[0] else {}
+    return await client.session._dispatcher.send_raw_request(method, {**params, **envelope})
+
+
 def said(result: CallToolResult) -> str:
-    """Give the text of a result."""
-    assert isinstance(result.content[0], TextContent)
-    assert all(isinstance(block, ResourceLink) for block in result.content[1:])
-    return result.content[0].text
+    """Give the text of a result, which is all that its content holds."""
+    (block,) = result.content
+    assert isinstance(block, TextContent)
+    return block.text
 
 
 def facts(result: CallToolResult) -> dict[str, Any]:

@@ -5,11 +5,11 @@ from typing import Any
 
 import pytest
 from mcp import Client, MCPError
-from mcp_types import INVALID_PARAMS, ResourceLink, ResourceTemplateReference, TextContent, TextResourceContents
+from mcp_types import INVALID_PARAMS, ResourceTemplateReference, TextContent, TextResourceContents
 
 from luma_mcp.task_uris import TASK_TEMPLATE, TASKS_URI, task_uri
 from tests.hearing import LIST, Heard, hearing, subscribe
-from tests.rig import ERAS, SOURCE, facts
+from tests.rig import ERAS, SOURCE, facts, said
 
 ASK: dict[str, Any] = {"prompt": "a foggy autumn morning", "source_video_url": SOURCE, "wait_seconds": 0}
 
@@ -25,23 +25,20 @@ async def live_tasks(client: Client, heard: Heard, era: str) -> None:
             done = await client.call_tool("get_task", {"task_id": made["task_id"], "wait_seconds": 40})
             assert facts(done)["status"] == "completed"
             await heard.heard(uri, TASKS_URI, LIST)
-    await look_at_a_finished_task(client, uri, done.content, facts(done))
+    assert json.loads(said(done)) == facts(done)
+    await look_at_a_finished_task(client, uri, facts(done))
     await look_for_it_again(client, made["task_id"])
     await make_mistakes(client, era)
 
 
-async def look_at_a_finished_task(client: Client, uri: str, content: list[Any], task: dict[str, Any]) -> None:
-    """Read the task by the link in its result, and find it in the list."""
-    text, link = content
-    assert isinstance(text, TextContent)
-    assert json.loads(text.text) == task
-    assert isinstance(link, ResourceLink)
-    assert link.uri == uri
+async def look_at_a_finished_task(client: Client, uri: str, task: dict[str, Any]) -> None:
+    """Read the task as a resource, and find it in the list."""
     contents = (await client.read_resource(uri)).contents[0]
     assert isinstance(contents, TextResourceContents)
     assert json.loads(contents.text) == task
     newest = (await client.list_resources()).resources[1]
-    assert (newest.uri, newest.name[: len(ASK["prompt"])]) == (uri, ASK["prompt"])
+    assert (newest.uri, newest.name) == (uri, f"task-{task['task_id']}")
+    assert (newest.title or "").startswith(f"{ASK['prompt']} (completed, ")
 
 
 async def look_for_it_again(client: Client, task_id: str) -> None:

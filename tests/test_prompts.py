@@ -13,7 +13,7 @@ from luma_mcp.prompts import MOST_TAKES, luma_prompts
 from luma_mcp.sandbox.faults import Fault
 from luma_mcp.server import build_server
 from luma_mcp.task_uris import TASK_TEMPLATE, task_uri
-from tests.rig import ERAS, SOURCE, Rig, facts, settings_for
+from tests.rig import ERAS, SOURCE, Rig, ask_raw, facts, settings_for
 from tests.surface import FORMS
 
 pytestmark = pytest.mark.anyio
@@ -84,12 +84,22 @@ async def test_a_required_argument_that_is_missing_or_blank_is_named(rig: Rig, n
             await client.get_prompt(name)
 
 
-async def test_unknown_prompts_and_arguments_are_refused_with_what_there_is(rig: Rig) -> None:
+async def test_an_unknown_prompt_is_refused_with_what_there_is(rig: Rig) -> None:
     async with rig.client() as client:
         with pytest.raises(MCPError, match="no prompt 'animate'; there are restyle, relight"):
             await client.get_prompt("animate", {})
-        with pytest.raises(MCPError, match="no argument 'speed'; it takes source_video_url, style, keep"):
-            await client.get_prompt("restyle", {"speed": "2"})
+
+
+@pytest.mark.parametrize("era", ERAS)
+async def test_what_hosts_add_to_a_form_and_null_for_a_field_are_as_if_left_out(rig: Rig, era: str) -> None:
+    added: dict[str, Any] = {"speed": "2", "wait_for_previous": None, "keep": None}
+    async with rig.client(era) as client:
+        expected = await client.get_prompt("restyle", FORMS["restyle"])
+        told = await ask_raw(client, era, "prompts/get", name="restyle", arguments=FORMS["restyle"] | added)
+        assert told["messages"] == [message.model_dump(mode="json", exclude_none=True) for message in expected.messages]
+        nothing: dict[str, Any] = {"source_video_url": SOURCE, "style": None}
+        with pytest.raises(MCPError, match="restyle needs the argument style"):
+            await ask_raw(client, era, "prompts/get", name="restyle", arguments=nothing)
 
 
 async def test_what_must_stay_is_passed_on(rig: Rig) -> None:

@@ -1,20 +1,22 @@
 """The tasks as resources: read from the ledger, found by name in a picker, and unknown ones refused clearly."""
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
 import anyio
 import pytest
 from mcp import Client, MCPError
-from mcp_types import INTERNAL_ERROR, INVALID_PARAMS, CacheableResult, ResourceLink, TextResourceContents
+from mcp_types import INTERNAL_ERROR, INVALID_PARAMS, CacheableResult, TextContent, TextResourceContents
+from pydantic import BaseModel
 
 from luma_mcp.models import Status
-from luma_mcp.resources import NEWEST, age
+from luma_mcp.resources import NEWEST, age, plain_name
 from luma_mcp.sandbox.faults import Fault
 from luma_mcp.storage_errors import LedgerUnusable
 from luma_mcp.task_uris import TASKS_URI, task_id_of, task_uri
-from tests.rig import ERAS, SOURCE, Rig, facts, open_rig, sandbox_for
+from tests.rig import ERAS, SOURCE, Rig, ask_raw, facts, open_rig, sandbox_for
 
 pytestmark = pytest.mark.anyio
 ASK: dict[str, Any] = {"prompt": "fog", "source_video_url": SOURCE, "wait_seconds": 0}
@@ -48,7 +50,7 @@ async def test_the_list_reads_as_list_tasks_tells_it(rig: Rig, era: str) -> None
         for prompt in "abc":
             await client.call_tool("modify_video", ASK | {"prompt": prompt, "wait_seconds": 40})
         listed = await read(client, TASKS_URI)
-        assert listed == facts(await client.call_tool("list_tasks", {}))
+        assert listed == facts(await client.call_tool("list_tasks", {"limit": 100}))
     assert [task["prompt"] for task in listed["tasks"]] == ["c", "b", "a"]
 
 
@@ -79,12 +81,12 @@ async def test_the_newest_tasks_stand_in_the_list_of_resources_newest_first(
     tasks_entry, *entries = listed.resources
     assert (tasks_entry.uri, tasks_entry.mime_type) == (TASKS_URI, JSON)
     assert [entry.uri for entry in entries] == [task_uri(task_id) for task_id in reversed(ids[5:])]
-    assert entries[0].name == f"take {NEWEST + 4} (completed, 1 minute ago)"
+    assert entries[0].title == f"take {NEWEST + 4} (completed, 1 minute ago)"
     assert entries[-1].title == f"take 5 (completed, {NEWEST} minutes ago)"
+    assert [entry.name for entry in entries] == [f"task-{task_id}" for task_id in reversed(ids[5:])]
     for entry in entries:
         assert entry.mime_type == JSON
-        assert entry.annotations
-        assert entry.annotations.last_modified
+        assert entry.annotations is None
 
 
 async def test_a_task_without_an_id_is_in_the_task_list_but_has_no_resource_of_its_own(rig: Rig) -> None:
@@ -95,15 +97,31 @@ async def test_a_task_without_an_id_is_in_the_task_list_but_has_no_resource_of_i
         assert [resource.uri for resource in (await client.list_resources()).resources] == [TASKS_URI]
 
 
-async def test_a_name_in_the_list_is_one_short_line(rig: Rig) -> None:
+async def test_a_title_in_the_list_is_one_short_line(rig: Rig) -> None:
     prompt = "fog\n\tand\u2028\u202emist \x00 " + "over the hills " * 20
     async with rig.client() as client:
         await client.call_tool("modify_video", ASK | {"prompt": prompt})
-        name = (await client.list_resources()).resources[1].name
-    assert name.startswith("fog and mist over the hills")
-    assert name.isprintable()
-    assert "… (" in name
-    assert len(name) < 100
+        title = (await client.list_resources()).resources[1].title or ""
+    assert title.startswith("fog and mist over the hills")
+    assert title.isprintable()
+    assert "… (" in title
+    assert len(title) < 100
+
+
+@pytest.mark.parametrize(
+    ("task_id", "name"),
+    [
+        ("0f3-a_B", "task-0f3-a_B"),
+        ("x" * 59, f"task-{'x' * 59}"),
+        ("x" * 60, f"task-{'x' * 42}-"),
+        ("task/1 é", "task-task1-"),
+        ("霧", "task--"),
+    ],
+)
+def test_a_name_is_a_plain_word_whatever_the_id_is(task_id: str, name: str) -> None:
+    assert plain_name(task_id).startswith(name)
+    assert re.fullmatch(r"[A-Za-z0-9_-]{1,64}", plain_name(task_id))
+    assert len({plain_name(other) for other in (task_id, f"{task_id}!", f"{task_id}?", f"{task_id}xx")}) == 4
 
 
 @pytest.mark.parametrize("era", ERAS)
@@ -140,6 +158,15 @@ async def test_a_task_has_one_uri_and_no_other(rig: Rig) -> None:
         assert task_id_of(other) == task_id
         with pytest.raises(MCPError, match="Resource not found"):
             await client.read_resource(other)
+
+
+@pytest.mark.parametrize("era", ERAS)
+@pytest.mark.parametrize("kind", ["tools", "resources", "resources/templates", "prompts"])
+async def test_an_empty_cursor_means_the_first_page_and_so_does_null(rig: Rig, era: str, kind: str) -> None:
+    async with rig.client(era) as client:
+        first = await ask_raw(client, era, f"{kind}/list")
+        assert first == await ask_raw(client, era, f"{kind}/list", cursor="")
+        assert first == await ask_raw(client, era, f"{kind}/list", cursor=None)
 
 
 @pytest.mark.parametrize("era", ERAS)
@@ -191,25 +218,40 @@ async def test_only_what_is_settled_may_be_kept_and_by_its_reader_alone(rig: Rig
 
 
 @pytest.mark.parametrize("era", ERAS)
-async def test_a_finished_task_comes_with_a_link_to_its_resource(rig: Rig, era: str) -> None:
+async def test_a_result_is_text_and_structure_and_no_link(rig: Rig, era: str) -> None:
     async with rig.client(era) as client:
         running = await client.call_tool("modify_video", ASK)
-        task_id = facts(running)["task_id"]
-        done = await client.call_tool("get_task", {"task_id": task_id, "wait_seconds": 40})
-        assert len(running.content) == 1
-        text, link = done.content
-        assert text.type == "text"
-        assert json.loads(text.text) == done.structured_content
-        assert isinstance(link, ResourceLink)
-        assert (link.uri, link.mime_type) == (task_uri(task_id), JSON)
-        assert await read(client, link.uri) == done.structured_content
+        asked = {"task_id": facts(running)["task_id"]}
+        done = await client.call_tool("get_task", asked | {"wait_seconds": 40})
+        others = [
+            await client.call_tool("get_task", asked),
+            await client.call_tool("save_video", asked),
+            await client.call_tool("list_tasks", {}),
+            await client.call_tool("check_account", {}),
+            await client.call_tool("get_task", {"task_id": "unknown"}),
+        ]
+    assert facts(done)["status"] == "completed"
+    for result in (running, done, *others):
+        (text,) = result.content
+        assert isinstance(text, TextContent)
+        assert (text.annotations, text.meta) == (None, None)
+        assert json.loads(text.text) == result.structured_content
 
 
-async def test_a_task_that_never_got_an_id_has_no_link(rig: Rig) -> None:
-    rig.sandbox.faults.order(Fault("401"))
-    async with rig.client() as client:
-        refused = await client.call_tool("modify_video", ASK)
-    assert (refused.is_error, len(refused.content)) == (True, 1)
+@pytest.mark.parametrize("era", ERAS)
+async def test_no_answer_of_any_kind_holds_a_priority(rig: Rig, era: str) -> None:
+    async with rig.client(era) as client:
+        task_id = facts(await client.call_tool("modify_video", ASK | {"wait_seconds": 40}))["task_id"]
+        answers: list[BaseModel] = [
+            await client.call_tool("get_task", {"task_id": task_id}),
+            await client.list_tools(),
+            await client.list_resources(),
+            await client.list_resource_templates(),
+            await client.list_prompts(),
+            await client.read_resource(TASKS_URI),
+            await client.read_resource(task_uri(task_id)),
+        ]
+    assert [answer for answer in answers if "priority" in answer.model_dump_json(exclude_none=True)] == []
 
 
 async def test_the_newest_tasks_are_the_callers_own(rig: Rig) -> None:

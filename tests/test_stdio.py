@@ -16,8 +16,9 @@ import pytest
 from mcp import Client, StdioServerParameters
 
 from luma_mcp.sandbox.http import bundled_clip
+from luma_mcp.stdio_lines import LONGEST_LINE
 from tests.hearing import Heard
-from tests.rig import ERAS, KEY, SOURCE, Told, facts
+from tests.rig import ERAS, KEY, MODERN_META, SOURCE, Told, facts
 from tests.scenario import live_tasks
 from tests.served import SERVER, sandbox_process, server_environment
 from tests.wire import Wire
@@ -162,13 +163,60 @@ def test_the_embedded_sandbox_goes_on_in_a_new_process(home: Path) -> None:
     assert Path(done["video_path"]).is_file()
 
 
-def test_a_line_that_is_no_message_does_not_end_the_server(home: Path, url: str) -> None:
+def test_a_line_that_is_no_message_is_answered_logged_and_does_not_end_the_server(home: Path, url: str) -> None:
+    half = r'{"jsonrpc": "2.0", "id": "half", "method": "tools/call", "params": {"name": "get_task\ud83d"}}'
+    odd = [
+        "this is no JSON",
+        "[]",
+        "{}",
+        "",
+        "\x00",
+        half,
+        '{"jsonrpc": "2.0", "method": 5}',
+        f'"{"x" * LONGEST_LINE}"',
+    ]
     with started(server_environment(home, url)) as wire:
-        wire.stdin.write(
-            "this is not JSON\n{}\n[]\n\n\x00\n" + '{"jsonrpc": "2.0", "id": 99, "method": "tools/call"}\n'
-        )
+        wire.stdin.write("\n".join([*odd, '{"jsonrpc": "2.0", "id": 99, "method": "tools/call"}\n']))
         wire.stdin.flush()
-        assert wire.receive(wire.send("tools/list"))[-1]["result"]["tools"]
+        answers = wire.receive(wire.send("tools/list"))
+        assert answers[-1]["result"]["tools"]
+        ids = [answer["id"] for answer in answers[:-1] if "error" in answer]
+        wire.stdin.write('{"jsonrpc": "2.0", "id": "last", "method": "ping"}')  # and no end of the line
+        output, errors = wire.process.communicate(timeout=PATIENCE_SECONDS)
+    assert sorted(ids, key=str) == [99, None, None, None, None, None, "half"]
+    assert json.loads(output)["id"] == "last"
+    assert errors.count("A line on stdin was not understood") == 7
+    assert not any(words in errors for words in ("no JSON", "get_task", "xxx", "Traceback"))
+
+
+def test_half_a_character_before_anything_else_decides_nothing(home: Path, url: str) -> None:
+    pipe = subprocess.PIPE
+    with subprocess.Popen(
+        SERVER, env=server_environment(home, url), text=True, stdin=pipe, stdout=pipe, stderr=pipe
+    ) as process:
+        meta = json.dumps(MODERN_META)
+        lines = [
+            '{"jsonrpc": "2.0", "id": 1, "method": "initialize", "params": {"a": "\\udc00"}}',
+            f'{{"jsonrpc": "2.0", "id": 2, "method": "tools/list", "params": {{"_meta": {meta}}}}}',
+        ]
+        output, _ = process.communicate("\n".join(lines), timeout=PATIENCE_SECONDS)
+    first, second = map(json.loads, output.splitlines())
+    assert (first["id"], first["error"]["code"]) == (1, -32600)
+    assert (second["id"], len(second["result"]["tools"])) == (2, 5)
+
+
+def test_without_docstrings_everything_that_hosts_see_is_the_same(home: Path, url: str) -> None:
+    def seen(optimize: str) -> list[dict[str, Any]]:
+        with started(server_environment(home, url, PYTHONOPTIMIZE=optimize)) as wire:
+            asked = [wire.send(f"{kind}/list") for kind in ("tools", "resources", "resources/templates", "prompts")]
+            answers = {answer["id"]: answer for answer in wire.receive(asked[-1])}
+            while len(answers) < len(asked):
+                answers |= {answer["id"]: answer for answer in wire.receive(next(iter(set(asked) - answers.keys())))}
+            return [answers[number] for number in asked]
+
+    plain, optimized = seen(""), seen("2")
+    assert json.dumps(optimized) == json.dumps(plain)
+    assert all(tool["description"] for tool in optimized[0]["result"]["tools"])
 
 
 def test_a_bad_setting_ends_the_start_with_code_2_and_one_line(home: Path) -> None:

@@ -29,9 +29,14 @@ ARGUMENTS: dict[str, dict[str, Any]] = {
         "new_take": False,
     },
     "get_task": {"task_id": None, "wait_seconds": 0},
-    "list_tasks": {"status": "", "limit": 20, "cursor": ""},
+    "list_tasks": {"status": None, "limit": 20, "cursor": ""},
     "save_video": {"task_id": None, "filename": ""},
     "check_account": {},
+}
+REQUIRED = {
+    "modify_video": ("prompt", "source_video_url"),
+    "get_task": ("task_id",),
+    "save_video": ("task_id",),
 }
 PIN_AGAIN = "If the change is wanted, run: python -m tests.surface"
 NAME = re.compile(r"[a-z][a-z_]{2,39}")
@@ -39,6 +44,8 @@ HINTS = ("readOnlyHint", "destructiveHint", "idempotentHint", "openWorldHint")
 LONGEST_TITLE = 40
 LONGEST_DESCRIPTION = 2048  # what Claude Code shows of one
 LARGEST_TOOLS = 30_000
+TYPES = {"string": str, "integer": int, "boolean": bool}
+KEYWORDS = {"type", "title", "description", "default", "enum", "minimum", "maximum", "minLength"}
 FORBIDDEN = {"$ref", "anyOf", "oneOf", "allOf", "not", "const", "$defs"}
 
 
@@ -60,8 +67,7 @@ async def test_the_tools_have_the_names_and_arguments_of_the_contract(tools: dic
     for name, tool in tools.items():
         properties = tool.input_schema["properties"]
         assert {argument: schema.get("default") for argument, schema in properties.items()} == ARGUMENTS[name]
-        required = [argument for argument, default in ARGUMENTS[name].items() if default is None]
-        assert tool.input_schema.get("required", []) == required
+        assert tuple(tool.input_schema.get("required", [])) == REQUIRED.get(name, ())
 
 
 async def test_the_surface_is_the_pinned_one(rig: Rig) -> None:
@@ -112,7 +118,7 @@ def rules(kind: str, part: Json) -> dict[str, bool]:
         case _:
             return kept | {
                 "a type": part["mimeType"] == "application/json",
-                "annotations": {"audience", "priority"} <= part["annotations"].keys(),
+                "no annotations": "annotations" not in part,
                 "our scheme": str(part.get("uri") or part["uriTemplate"]).startswith(TASKS_URI),
             }
 
@@ -125,10 +131,16 @@ def tool_rules(tool: Json, description: str) -> dict[str, bool]:
         "says what it costs": ("0.50 USD" if tool["name"] == "modify_video" else "costs nothing") in description,
         "every hint": hints.keys() == {*HINTS, "title"} and all(isinstance(hints[hint], bool) for hint in HINTS),
         "one title": hints["title"] == tool["title"],
-        "closed arguments": taken["additionalProperties"] is False,
+        "open to what hosts add": "additionalProperties" not in taken,
         "described arguments": all(schema["description"] for schema in taken["properties"].values()),
         "arguments of plain words": all(NAME.fullmatch(name) for name in taken["properties"]),
         "flat arguments": not any(FORBIDDEN & node.keys() or has_null(node) for node in nodes(taken)),
+        "only keywords that every model's API takes": all(
+            set(schema) <= KEYWORDS for schema in taken["properties"].values()
+        ),
+        "one plain type each": all(schema["type"] in TYPES for schema in taken["properties"].values()),
+        "defaults of their type": all(fits(schema) for schema in taken["properties"].values()),
+        "no empty choice": all("" not in node.get("enum", []) for node in nodes([taken, given])),
         "an answer without references": not any(FORBIDDEN & node.keys() for node in nodes(given)),
     }
 
@@ -136,6 +148,12 @@ def tool_rules(tool: Json, description: str) -> dict[str, bool]:
 def has_null(node: Json) -> bool:
     """Tell whether a schema allows null, or several types."""
     return isinstance(node.get("type"), list) or node.get("type") == "null" or None in node.get("enum", [])
+
+
+def fits(schema: Json) -> bool:
+    """Tell whether a schema's default, if it has one, is of its type and among its choices."""
+    default = schema.get("default")
+    return default is None or (type(default) is TYPES[schema["type"]] and default in schema.get("enum", [default]))
 
 
 async def test_output_schemas_are_valid(tools: dict[str, Tool]) -> None:
@@ -176,7 +194,7 @@ async def test_the_server_introduces_itself(rig: Rig, era: str) -> None:
         assert (info.name, info.version) == ("luma", __version__)
         assert info.title
         assert info.website_url
-        assert instructions == INSTRUCTIONS.format(kept=SAVED)
+        assert instructions == INSTRUCTIONS.format(kept=SAVED, wait=40, bound=40)
     else:
         meta = dict(listed.meta or {})["io.modelcontextprotocol/serverInfo"]
         assert (meta["name"], meta["version"]) == ("luma", __version__)

@@ -8,6 +8,7 @@ from itertools import product
 import pytest
 
 from luma_mcp import models, pace
+from luma_mcp.answers import SHOWN_OF_PROMPT
 from luma_mcp.app import SUBMIT_SECONDS
 from luma_mcp.arguments import LONGEST_PROMPT
 from luma_mcp.errors import LumaError
@@ -61,7 +62,7 @@ def known_numbers() -> set[str]:
         *(f"{wait} seconds", f"{SUBMIT_SECONDS:.0f} seconds", f"{models.REPLAY_SECONDS // 60} minutes"),
         *(f"{days} days", {7: "seven days"}[days], f"{hours} hours", f"{low:.0f} to {high:.0f} seconds"),
         *(f"{low:.0f} seconds to 20 minutes", "some 20 minutes", "one second"),  # contract 8.1: some take that long
-        *(f"{LONGEST_PROMPT} characters", {600.0: "ten minutes"}[CRASHED_SECONDS]),
+        *(f"{LONGEST_PROMPT} characters", f"{SHOWN_OF_PROMPT} characters", {600.0: "ten minutes"}[CRASHED_SECONDS]),
     }
 
 

@@ -190,7 +190,6 @@ async def test_a_failed_generation_is_an_error_that_was_not_charged(rig: Rig) ->
         ({"wait_seconds": -2}, "invalid_request"),
         ({"wait_seconds": 3601}, "invalid_request"),
         ({"wait_seconds": "soon"}, "invalid_request"),
-        ({"duration": 5}, "invalid_request"),
     ],
 )
 @pytest.mark.parametrize("era", ERAS)
@@ -223,7 +222,9 @@ async def test_a_task_id_that_cannot_be_one_is_invalid(rig: Rig, task_id: str) -
     assert facts(result)["error"]["code"] == "invalid_request"
 
 
-@pytest.mark.parametrize("arguments", [{"status": "running"}, {"limit": 0}, {"limit": 101}, {"cursor": "page two"}])
+@pytest.mark.parametrize(
+    "arguments", [{"status": "running"}, {"status": "null"}, {"limit": 0}, {"limit": 101}, {"cursor": "page two"}]
+)
 async def test_a_list_cannot_be_asked_for_with_words_that_are_not_ours(rig: Rig, arguments: dict[str, Any]) -> None:
     async with rig.client() as client:
         result = await client.call_tool("list_tasks", arguments)

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import luma_mcp
-from luma_mcp import errors, storage_errors, tools
+from luma_mcp import errors, storage_errors, tool_texts
 from luma_mcp.answers import next_step
 from luma_mcp.errors import LumaError
 from luma_mcp.follower import trouble
@@ -62,7 +62,7 @@ def surface_texts() -> list[Text]:
     home = Path("/nowhere")
     variants: list[dict[str, Any]] = [{}, {"sandbox": True}, {"transport": "http"}, {"save": "never"}]
     told = [Text(f"instructions {more}", instructions(settings_for(home, **more))) for more in variants]
-    others = [Text("argument", tools.SOURCE_WITHOUT_FILES), Text("argument", tools.NAME_ON_SERVER)]
+    others = [Text("argument", tool_texts.SOURCE_WITHOUT_FILES), Text("argument", tool_texts.NAME_ON_SERVER)]
     return [*described, *prompts, *told, *others]
 
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import anyio
 from mcp import Client
-from mcp_types import CallToolResult, ResourceLink
+from mcp_types import CallToolResult
 
 from luma_mcp.money import PRICE_USD
 from luma_mcp.sandbox import Sandbox
@@ -126,9 +126,8 @@ def block(value: object) -> str:
 
 
 def shown(result: CallToolResult) -> str:
-    """Show a result as the model sees it: its text, and the links after it."""
-    links = [f"- link: {part.uri} ({part.name})" for part in result.content if isinstance(part, ResourceLink)]
-    return "\n\n".join([f"```json\n{said(result)}\n```", *links])
+    """Show a result as the model sees it: its text, and nothing else."""
+    return f"```json\n{said(result)}\n```"
 
 
 @asynccontextmanager

@@ -106,7 +106,7 @@ async def a_lost_id(home: Path, era: str) -> Conversation:
         await job.ask("modify_video", **ASK, wait_seconds=0)
         job.note("Person", "(in a new chat) What became of my clip?")
         listed = (await job.ask("list_tasks"))["tasks"]
-        job.answer = listed[0]
+        await job.ask("get_task", task_id=listed[0]["task_id"])
         assert (await job.follow())["video_path"]
         job.end(agreed=1)
         return job
