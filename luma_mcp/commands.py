@@ -3,6 +3,7 @@
 import os
 import sys
 from collections.abc import Callable, Mapping
+from contextlib import redirect_stdout
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -38,7 +39,8 @@ def with_settings(run: Callable[..., int]) -> Callable[..., int]:
 def serve(settings: Settings) -> int:
     """Be an MCP server."""
     if settings.serves_http:
-        anyio.run(serve_http, settings, say)
+        with redirect_stdout(sys.stderr):  # what libraries print
+            anyio.run(serve_http, settings, say)
     else:
         anyio.run(serve_stdio, settings)
     return 0

@@ -4,7 +4,7 @@ import os
 import select
 import sys
 from collections import deque
-from contextlib import suppress
+from contextlib import redirect_stdout, suppress
 
 import anyio
 from mcp.server.stdio import stdio_server
@@ -20,6 +20,7 @@ from luma_mcp.deliveries import Way
 from luma_mcp.ending import await_signal, leave_by_force
 from luma_mcp.server import build_server
 from luma_mcp.settings import Settings
+from luma_mcp.stderr import drain_stderr
 
 REMEMBERED = 1000
 FORCE_SECONDS = 1.5  # hosts kill what has not ended after 2
@@ -70,7 +71,7 @@ async def serve_stdio(settings: Settings) -> None:
             await ended.wait()
             leave_by_force(FORCE_SECONDS)
             calls.cancel()
-        sys.stderr.flush()
+        drain_stderr()
         os._exit(0)
 
 
@@ -108,5 +109,6 @@ async def serve_host(app: App, pipe: Pipe, ended: anyio.Event, calls: anyio.Canc
 
             passing.start_soon(pass_in, name="stdin")
             passing.start_soon(pass_out, name="stdout")
-            await server.run(from_host, to_host, server.create_initialization_options())
+            with redirect_stdout(sys.stderr):  # what libraries print
+                await server.run(from_host, to_host, server.create_initialization_options())
     ended.set()
