@@ -4,8 +4,10 @@ import os
 from collections.abc import Callable
 from pathlib import Path
 
+from luma_mcp.hosts.files import HostFileUnusable, bounded_bytes
 from luma_mcp.setting_sources import named_folder
 
+LONGEST_PATH = 4096
 Files = Callable[[str], tuple[Path, ...]]  # of a platform, as `sys.platform` names it; the one to make comes first
 
 
@@ -82,8 +84,8 @@ def hermes_files(platform: str) -> tuple[Path, ...]:
 def lm_studio_files(_platform: str) -> tuple[Path, ...]:
     """Look for the file of LM Studio, which says itself where its folder is."""
     try:
-        told = (Path.home() / ".lmstudio-home-pointer").read_text(encoding="utf-8").strip()
-    except (OSError, ValueError):
+        told = bounded_bytes(Path.home() / ".lmstudio-home-pointer")[:LONGEST_PATH].decode("utf-8").strip()
+    except (OSError, ValueError, HostFileUnusable):
         told = ""
     return ((Path(told) if told else Path.home() / ".lmstudio") / "mcp.json",)
 
