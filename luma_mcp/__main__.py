@@ -15,10 +15,12 @@ from luma_mcp.console import EXIT_CODES, explain, say
 from luma_mcp.errors import LumaError
 from luma_mcp.setting_values import BadSetting
 from luma_mcp.settings import Settings
+from luma_mcp.stderr import spare_stderr
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run a command and give its exit code."""
+    spare_stderr()
     for stream in (sys.stdout, sys.stderr):  # noqa: TID251 - only its encoding is set
         if isinstance(stream, TextIOWrapper):
             stream.reconfigure(encoding="utf-8", errors="backslashreplace")

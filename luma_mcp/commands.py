@@ -3,6 +3,7 @@
 import os
 import sys
 from collections.abc import Callable, Mapping
+from contextlib import redirect_stdout
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -41,7 +42,8 @@ def serve(settings: Settings) -> int:
     if settings.serves_http:
         settings = with_local_token(settings)
         configure_logging(settings)
-        anyio.run(serve_http, settings, say)
+        with redirect_stdout(sys.stderr):  # what libraries print
+            anyio.run(serve_http, settings, say)
     else:
         anyio.run(serve_stdio, settings)
     return 0

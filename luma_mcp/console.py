@@ -10,6 +10,7 @@ from typing import TextIO
 
 from luma_mcp.errors import Failure
 from luma_mcp.models import Task
+from luma_mcp.stderr import drain_stderr
 
 EXIT_CODES = {
     "missing_api_key": 2,
@@ -119,6 +120,7 @@ def explain(failure: Failure) -> None:
 
 def show(result: str) -> None:
     """Put a command's result on stdout; raise `BrokenPipeError` if nobody reads it, on Windows too."""
+    drain_stderr()  # on a terminal, both are one
     try:
         print(result, flush=True)  # noqa: T201 - the result of a command line call; no protocol is served then
     except OSError as error:

@@ -8,6 +8,7 @@ from collections.abc import Generator
 from contextlib import ExitStack, contextmanager, suppress
 from typing import Any, cast
 
+import h11
 import uvicorn
 from uvicorn.protocols.http.h11_impl import H11Protocol, RequestResponseCycle
 
@@ -18,6 +19,7 @@ if sys.platform == "linux":
     import termios
 
 from luma_mcp.exchanges import CONNECTION
+from luma_mcp.framing import Unambiguous
 from luma_mcp.gate import LARGEST_HEAD_BYTES
 from luma_mcp.setting_values import BadSetting
 from luma_mcp.settings import Settings
@@ -49,6 +51,7 @@ class Bounded(H11Protocol):
     def __init__(self, *arguments: Any, **more: Any) -> None:
         super().__init__(*arguments, **more)
         self.app_state = {**self.app_state, CONNECTION: self}
+        self.conn = Unambiguous(h11.SERVER, LARGEST_HEAD_BYTES)
         self.heard_at = 0.0
         self._unread_since: float | None = None
         self._left_unread = False
@@ -61,6 +64,7 @@ class Bounded(H11Protocol):
         """Begin, if there is room."""
         super().connection_made(cast("asyncio.Transport", transport))
         self.transport.set_write_buffer_limits(high=0)  # at most one message of an answer waits in memory
+        send_at_once(self.transport)
         self.heard_at = self.loop.time()
         self._expect_head()
         all_of_them = cast("set[Bounded]", self.connections)
@@ -130,6 +134,17 @@ class Bounded(H11Protocol):
 
     def _end(self) -> None:
         self.transport.abort()
+
+
+def send_at_once(transport: asyncio.BaseTransport) -> None:
+    """Have the system send each piece of an answer when it is written, instead of waiting until the last was taken.
+
+    asyncio does so only for sockets that name their protocol, which those of `socket.create_server` do not.
+    """
+    connection: socket.socket | None = transport.get_extra_info("socket")
+    if connection is not None:
+        with suppress(OSError):
+            connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
 
 
 def unacknowledged(transport: asyncio.BaseTransport) -> int:

@@ -105,6 +105,9 @@ class Streams:
 
     async def stream(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one client for as long as it stays (`GET /sse`)."""
+        if scope["method"] != "GET":  # a stream to a `HEAD` would stand for ever, and say nothing
+            await PlainTextResponse("A stream is asked for with GET.", 405, {"Allow": "GET"})(scope, receive, send)
+            return
         way = Stream(scope[WAY])
         heard, from_client = anyio.create_memory_object_stream[SessionMessage | Exception]()
         to_client, said = anyio.create_memory_object_stream[SessionMessage]()

@@ -6,7 +6,7 @@ import select
 import sys
 from collections import deque
 from collections.abc import AsyncGenerator, Generator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, redirect_stdout, suppress
 from io import FileIO
 from itertools import chain
 
@@ -25,6 +25,7 @@ from luma_mcp.deliveries import Way
 from luma_mcp.ending import await_signal, leave_by_force
 from luma_mcp.server import build_server
 from luma_mcp.settings import Settings
+from luma_mcp.stderr import drain_stderr
 from luma_mcp.stdio_lines import Lines, Wrong, understood
 
 PIECE_BYTES = 1 << 16
@@ -80,7 +81,7 @@ async def serve_stdio(settings: Settings) -> None:
             await ended.wait()
             leave_by_force(FORCE_SECONDS)
             calls.cancel()
-        sys.stderr.flush()
+        drain_stderr()
         os._exit(0)
 
 
@@ -158,7 +159,8 @@ async def serve_host(app: App, pipe: Pipe, ended: anyio.Event, calls: anyio.Canc
 
                 passing.start_soon(pass_in, name="stdin")
                 passing.start_soon(pass_out, name="stdout")
-                await server.run(from_host, to_host, server.create_initialization_options())
+                with redirect_stdout(sys.stderr):  # what libraries print
+                    await server.run(from_host, to_host, server.create_initialization_options())
     ended.set()
 
 

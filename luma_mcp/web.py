@@ -11,7 +11,7 @@ from starlette.middleware import Middleware
 from starlette.middleware.authentication import AuthenticationMiddleware
 from starlette.requests import Request
 from starlette.responses import JSONResponse, PlainTextResponse, Response
-from starlette.routing import BaseRoute, Mount, Route
+from starlette.routing import BaseRoute, Mount, Route, request_response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from luma_mcp.app import App
@@ -150,5 +150,5 @@ def called_back(awaited: Callbacks, settings: Settings) -> list[BaseRoute]:
         awaited.arrived(request.path_params["secret"])
         return Response(status_code=204)
 
-    calls = Brief(Starlette(routes=[Route("/{secret}", arrive, methods=["POST"])]), LARGEST_CALLBACK_BYTES)
-    return [Mount(CALLBACKS_PATH, Shared(calls, MOST_CALLS))] if settings.called_at else []
+    calls = Shared(Brief(request_response(arrive), LARGEST_CALLBACK_BYTES), MOST_CALLS)
+    return [Route(f"{CALLBACKS_PATH}/{{secret}}", calls, methods=["POST"])] if settings.called_at else []

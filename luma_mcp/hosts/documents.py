@@ -14,6 +14,7 @@ Form = Literal["json", "jsonc", "toml", "yaml"]  # the second with comments and 
 Place = tuple[
     str, ...
 ]  # the names that lead to a value; an empty one at the end means: one more item of the list there
+LONGEST: Mapping[Form, int] = {"toml": 1 << 18, "yaml": 1 << 18}  # characters; the libraries are slow
 UNCHANGEABLE = "it is written in a way that cannot be changed without harm"
 
 
@@ -65,6 +66,8 @@ def put(tree: Any, place: Place, value: object) -> None:
 
 def decoded(form: Form, text: str) -> object:
     """Decode a document of any shape; raise `ValueError`."""
+    if len(text) > LONGEST.get(form, len(text)):
+        raise ValueError(f"it is larger than {LONGEST[form] >> 10} KB")
     match form:
         case "json":
             return json.loads(text) if text.strip() else {}

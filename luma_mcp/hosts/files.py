@@ -14,6 +14,7 @@ from pathlib import Path
 from luma_mcp.errors import LumaError
 
 MARK = "\ufeff"
+LARGEST_BYTES = 16 << 20  # Claude Code keeps its history in the same file
 
 
 class HostFileUnusable(LumaError):
@@ -41,10 +42,25 @@ def read_file(path: Path) -> HostFile:
         if not path.is_file():
             raise HostFileUnusable(f"{path} is no file.")
         try:
-            text = path.read_bytes().decode("utf-8")
+            text = bounded_bytes(path).decode("utf-8")
         except UnicodeDecodeError as error:
             raise HostFileUnusable(f"{path} is not UTF-8 text, so it was left as it is.") from error
         return HostFile(path, text.removeprefix(MARK), MARK if text.startswith(MARK) else "", exists=True)
+
+
+def bounded_bytes(path: Path) -> bytes:
+    """Read a file whole; raise `HostFileUnusable` for what is too large, or nothing that lies on a disk.
+
+    Never waits for another program, even if the file is replaced by a pipe just now.
+    """
+    descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0))
+    with os.fdopen(descriptor, "rb") as file:
+        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+            raise HostFileUnusable(f"{path} is no file.")
+        content = file.read(LARGEST_BYTES + 1)
+    if len(content) > LARGEST_BYTES:
+        raise HostFileUnusable(f"{path} is larger than {LARGEST_BYTES >> 20} MB, so it was left as it is.")
+    return content
 
 
 def replace_file(old: HostFile, text: str) -> Path | None:
@@ -94,8 +110,8 @@ def keep(path: Path) -> Path:
             descriptor = os.open(path.with_name(name), os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
             try:
                 with os.fdopen(descriptor, "wb") as copy:
-                    copy.write(path.read_bytes())
-            except OSError:
+                    copy.write(bounded_bytes(path))
+            except (OSError, HostFileUnusable):
                 path.with_name(name).unlink()
                 raise
             return path.with_name(name)

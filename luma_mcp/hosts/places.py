@@ -8,6 +8,7 @@ from luma_mcp.setting_sources import home_folder, named_folder
 from luma_mcp.setting_values import BadSetting
 from luma_mcp.small_files import read_small
 
+LONGEST_PATH = 4096
 Files = Callable[[str], tuple[Path, ...]]  # of a platform, as `sys.platform` names it; the one to make comes first
 
 
@@ -94,7 +95,7 @@ def hermes_files(platform: str) -> tuple[Path, ...]:
 def lm_studio_files(_platform: str) -> tuple[Path, ...]:
     """Look for the file of LM Studio, which says itself where its folder is."""
     try:
-        told = read_small(home() / ".lmstudio-home-pointer").decode().strip()
+        told = read_small(home() / ".lmstudio-home-pointer")[:LONGEST_PATH].decode().strip()
     except (OSError, ValueError):
         told = ""
     return ((Path(told) if os.path.isabs(told) else home() / ".lmstudio") / "mcp.json",)

@@ -6,11 +6,12 @@ The library reads the values and tells where they stand; writing its own form of
 import io
 import json
 import warnings
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
+from ruamel.yaml.events import AliasEvent, CollectionEndEvent, CollectionStartEvent, ScalarEvent
 
 from luma_mcp.hosts.jsonc import nested
 from luma_mcp.untrusted import is_list, is_object
@@ -18,7 +19,13 @@ from luma_mcp.untrusted import is_list, is_object
 UNIT = "  "
 UNREADABLE = "something in it cannot be read"
 SCALAR, MAPPING = "scalar", "mapping"  # what the library calls kinds of nodes
+MOST_NODES = 10_000  # with each alias counted as what it stands for; the library needs seconds for so many
+DEEPEST = 100
 NOTHING = frozenset({"", "~", "null"})
+
+
+class TooLarge(ValueError):
+    """A text stands for more than can be worked on, or for something without end."""
 
 
 def read(text: str) -> Any:
@@ -26,12 +33,44 @@ def read(text: str) -> Any:
     try:
         reader: Any = YAML(typ="safe", pure=True)
         with warnings.catch_warnings(action="ignore"):  # they show what stands there
+            check_size(text)
             found: object = reader.load(text)
     except YAMLError as error:
         raise ValueError(explained(error)) from error
+    except TooLarge:
+        raise
     except (ValueError, LookupError, TypeError, AttributeError) as error:  # what its types make of odd values
         raise ValueError(UNREADABLE) from error
     return {} if found is None else unshared(found)
+
+
+def check_size(text: str) -> None:
+    """Raise `ValueError` for a text that stands for more than anybody keeps by hand, before anything is made of it."""
+    sizes: dict[str, int] = {}  # of what has an anchor, in nodes
+    around: list[tuple[str | None, int]] = []  # what is not closed yet: its anchor, and how many nodes came before
+    nodes = 0
+    reader: Any = YAML(typ="safe", pure=True)
+    for event in reader.parse(text):
+        if isinstance(event, AliasEvent):
+            nodes += alias_size(event.anchor, sizes)
+        elif isinstance(event, ScalarEvent):
+            sizes |= {event.anchor: 1} if event.anchor else {}
+            nodes += 1
+        elif isinstance(event, CollectionStartEvent):
+            around.append((event.anchor, nodes))
+            nodes += 1
+        elif isinstance(event, CollectionEndEvent):
+            anchor, before = around.pop()
+            sizes |= {anchor: nodes - before} if anchor else {}
+        if nodes > MOST_NODES or len(around) > DEEPEST:
+            raise TooLarge(f"it stands for more than {MOST_NODES} values, or is nested {DEEPEST} levels deep")
+
+
+def alias_size(anchor: str, sizes: Mapping[str, int]) -> int:
+    """Tell how many nodes an alias stands for; raise `ValueError` if that is not known yet."""
+    if anchor not in sizes:
+        raise TooLarge("something in it refers to itself, or to nothing")
+    return sizes[anchor]
 
 
 def unshared(found: Any) -> Any:
@@ -68,6 +107,7 @@ def composed(text: str) -> Any:
     try:
         reader: Any = YAML(pure=True)
         with warnings.catch_warnings(action="ignore"):
+            check_size(text)
             return reader.compose(text)
     except YAMLError as error:
         raise ValueError(explained(error)) from error
