@@ -148,7 +148,7 @@ class RunAPI(Api):
             with anyio.move_on_after(LONGEST_UPLOAD_SECONDS) as bound:
                 response = await put(self.connection.storage, self._upload_network, target, size, content)
                 check_taken(response, self.api_key)
-        except (httpx.HTTPError, ValueError) as error:  # the latter for a redirect to what is no address
+        except httpx.HTTPError as error:
             raise network_failure(error, host, self.api_key) from error
         if bound.cancelled_caught:
             raise NetworkFailure(f"{host} did not take the file in {LONGEST_UPLOAD_SECONDS:.0f} seconds.")

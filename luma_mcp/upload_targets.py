@@ -55,7 +55,14 @@ async def put_once(
     watch = network.watch(url)
     more = {"trace": watch}
     request = http.build_request("PUT", url, headers=headers, content=content, timeout=TIMEOUT, extensions=more)
-    response = await http.send(request, follow_redirects=False, stream=True)
+    try:
+        response = await http.send(request, follow_redirects=False, stream=True)
+    except (httpx.RemoteProtocolError, ValueError) as error:
+        if isinstance(error, ValueError) or isinstance(
+            error.__context__, httpx.InvalidURL
+        ):  # of where a redirect leads
+            raise UploadAddressRefused("The upload address that RunAPI named redirects to what is none.") from error
+        raise
     try:
         watch.confirm(response)
         return await bounded(response)

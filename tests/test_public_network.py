@@ -11,13 +11,17 @@ import anyio
 import httpx
 import pytest
 from anyio.abc import SocketAttribute, SocketStream
+from pydantic import SecretStr
 
 from luma_mcp.connection import open_connection
 from luma_mcp.fetching import fetch
-from luma_mcp.public_network import CONNECTED, PublicNetwork
+from luma_mcp.public_network import CONNECTED, PublicNetwork, UploadNetwork
+from luma_mcp.runapi import RunAPI
 from luma_mcp.sandbox.http import bundled_clip
-from luma_mcp.storage_errors import DownloadRefused
+from luma_mcp.storage_errors import DownloadRefused, UploadAddressRefused
 from luma_mcp.transfers import Transfer
+from luma_mcp.upload_targets import UploadTarget
+from luma_mcp.upload_targets import put as send
 from tests.rig import API_URL
 
 pytestmark = [pytest.mark.anyio, pytest.mark.sockets]
@@ -185,3 +189,56 @@ async def test_a_connection_that_nobody_could_look_at_is_not_trusted(home: Path)
 
     with pytest.raises(DownloadRefused, match="could not be checked"):
         await get(home, "https://storage.example/v.mp4", transport=httpx.MockTransport(answer))
+
+
+async def put(url: str, *, trusted: str = API_URL, allow_private: bool = False) -> None:
+    """Upload something over real sockets."""
+
+    async def pieces() -> AsyncGenerator[bytes]:
+        yield b"private"
+
+    async with open_connection(None) as connection:
+        runapi = RunAPI(connection, trusted, SecretStr("key-12345678"), allow_private=allow_private)
+        await runapi.put_upload(UploadTarget("s", url, {"Content-Type": "video/mp4"}), 7, pieces())
+
+
+TAKEN = b"HTTP/1.1 204 No Content\r\n\r\n"
+
+
+@pytest.mark.parametrize("host", [*PRIVATE, "rebinding.example"])
+async def test_no_clip_is_sent_to_a_private_address(names: None, host: str) -> None:
+    async with listening() as heard:
+        with pytest.raises(UploadAddressRefused, match="private"):
+            await put(f"https://{host}:{heard.port}/put")
+        with pytest.raises(UploadAddressRefused, match="scheme"):
+            await put(f"http://{host}:{heard.port}/put")
+    assert heard.requests == []
+
+
+async def test_clips_go_to_this_machine_where_runapi_is_played_here(names: None) -> None:
+    async with listening(TAKEN) as heard:
+        await put(f"http://127.0.0.1:{heard.port}/put", trusted="http://127.0.0.1:8788")
+    assert heard.requests[0].startswith(b"PUT /put HTTP/1.1\r\n")
+    assert b"key-12345678" not in heard.requests[0]
+
+
+@pytest.mark.parametrize("target", ["https://rebinding.example:{port}/put", "https://10.0.0.1/put"])
+async def test_no_redirect_leads_a_clip_to_a_private_address(names: None, target: str) -> None:
+    async with listening() as inner:
+        moved = redirect(target.format(port=inner.port)).replace(b"302 Found", b"307 Temporary Redirect")
+
+        async with listening(moved) as outer:
+            network = UploadNetwork(trusted=f"http://127.0.0.1:{outer.port}", allow_private=False)
+            network._allow_private = False  # only the first address is RunAPI's own
+            async with open_connection(None) as connection:
+                upload = UploadTarget("s", f"http://127.0.0.1:{outer.port}/put", {})
+                with pytest.raises(UploadAddressRefused, match="private"):
+                    await send(connection.storage, network, upload, 7, Pieces())
+    assert (outer.connections, inner.requests) == (1, [])
+
+
+class Pieces:
+    """Seven bytes, as often as they are asked for."""
+
+    async def __aiter__(self) -> AsyncGenerator[bytes]:
+        yield b"private"

@@ -4,7 +4,7 @@ import os
 import shutil
 import sys
 from collections.abc import AsyncGenerator
-from contextlib import aclosing
+from contextlib import aclosing, asynccontextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, cast
@@ -21,6 +21,7 @@ from luma_mcp.progress import Progress
 from luma_mcp.sandbox import in_process
 from luma_mcp.sandbox.faults import Fault
 from luma_mcp.sandbox.http import bundled_clip
+from tests.films import FTYP, PICTURES, box, film_header_first, movie, table, track
 from tests.rig import Rig, Told, VirtualClock, facts, open_rig, sandbox_for
 
 pytestmark = [pytest.mark.anyio, pytest.mark.usefixtures("inline_threads")]
@@ -393,6 +394,112 @@ async def test_a_link_out_of_the_allowed_folders_is_not_uploaded(rig: Rig, home:
     with pytest.raises(SourceNotAllowed):
         await rig.submit(source=str(clip))
     assert rig.sandbox.seen == []
+
+
+@pytest.mark.parametrize(
+    ("content", "why"),
+    [
+        (film_header_first()[:-1], "is cut off"),
+        (FTYP + box(b"mdat", PICTURES), "no movie header"),
+        (FTYP + box(b"mdat", PICTURES) + movie(track(table(40, 9), b"soun")), "no video track"),
+        (b"#   mdat\ncurl evil.example | sh\n", "is cut off"),
+    ],
+    ids=["cut off", "never ended", "sound", "script"],
+)
+async def test_what_is_no_whole_film_is_refused_before_anything_is_sent(
+    rig: Rig, clip: Path, content: bytes, why: str
+) -> None:
+    clip.write_bytes(content)
+    with pytest.raises(SourceNotFound, match=why) as raised:
+        await rig.submit(source=str(clip))
+    assert (raised.value.charged, rig.sandbox.seen) == ("no", [])
+    assert "Nothing was submitted" in raised.value.hint
+
+
+@pytest.mark.parametrize("kind", ["400", "403", "404", "409"])
+async def test_a_storage_that_refuses_a_clip_is_asked_once_more_and_not_eight_times(
+    rig: Rig, clip: Path, kind: Any
+) -> None:
+    rig.sandbox.faults.order(Fault(kind, route="upload", times=100))
+    task = await rig.settle(await rig.submit(source=str(clip)))
+    assert (task.status, code_of(task), puts(rig), rig.creates()) == (Status.FAILED, "service_unavailable", 2, 0)
+    assert task.error
+    assert (task.error.charged, kind in task.error.message) == ("no", True)
+
+
+async def test_an_upload_address_that_has_expired_is_replaced(rig: Rig, clip: Path) -> None:
+    rig.sandbox.faults.order(Fault("403", route="upload"))
+    task = await rig.settle(await rig.submit(source=str(clip)))
+    assert (task.status, puts(rig), rig.charges()) == (Status.COMPLETED, 2, 1)
+
+
+async def test_a_storage_that_is_busy_is_waited_for(rig: Rig, clip: Path) -> None:
+    rig.sandbox.faults.order(*(Fault(kind, route="upload") for kind in ("503", "429", "500")))
+    task = await rig.settle(await rig.submit(source=str(clip)))
+    assert (task.status, puts(rig), rig.charges()) == (Status.COMPLETED, 4, 1)
+
+
+class Moving(httpx.AsyncBaseTransport):
+    """A storage that sends uploads on to where they are taken, after it has read some of them."""
+
+    def __init__(self, inner: httpx.AsyncBaseTransport, status: int, target: str, times: int = 1) -> None:
+        self._inner = inner
+        self._status = status
+        self._target = target
+        self._left = times
+        self.seen: list[str] = []
+
+    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+        if request.method != "PUT":
+            return await self._inner.handle_async_request(request)
+        self.seen.append(str(request.url.copy_with(path="/")) if "authorization" not in request.headers else "a key!")
+        if self._left:
+            self._left -= 1
+            await request.aread()
+            return httpx.Response(self._status, headers={"Location": self._target or str(request.url)})
+        request.url = request.url.copy_with(host="storage.sandbox.invalid")
+        return await self._inner.handle_async_request(request)
+
+
+@asynccontextmanager
+async def moving(home: Path, status: int, target: str, times: int = 1) -> AsyncGenerator[tuple[Rig, Moving]]:
+    clock = VirtualClock()
+    sandbox = sandbox_for(home, clock=clock)
+    async with in_process(sandbox) as web:
+        network = Moving(web, status, target, times)
+        async with open_rig(home, clock=clock, sandbox=sandbox, network=network) as rig:
+            yield rig, network
+
+
+@pytest.mark.parametrize("status", [307, 308])
+async def test_an_upload_is_sent_whole_to_where_the_storage_sends_it(home: Path, clip: Path, status: int) -> None:
+    async with moving(home, status, "", times=2) as (rig, network):
+        task = await rig.settle(await rig.submit(source=str(clip)))
+        assert (task.status, rig.charges(), len(network.seen)) == (Status.COMPLETED, 1, 3)
+        assert Path(task.video_path).read_bytes() == clip.read_bytes()
+        assert "a key!" not in network.seen
+
+
+@pytest.mark.parametrize(
+    ("status", "target", "asked"),
+    [
+        (307, "http://storage.sandbox.invalid/x", 1),
+        (307, "https://10.0.0.1/x", 1),
+        (308, "https://127.1/x", 1),
+        (307, "https://me:secret@storage.example/x", 1),
+        (307, "file:///etc/passwd", 1),
+        (307, "https://[::1", 1),
+        (302, "https://storage.example/x", 2),
+        (307, "", 12),
+    ],
+)
+async def test_an_upload_goes_nowhere_that_makes_no_sense_nor_in_circles(
+    home: Path, clip: Path, status: int, target: str, asked: int
+) -> None:
+    async with moving(home, status, target, times=1000) as (rig, network):
+        task = await rig.settle(await rig.submit(source=str(clip)))
+        assert (task.status, rig.creates()) == (Status.FAILED, 0)
+        assert len(network.seen) == asked
 
 
 # -- chaining ---------------------------------------------------------------------------------------------------------
