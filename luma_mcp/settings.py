@@ -138,7 +138,7 @@ class Settings(BaseSettings):
         "play RunAPI inside this process: no key, no network, no cost", "true or false", default=False
     )
     allow_private: bool = setting(
-        "download results from private and loopback addresses too", "true or false", default=False
+        "take results from, and upload clips to, private and loopback addresses too", "true or false", default=False
     )
     log_level: Annotated[LogLevel, BeforeValidator(lambda v: v.upper() if isinstance(v, str) else v)] = setting(
         "how much is logged, on stderr only", "DEBUG, INFO, WARNING or ERROR", default="INFO"
