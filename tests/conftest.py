@@ -1,5 +1,6 @@
 """Every test has a home of its own, an empty environment and, where it waits, a clock that jumps ahead."""
 
+import logging
 import os
 from collections.abc import AsyncGenerator
 from pathlib import Path
@@ -10,6 +11,7 @@ import hypothesis
 import pytest
 import trio.testing
 
+from luma_mcp.logs import Redacting
 from tests.rig import Rig, open_rig, run_inline
 
 hypothesis.settings.register_profile("usual", deadline=None, derandomize=True, max_examples=30)
@@ -24,6 +26,8 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Give each test a home folder and nothing of this machine's settings."""
     for name in [name for name in os.environ if name.startswith(VARIABLES)]:
         monkeypatch.delenv(name)
+    for handler in [found for found in logging.root.handlers if isinstance(found.formatter, Redacting)]:
+        logging.root.removeHandler(handler)  # it writes to what was stderr in an earlier test
     monkeypatch.setenv("HOME", str(tmp_path))
     monkeypatch.chdir(tmp_path)
     return tmp_path

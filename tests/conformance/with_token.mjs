@@ -1,6 +1,7 @@
 // Gives every request of the conformance suite, which knows no headers of its own, the token in the variable TOKEN.
 //
 // Usage: node --import ./with_token.mjs SUITE ...
+import http from "node:http";
 import { createRequire } from "node:module";
 
 const { getGlobalDispatcher, setGlobalDispatcher } = createRequire(process.argv[1])("undici");
@@ -16,3 +17,6 @@ setGlobalDispatcher(
     dispatch({ ...request, headers: withToken(request.headers) }, handler),
   ),
 );
+
+const { request } = http;
+http.request = (...asked) => request(...asked).setHeader(...shown);
