@@ -51,6 +51,11 @@ def mode_of(path: Path) -> int:
     return stat.S_IMODE(path.stat().st_mode)
 
 
+def make_pipe(path: Path) -> None:
+    if sys.platform != "win32":
+        os.mkfifo(path)
+
+
 async def use(path: Path, *, named: bool = False) -> list[Task]:
     """Read and write as a server does."""
     with closing(Ledger(path, named=named)) as ledger:
@@ -145,14 +150,14 @@ async def test_a_folder_that_is_shared_on_purpose_keeps_its_permissions_and_is_w
 async def test_a_file_of_another_user_is_refused(found: Path, suffix: str, named: bool) -> None:
     beside = found.with_name(found.name + suffix)
     beside.touch()
-    os.chown(beside, NOBODY, NOBODY)
+    shutil.chown(beside, NOBODY, NOBODY)
     assert "another user" in (await refusal(found, named=named)).message
 
 
 @posix
 @pytest.mark.skipif(hasattr(os, "geteuid") and os.geteuid() != 0, reason="only root gives folders away")
 async def test_a_folder_of_another_user_is_refused_unless_somebody_named_it(found: Path) -> None:
-    os.chown(found.parent, NOBODY, NOBODY)
+    shutil.chown(found.parent, NOBODY, NOBODY)
     assert "another user" in (await refusal(found)).message
     await use(found, named=True)
 
@@ -166,7 +171,7 @@ async def test_nothing_but_a_file_is_opened_in_place_of_a_file(home: Path, found
     beside.unlink(missing_ok=True)
     make: dict[str, Callable[[], None]] = {
         "link": lambda: beside.symlink_to(elsewhere),
-        "pipe": lambda: os.mkfifo(beside),
+        "pipe": lambda: make_pipe(beside),
         "folder": beside.mkdir,
     }
     make[kind]()
