@@ -11,6 +11,7 @@ from mcp_types import TextResourceContents
 from luma_mcp.answers import SHOWN_OF_PROMPT, task_page, task_row
 from luma_mcp.errors import GenerationFailed
 from luma_mcp.models import Limits, Status, Task, VideoRequest, new_key
+from luma_mcp.resources import OLDER
 from luma_mcp.task_uris import TASKS_URI
 from tests.rig import EPOCH, ERAS, SOURCE, Rig, facts
 from tests.texts import TASK
@@ -74,8 +75,9 @@ async def test_the_resource_is_no_larger_and_says_how_to_get_at_the_rest(rig: Ri
         assert len(json.dumps(contents[0].model_dump(mode="json"))) <= MOST_BYTES
         assert isinstance(contents[0], TextResourceContents)
         newest = json.loads(contents[0].text)
-        assert newest["next_step"] == "For older tasks call list_tasks with this next_cursor as cursor."
-        rest = await pages(client, 100, newest["next_cursor"])
+        cursor = newest["next_cursor"]
+        assert newest.get("next_step") == (OLDER if cursor else None)
+        rest = await pages(client, 100, cursor) if cursor else []
     assert [row["task_id"] for page in (newest, *rest) for row in page["tasks"]] == full
 
 

@@ -453,8 +453,7 @@ async def test_every_version_of_the_handshake_era_is_told_in_its_own_words(rig: 
     heard = await converse(build_server(rig.app), [hello, TALK[LEGACY][1], look, modify, hang_on])
     answers = {message.id: message.result for message in heard if isinstance(message, JSONRPCResponse)}
     assert answers[1]["protocolVersion"] == version
-    blocks = [block["type"] for block in answers[3]["content"]]
-    assert blocks == (["text", "resource_link"] if version >= "2025-06-18" else ["text"])
+    assert [block["type"] for block in answers[3]["content"]] == ["text"]
     told = {message.method for message in heard if isinstance(message, JSONRPCNotification)}
     assert told == {"notifications/resources/list_changed"}
     heard = await converse(build_server(rig.app), [hello, *TALK[LEGACY][1:], modify, hang_on])
