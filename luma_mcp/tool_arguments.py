@@ -94,10 +94,9 @@ def flag_of(name: str, value: object) -> bool:
 
 
 def check_names(tool: str, given: Mapping[str, Any], properties: Collection[str]) -> None:
-    """Raise `InvalidRequest` for a name that is almost one of a tool's own which was not given itself."""
-    free = [name for name in properties if not is_meant(given.get(name))]
+    """Raise `InvalidRequest` for a name that is almost one of a tool's own."""
     for other in given:
-        for name in free:
+        for name in properties:
             if other not in properties and is_near(other, name):
                 raise InvalidRequest(f"{tool} has no argument {shown(other)!r}: it is called {name}.")
 
