@@ -1,7 +1,7 @@
 """Every test has a home of its own, an empty environment and, where it waits, a clock that jumps ahead."""
 
 import os
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Generator
 from pathlib import Path
 from typing import Any
 
@@ -15,15 +15,24 @@ from tests.rig import Rig, open_rig, run_inline
 hypothesis.settings.register_profile("usual", deadline=None, derandomize=True, max_examples=30)
 hypothesis.settings.register_profile("long", deadline=None, max_examples=2000, print_blob=True)
 hypothesis.settings.load_profile("usual")
-HOSTS = ("CLAUDE_", "CODEX_", "GEMINI_", "OPENCLAW_", "HERMES_", "APPDATA", "LOCALAPPDATA")
-VARIABLES = ("RUNAPI_", "LUMA_MCP_", "XDG_", *HOSTS)
+KEPT = ("PATH", "TMPDIR", "TEMP", "TMP", "SYSTEMROOT", "LD_", "DYLD_", "PYTHONPATH", "PYTEST_", "COV_", "COVERAGE_")
+
+
+@pytest.fixture(scope="session", autouse=True)
+def nobody(tmp_path_factory: pytest.TempPathFactory) -> Generator[None]:
+    """Take away what this machine's environment says, but how programs are found and run, and whose home it is."""
+    umask = os.umask(0o022)
+    with pytest.MonkeyPatch.context() as patch:
+        for name in [name for name in os.environ if not name.startswith(KEPT)]:
+            patch.delenv(name)
+        patch.setenv("HOME", str(tmp_path_factory.mktemp("nobody")))
+        yield
+    os.umask(umask)
 
 
 @pytest.fixture(autouse=True)
 def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Give each test a home folder and nothing of this machine's settings."""
-    for name in [name for name in os.environ if name.startswith(VARIABLES)]:
-        monkeypatch.delenv(name)
+    """Give each test a home folder."""
     monkeypatch.setenv("HOME", str(tmp_path))
     monkeypatch.chdir(tmp_path)
     return tmp_path
