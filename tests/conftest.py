@@ -2,7 +2,7 @@
 
 import logging
 import os
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Generator
 from pathlib import Path
 from typing import Any
 
@@ -17,15 +17,24 @@ from tests.rig import Rig, open_rig, run_inline
 hypothesis.settings.register_profile("usual", deadline=None, derandomize=True, max_examples=30)
 hypothesis.settings.register_profile("long", deadline=None, max_examples=2000, print_blob=True)
 hypothesis.settings.load_profile("usual")
-HOSTS = ("CLAUDE_", "CODEX_", "GEMINI_", "OPENCLAW_", "HERMES_", "APPDATA", "LOCALAPPDATA")
-VARIABLES = ("RUNAPI_", "LUMA_MCP_", "XDG_", *HOSTS)
+KEPT = ("PATH", "TMPDIR", "TEMP", "TMP", "SYSTEMROOT", "LD_", "DYLD_", "PYTHONPATH", "PYTEST_", "COV_", "COVERAGE_")
+
+
+@pytest.fixture(scope="session", autouse=True)
+def nobody(tmp_path_factory: pytest.TempPathFactory) -> Generator[None]:
+    """Take away what this machine's environment says, but how programs are found and run, and whose home it is."""
+    umask = os.umask(0o022)
+    with pytest.MonkeyPatch.context() as patch:
+        for name in [name for name in os.environ if not name.startswith(KEPT)]:
+            patch.delenv(name)
+        patch.setenv("HOME", str(tmp_path_factory.mktemp("nobody")))
+        yield
+    os.umask(umask)
 
 
 @pytest.fixture(autouse=True)
 def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Give each test a home folder and nothing of this machine's settings."""
-    for name in [name for name in os.environ if name.startswith(VARIABLES)]:
-        monkeypatch.delenv(name)
+    """Give each test a home folder."""
     for handler in [found for found in logging.root.handlers if isinstance(found.formatter, Redacting)]:
         logging.root.removeHandler(handler)  # it writes to what was stderr in an earlier test
     monkeypatch.setenv("HOME", str(tmp_path))
