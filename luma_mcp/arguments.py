@@ -70,6 +70,6 @@ def checked_id(task_id: str) -> str:
 def check_listing(status: str, limit: int) -> None:
     """Raise `InvalidRequest` for a list that cannot be given."""
     if status and status not in list(Status):
-        raise InvalidRequest(f"status must be one of {', '.join(Status)}, or left out for all.")
+        raise InvalidRequest(f"status must be one of {', '.join(Status)}, or empty for all.")
     if not 1 <= limit <= 100:
         raise InvalidRequest("limit must be from 1 to 100.")

@@ -101,7 +101,7 @@ def understood(line: bytes | TooLong) -> Iterator[JSONRPCMessage | Wrong]:
     except RecursionError:
         yield Wrong(PARSE_ERROR, "The line is nested too deeply.", id_at_an_end(line, line))
     except ValueError:
-        yield Wrong(PARSE_ERROR, "The line is not JSON.")
+        yield Wrong(PARSE_ERROR, "The line is not JSON, or has a number that is too long.", id_at_an_end(line, line))
     else:
         yield from in_batch(found) if is_list(found) else [message(found)]
 

@@ -92,6 +92,6 @@ NAME_ON_SERVER = (
     "A plain file name for the video, such as foggy-morning.mp4; empty for one made of date, prompt and id. The file"
     " stays on the server's machine, one for each task: once there is one, another name is ignored."
 )
-STATUS = "Only tasks in this state; leave it out for all."
+STATUS = "Only tasks in this state: submitting, pending, processing, completed, failed or unconfirmed; empty for all."
 LIMIT = "How many tasks at most, 1 to 100."
 CURSOR = "next_cursor of the page before; empty for the first page."

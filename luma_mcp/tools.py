@@ -22,7 +22,7 @@ from luma_mcp.answers import (
 )
 from luma_mcp.app import App
 from luma_mcp.errors import LumaError
-from luma_mcp.models import MODEL, Status, Task, VideoRequest
+from luma_mcp.models import MODEL, Task, VideoRequest
 from luma_mcp.progress import Progress
 from luma_mcp.protocol import caller_of, way_of
 from luma_mcp.settings import LONGEST_WAIT_SECONDS
@@ -30,14 +30,6 @@ from luma_mcp.untrusted import is_object
 
 WAIT_BOUNDS: JsonDict = {"minimum": -1, "maximum": LONGEST_WAIT_SECONDS}
 NOT_EMPTY: JsonDict = {"minLength": 1}
-STATES: JsonDict = {"enum": [*Status]}
-
-
-def without_default(schema: JsonDict) -> None:
-    """Name the states only: "" is no state, and Gemini takes no schema that lists it."""
-    schema |= STATES
-    del schema["default"]
-
 
 Prompt = Annotated[str, Field(description=tool_texts.PROMPT, json_schema_extra=NOT_EMPTY)]
 SourceVideo = Annotated[str, Field(description=tool_texts.SOURCE, json_schema_extra=NOT_EMPTY)]
@@ -50,7 +42,7 @@ WaitForEnd = Annotated[int, Field(description=tool_texts.WAIT_FOR_END, json_sche
 TaskId = Annotated[str, Field(description=tool_texts.TASK_ID)]
 SavedTaskId = Annotated[str, Field(description=tool_texts.SAVED_TASK_ID)]
 FileName = Annotated[str, Field(description=tool_texts.FILE_NAME)]
-StatusFilter = Annotated[str, Field(description=tool_texts.STATUS, json_schema_extra=without_default)]
+StatusFilter = Annotated[str, Field(description=tool_texts.STATUS)]  # no enum: "" in one is refused by Gemini's API
 Limit = Annotated[int, Field(description=tool_texts.LIMIT, json_schema_extra={"minimum": 1, "maximum": 100})]
 Cursor = Annotated[str, Field(description=tool_texts.CURSOR)]
 

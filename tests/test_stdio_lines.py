@@ -25,7 +25,8 @@ def line(**changes: Any) -> bytes:
     ("written", "code", "request_id"),
     [
         (b"this is not JSON", PARSE_ERROR, None),
-        (b'{"jsonrpc": "2.0", "id": 7, "method": ', PARSE_ERROR, None),
+        (b'{"jsonrpc": "2.0", "id": 7, "method": ', PARSE_ERROR, 7),
+        (line(params={"a": 1}).replace(b"1}", b"9" * 5000 + b"}"), PARSE_ERROR, 7),
         (b"\x00", PARSE_ERROR, None),
         (line().decode().encode("utf-16"), PARSE_ERROR, None),
         (line(method="tools/call \xe9").replace(rb"\u00e9", b"\xe9"), PARSE_ERROR, 7),

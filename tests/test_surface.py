@@ -29,7 +29,7 @@ ARGUMENTS: dict[str, dict[str, Any]] = {
         "new_take": False,
     },
     "get_task": {"task_id": None, "wait_seconds": 0},
-    "list_tasks": {"status": None, "limit": 20, "cursor": ""},
+    "list_tasks": {"status": "", "limit": 20, "cursor": ""},
     "save_video": {"task_id": None, "filename": ""},
     "check_account": {},
 }
