@@ -9,7 +9,7 @@ import os
 import sqlite3
 from pathlib import Path
 
-NEWER_HINT = "Update this server to the version that the other hosts use, then restart it."
+NEWER_HINT = "Update this server to the version that the other hosts use, then restart this server."
 OLD_HINT = "Run this server with a Python whose SQLite is newer, such as one that `uv python install` brings."
 STRANGE_HINT = (
     "Something else has changed this file, so nothing in it is used. Put back a copy that this server wrote, and look"

@@ -73,10 +73,9 @@ class LinkRefused(DownloadFailed):
     """RunAPI's storage refuses the link to the finished video."""
 
     hint = (
-        "It was paid for, but the link in video_urls is refused at the moment, so do not give it to the user as it is."
-        " Call save_video later: this server then asks RunAPI for the link anew, as it also does by itself while the"
-        " video waits to be saved. If that goes on, RunAPI's support can help with the task_id. Do not repeat"
-        " modify_video."
+        "The link in video_urls is refused at the moment, so do not give it to the user: call save_video later, and this"
+        " server asks RunAPI for a new one. It was paid for, so do not repeat modify_video; RunAPI's support can help"
+        " with the task_id."
     )
 
 
@@ -84,9 +83,8 @@ class NoVideoThere(DownloadFailed):
     """What lies where the finished video should is no whole video."""
 
     hint = (
-        "It was paid for, but what the link in video_urls leads to is no whole video at the moment. Call save_video"
-        " later to try again, or let the user look at it there; RunAPI's support can help with the task_id. Do not"
-        " repeat modify_video."
+        "What the link in video_urls leads to is no whole video at the moment: call save_video later, or let the user"
+        " look at it there. It was paid for, so do not repeat modify_video; RunAPI's support can help with the task_id."
     )
 
 
