@@ -5,7 +5,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from luma_mcp.console import EXIT_CODES, say, show
+from luma_mcp.console import EXIT_CODES, say, show, show_json
 from luma_mcp.errors import LumaError
 from luma_mcp.hosts import documents
 from luma_mcp.hosts.entries import (
@@ -55,7 +55,7 @@ def run_config(flags: Mapping[str, Any], for_host: str, file: Path | None, *, wr
         has_key = write and write_entry(host, path, wish)
         if not write:
             say(f"Put this into {path}, beside what is there (--write does it for you):")
-            show(documents.changed(host.form, "", fresh(host, wish)).rstrip())
+            show_json(documents.changed(host.form, "", fresh(host, wish)).rstrip())
         for line in after(host, wish, has_key=has_key):
             say(line.format(title=host.title, file=path, command=own_command(), host=host.name, key_file=runapi_file()))
     except (HostFileUnusable, UnknownHost) as error:
