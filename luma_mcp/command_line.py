@@ -4,13 +4,14 @@ import argparse
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 from luma_mcp import __version__
 from luma_mcp.commands import run_modify, run_sandbox, run_tasks, run_token, serve, with_settings
 from luma_mcp.configuring import run_config
 from luma_mcp.console import EXIT_HELP
 from luma_mcp.doctor.examination import run_doctor
+from luma_mcp.printable import printable
 from luma_mcp.settings import Settings, variable_of
 
 ABOUT = """\
@@ -45,11 +46,17 @@ ADDRESS = frozenset({"transport", "host", "port", "public_url"})
 HTTP_ONLY = ADDRESS | {"allowed_hosts"}
 
 
+class Parser(argparse.ArgumentParser):
+    """Repeats what cannot be understood in a form that is fit for a terminal."""
+
+    def error(self, message: str) -> NoReturn:
+        """Say what is wrong, and end the process."""
+        super().error(printable(message))
+
+
 def parser() -> argparse.ArgumentParser:
     """Describe commands and flags."""
-    top = argparse.ArgumentParser(
-        prog="luma-mcp", description=ABOUT, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    top = Parser(prog="luma-mcp", description=ABOUT, formatter_class=argparse.RawDescriptionHelpFormatter)
     top.add_argument("--version", action="version", version=f"runapi-luma-mcp {__version__}")
     top.set_defaults(run=with_settings(serve))
     add_setting_flags(top, hidden=SECRET)

@@ -12,8 +12,9 @@ import anyio
 
 from luma_mcp.answers import advised_wait, as_text, task_object
 from luma_mcp.app import open_app
-from luma_mcp.console import ProgressBar, exit_code, explain, say, show, table
+from luma_mcp.console import ProgressBar, exit_code, explain, say, show, show_json, show_path, table
 from luma_mcp.http import serve_http
+from luma_mcp.listening import uvicorn_config
 from luma_mcp.local_token import local_token, with_local_token
 from luma_mcp.logs import configure_logging
 from luma_mcp.models import LOCAL_CALLER, Task, VideoRequest
@@ -92,9 +93,11 @@ async def modify_until_settled(settings: Settings, request: VideoRequest, *, new
             bar.clear()
         task = await app.saving.as_it_is(task)
         if as_json:
-            show(as_text(task_object(task, app.now(), joined=joined, wait=advised_wait(settings))))
+            show_json(as_text(task_object(task, app.now(), joined=joined, wait=advised_wait(settings))))
+        elif task.error is None and task.video_path:
+            show_path(task.video_path)
         elif task.error is None:
-            show(task.video_path or "\n".join(task.video_urls))
+            show("\n".join(task.video_urls))
         if task.status.done:
             await app.deliveries.deliver([task.key])
         return task
@@ -103,9 +106,12 @@ async def modify_until_settled(settings: Settings, request: VideoRequest, *, new
 def run_tasks(settings: Settings, status: str, limit: int, *, as_json: bool) -> int:
     """List earlier tasks."""
     now, tasks, cursor = anyio.run(read_tasks, settings, status, limit)
-    wait = advised_wait(settings)
-    page = {"tasks": [task_object(task, now, wait=wait) for task in tasks], "next_cursor": cursor}
-    show(as_text(page) if as_json else table(tasks))
+    if as_json:
+        wait = advised_wait(settings)
+        page = {"tasks": [task_object(task, now, wait=wait) for task in tasks], "next_cursor": cursor}
+        show_json(as_text(page))
+    else:
+        show(table(tasks))
     return 0
 
 
@@ -133,7 +139,7 @@ def run_sandbox(settings: Settings, listen: int, seconds: float) -> int:
     from luma_mcp.sandbox.serve import serve_sandbox  # noqa: PLC0415 - brings a web server, which nothing else needs
 
     try:
-        anyio.run(serve_sandbox, settings.data_dir / "sandbox", listen, seconds, say)
+        anyio.run(serve_sandbox, settings.data_dir / "sandbox", listen, seconds, say, uvicorn_config)
     except OSError as error:
         raise BadSetting("--listen", f"port {listen} cannot be used: {error}") from error
     return 0

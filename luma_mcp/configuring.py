@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from luma_mcp.console import EXIT_CODES, say, show
+from luma_mcp.console import EXIT_CODES, say, show, show_json
 from luma_mcp.errors import LumaError
 from luma_mcp.hosts import documents
 from luma_mcp.hosts.addresses import TOKEN_PLACEHOLDER, connected, connecting, target_of
@@ -126,7 +126,7 @@ def token_of(settings: Settings) -> str:
 def preview(host: Host, path: Path, changes: Mapping[Place, object]) -> None:
     """Show what belongs into a file."""
     say(f"Put this into {path}, beside what is there (--write does it for you):")
-    show(documents.changed(host.form, "", changes).rstrip())
+    show_json(documents.changed(host.form, "", changes).rstrip())
 
 
 def find_host(name: str) -> Host:

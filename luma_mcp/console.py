@@ -6,10 +6,12 @@ import sys
 import unicodedata
 from collections.abc import Sequence
 from datetime import UTC, datetime
+from io import TextIOWrapper
 from typing import TextIO
 
 from luma_mcp.errors import Failure
 from luma_mcp.models import Task
+from luma_mcp.printable import LINES, printable, printable_json
 from luma_mcp.stderr import drain_stderr
 
 EXIT_CODES = {
@@ -53,6 +55,7 @@ class ProgressBar:
     async def report(self, progress: float, total: float, message: str) -> None:
         """Draw progress out of total, and what is going on."""
         if self._alive:
+            message = printable(message)
             columns = self._columns()
             width = max(LEAST_BAR_WIDTH, min(BAR_WIDTH, columns - len(message) - BESIDE_BAR))
             done = round(width * progress / total)
@@ -96,15 +99,14 @@ def table_line(task: Task) -> str:
     """Show one task: when, state, id, prompt, and where the result is."""
     when = datetime.fromtimestamp(task.created_at, UTC).astimezone().strftime("%Y-%m-%d %H:%M")
     where = task.video_path or (task.video_urls[0] if task.video_urls else task.error.message if task.error else "")
-    return (
-        f"{when}  {task.status.value:<11}  {task.task_id or '-':<36}  {clipped(task.request.prompt)}  {where}".rstrip()
-    )
+    known = f"{when}  {task.status.value:<11}  {task.task_id or '-':<36}"
+    return printable(f"{known}  {clipped(task.request.prompt)}  {where}".rstrip())
 
 
 def clipped(prompt: str) -> str:
     """Fit a prompt into its column, counting wide characters as two."""
     kept, width = "", 0
-    for character in " ".join(prompt.split()):
+    for character in printable(" ".join(prompt.split())):
         width += 2 if unicodedata.east_asian_width(character) in "WF" else 1
         if width > PROMPT_WIDTH:
             return f"{kept}…"
@@ -119,10 +121,33 @@ def explain(failure: Failure) -> None:
 
 
 def show(result: str) -> None:
-    """Put a command's result on stdout; raise `BrokenPipeError` if nobody reads it, on Windows too."""
+    """Put a command's result on stdout, fit for a terminal; raise `BrokenPipeError` if nobody reads it."""
+    put(printable(result, kept=LINES))
+
+
+def show_json(document: str) -> None:
+    """Put a JSON document on stdout, with the values that it has and fit for a terminal."""
+    put(printable_json(document))
+
+
+def show_path(path: str) -> None:
+    """Put a path on stdout: fit for a terminal where that is one, else as it is, byte for byte, for a script to use."""
+    stdout = sys.stdout  # noqa: TID251 - as `put`
+    if stdout.isatty() or not isinstance(stdout, TextIOWrapper):
+        show(path)
+    else:
+        put(path, errors="surrogateescape")
+
+
+def put(result: str, errors: str = "backslashreplace") -> None:
+    """Write a result; raise `BrokenPipeError` if nobody reads it, on Windows too."""
     drain_stderr()  # on a terminal, both are one
+    stdout = sys.stdout  # noqa: TID251 - the result of a command line call; no protocol is served then
     try:
-        print(result, flush=True)  # noqa: T201 - the result of a command line call; no protocol is served then
+        if isinstance(stdout, TextIOWrapper):
+            stdout.reconfigure(errors=errors)
+        stdout.write(f"{result}\n")
+        stdout.flush()
     except OSError as error:
         if error.errno == errno.EINVAL:  # what Windows says of a pipe that is closed
             raise BrokenPipeError from error
@@ -130,5 +155,5 @@ def show(result: str) -> None:
 
 
 def say(line: str) -> None:
-    """Tell a person something on stderr."""
-    print(line, file=sys.stderr)  # noqa: T201 - stderr, for people
+    """Tell a person something on stderr, in one line."""
+    print(printable(line), file=sys.stderr)  # noqa: T201 - stderr, for people

@@ -1,9 +1,10 @@
 """Logging to stderr, without secrets."""
 
 import logging
-import re
 import sys
+from typing import Any
 
+from luma_mcp.printable import printable
 from luma_mcp.settings import Settings
 
 SILENT = {
@@ -11,7 +12,6 @@ SILENT = {
     "mcp.server.streamable_http_manager": logging.ERROR,  # logs session ids as warnings
 }
 LONGEST_LINE = 4000
-CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
 
 
 def configure_logging(settings: Settings) -> None:
@@ -35,8 +35,11 @@ class Redacting(logging.Formatter):
 
     def formatMessage(self, record: logging.LogRecord) -> str:
         """Format a message so that nothing in it passes for another line."""
-        line = CONTROL.sub(lambda found: ascii(found.group())[1:-1], super().formatMessage(record))
-        return line if len(line) <= LONGEST_LINE else f"{line[:LONGEST_LINE]}…"
+        return bounded(super().formatMessage(record))
+
+    def formatException(self, ei: Any) -> str:
+        """Format a traceback so that nothing in it passes for a message."""
+        return "\n".join(f"  {bounded(line)}" for line in super().formatException(ei).split("\n"))
 
     def format(self, record: logging.LogRecord) -> str:
         """Format a record without secrets."""
@@ -44,3 +47,9 @@ class Redacting(logging.Formatter):
         for secret in self._secrets:
             line = line.replace(secret, "[secret]")
         return line
+
+
+def bounded(line: str) -> str:
+    """Make a line fit for a log."""
+    shown = printable(line[: LONGEST_LINE + 1])
+    return shown if len(shown) <= LONGEST_LINE else f"{shown[:LONGEST_LINE]}…"

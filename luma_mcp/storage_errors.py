@@ -73,9 +73,9 @@ class LinkRefused(DownloadFailed):
     """RunAPI's storage refuses the link to the finished video."""
 
     hint = (
-        "The link in video_urls is refused at the moment, so do not give it to the user: call save_video later, and this"
-        " server asks RunAPI for a new one. It was paid for, so do not repeat modify_video; RunAPI's support can help"
-        " with the task_id."
+        "The link in video_urls is refused at the moment, so do not give it to the user: call save_video later, and"
+        " this server asks RunAPI for a new one. It was paid for, so do not repeat modify_video; RunAPI's support can"
+        " help with the task_id."
     )
 
 

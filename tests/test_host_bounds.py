@@ -1,4 +1,4 @@
-"""Files of hosts that would take for ever: refused in one line before anything is made of them, left as they are."""
+"""Files of hosts that would take for ever: refused in one line before anything is made of them, and left alone."""
 
 import os
 import sys

@@ -176,7 +176,8 @@ def test_what_is_written_past_the_text_comes_too() -> None:
 
 
 def test_an_error_that_nobody_caught_is_told_at_the_end() -> None:
-    with script("threading.Thread(target=lambda: 1 / 0).start()\nraise ValueError('the last word')") as process:
+    words = "at = threading.Thread(target=lambda: 1 / 0)\nat.start()\nat.join()\nraise ValueError('the last word')"
+    with script(words) as process:
         _, said = process.communicate(timeout=PATIENCE_SECONDS)
     assert process.returncode == 1
     assert "ZeroDivisionError" in said.decode()

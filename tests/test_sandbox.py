@@ -389,7 +389,7 @@ async def test_the_end_of_a_task_is_called_once_on_this_machine_with_what_a_ques
 ) -> None:
     sandbox, hook = Sandbox(home / "s", clock, api_url=API_URL, storage_url=STORAGE_URL), Hook()
     listener = socket.create_server((HOST, 0))
-    address = f"http://{HOST}:{listener.getsockname()[1]}/hook"
+    address = f"http://{HOST}:{listener.getsockname()[1]}/callbacks/hook"
     server = uvicorn.Server(uvicorn.Config(hook, lifespan="off", log_config=None))
     told: list[dict[str, Any]] = []
     asked = {"failure": address, "fog": address, "abroad": "https://example.com/hook", "nobody": ""}

@@ -7,7 +7,7 @@ from typing import Any
 
 import anyio
 
-from luma_mcp.console import EXIT_CODES, show
+from luma_mcp.console import EXIT_CODES, show, show_json
 from luma_mcp.doctor.findings import BAD_SETTING, Finding, as_json, as_lines, problem, problems
 from luma_mcp.doctor.known_hosts import brings_key, judged, nowhere
 from luma_mcp.doctor.machine import key, settings_read, variables, versions
@@ -31,7 +31,10 @@ def run_doctor(flags: Mapping[str, Any], *, json: bool, probe: bool = False) -> 
     if probe:
         return run_probe(load_settings(**flags), json=json)
     findings = examine(flags)
-    show(as_json(findings) if json else as_lines(findings))
+    if json:
+        show_json(as_json(findings))
+    else:
+        show(as_lines(findings))
     wrong = problems(findings)
     return EXIT_CODES.get(wrong[0].code, EXIT_BAD_SETTING) if wrong else 0
 

@@ -5,6 +5,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+from luma_mcp.printable import printable
+
 State = Literal["ok", "note", "problem"]
 BAD_SETTING = "bad_setting"  # no error code of a task, but of the command line
 INDENT = " " * 9
@@ -53,7 +55,7 @@ def as_lines(findings: Sequence[Finding]) -> str:
             lines.append(f"{INDENT}fix: {finding.fix}")
     wrong = [finding.check for finding in problems(findings)]
     lines.append(f"To mend: {', '.join(wrong)}." if wrong else "Nothing keeps this server from working.")
-    return "\n".join(lines)
+    return "\n".join(map(printable, lines))
 
 
 def as_json(findings: Sequence[Finding]) -> str:

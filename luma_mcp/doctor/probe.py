@@ -14,7 +14,7 @@ from pydantic import SecretStr
 
 from luma_mcp import __version__
 from luma_mcp.app import open_network
-from luma_mcp.console import EXIT_CODES, say, show
+from luma_mcp.console import EXIT_CODES, say, show, show_json
 from luma_mcp.doctor.shapes import harmless_headers, other_headers, shape
 from luma_mcp.errors import LumaError
 from luma_mcp.models import MODEL
@@ -87,7 +87,10 @@ def run_probe(settings: Settings, *, json: bool) -> int:
     """Ask, print the report, and give the exit code."""
     seen, base_url, hidden = anyio.run(probe, settings)
     report = report_of(seen, base_url, hidden)
-    show(writer.dumps(report, indent=2, ensure_ascii=False) if json else as_text(report))
+    if json:
+        show_json(writer.dumps(report, indent=2, ensure_ascii=False))
+    else:
+        show(as_text(report))
     if made := [one.task_id for one in seen if one.task_id]:
         say(f"{MADE_A_TASK} Its id is {made[0]}.")
         return EXIT_CODES["submission_unconfirmed"]

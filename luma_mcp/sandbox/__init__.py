@@ -16,7 +16,7 @@ __all__ = ["STORAGE_URL", "Sandbox", "embedded", "in_process"]
 @asynccontextmanager
 async def embedded(folder: Path, now: Clock) -> AsyncGenerator[InProcess]:
     """Give a transport behind which a sandbox, with its state in `folder`, answers for every host."""
-    sandbox = Sandbox(folder, now, api_url=SANDBOX_ORIGIN, storage_url=STORAGE_URL)
+    sandbox = Sandbox(folder, now, api_url=SANDBOX_ORIGIN, storage_url=STORAGE_URL, watch=False)
     try:
         async with in_process(sandbox) as transport:
             yield transport

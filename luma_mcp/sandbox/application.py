@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import get_args
 
 from starlette.applications import Starlette
 from starlette.requests import Request
@@ -14,7 +15,7 @@ from starlette.types import Receive, Scope, Send
 from luma_mcp.models import Clock
 from luma_mcp.sandbox.account import Account
 from luma_mcp.sandbox.callbacks import CallingBack
-from luma_mcp.sandbox.faults import Endpoint, Fault, Faults
+from luma_mcp.sandbox.faults import Endpoint, Fault, Faults, Kind
 from luma_mcp.sandbox.files import Files
 from luma_mcp.sandbox.http import Refused, Setup, Shape, json_body, refused, with_ids
 from luma_mcp.sandbox.state import State
@@ -37,7 +38,7 @@ class Sandbox:
     """Plays RunAPI with its state in a folder.
 
     `seconds` is how long a generation takes. `storage_url` is the second origin, which takes the uploaded bytes. `seen`
-    lists what was asked, for tests.
+    lists what was asked, for tests that `watch`.
     """
 
     def __init__(
@@ -51,6 +52,7 @@ class Sandbox:
         credit_cents: int = CREDIT_CENTS,
         shape: Shape | None = None,
         faults: Faults | None = None,
+        watch: bool = True,
     ) -> None:
         self.state = State(folder, now, credit_cents=credit_cents)
         self.faults = faults or Faults()
@@ -58,7 +60,7 @@ class Sandbox:
         setup = Setup(self.state, self.faults, shape or Shape(), now, seconds, api_url, storage_url)
         self._tasks = Tasks(setup)
         self._now = now
-        self._app = application(setup, self._tasks, self.seen)
+        self._app = application(setup, self._tasks, self.seen if watch else None)
 
     async def call_back(self) -> None:
         """Call back when tasks end, for ever."""
@@ -69,12 +71,13 @@ class Sandbox:
         await self._app(scope, receive, send)
 
 
-def application(setup: Setup, tasks: Tasks, seen: list[Seen]) -> Starlette:
+def application(setup: Setup, tasks: Tasks, seen: list[Seen] | None) -> Starlette:
     """Lay out the routes; every answer passes the faults that were ordered."""
     files, account = Files(setup), Account(setup)
 
     async def answer(name: str, endpoint: Endpoint, request: Request) -> Response:
-        seen.append(Seen(request.method, request.url.path, dict(request.headers)))
+        if seen is not None:
+            seen.append(Seen(request.method, request.url.path, dict(request.headers)))
         try:
             response = await setup.faults.answer(name, request, endpoint)
         except Refused as error:
@@ -84,7 +87,7 @@ def application(setup: Setup, tasks: Tasks, seen: list[Seen]) -> Starlette:
     def route(name: str, method: str, path: str, endpoint: Endpoint) -> Route:
         return Route(path, partial(answer, name, endpoint), methods=[method])
 
-    return Starlette(
+    made = Starlette(
         routes=[
             route("create", "POST", PATH, tasks.create),
             route("read", "GET", f"{PATH}/{{task_id}}", tasks.read),
@@ -102,12 +105,17 @@ def application(setup: Setup, tasks: Tasks, seen: list[Seen]) -> Starlette:
         ],
         exception_handlers={404: refused, 405: refused},
     )
+    made.router.redirect_slashes = False  # to whatever the request calls this server
+    return made
 
 
 async def order_fault(faults: Faults, request: Request) -> Response:
     """Order a fault over HTTP: the fields of `Fault` as a JSON object."""
     try:
-        faults.order(Fault(**await json_body(request)))
-    except TypeError as error:
-        return await refused(request, Refused(400, {"error": str(error)}))
+        fault = Fault(**await json_body(request))
+        if fault.kind not in get_args(Kind):
+            raise TypeError(f"kind is none of {', '.join(get_args(Kind))}")
+    except (Refused, TypeError) as error:
+        return await refused(request, error if isinstance(error, Refused) else Refused(400, {"error": str(error)}))
+    faults.order(fault)
     return Response(status_code=204)

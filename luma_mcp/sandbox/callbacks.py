@@ -1,6 +1,7 @@
 """The sandbox calls back when a task ends, as RunAPI does (contract 3); on this machine only."""
 
 import logging
+import re
 from collections.abc import Callable
 
 import anyio
@@ -13,6 +14,7 @@ from luma_mcp.setting_values import leads_to_loopback
 
 LOOK_SECONDS = 0.1
 ANSWER_SECONDS = 5.0
+CALLED_PATH = re.compile(r"/callbacks/[A-Za-z0-9_-]+")
 
 logger = logging.getLogger(__name__)
 
@@ -29,7 +31,7 @@ class CallingBack:
     async def attend(self) -> None:
         """Call back, for ever."""
         async with (
-            httpx.AsyncClient(timeout=ANSWER_SECONDS, trust_env=False) as http,
+            httpx.AsyncClient(timeout=ANSWER_SECONDS, trust_env=False, follow_redirects=False) as http,
             anyio.create_task_group() as calls,
         ):
             while True:
@@ -45,9 +47,21 @@ class CallingBack:
 
     async def _call(self, http: httpx.AsyncClient, task: Generation) -> None:
         address = str(task.body.get("callback_url", ""))
-        if not address or not leads_to_loopback(address):
+        if not may_be_called(address):
             return
         try:
-            await http.post(address, json=self._envelope(task))
-        except (httpx.HTTPError, httpx.InvalidURL) as error:
+            with anyio.fail_after(ANSWER_SECONDS):
+                async with http.stream("POST", address, json=self._envelope(task)):
+                    pass  # what the answer holds is nobody's
+        except (httpx.HTTPError, httpx.InvalidURL, TimeoutError) as error:
             logger.warning("The call about task %s was not taken: %s", task.id, type(error).__name__)
+
+
+def may_be_called(address: str) -> bool:
+    """Tell whether an address is one that a server on this machine gives out for calls: nothing else here is called."""
+    try:
+        url = httpx.URL(address)
+    except httpx.InvalidURL:
+        return False
+    plain = url.scheme in {"http", "https"} and not (url.userinfo or url.query or url.fragment)
+    return plain and bool(CALLED_PATH.fullmatch(url.path)) and leads_to_loopback(address)

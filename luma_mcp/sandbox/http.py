@@ -1,7 +1,9 @@
 """What the sandbox's endpoints share: how it is set up, how requests are read and refused."""
 
+import json
 import uuid
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from contextlib import aclosing
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from importlib.resources import files
@@ -9,7 +11,7 @@ from pathlib import Path
 from typing import Any, cast
 
 from starlette.exceptions import HTTPException
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, Response
 
 from luma_mcp.models import Clock
@@ -17,6 +19,7 @@ from luma_mcp.sandbox.faults import Faults
 from luma_mcp.sandbox.state import State
 
 INVALID_KEY = "invalid"
+LARGEST_BODY_BYTES = 1 << 20
 
 Json = Mapping[str, Any]
 
@@ -70,11 +73,27 @@ def authorise(request: Request) -> None:
         raise Refused(401, {"error": "unauthorized"})
 
 
-async def json_body(request: Request) -> dict[str, Any]:
-    """Read a JSON object, or refuse what is none."""
+async def take(request: Request, most: int, use: Callable[[bytes], object]) -> None:
+    """Take a body piece by piece; refuse what is larger than `most` bytes, or breaks off."""
+    size = 0
     try:
-        body: Any = await request.json()
-    except ValueError:
+        async with aclosing(request.stream()) as pieces:
+            async for piece in pieces:
+                size += len(piece)
+                if size > most:
+                    raise Refused(413, {"error": f"The body is larger than {most} bytes"})
+                use(piece)
+    except ClientDisconnect:
+        raise Refused(400, {"error": "The body broke off"}) from None
+
+
+async def json_body(request: Request, most: int = LARGEST_BODY_BYTES) -> dict[str, Any]:
+    """Read a JSON object, or refuse what is none, or larger than `most` bytes."""
+    content = bytearray()
+    await take(request, most, content.extend)
+    try:
+        body: Any = json.loads(content)
+    except (ValueError, RecursionError):
         body = None
     if not isinstance(body, dict):
         raise Refused(400, {"error": "The body is not a JSON object"})

@@ -17,6 +17,7 @@ from luma_mcp.models import Clock
 
 PRICE_CENTS = 50
 UPLOAD_LIFETIME_SECONDS = 3600.0
+MOST_STORED_BYTES = 1 << 30
 FAILED_SOURCE = "The source video could not be fetched."
 SCHEMA = """
 CREATE TABLE IF NOT EXISTS tasks (
@@ -140,6 +141,19 @@ class State:
         column = {"token": "token", "signed_id": "signed_id"}[by]
         row = self._db.execute(f"SELECT * FROM files WHERE {column} = ?", (value,)).fetchone()  # noqa: S608 - one of two names
         return Upload(*row) if row else None
+
+    def make_room(self, size: int) -> bool:
+        """Forget expired files, oldest first, until there is room for so many bytes; tell whether there is."""
+        kept = [
+            Upload(*row) for row in self._db.execute("SELECT * FROM files WHERE state != 'prepared' ORDER BY rowid")
+        ]
+        stored, now = sum(upload.size for upload in kept), self._now()
+        for upload in kept:
+            if stored + size > MOST_STORED_BYTES and not upload.alive(now):
+                self.path(upload).unlink(missing_ok=True)
+                self._db.execute("DELETE FROM files WHERE token = ?", (upload.token,))
+                stored -= upload.size
+        return stored + size <= MOST_STORED_BYTES
 
     def advance(self, upload: Upload, state: str) -> None:
         """Note how far a file has come."""
