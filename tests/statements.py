@@ -91,6 +91,7 @@ async def everything(path: Path) -> None:
         await ledger.want_file(done, "fog.mp4", EPOCH)
         await ledger.take_path("/v/fog.mp4", done.key)
         await ledger.give_up_file(done.key)
+        await ledger.relink(done)
         await ledger.deliver([done.key])
         await ledger.check_writable()
         await ledger.renew([done.key], EPOCH + 15)

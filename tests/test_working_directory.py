@@ -23,7 +23,7 @@ here, told = os.getcwd(), os.open({log!r}, os.O_WRONLY | os.O_CREAT | os.O_APPEN
 def watch(event, arguments):
     if event in {{"open", "sqlite3.connect", "os.listdir", "os.scandir", "os.mkdir", "os.rename", "import"}}:
         place = arguments[1 if event == "import" else 0]
-        path = os.fsdecode(place) if isinstance(place, (str, bytes)) else ""
+        path = os.fsdecode(place) if isinstance(place, (str, bytes)) and place != ":memory:" else ""
         inside = os.path.abspath(path).startswith(here + os.sep) or (event == "open" and not os.path.isabs(path))
         if path and inside:
             os.write(told, f"{{event}} {{path}}\\n".encode())
