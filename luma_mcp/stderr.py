@@ -211,8 +211,10 @@ def sink_of(stream: TextIO | None) -> io.FileIO:
     """Give a raw file that leads to where standard error led when the process started."""
     take_numbers()
     if sys.platform == "win32":
-        buffer = cast("io.BufferedWriter", stream.buffer) if stream else None
-        return cast("io.FileIO", buffer.raw) if buffer else io.FileIO(os.devnull, "wb")  # consoles have a like class
+        buffer: object = stream.buffer if stream else io.FileIO(os.devnull, "wb")
+        return cast(
+            "io.FileIO", getattr(buffer, "raw", buffer)
+        )  # unbuffered, it is the raw file; consoles have a like one
     else:  # noqa: RET505 - so that each system's types are looked at
         return io.FileIO(fcntl.fcntl(STDERR, fcntl.F_DUPFD_CLOEXEC, STDERR + 1), "wb")
 

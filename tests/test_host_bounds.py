@@ -12,6 +12,13 @@ from luma_mcp.hosts.documents import Form, changed, read
 from luma_mcp.hosts.files import HostFileUnusable, bounded_bytes
 from luma_mcp.hosts.known import known_hosts
 
+
+def make_pipe(path: Path) -> None:
+    """Put a pipe at a path."""
+    if sys.platform != "win32":
+        os.mkfifo(path)
+
+
 BOMB = "a: &a [x, x, x, x, x, x, x, x, x]\n" + "".join(
     f"{name}: &{name} [{', '.join([f'*{before}'] * 9)}]\n" for before, name in zip("abcdefgh", "bcdefghi", strict=True)
 )
@@ -118,7 +125,7 @@ def test_a_file_that_is_too_large_is_neither_read_nor_changed(
 @pytest.mark.skipif(sys.platform == "win32", reason="such files are POSIX's")
 @pytest.mark.parametrize("name", ["goose", "claude-code", "codex"])
 def test_pipes_and_devices_are_no_files_of_hosts(home: Path, capsys: pytest.CaptureFixture[str], name: str) -> None:
-    os.mkfifo(home / "pipe")
+    make_pipe(home / "pipe")
     (home / "link").symlink_to("/dev/zero")
     for path in (home / "pipe", home / "link", Path("/dev/zero"), Path("/dev/tty")):
         assert main(["config", name, "--write", "--file", str(path)]) == 4
@@ -127,14 +134,14 @@ def test_pipes_and_devices_are_no_files_of_hosts(home: Path, capsys: pytest.Capt
 
 @pytest.mark.skipif(sys.platform == "win32", reason="such files are POSIX's")
 def test_a_file_that_becomes_a_pipe_at_the_last_moment_is_not_waited_for(home: Path) -> None:
-    os.mkfifo(home / "pipe")
+    make_pipe(home / "pipe")
     with pytest.raises(HostFileUnusable, match="is no file"):
         bounded_bytes(home / "pipe")
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="such files are POSIX's")
 def test_a_pipe_in_place_of_lm_studios_pointer_is_not_waited_for(home: Path) -> None:
-    os.mkfifo(home / ".lmstudio-home-pointer")
+    make_pipe(home / ".lmstudio-home-pointer")
     assert known_hosts()["lm-studio"].file() == home / ".lmstudio" / "mcp.json"
 
 
