@@ -12,9 +12,10 @@ from itertools import chain
 
 import anyio
 import anyio.to_thread
+from anyio.streams.memory import MemoryObjectSendStream
 from mcp.os.win32.utilities import rebind_std_handle_to_fd
 from mcp.shared.message import SessionMessage
-from mcp.types import JSONRPCMessage, JSONRPCResponse, RequestId
+from mcp.types import JSONRPCMessage, JSONRPCRequest, JSONRPCResponse, RequestId
 
 if sys.platform != "win32":
     import fcntl
@@ -131,37 +132,49 @@ async def serve_host(app: App, pipe: Pipe, ended: anyio.Event, calls: anyio.Canc
 
     Once stdin has ended, the process waits a moment for the host to read what was written, but not for ever.
     """
-    with calls:
+    with calls, private_pipes() as (stdin, stdout), redirect_stdout(sys.stderr):  # what libraries print
         server = build_server(app)
-        heard, from_host = anyio.create_memory_object_stream[SessionMessage | Exception]()
         to_host, said = anyio.create_memory_object_stream[SessionMessage]()
-        with private_pipes() as (stdin, stdout):
-            async with anyio.create_task_group() as passing:
+        async with anyio.create_task_group() as passing:
 
-                async def pass_in() -> None:
-                    async with heard, to_host.clone() as answers:
-                        async for found in messages(stdin):
-                            if isinstance(found, Wrong):  # never wait here for a host that reads no answers
-                                passing.start_soon(answers.send, SessionMessage(found.answer))
-                            else:
-                                await heard.send(SessionMessage(found))
-                        pipe.host_left = True
-                        leave_by_force(FORCE_SECONDS)
-                        with anyio.move_on_after(LAST_SECONDS):  # what was asked last is answered if that is quick
-                            await app.answering.quiet()
+            def begin() -> MemoryObjectSendStream[SessionMessage | Exception]:
+                heard, from_host = anyio.create_memory_object_stream[SessionMessage | Exception]()
+                passing.start_soon(server.run, from_host, to_host.clone(), server.create_initialization_options())
+                return heard
 
-                async def pass_out() -> None:
-                    async with said:
-                        async for message in said:
-                            line = message.message.model_dump_json(by_alias=True, exclude_unset=True) + "\n"
-                            await anyio.to_thread.run_sync(write_all, stdout, line.encode())
-                            pipe.note(message)
+            async def pass_in() -> None:
+                heard, probed = begin(), False
+                async with to_host:
+                    async for found in messages(stdin):
+                        if isinstance(found, Wrong):  # never wait here for a host that reads no answers
+                            passing.start_soon(to_host.send, SessionMessage(found.answer))
+                            continue
+                        if probed and method_of(found) == "initialize":  # the probe took too long for this host
+                            heard.close()
+                            heard = begin()
+                        probed = method_of(found) == "server/discover"
+                        await heard.send(SessionMessage(found))
+                    pipe.host_left = True
+                    leave_by_force(FORCE_SECONDS)
+                    with anyio.move_on_after(LAST_SECONDS):  # what was asked last is answered if that is quick
+                        await app.answering.quiet()
+                    heard.close()
 
-                passing.start_soon(pass_in, name="stdin")
-                passing.start_soon(pass_out, name="stdout")
-                with redirect_stdout(sys.stderr):  # what libraries print
-                    await server.run(from_host, to_host, server.create_initialization_options())
+            async def pass_out() -> None:
+                async with said:
+                    async for message in said:
+                        line = message.message.model_dump_json(by_alias=True, exclude_unset=True) + "\n"
+                        await anyio.to_thread.run_sync(write_all, stdout, line.encode())
+                        pipe.note(message)
+
+            passing.start_soon(pass_in, name="stdin")
+            passing.start_soon(pass_out, name="stdout")
     ended.set()
+
+
+def method_of(message: JSONRPCMessage) -> str:
+    """Name what a request asks for; empty for anything else."""
+    return message.method if isinstance(message, JSONRPCRequest) else ""
 
 
 async def messages(stdin: FileIO) -> AsyncGenerator[JSONRPCMessage | Wrong]:

@@ -205,6 +205,23 @@ def test_half_a_character_before_anything_else_decides_nothing(home: Path, url: 
     assert (second["id"], len(second["result"]["tools"])) == (2, 5)
 
 
+@pytest.mark.parametrize("patient", [True, False], ids=["after the answer", "before the answer"])
+def test_a_host_that_gave_its_probe_up_may_begin_with_the_handshake(home: Path, url: str, *, patient: bool) -> None:
+    pipe = subprocess.PIPE
+    with subprocess.Popen(SERVER, env=server_environment(home, url), text=True, stdin=pipe, stdout=pipe) as process:
+        assert process.stdin
+        assert process.stdout
+        wire = Spoken(process.stdin, process.stdout, process)
+        probe = wire.send("server/discover", {"_meta": MODERN_META})
+        if patient:
+            assert wire.receive(probe)[-1]["result"]["supportedVersions"]
+        wire.shake_hands()
+        assert wire.receive(wire.send("tools/list"))[-1]["result"]["tools"]
+        assert wire.call("list_tasks", {})["structuredContent"]["tasks"] == []
+        process.stdin.close()
+        assert process.wait(PATIENCE_SECONDS) == 0
+
+
 def test_without_docstrings_everything_that_hosts_see_is_the_same(home: Path, url: str) -> None:
     def seen(optimize: str) -> list[dict[str, Any]]:
         with started(server_environment(home, url, PYTHONOPTIMIZE=optimize)) as wire:
