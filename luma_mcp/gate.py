@@ -20,8 +20,13 @@ from luma_mcp.settings import Settings
 
 LOOPBACK = frozenset({"localhost", "127.0.0.1", "[::1]"})
 OWN_PAGES = frozenset({"none", "same-origin"})  # Sec-Fetch-Site of what a person typed, and of a server's own pages
-FORWARDED = frozenset({"forwarded", "via", "x-real-ip", "x-client-ip", "x-cluster-client-ip", "true-client-ip"})
-FORWARDED_PREFIXES = ("x-forwarded", "x-original-", "cf-connecting-ip")
+FORWARDED = frozenset(
+    {"forwarded", "via", "x-real-ip", "x-client-ip", "x-cluster-client-ip", "true-client-ip", "x-host", "cdn-loop"}
+)
+FORWARDED_PREFIXES = (
+    *("x-forwarded", "x-original-", "x-rewrite-", "x-proxy", "x-envoy-", "x-azure-", "x-appengine-", "x-amzn-"),
+    *("cf-", "fly-", "fastly-", "tailscale-", "x-tailscale-"),
+)
 PROXIED = "Whoever comes through a proxy needs a token: set LUMA_MCP_AUTH_TOKENS, which is none."
 NAMED_TOKENS = (
     "This server wants the header Authorization: Bearer <token>, with one of the tokens in LUMA_MCP_AUTH_TOKENS."

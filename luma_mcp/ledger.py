@@ -46,7 +46,6 @@ from luma_mcp.ledger_rows import (
     mark_delivered,
     position_in,
     readable,
-    was_sent,
 )
 from luma_mcp.ledger_sums import LedgerSums
 from luma_mcp.ledger_uploads import LedgerUploads
@@ -123,15 +122,14 @@ class Ledger:
         return await self._record(task, lambda db: check_lease(db, task.key, self._owner))
 
     async def note_sending(self, task: Task, limits: Limits, now: float) -> Task:
-        """Write, before it happens, that a task is sent; the first time only within the limits (`LimitReached`).
+        """Write, before it happens, that a task is sent, within the limits (`LimitReached`).
 
-        Whoever wrote the intent may have asked no limits. Raises `LeaseLost`.
+        Whoever wrote the row may have asked no limits, whatever it says of itself. Raises `LeaseLost`.
         """
 
         def allow(db: sqlite3.Connection) -> None:
             check_lease(db, task.key, self._owner)
-            if not was_sent(db, task.key):
-                check_limits(db, limits, task.caller, now, besides=task.key)
+            check_limits(db, limits, task.caller, now, besides=task.key)
 
         return await self._record(task, allow)
 

@@ -66,7 +66,6 @@ RENEW = """
     UPDATE tasks SET lease_until = ? WHERE lease_owner = ? AND lease_owner <> ''
         AND key IN (SELECT value FROM json_each(?))"""
 HELD = "SELECT 1 FROM tasks WHERE key = ? AND lease_owner = ?"
-SENT_BEFORE = "SELECT attempts > 0 FROM tasks WHERE key = ?"
 RELEASE = """
     UPDATE tasks SET lease_owner = '', lease_until = CASE WHEN status = :status OR :status = '' THEN :until ELSE 0 END
     WHERE key = :key AND lease_owner = :owner"""

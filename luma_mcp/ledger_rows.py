@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 from luma_mcp.errors import LimitReached
 from luma_mcp.leases import LeaseLost
-from luma_mcp.ledger_queries import ACTIVE, HELD, JOINABLE, SENT_BEFORE, SUBMITTED
+from luma_mcp.ledger_queries import ACTIVE, HELD, JOINABLE, SUBMITTED
 from luma_mcp.ledger_records import Row, is_task, task_of
 from luma_mcp.models import DAY_SECONDS, REPLAY_SECONDS, Limits, Position, Task
 from luma_mcp.storage_errors import LedgerUnusable, TaskUnreadable
@@ -33,12 +33,6 @@ def check_lease(db: sqlite3.Connection, key: str, owner: str) -> None:
     """Raise `LeaseLost` unless an owner holds the lease on a task."""
     if db.execute(HELD, (key, owner)).fetchone() is None:
         raise LeaseLost(key)
-
-
-def was_sent(db: sqlite3.Connection, key: str) -> bool:
-    """Tell whether a task may have reached RunAPI."""
-    row = db.execute(SENT_BEFORE, (key,)).fetchone()
-    return bool(row and row[0])
 
 
 def check_limits(db: sqlite3.Connection, limits: Limits, caller: str, now: float, *, besides: str = "") -> None:

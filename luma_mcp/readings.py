@@ -26,7 +26,19 @@ STATUS_NAMES = ("status", "state", "task_status", "taskStatus")
 NESTS = ("data", "result", "task", "response")
 NEST_DEPTH = 3
 COMPLETED_WORDS = frozenset(
-    {"completed", "complete", "succeeded", "succeed", "success", "successful", "finished", "done", "ok", "ready"}
+    {
+        "completed",
+        "complete",
+        "succeeded",
+        "succeed",
+        "success",
+        "successful",
+        "finished",
+        "done",
+        "ok",
+        "ready",
+        "fulfilled",
+    }
 )
 FAILED_WORDS = frozenset(
     {
@@ -46,8 +58,19 @@ RUNNING_WORDS = frozenset(
     }
 )  # fmt: skip
 DOUBTFUL_WORDS = frozenset({"error", "fail"})  # of a task if that is named, else of the question about it
-RESULTS = ("videos", "output", "outputs", "video")
-GUESSES = ("result", "results", "video_url", "result_url", "output_url", "download_url", "url")
+RESULTS = ("videos", "output", "outputs", "video", "video_urls", "videoUrls", "result_urls", "resultUrls")
+GUESSES = (
+    "result",
+    "results",
+    "video_url",
+    "videoUrl",
+    "result_url",
+    "resultUrl",
+    "output_url",
+    "download_url",
+    "urls",
+    "url",
+)
 MOST_URLS = 10
 MOST_ENTRIES = 1000
 UNSAFE = re.compile(r"""[ "<>\\^`{|}]""")
@@ -163,6 +186,7 @@ def urls_in(body: Json, names: Sequence[str]) -> tuple[str, ...]:
 def url_in(value: object) -> str:
     """Give the http(s) URL in a string, or in an object, without characters that could end it where it is shown."""
     names = ("url", "video_url", "download_url")
+    value = child(value, "video") or value if is_object(value) else value
     found = next(filter(None, (text(value.get(name)) for name in names)), "") if is_object(value) else text(value)
     return UNSAFE.sub(lambda unsafe: quote(unsafe[0]), found) if is_link(found) else ""
 

@@ -27,7 +27,11 @@ LONGEST_PAGE_BYTES = 1 << 16
 LONGEST_RETRY_AFTER_SECONDS = 3600.0
 HTML = re.compile(r"<!doctype|<html", re.IGNORECASE)
 LONGEST_WORDS = 4096
-KEY_WORDS = re.compile(r"\b(api )?key\b|\btoken\b|\bbearer\b|\bcredentials?\b|\bunauthenticated\b")
+KEY_WORDS = re.compile(
+    r"\b(api|secret|access|auth|authentication|your|this|the|invalid|bearer|runapi) (key|token)s?\b"
+    r"|\bapikey\b|\b(key|token) (is|was|has|does|lacks|cannot|not)\b|\bbearer\b|\bcredentials?\b|\bunauthenticated\b"
+)
+MODERATION = re.compile(r"moderat|content policy|policy violation|nsfw|safety|copyright|sexual|violen")
 CONTENT_WORDS = re.compile(
     r"moderat|policy|policies|violat|nsfw|safety|unsafe|prompt|content|video|image|copyright|explicit|sexual|violen"
 )
@@ -83,7 +87,7 @@ def forbidden(response: httpx.Response) -> type[LumaError]:
     whole = said if is_page(response) else raw_text(response)  # with the codes beside the sentence
     words = " ".join(re.findall("[a-z]+", whole[:LONGEST_WORDS].lower()))
     about_key = KEY_WORDS.search(words) or (PERMISSION_WORDS.search(words) and not CONTENT_WORDS.search(words))
-    return InvalidApiKey if about_key or not said else InvalidRequest
+    return InvalidApiKey if (about_key and not MODERATION.search(words)) or not said else InvalidRequest
 
 
 def explanation(response: httpx.Response, hidden: SecretStr | None = None) -> str:

@@ -4,7 +4,7 @@ import re
 from collections.abc import AsyncIterable
 from dataclasses import dataclass
 from typing import Any
-from urllib.parse import quote
+from urllib.parse import quote, unquote
 
 import anyio
 import httpx
@@ -105,6 +105,7 @@ class RunAPI(Api):
         body = json_object(response)
         taken = response.is_success and not refuses(body)
         if task_id := task_id_in(body if taken else {}, response.headers):
+            self._check_without_key(task_id)
             return Accepted(task_id, status_in(body))
         refused = in_doubt(self.refusal(response))
         if isinstance(refused, TaskNotFound):
@@ -120,9 +121,14 @@ class RunAPI(Api):
         if not response.is_success or (body and not is_about_task(body)):
             raise self.refusal(response)
         found = reading(body, retry_after_seconds(response.headers), self.api_key)
-        if any(url != without_secret(url, self.api_key) for url in found.video_urls):
-            raise BadAnswer("RunAPI's answer about the task repeats the key.")
+        self._check_without_key(*found.video_urls)
         return found
+
+    def _check_without_key(self, *words: str) -> None:
+        """Raise `BadAnswer`, charged "unknown", for what would be shown and holds the key, in whatever encoding."""
+        for plain in map(unquote, words):
+            if plain != without_secret(plain, self.api_key):
+                raise BadAnswer("RunAPI's answer about the task repeats the key.", charged="unknown")
 
     # -- files --------------------------------------------------------------------------------------------------------
 

@@ -147,7 +147,7 @@ async def serve_host(app: App, pipe: Pipe, ended: anyio.Event, calls: anyio.Canc
                 async with to_host:
                     async for found in messages(stdin):
                         if isinstance(found, Wrong):  # never wait here for a host that reads no answers
-                            passing.start_soon(to_host.send, SessionMessage(found.answer))
+                            passing.start_soon(send, to_host.clone(), SessionMessage(found.answer))
                             continue
                         if probed and method_of(found) == "initialize":  # the probe took too long for this host
                             heard.close()
@@ -170,6 +170,13 @@ async def serve_host(app: App, pipe: Pipe, ended: anyio.Event, calls: anyio.Canc
             passing.start_soon(pass_in, name="stdin")
             passing.start_soon(pass_out, name="stdout")
     ended.set()
+
+
+async def send(way: MemoryObjectSendStream[SessionMessage], answer: SessionMessage) -> None:
+    """Send one answer on a way of its own; nobody gets it once the server has ended."""
+    async with way:
+        with suppress(anyio.BrokenResourceError):
+            await way.send(answer)
 
 
 def method_of(message: JSONRPCMessage) -> str:

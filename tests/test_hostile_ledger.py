@@ -132,6 +132,16 @@ async def test_the_users_limits_are_asked_again_before_an_intent_is_sent(
         assert {(task.error.code, task.error.charged) for task in refused if task.error} == {("limit_reached", "no")}
 
 
+@pytest.mark.parametrize("limit", [{"daily_limit": 2}, {"max_active": 1}])
+async def test_an_intent_that_says_it_was_sent_passes_no_limit_either(home: Path, limit: dict[str, int]) -> None:
+    for number in range(6):
+        plant(home / "data", key_id=KEY_ID, prompt=f"take {number}", attempts=1, sent_at=EPOCH)
+    async with opened(home, **limit) as (rig, _):
+        await anyio.sleep(20)
+        assert rig.creates() <= limit.get("daily_limit", 1)
+        assert {task.error.charged for task in await listed(rig) if task.error} <= {"unknown"}
+
+
 @pytest.mark.parametrize(
     "request_",
     [

@@ -248,3 +248,25 @@ async def test_no_part_of_the_key_is_shown_where_the_reason_of_a_failure_is_cut(
         rig.sandbox.faults.order(odd("read", {"id": UUID, "status": "failed", "error": "x" * padding + KEY}))
         result = await modified(rig)
     assert KEY[:6] not in said(result)
+
+
+@pytest.mark.parametrize("headers", [{}, {"X-RunAPI-Task-Id": KEY}], ids=["in the body", "in a header"])
+async def test_a_task_is_never_named_by_the_key(home: Path, headers: dict[str, str]) -> None:
+    def answer(_: httpx.Request) -> httpx.Response:
+        return httpx.Response(500 if headers else 200, json={} if headers else {"id": KEY}, headers=headers)
+
+    async with open_rig(home, network=httpx.MockTransport(answer)) as rig, rig.client() as client:
+        told = await client.call_tool("modify_video", ASK)
+        assert (await only_task(rig)).task_id == ""
+    assert KEY not in said(told)
+
+
+async def test_a_link_does_not_carry_the_key_in_any_encoding(home: Path) -> None:
+    encoded = "".join(f"%{ord(letter):02x}" for letter in KEY)
+    async with open_rig(home) as rig:
+        rig.sandbox.faults.order(
+            odd("read", {"status": "completed", "videos": [{"url": f"https://x.example/{encoded}"}]})
+        )
+        result = await modified(rig)
+        assert (await only_task(rig)).video_urls == ()
+    assert encoded not in said(result)

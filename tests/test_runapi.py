@@ -13,9 +13,10 @@ from pydantic import SecretStr
 
 from luma_mcp import errors
 from luma_mcp.connection import open_connection
+from luma_mcp.errors import InvalidApiKey, InvalidRequest, LumaError
 from luma_mcp.models import Reading, Status, Task, VideoRequest
-from luma_mcp.readings import lifetime_in
-from luma_mcp.refusals import retry_after_seconds
+from luma_mcp.readings import lifetime_in, reading
+from luma_mcp.refusals import refusal, retry_after_seconds
 from luma_mcp.runapi import Accepted, RunAPI, Stored
 from luma_mcp.untrusted import safe_text
 from luma_mcp.upload_targets import UploadTarget
@@ -760,3 +761,33 @@ async def test_a_refusal_for_pace_carries_the_wait() -> None:
 
 def test_foreign_text_becomes_one_visible_line() -> None:
     assert safe_text("a\r\n\tb <b>c</b> \u200b&nbsp;d") == "a b c d"
+
+
+@pytest.mark.parametrize(
+    ("body", "kind"),
+    [
+        ({"error": {"code": "content_policy_violation", "message": 'The token "xx" is not allowed'}}, InvalidRequest),
+        ({"error": {"code": "moderation_blocked", "message": "Key frames of the clip show a minor"}}, InvalidRequest),
+        ({"error": "Key frames are missing"}, InvalidRequest),
+        ({"error": "Your API key was revoked"}, InvalidApiKey),
+        ({"error": "invalid token"}, InvalidApiKey),
+        ({"error": "This key has no access to luma"}, InvalidApiKey),
+    ],
+)
+def test_a_403_is_about_the_key_only_if_it_speaks_of_one(body: dict[str, Any], kind: type[LumaError]) -> None:
+    assert type(refusal(httpx.Response(403, json=body))) is kind
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        {"status": "done", "video_urls": ["https://x.example/v.mp4"]},
+        {"status": "done", "urls": ["https://x.example/v.mp4"]},
+        {"status": "fulfilled", "url": "https://x.example/v.mp4"},
+        {"data": {"state": "SUCCESS", "output": {"video": {"url": "https://x.example/v.mp4"}}}},
+        {"data": {"state": "anything", "response": {"resultUrls": ["https://x.example/v.mp4"]}}},
+    ],
+)
+def test_a_result_is_found_wherever_it_may_stand(body: dict[str, Any]) -> None:
+    found = reading(body, None)
+    assert (found.status, found.video_urls) == (Status.COMPLETED, ("https://x.example/v.mp4",))

@@ -222,6 +222,15 @@ def test_a_host_that_gave_its_probe_up_may_begin_with_the_handshake(home: Path, 
         assert process.wait(PATIENCE_SECONDS) == 0
 
 
+def test_every_line_is_answered_also_when_stdin_ends_behind_them(home: Path, url: str) -> None:
+    pipe = subprocess.PIPE
+    with subprocess.Popen(SERVER, env=server_environment(home, url), stdin=pipe, stdout=pipe, stderr=pipe) as process:
+        output, errors = process.communicate(b"garbage\n" * 2000, timeout=PATIENCE_SECONDS)
+    assert process.returncode == 0
+    assert output.count(b'"id":null') == len(output.splitlines()) > 0
+    assert b"Traceback" not in errors
+
+
 def test_without_docstrings_everything_that_hosts_see_is_the_same(home: Path, url: str) -> None:
     def seen(optimize: str) -> list[dict[str, Any]]:
         with started(server_environment(home, url, PYTHONOPTIMIZE=optimize)) as wire:

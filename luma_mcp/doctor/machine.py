@@ -30,7 +30,8 @@ OWN_FILE = 'It holds {"api_key": "…"}, and only you may write it (chmod 600).'
 def versions() -> list[Finding]:
     """Tell what runs here, and whether the parts fit together."""
     sdk = version("mcp")
-    found = f"runapi-luma-mcp {__version__}, Python {platform.python_version()}, MCP SDK {sdk}, {platform.platform()}"
+    system = f"{platform.system()} {platform.release()} {platform.machine()}"  # `platform()` runs a program for more
+    found = f"runapi-luma-mcp {__version__}, Python {platform.python_version()}, MCP SDK {sdk}, {system}"
     fits = OLDEST_SDK <= tuple(int(part) for part in re.findall(r"\d+", sdk)[:2]) < NEWER_SDK
     return [
         ok("versions", found)

@@ -21,7 +21,7 @@ from luma_mcp.models import MODEL
 from luma_mcp.readings import balance_in, price_in, task_id_in
 from luma_mcp.runapi import BALANCE, PRICE_SECONDS, PRICES, TASKS, RunAPI
 from luma_mcp.settings import Settings
-from luma_mcp.untrusted import Json, json_object, json_value
+from luma_mcp.untrusted import Json, json_object, json_value, without_secret
 
 MADE_UP = SecretStr("invalid")  # the one key that the sandbox refuses, too
 INCOMPLETE: Json = {"model": MODEL}  # without prompt and source nothing can be made of it
@@ -92,7 +92,7 @@ def run_probe(settings: Settings, *, json: bool) -> int:
     else:
         show(as_text(report))
     if made := [one.task_id for one in seen if one.task_id]:
-        say(f"{MADE_A_TASK} Its id is {made[0]}.")
+        say(f"{MADE_A_TASK} Its id is {without_secret(made[0], hidden)}.")
         return EXIT_CODES["submission_unconfirmed"]
     return 0 if any(one.status for one in seen) else EXIT_CODES["network"]
 
