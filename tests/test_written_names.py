@@ -10,6 +10,7 @@ from luma_mcp import written_names
 from luma_mcp.errors import SourceNotAllowed, SourceNotFound
 from luma_mcp.sources import allowed_file, typed_file
 from luma_mcp.written_names import plainly, written_alike
+from tests.rig import make_pipe
 
 SCREEN = "Screen Recording 2026-11-22 at 3.45.12\u202fPM.mov"
 ALIKE = [
@@ -99,7 +100,7 @@ def test_nothing_outside_is_found(home: Path, root: Path) -> None:
 
 def test_a_folder_is_no_file_and_a_pipe_is_none(root: Path) -> None:
     (root / "Clip.mp4").mkdir()
-    os.mkfifo(root / "Pipe.mp4")
+    make_pipe(root / "Pipe.mp4")
     for asked in ("clip.mp4", "pipe.mp4"):
         with pytest.raises(SourceNotFound):
             allowed_file(root / asked, [root])
