@@ -23,6 +23,7 @@ from luma_mcp.console import ProgressBar, explain, say, show, show_json, show_pa
 from luma_mcp.doctor.findings import as_json, as_lines, problem
 from luma_mcp.errors import Failure
 from luma_mcp.hosts.known import known_hosts
+from luma_mcp.ledger_place import LEDGER_NAME
 from luma_mcp.logs import LONGEST_LINE, Redacting
 from luma_mcp.models import Task, VideoRequest
 from luma_mcp.printable import printable, printable_json
@@ -128,7 +129,7 @@ def test_tasks_of_a_hostile_ledger_are_listed_without_harm(home: Path, capsys: p
             await app.modify_video(request, "local", wait_seconds=0, new_take=False, progress=Progress(silent))
 
     anyio.run(submit)
-    with closing(sqlite3.connect(settings.data_dir / "sandbox" / "ledger.sqlite3", isolation_level=None)) as ledger:
+    with closing(sqlite3.connect(settings.data_dir / "sandbox" / LEDGER_NAME, isolation_level=None)) as ledger:
         ledger.execute("UPDATE tasks SET prompt = ?, source = ?", (typed, f"https://example.com/{typed}"))
     for arguments in (["tasks"], ["tasks", "--json"], ["tasks", "--status", typed], ["modify", typed, typed]):
         main([*arguments, "--sandbox", "--data-dir", str(settings.data_dir)])

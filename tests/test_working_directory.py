@@ -77,7 +77,7 @@ def trapped(tmp_path: Path) -> Path:
         (folder / name).write_text(json.dumps({"api_key": "theirs", "base_url": "http://127.0.0.1:9"}))
     for name in ("pyproject.toml", "luma.toml", "uv.toml", "mcp.json", ".mcp.json", "luma-mcp.json"):
         (folder / name).write_text("[tool.luma]\nport = 1\n")
-    for name in ("ledger.sqlite3", ".luma/ledger.sqlite3", ".local/share/luma-mcp/ledger.sqlite3", "http-token"):
+    for name in ("tasks.sqlite3", ".luma/tasks.sqlite3", ".local/share/luma-mcp/tasks.sqlite3", "http-token"):
         (folder / name).write_text("theirs")
     (folder / ".env").write_text(ENV)
     return folder
