@@ -12,7 +12,7 @@ from itertools import chain
 
 import anyio
 import anyio.to_thread
-from anyio.streams.memory import MemoryObjectSendStream
+from anyio.streams.memory import MemoryObjectReceiveStream, MemoryObjectSendStream
 from mcp.os.win32.utilities import rebind_std_handle_to_fd
 from mcp.shared.message import SessionMessage
 from mcp.types import JSONRPCMessage, JSONRPCRequest, JSONRPCResponse, RequestId
@@ -160,16 +160,18 @@ async def serve_host(app: App, pipe: Pipe, ended: anyio.Event, calls: anyio.Canc
                         await app.answering.quiet()
                     heard.close()
 
-            async def pass_out() -> None:
-                async with said:
-                    async for message in said:
-                        line = message.message.model_dump_json(by_alias=True, exclude_unset=True) + "\n"
-                        await anyio.to_thread.run_sync(write_all, stdout, line.encode())
-                        pipe.note(message)
-
             passing.start_soon(pass_in, name="stdin")
-            passing.start_soon(pass_out, name="stdout")
+            passing.start_soon(pass_out, said, stdout, pipe, name="stdout")
     ended.set()
+
+
+async def pass_out(said: MemoryObjectReceiveStream[SessionMessage], stdout: FileIO, pipe: Pipe) -> None:
+    """Write what is said to the host, a line each, until nobody says anything any more."""
+    async with said:
+        async for message in said:
+            line = message.message.model_dump_json(by_alias=True, exclude_unset=True) + "\n"
+            await anyio.to_thread.run_sync(write_all, stdout, line.encode())
+            pipe.note(message)
 
 
 async def send(way: MemoryObjectSendStream[SessionMessage], answer: SessionMessage) -> None:

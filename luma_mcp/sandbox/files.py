@@ -4,7 +4,7 @@ import base64
 import binascii
 import hashlib
 from collections.abc import Generator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import cast
 
@@ -114,11 +114,10 @@ class Files:
 @contextmanager
 def whole_or_nothing(path: Path) -> Generator[None]:
     """Make a file inside, and leave nothing of it if that fails."""
-    try:
+    with ExitStack() as unless_whole:
+        unless_whole.callback(path.unlink, missing_ok=True)
         yield
-    except BaseException:
-        path.unlink(missing_ok=True)
-        raise
+        unless_whole.pop_all()
 
 
 async def write(request: Request, path: Path, most: int) -> tuple[int, str]:
