@@ -150,6 +150,7 @@ async def serve_host(app: App, pipe: Pipe, ended: anyio.Event, calls: anyio.Canc
                             passing.start_soon(send, to_host.clone(), SessionMessage(found.answer))
                             continue
                         if probed and method_of(found) == "initialize":  # the probe took too long for this host
+                            await app.answering.quiet()
                             heard.close()
                             heard = begin()
                         probed = method_of(found) == "server/discover"

@@ -24,6 +24,7 @@ from tests.served import SERVER, sandbox_process, server_environment
 from tests.wire import Wire
 
 ASK: dict[str, Any] = {"prompt": "霧の秋の朝", "source_video_url": SOURCE}
+HELLO = {"protocolVersion": "2025-11-25", "capabilities": {}, "clientInfo": {"name": "test", "version": "1"}}
 PATIENCE_SECONDS = 30.0
 LEAVING_SECONDS = 2.0  # hosts kill what has not ended by then
 
@@ -213,9 +214,13 @@ def test_a_host_that_gave_its_probe_up_may_begin_with_the_handshake(home: Path, 
         assert process.stdout
         wire = Spoken(process.stdin, process.stdout, process)
         probe = wire.send("server/discover", {"_meta": MODERN_META})
+        if not patient:
+            wire.send("initialize", HELLO)
+        assert wire.receive(probe)[-1]["result"]["supportedVersions"]
         if patient:
-            assert wire.receive(probe)[-1]["result"]["supportedVersions"]
-        wire.shake_hands()
+            wire.send("initialize", HELLO)
+        wire.receive(wire.last_id)
+        wire.send("notifications/initialized", notification=True)
         assert wire.receive(wire.send("tools/list"))[-1]["result"]["tools"]
         assert wire.call("list_tasks", {})["structuredContent"]["tasks"] == []
         process.stdin.close()
