@@ -2,20 +2,20 @@
 
 import json
 from bisect import bisect_right
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Annotated, Any, Literal
 
 from pydantic import ConfigDict, Field, with_config
 from typing_extensions import TypedDict
 
-from luma_mcp.app import SUBMIT_SECONDS
+from luma_mcp.app import SUBMIT_SECONDS, Outcome
 from luma_mcp.cursors import cursor_after
-from luma_mcp.errors import Failure, LumaError, TaskNotFound
+from luma_mcp.errors import Failure, LumaError, TaskNotFound, Unfinished
 from luma_mcp.follower import KEEPS_ASKING
-from luma_mcp.models import FOLLOW_SECONDS, SANDBOX_ORIGIN, Status, Task
+from luma_mcp.models import SANDBOX_ORIGIN, Status, Task
+from luma_mcp.money import PRICE_USD
 from luma_mcp.settings import Settings
-from luma_mcp.storage_errors import VideoGone
 
 USUAL_WAIT = 40
 LARGEST_PAGE_BYTES = 39_000  # of a list as hosts get it, in both forms, with room for what the protocol puts around it
@@ -27,7 +27,8 @@ NOWHERE = (
     ' "{task_id}" to put a stand-in on disk.'
 )
 ELSEWHERE = "This is the sandbox: nothing was charged, and the stand-in lies on the server's own machine, as"
-OVER = f"The link has expired, and there is no saved file. {VideoGone.hint}"
+PRICED = f"costs {PRICE_USD:.2f} USD when it succeeds"
+FREE = "is free in the sandbox"
 StatusWord = Literal["submitting", "pending", "processing", "completed", "failed", "unconfirmed"]
 Moment = Annotated[str, Field(description="RFC 3339, UTC", json_schema_extra={"format": "date-time"})]
 
@@ -44,9 +45,7 @@ class ErrorObject(TypedDict):
     code: str
     message: str
     charged: Annotated[Literal["no", "yes", "unknown"], Field(description="whether this cost money")]
-    retry_safe: Annotated[
-        bool, Field(description="whether repeating the same call, without new_take, cannot charge twice")
-    ]
+    retry_safe: Annotated[bool, Field(description="whether repeating the same call cannot charge twice")]
     hint: Annotated[str, Field(description="what to do about it")]
 
 
@@ -64,6 +63,7 @@ class TaskObject(TypedDict, total=False):
     source_duration_seconds: Annotated[float, Field(description="how long that clip lasts, by its header")]
     video_urls: Annotated[list[str], Field(description="where the finished video can be downloaded until expires_at")]
     video_path: Annotated[str, Field(description="absolute path of the saved file, empty if not saved")]
+    take: Annotated[int, Field(description="which take of its request this is")]
     joined: Annotated[bool, Field(description="true if this call joined a task that already existed: no new charge")]
     created_at: Moment
     updated_at: Moment
@@ -85,6 +85,7 @@ class TaskRow(TypedDict, total=False):
     task_id: Annotated[str, Field(description="id for get_task; empty until RunAPI has confirmed the submission")]
     status: StatusWord
     prompt: Annotated[str, Field(description=f"its first {SHOWN_OF_PROMPT} characters")]
+    take: Annotated[int, Field(description="which take of its request this is")]
     created_at: Moment
     cost_usd: Annotated[float, Field(description="what RunAPI reported as the charge")]
     video_path: Annotated[str, Field(description="absolute path of the saved file, empty if not saved")]
@@ -111,13 +112,12 @@ def own_seconds(settings: Settings) -> dict[str, int]:
     return {"wait": advised_wait(settings), "bound": round(max(settings.bound(-1), SUBMIT_SECONDS))}
 
 
-def task_object(
-    task: Task, now: float, *, joined: bool = False, remote: bool = False, wait: int = USUAL_WAIT
-) -> TaskObject:
-    """Describe a task; what is not known is absent.
+def task_object(outcome: Outcome, now: float, *, remote: bool = False, wait: int = USUAL_WAIT) -> TaskObject:
+    """Describe a task as a call leaves it; what is not known is absent.
 
     `remote` callers, on other machines, cannot open what is saved on this one; `wait` is how long a call should wait.
     """
+    task = outcome.task
     answer: TaskObject = {
         "task_id": task.task_id,
         "status": task.status.value,
@@ -127,7 +127,8 @@ def task_object(
         "source_video_url": task.request.source,
         "video_urls": list(task.video_urls),
         "video_path": task.video_path,
-        "joined": joined,
+        "take": task.request.take,
+        "joined": outcome.joined,
         "created_at": moment(task.created_at),
         "updated_at": moment(task.updated_at),
         "elapsed_seconds": round(task.elapsed(now), 1),
@@ -144,7 +145,7 @@ def task_object(
         answer["cost_usd"] = task.cost_usd
     if task.error is not None:
         answer["error"] = error_object(task.error)
-    answer["next_step"] = next_step(task, now, remote=remote, wait=wait)
+    answer["next_step"] = " ".join(next_steps(outcome, now, remote=remote, wait=wait))
     return answer
 
 
@@ -164,15 +165,42 @@ def error_object(failure: Failure) -> ErrorObject:
     }
 
 
+def next_steps(outcome: Outcome, now: float, *, remote: bool, wait: int) -> Iterator[str]:
+    """Tell the model what its call has cost if it found the task there, what to do next, and how to have another."""
+    task = outcome.task
+    if outcome.joined:
+        yield f"This call cost nothing: the request has this task since {moment(task.created_at)}."
+    if outcome.without_callback:
+        yield "The callback_url of this call is not called, as the task has its own."
+    yield next_step(task, now, remote=remote, wait=wait)
+    if outcome.next_take is not None and (outcome.joined or task.is_lost(now)):
+        yield way_on(task, outcome.next_take)
+    elif outcome.next_take and outcome.next_take < task.request.take:
+        yield f"Take {outcome.next_take} was never made: takes can be had in any order, and are no attempt counter."
+
+
+def way_on(task: Task, take: int) -> str:
+    """Name the take that is another version of a task's request, and its price."""
+    if not take:
+        return "All takes of this request were made: for another version, change its prompt."
+    wish = (
+        "wants another version"
+        if task.status is Status.COMPLETED and task.error is None
+        else "agrees to pay for another one"
+    )
+    price = FREE if task.origin == SANDBOX_ORIGIN else PRICED
+    return f"Only if the user {wish}: modify_video with the same arguments and take {take}, which {price}."
+
+
 def next_step(task: Task, now: float, *, remote: bool = False, wait: int = USUAL_WAIT) -> str:
-    """Tell the model in one sentence what to do next."""
+    """Tell the model in one sentence what to do next about a task."""
     match task.status:
         case Status.SUBMITTING:
             return submitting_step(task)
         case Status.PENDING | Status.PROCESSING:
             return running_step(task, now, wait)
         case Status.COMPLETED:
-            return completed_step(task, now, remote=remote, wait=wait)
+            return completed_step(task, remote=remote, wait=wait)
         case Status.FAILED | Status.UNCONFIRMED:
             return task.error.hint if task.error else "Nothing more can be done."
 
@@ -183,19 +211,16 @@ def submitting_step(task: Task) -> str:
     if task.error:
         so_far = f"{task.error.message} This server keeps trying"
     return (
-        f"{so_far}: repeat the same modify_video call, without new_take, in a few seconds; it joins this submission and"
-        " is not charged twice."
+        f"{so_far}: repeat the same modify_video call in a few seconds; it joins this submission and is not charged"
+        " twice."
     )
 
 
 def running_step(task: Task, now: float, wait: int) -> str:
     """Tell how to wait for the end, or what keeps RunAPI from being asked for it."""
     named = f'get_task with task_id "{task.task_id}"'
-    if task.elapsed(now) > FOLLOW_SECONDS:
-        return (
-            "RunAPI has not finished this task in 24 hours. Tell the user, and stop asking for it: one get_task in a"
-            " few hours is enough."
-        )
+    if task.error and task.error.code == Unfinished.code and task.is_lost(now):
+        return task.error.hint
     if task.error and task.error.code == TaskNotFound.code:
         unknown = "Tell the user that RunAPI does not know this task at the moment."
         return f"{unknown} This server keeps asking: call {named} in a few minutes."
@@ -204,7 +229,7 @@ def running_step(task: Task, now: float, wait: int) -> str:
     return f"Call {named} and wait_seconds {wait} until done is true; do not call modify_video again for this."
 
 
-def completed_step(task: Task, now: float, *, remote: bool, wait: int) -> str:
+def completed_step(task: Task, *, remote: bool, wait: int) -> str:
     """Tell where a finished video is."""
     sandbox = task.origin == SANDBOX_ORIGIN
     if task.video_path and remote:
@@ -218,16 +243,14 @@ def completed_step(task: Task, now: float, *, remote: bool, wait: int) -> str:
     if task.awaits_file:
         waiting = f'get_task with task_id "{task.task_id}" and wait_seconds {wait}'
         return f"The video is being saved: call {waiting} for its path."
-    if task.expires_at is not None and task.expires_at <= now:
-        return OVER
     if sandbox:
         return NOWHERE.format(task_id=task.task_id)
     return LINK if remote else f'{LINK} Or call save_video with task_id "{task.task_id}" to keep it on disk.'
 
 
-def is_failure(task: Task) -> bool:
-    """Tell whether an answer about this task is an error: it ended badly, or nobody knows how it ended."""
-    return task.status is Status.UNCONFIRMED or (task.status.done and task.error is not None)
+def is_failure(task: Task, now: float) -> bool:
+    """Tell whether an answer about this task is an error: it ended badly, or there is nothing to be had for it."""
+    return task.is_lost(now) or (task.status.done and task.error is not None)
 
 
 def as_text(answer: Mapping[str, Any]) -> str:
@@ -241,6 +264,7 @@ def task_row(task: Task) -> TaskRow:
         "task_id": task.task_id,
         "status": task.status.value,
         "prompt": task.request.prompt[:SHOWN_OF_PROMPT],
+        "take": task.request.take,
         "created_at": moment(task.created_at),
         "video_path": task.video_path,
     }

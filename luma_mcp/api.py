@@ -28,6 +28,7 @@ from luma_mcp.untrusted import Json, json_object, safe_text, without_secret
 TOTAL_SECONDS = 60.0
 LARGEST_ANSWER_BYTES = 1 << 22
 PROXY_STATUS = re.compile(r"^(\d{3})\b.*$")
+NEVER_SENT = (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout, httpx.ProxyError, httpx.UnsupportedProtocol)
 BODY_HEADERS = frozenset({b"content-encoding", b"content-length", b"transfer-encoding"})
 
 
@@ -140,4 +141,6 @@ def network_failure(error: httpx.HTTPError | ValueError, host: str, hidden: Secr
     detail = safe_text(str(error)) or type(error).__name__
     if isinstance(error, httpx.ProxyError):
         detail = PROXY_STATUS.sub(r"\1", detail)  # what a proxy says beside it may repeat a password
-    return NetworkFailure(without_secret(f"{host} {cause} ({detail}).", hidden))
+    failure = NetworkFailure(without_secret(f"{host} {cause} ({detail}).", hidden))
+    failure.sent = not isinstance(error, NEVER_SENT)
+    return failure

@@ -1,9 +1,10 @@
 """The application: the one place where the parts meet, are opened and closed; and what it can do, in verbs."""
 
+import math
 import time
 from collections.abc import AsyncGenerator
 from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
@@ -19,10 +20,9 @@ from luma_mcp.arguments import check_listing, check_request, checked_id
 from luma_mcp.background import background_work
 from luma_mcp.callbacks import CALLBACKS_PATH, Callbacks
 from luma_mcp.changes import Changes
-from luma_mcp.connection import Connection, open_connection
-from luma_mcp.deliveries import Deliveries, Way
+from luma_mcp.connection import CONNECT_SECONDS, TIMEOUT, Connection, open_connection
 from luma_mcp.downloads import Downloads
-from luma_mcp.errors import InvalidRequest, LumaError, SubmissionUnconfirmed, TaskNotFound
+from luma_mcp.errors import InvalidRequest, LumaError, TaskNotFound
 from luma_mcp.file_names import checked_name
 from luma_mcp.intents import Intents
 from luma_mcp.kept_files import is_foreign
@@ -34,15 +34,29 @@ from luma_mcp.runapi import RunAPI
 from luma_mcp.saving import Saving
 from luma_mcp.settings import LONGEST_WAIT_SECONDS, Settings
 from luma_mcp.storage_errors import LedgerUnusable
-from luma_mcp.submission import Submission, too_old
+from luma_mcp.submission import Submission
 from luma_mcp.tracker import Tracker
 from luma_mcp.transfers import Transfers
 from luma_mcp.uploads import Uploads
 from luma_mcp.waiting import Waiting, is_named
 
 SUBMIT_SECONDS = 5.0
-OTHER_KEY = "This request was sent with another RunAPI key, and whether it was accepted is not known."
-OTHER_KEY_HINT = "Repeat the call in the host that has that key, or look at the task list of that RunAPI account."
+ANSWERED_SECONDS = 1.2  # at the end: for requests that cost money, of the 2 s that hosts give
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """A task as a call leaves it, and what the caller should know beside it.
+
+    `joined` tells that the call found the task there, `without_callback` that its own callback is not called therefore.
+    `next_take` is the lowest take that the request never had, if that is to be told: of what was found, of what was
+    asked for out of order, and where nothing can be had for what was paid; 0 if it had all.
+    """
+
+    task: Task
+    joined: bool = False
+    without_callback: bool = False
+    next_take: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,8 +66,6 @@ class App:
     settings: Settings
     ledger: Ledger
     tracker: Tracker
-    deliveries: Deliveries
-    way: Way
     changes: Changes
     callbacks: Callbacks
     answering: Answering
@@ -76,9 +88,9 @@ class App:
         self.tracker.tell()
 
     async def modify_video(
-        self, request: VideoRequest, caller: str, *, wait_seconds: int, new_take: bool, progress: Progress
-    ) -> tuple[Task, bool]:
-        """Submit a request, or join the task that it repeats, and wait within the bound; tell whether it joined.
+        self, request: VideoRequest, caller: str, *, wait_seconds: int, progress: Progress
+    ) -> Outcome:
+        """Submit a request, or join the task that it has, and wait within the bound.
 
         Waits at least `SUBMIT_SECONDS` for RunAPI to name the task. Raises a `LumaError` that is charged "no" if
         nothing was submitted, and `LedgerUnusable` charged "unknown" if the ledger fails afterwards.
@@ -86,32 +98,31 @@ class App:
         bound = self._bound(wait_seconds)
         begun = anyio.current_time()
         with self.ledger.telling():
-            task, joined = await self.intents.join_or_add(
-                request, caller, new_take=new_take, seconds=max(bound, SUBMIT_SECONDS)
-            )
+            task, joined = await self.intents.join_or_add(request, caller, seconds=max(bound, SUBMIT_SECONDS))
         crash_points.reach("submission.intended")
         try:
-            with self.deliveries.call(task.key):
-                await self._settle(task)
-                await self.waiting.watch(task.key, begun + max(bound, SUBMIT_SECONDS), progress, until=is_named)
-                task = await self.waiting.watch(task.key, begun + bound, progress)
-                return await self.saving.as_it_is(task), joined
+            if joined:
+                await self._go_on(task)
+            await self.follow(task.key)
+            self.tracker.hurry(task.key)
+            await self.waiting.watch(task.key, begun + max(bound, SUBMIT_SECONDS), progress, until=is_named)
+            task = await self.waiting.watch(task.key, begun + bound, progress)
+            return await self.outcome(task, request, joined=joined)
         except (LedgerUnusable, TaskNotFound) as error:
             error.charged = "unknown"  # the intent is written, and may be on its way
             raise
 
-    async def get_task(self, task_id: str, caller: str, *, wait_seconds: int, progress: Progress) -> Task:
+    async def get_task(self, task_id: str, caller: str, *, wait_seconds: int, progress: Progress) -> Outcome:
         """Give a task of the caller's, after waiting within the bound for its end; raise `TaskNotFound`."""
         bound = self._bound(wait_seconds)
         begun = anyio.current_time()
         with self.ledger.telling():
             task = await self.find(task_id, caller)
         await self.follow(task.key)
-        with self.deliveries.call(task.key):
-            until = begun if is_foreign(task, self.runapi.origin) else begun + bound
-            return await self.saving.as_it_is(await self.waiting.watch(task.key, until, progress))
+        until = begun if is_foreign(task, self.runapi.origin) else begun + bound
+        return await self.outcome(await self.waiting.watch(task.key, until, progress))
 
-    async def save_video(self, task_id: str, caller: str, filename: str, *, progress: Progress) -> Task:
+    async def save_video(self, task_id: str, caller: str, filename: str, *, progress: Progress) -> Outcome:
         """Save a finished task's video, under a name if one is given, and wait for that as long as calls wait.
 
         Raises `InvalidRequest`, `TaskNotFound`, `DownloadFailed` or `OutputNotWritable`.
@@ -122,16 +133,16 @@ class App:
             error.retry_safe = True  # whatever went wrong, saving costs nothing
             raise
 
-    async def _save_video(self, task_id: str, caller: str, name: str, progress: Progress) -> Task:
+    async def _save_video(self, task_id: str, caller: str, name: str, progress: Progress) -> Outcome:
         bound, begun = self._bound(-1), anyio.current_time()
         with self.ledger.telling():
             task = await self.find(task_id, caller)
         await self.saving.begin(task, name)
         await self.follow(task.key)
         self.tracker.hurry(task.key)
-        with self.deliveries.call(task.key):
-            task = await self.saving.as_it_is(await self.waiting.watch(task.key, begun + bound, progress))
-            return await self.saving.under_name(task, name, max(SUBMIT_SECONDS, begun + bound - anyio.current_time()))
+        outcome = await self.outcome(await self.waiting.watch(task.key, begun + bound, progress))
+        left = max(SUBMIT_SECONDS, begun + bound - anyio.current_time())
+        return replace(outcome, task=await self.saving.under_name(outcome.task, name, left))
 
     async def check_account(self, caller: str) -> Account:
         """Tell what a task costs, what is left and what a caller spent; what cannot be known is left out."""
@@ -162,25 +173,33 @@ class App:
         await self.uploads.check(source, caller)
 
     async def follow(self, key: str) -> None:
-        """See to it that an unfinished task is followed, here or in another process."""
+        """See to it that an unfinished task is followed, here or in another process.
+
+        What may still be submitted is left to servers with its key; whoever finds it too late ends it.
+        """
         self.wake()
         task = await self.ledger.get(key)
         running = not task.status.done and task.status is not Status.UNCONFIRMED
-        if (running or task.awaits_file) and task.origin == self.runapi.origin:
+        may_follow = task.task_id or task.key_id == self.runapi.key_id or not task.is_young(self.now())
+        if ((running and may_follow) or task.awaits_file) and task.origin == self.runapi.origin:
             self.tracker.follow(key)
 
-    async def _settle(self, task: Task) -> None:
-        """See to it that a submitted or joined task comes to its end: one in doubt goes out again under its key."""
-        if task.status is Status.UNCONFIRMED and task.key_id != self.runapi.key_id:
-            raise SubmissionUnconfirmed(OTHER_KEY, hint=OTHER_KEY_HINT)
-        if task.status is Status.UNCONFIRMED and task.is_young(self.now()):
+    async def _go_on(self, task: Task) -> None:
+        """See to it that a joined task comes to its end: one in doubt goes out again under its key, at any age."""
+        if not (task.task_id or task.status.done) and task.key_id == self.runapi.key_id:
+            await self.ledger.want(task.key, self.now())
             await self.ledger.resubmit(task.key, self.now())
-        elif task.status is Status.UNCONFIRMED:
-            await self.ledger.explain(task.key, too_old())
         elif task.awaits_file and task.error and (task.expires_at or 0) > self.now():
             await self.ledger.want_file(task, "", self.now())
-        await self.follow(task.key)
-        self.tracker.hurry(task.key)
+
+    async def outcome(self, task: Task, asked: VideoRequest | None = None, *, joined: bool = False) -> Outcome:
+        """Tell how a task stands, for a call that asked for it or joined it."""
+        task = await self.saving.as_it_is(task)
+        other_callback = asked is not None and asked.callback_url not in ("", task.request.callback_url)
+        out_of_order = asked is not None and asked.take > 1
+        take_is_told = joined or out_of_order or task.is_lost(self.now())
+        next_take = await self.ledger.unused_take(task.key) if take_is_told else None
+        return Outcome(task, joined, joined and other_callback, next_take)
 
     def _bound(self, wait_seconds: int) -> float:
         if not -1 <= wait_seconds <= LONGEST_WAIT_SECONDS:
@@ -193,7 +212,7 @@ class App:
 
 @asynccontextmanager
 async def open_network(
-    settings: Settings, now: Clock, transport: httpx.AsyncBaseTransport | None
+    settings: Settings, now: Clock, transport: httpx.AsyncBaseTransport | None, timeout: httpx.Timeout = TIMEOUT
 ) -> AsyncGenerator[tuple[Connection, Path, str, SecretStr | None]]:
     """Give the way to RunAPI or to the sandbox: connection, data folder, address, key. Close it when left."""
     async with AsyncExitStack() as stack:
@@ -203,7 +222,7 @@ async def open_network(
 
             folder, base_url, key = folder / "sandbox", SANDBOX_ORIGIN, SecretStr("sandbox")
             transport = transport or await stack.enter_async_context(embedded(folder, now))
-        yield await stack.enter_async_context(open_connection(transport)), folder, base_url, key
+        yield await stack.enter_async_context(open_connection(transport, timeout)), folder, base_url, key
 
 
 @asynccontextmanager
@@ -212,15 +231,18 @@ async def open_app(
     *,
     now: Clock = time.time,
     transport: httpx.AsyncBaseTransport | None = None,
-    way: Way | None = None,
+    unreached_seconds: float = math.inf,
 ) -> AsyncGenerator[App]:
     """Open everything, and close it when left: followers stop, connections and the ledger are closed.
 
-    `transport` takes the place of the network. `way` knows which answers have reached their callers. Nothing is
-    read, written or asked before the first request.
+    `transport` takes the place of the network, which is waited for `unreached_seconds` at most before a new task is
+    given up. Nothing is read, written or asked before the first request.
     """
     async with AsyncExitStack() as stack:
-        connection, folder, base_url, key = await stack.enter_async_context(open_network(settings, now, transport))
+        timeout = patient(unreached_seconds)
+        connection, folder, base_url, key = await stack.enter_async_context(
+            open_network(settings, now, transport, timeout)
+        )
         ledger = Ledger(folder / LEDGER_NAME, named="data_dir" in settings.model_fields_set)
         stack.callback(ledger.close)
         folders, output, private = settings.readable_folders, settings.output_dir, settings.allow_private
@@ -237,30 +259,40 @@ async def open_app(
             limits=Limits(settings.max_active, settings.daily_limit),
             called_below=f"{settings.called_at}{CALLBACKS_PATH}/" if settings.called_at else "",
             check=partial(check_request, callback_hosts=settings.callback_hosts),
+            unreached_seconds=unreached_seconds,
         )
         background = await stack.enter_async_context(background_work())
         callbacks, keep_days = Callbacks(), settings.keep_days
         tracker = Tracker(ledger, runapi, submission, downloads, callbacks, background, now, keep_days=keep_days)
-        deliveries, changes = Deliveries(ledger), Changes(ledger)
+        changes = Changes(ledger)
         background.start_soon(tracker.attend, name="tracker")
-        background.start_soon(deliveries.attend, name="deliveries")
         background.start_soon(changes.attend, name="changes")
+        stack.push_async_callback(last_answers, submission)
         yield App(
             settings=settings,
             ledger=ledger,
             tracker=tracker,
-            deliveries=deliveries,
-            way=way or Way(),
             changes=changes,
             callbacks=callbacks,
             answering=answering,
             background=background,
             runapi=runapi,
             uploads=uploads,
-            intents=Intents(settings, ledger, deliveries, runapi, uploads, now),
+            intents=Intents(settings, ledger, runapi, uploads, now),
             waiting=Waiting(ledger, tracker, transfers, answering, now),
             saving=Saving(settings, ledger, downloads, runapi, now, kept_in),
             accounts=Accounts(settings, ledger, runapi, now),
             now=now,
         )
-        await deliveries.leave()
+
+
+def patient(unreached_seconds: float) -> httpx.Timeout:
+    """Give the bounds of waits on the network, of which to connect must fit into the time that it is waited for."""
+    bounds = TIMEOUT.as_dict() | {"connect": min(CONNECT_SECONDS, unreached_seconds - 1.0)}
+    return httpx.Timeout(**bounds)
+
+
+async def last_answers(submission: Submission) -> None:
+    """Give requests that cost money a moment to be answered, and their answers to be written down."""
+    with anyio.move_on_after(ANSWERED_SECONDS, shield=True):
+        await submission.answered()

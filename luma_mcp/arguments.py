@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import httpx
 
 from luma_mcp.errors import InvalidRequest, SourceNotAllowed
-from luma_mcp.models import MODEL, Status, VideoRequest
+from luma_mcp.models import MODEL, MOST_TAKES, Status, VideoRequest
 from luma_mcp.sources import PublicUrl, check_public_url, parse_source
 from luma_mcp.task_uris import TASK_PREFIX, task_id_of
 
@@ -19,6 +19,12 @@ def check_request(request: VideoRequest, callback_hosts: Sequence[str]) -> None:
 
     `callback_hosts` are those that RunAPI may send the result of a clip of the user's own to.
     """
+    check_words(request)
+    check_callback(request, callback_hosts)
+
+
+def check_words(request: VideoRequest) -> None:
+    """Raise `InvalidRequest` for what RunAPI could not fulfil, or for a take that there cannot be."""
     if not any(c.isprintable() and not c.isspace() for c in request.prompt):
         raise InvalidRequest("prompt must say how the video should change.")
     if any("\ud800" <= c <= "\udfff" for c in request.prompt + request.source):
@@ -27,7 +33,10 @@ def check_request(request: VideoRequest, callback_hosts: Sequence[str]) -> None:
         raise InvalidRequest(f"prompt must be at most {LONGEST_PROMPT} characters.")
     if request.model != MODEL:
         raise InvalidRequest(f"model must be {MODEL}, the only one that RunAPI offers here.")
-    check_callback(request, callback_hosts)
+    if not 1 <= request.take <= MOST_TAKES:
+        raise InvalidRequest(
+            f"take must be from 1 to {MOST_TAKES}.", hint="Leave it out unless the user wants another version."
+        )
 
 
 def check_callback(request: VideoRequest, hosts: Sequence[str]) -> None:

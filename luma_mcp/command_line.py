@@ -24,8 +24,9 @@ job without a key, network or cost:
   luma-mcp modify CLIP.mp4 "a foggy autumn morning" --sandbox"""
 MODIFY_ABOUT = """\
 Modify one clip: submits it, shows progress, saves the result, and prints the path of the saved
-file on stdout. Costs 0.50 USD when it succeeds (nothing with --sandbox). Interrupting it leaves
-the task alive: the same command joins it again and is not charged twice."""
+file on stdout. Costs 0.50 USD when it succeeds (nothing with --sandbox). The same request is the
+same task: interrupting it leaves the task alive, and the same command joins it, or shows its
+result, at any time and without another charge. --take 2, 3, … makes other versions."""
 CONFIG_ABOUT = """\
 Let a host know this server: prints what belongs into the host's configuration file, with the paths
 of this machine, or puts it there. Everything else in the file stays as it is. Settings given as
@@ -66,7 +67,9 @@ def parser() -> argparse.ArgumentParser:
     modify = command("modify", with_settings(run_modify), "modify one clip and save the result", MODIFY_ABOUT)
     modify.add_argument("source", metavar="SOURCE", help="the clip: a file, an http(s) URL, or luma://tasks/TASK_ID")
     modify.add_argument("prompt", metavar="PROMPT", help="how it should look")
-    modify.add_argument("--new-take", action="store_true", help="pay for another result of the same request")
+    modify.add_argument(
+        "--take", type=int, default=1, metavar="N", help="which version of the same request, 1 to 100; each is paid for"
+    )
     modify.add_argument("--json", action="store_true", dest="as_json", help="print the whole task as JSON")
 
     tasks = command("tasks", with_settings(run_tasks), "list earlier tasks, newest first")

@@ -10,8 +10,8 @@ from typing import Any
 
 import anyio
 
-from luma_mcp.answers import advised_wait, as_text, task_object
-from luma_mcp.app import open_app
+from luma_mcp.answers import advised_wait, as_text, moment, task_object
+from luma_mcp.app import Outcome, open_app
 from luma_mcp.console import ProgressBar, exit_code, explain, say, show, show_json, show_path, table
 from luma_mcp.http import serve_http
 from luma_mcp.listening import uvicorn_config
@@ -25,6 +25,7 @@ from luma_mcp.sources import file_uri_path, typed_file
 from luma_mcp.stdio import serve_stdio
 
 BAR_SECONDS = 0.5
+UNREACHED_SECONDS = 6.0  # a person is there, who can mend the network
 
 
 def with_settings(run: Callable[..., int]) -> Callable[..., int]:
@@ -50,7 +51,7 @@ def serve(settings: Settings) -> int:
     return 0
 
 
-def run_modify(settings: Settings, source: str, prompt: str, *, new_take: bool, as_json: bool) -> int:
+def run_modify(settings: Settings, source: str, prompt: str, *, take: int, as_json: bool) -> int:
     """Modify one clip and print where the result is."""
     settings = settings.model_copy(update={"transport": "stdio"})  # a person is here, whatever a server would speak
     if source.startswith("file:"):
@@ -59,8 +60,8 @@ def run_modify(settings: Settings, source: str, prompt: str, *, new_take: bool, 
         path = typed_file(Path(os.path.expanduser(source)))
         source = str(path)
         settings = settings.model_copy(update={"media_roots": (*settings.readable_folders, path.parent)})
-    request = VideoRequest(prompt=as_typed(prompt).strip(), source=source.strip())
-    task = anyio.run(partial(modify_until_settled, settings, request, new_take=new_take, as_json=as_json))
+    request = VideoRequest(prompt=as_typed(prompt).strip(), source=source.strip(), take=take)
+    task = anyio.run(partial(modify_until_settled, settings, request, as_json=as_json))
     if task.error:
         explain(task.error)
         if task.video_urls and not task.video_path:
@@ -77,30 +78,38 @@ def as_typed(words: str) -> str:
     return words
 
 
-async def modify_until_settled(settings: Settings, request: VideoRequest, *, new_take: bool, as_json: bool) -> Task:
-    """Submit or join a request, wait for its end, however long it takes, and print it: only then is it delivered."""
+async def modify_until_settled(settings: Settings, request: VideoRequest, *, as_json: bool) -> Task:
+    """Submit or join a request, wait for its end, however long it takes, and print it."""
     bar = ProgressBar(sys.stderr)
     progress = Progress(bar.report, heartbeat_seconds=BAR_SECONDS)
-    async with open_app(settings) as app:
+    async with open_app(settings, unreached_seconds=UNREACHED_SECONDS) as app:
         try:
-            task, joined = await app.modify_video(
-                request, LOCAL_CALLER, wait_seconds=settings.max_wait_seconds, new_take=new_take, progress=progress
+            outcome = await app.modify_video(
+                request, LOCAL_CALLER, wait_seconds=settings.max_wait_seconds, progress=progress
             )
-            while not task.settled:
-                await app.follow(task.key)
-                task = await app.wait(task.key, settings.max_wait_seconds, progress)
+            while not (outcome.task.settled or outcome.task.is_lost(app.now())):
+                await app.follow(outcome.task.key)
+                task = await app.wait(outcome.task.key, settings.max_wait_seconds, progress)
+                outcome = await app.outcome(task, request, joined=outcome.joined)
         finally:
             bar.clear()
-        task = await app.saving.as_it_is(task)
-        if as_json:
-            show_json(as_text(task_object(task, app.now(), joined=joined, wait=advised_wait(settings))))
-        elif task.error is None and task.video_path:
-            show_path(task.video_path)
-        elif task.error is None:
-            show("\n".join(task.video_urls))
-        if task.status.done:
-            await app.deliveries.deliver([task.key])
-        return task
+        show_outcome(outcome, app.now(), settings, as_json=as_json)
+        return outcome.task
+
+
+def show_outcome(outcome: Outcome, now: float, settings: Settings, *, as_json: bool) -> None:
+    """Print what became of a request, and say what a person should know beside it."""
+    task = outcome.task
+    if as_json:
+        show_json(as_text(task_object(outcome, now, wait=advised_wait(settings))))
+    elif task.error is None and task.video_path:
+        show_path(task.video_path)
+    elif task.error is None:
+        show("\n".join(task.video_urls))
+    if outcome.joined:
+        say(f"This cost nothing: the request has a task since {moment(task.created_at)}.")
+    if outcome.next_take and (outcome.joined or task.is_lost(now)):
+        say(f"Another version is made, and paid for, with --take {outcome.next_take}.")
 
 
 def run_tasks(settings: Settings, status: str, limit: int, *, as_json: bool) -> int:
@@ -108,7 +117,7 @@ def run_tasks(settings: Settings, status: str, limit: int, *, as_json: bool) -> 
     now, tasks, cursor = anyio.run(read_tasks, settings, status, limit)
     if as_json:
         wait = advised_wait(settings)
-        page = {"tasks": [task_object(task, now, wait=wait) for task in tasks], "next_cursor": cursor}
+        page = {"tasks": [task_object(Outcome(task), now, wait=wait) for task in tasks], "next_cursor": cursor}
         show_json(as_text(page))
     else:
         show(table(tasks))

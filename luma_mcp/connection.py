@@ -12,7 +12,8 @@ import truststore
 from luma_mcp import __version__
 from luma_mcp.setting_proxies import Proxies, Proxy, read_proxies
 
-TIMEOUT = httpx.Timeout(30.0, connect=10.0, pool=30.0)
+CONNECT_SECONDS = 10.0
+TIMEOUT = httpx.Timeout(30.0, connect=CONNECT_SECONDS, pool=30.0)
 MOST_CONNECTIONS = 20
 KEPT = 10
 
@@ -20,11 +21,12 @@ KEPT = 10
 class Connection:
     """Holds the clients, which are made at first use: a server that is only probed should not pay for them.
 
-    With a `transport` in place of the network, no proxy counts.
+    With a `transport` in place of the network, no proxy counts. `timeout` bounds each wait.
     """
 
-    def __init__(self, transport: httpx.AsyncBaseTransport | None) -> None:
+    def __init__(self, transport: httpx.AsyncBaseTransport | None, timeout: httpx.Timeout = TIMEOUT) -> None:
         self._transport = transport
+        self._timeout = timeout
         self._for_runapi: httpx.AsyncClient | None = None
         self._for_storage: httpx.AsyncClient | None = None
 
@@ -55,7 +57,7 @@ class Connection:
         return Proxies() if self._transport else read_proxies()
 
     def _make(self, kept: int) -> httpx.AsyncClient:
-        return http_client(self._transport or Routed(self._proxies, kept))
+        return http_client(self._transport or Routed(self._proxies, kept), self._timeout)
 
 
 class Routed(httpx.AsyncBaseTransport):
@@ -86,21 +88,23 @@ class Routed(httpx.AsyncBaseTransport):
 
 
 @asynccontextmanager
-async def open_connection(transport: httpx.AsyncBaseTransport | None) -> AsyncGenerator[Connection]:
+async def open_connection(
+    transport: httpx.AsyncBaseTransport | None, timeout: httpx.Timeout = TIMEOUT
+) -> AsyncGenerator[Connection]:
     """Give a connection to the network, or to `transport` in its place, and close it when left."""
-    connection = Connection(transport)
+    connection = Connection(transport, timeout)
     try:
         yield connection
     finally:
         await connection.aclose()
 
 
-def http_client(transport: httpx.AsyncBaseTransport) -> httpx.AsyncClient:
+def http_client(transport: httpx.AsyncBaseTransport, timeout: httpx.Timeout = TIMEOUT) -> httpx.AsyncClient:
     """Make a client with bounded waits and no cookies, which does not look at the environment by itself."""
     return httpx.AsyncClient(
         transport=transport,
         trust_env=False,
-        timeout=TIMEOUT,
+        timeout=timeout,
         headers={"User-Agent": f"runapi-luma-mcp/{__version__}", "Accept-Encoding": "identity"},
         cookies=CookieJar(DefaultCookiePolicy(allowed_domains=[])),
     )

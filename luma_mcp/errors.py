@@ -10,6 +10,7 @@ LumaError
 ├── LimitReached             limit_reached
 ├── RateLimited              rate_limited
 ├── ServiceUnavailable       service_unavailable
+│   ├── Unfinished
 │   └── UploadRefused
 ├── NetworkFailure           network
 │   └── ProxyUnusable
@@ -29,6 +30,7 @@ LumaError
 │   └── DownloadRefused
 │       └── VideoTooLarge
 └── BadAnswer                bad_answer
+    ├── NoVideoNamed
     ├── UploadAddressRefused
     └── WrongAddress
 """
@@ -156,11 +158,22 @@ class ServiceUnavailable(LumaError):
     hint = "RunAPI is having trouble; repeat the call in a few minutes."
 
 
+class Unfinished(ServiceUnavailable):
+    """RunAPI does not finish a task."""
+
+    charged: Charged = "unknown"
+    hint = "Tell the user, and stop asking for it: one get_task in a few hours is enough, which asks RunAPI once more."
+
+    def __init__(self) -> None:
+        super().__init__("RunAPI has not finished this task in 24 hours; it is asked again only when somebody asks.")
+
+
 class NetworkFailure(LumaError):
     """RunAPI could not be reached, or the connection broke."""
 
     code = "network"
     transient = True
+    sent: bool = True  # whether a request may have got there
     hint = "Check the connection, the proxy settings and RUNAPI_BASE_URL, then repeat the call."
 
 
@@ -168,6 +181,7 @@ class ProxyUnusable(NetworkFailure):
     """The proxy that a request needs cannot be used; `variable` names it, the system's settings if empty."""
 
     transient = False
+    sent = False
 
     def __init__(self, variable: str) -> None:  # without what it holds: it may be a password
         named = variable or "the system's proxy settings"
@@ -179,12 +193,15 @@ class ProxyUnusable(NetworkFailure):
 
 
 class Conflict(LumaError):
-    """RunAPI holds another request under this idempotency key (HTTP 409)."""
+    """RunAPI holds a request under this idempotency key (HTTP 409): keys are fresh and bodies never change, so ours.
+
+    It is still being worked on, or its answer was lost.
+    """
 
     code = "conflict"
+    transient = True
     charged: Charged = "unknown"
-    retry_safe = False
-    hint = "Have the task list of the RunAPI account looked at before submitting again with new_take=true."
+    hint = "Repeat the same call: it goes out under the same key, and cannot be charged twice."
 
 
 class TaskNotFound(LumaError):
@@ -212,7 +229,9 @@ class SubmissionUnconfirmed(LumaError):
 
     code = "submission_unconfirmed"
     charged: Charged = "unknown"
-    hint = "Have the task list of the RunAPI account looked at before submitting again."
+    hint = (
+        "Repeat the same modify_video call: it goes out under the same idempotency key, so it cannot be charged twice."
+    )
 
 
 class BadAnswer(LumaError):
@@ -221,6 +240,19 @@ class BadAnswer(LumaError):
     code = "bad_answer"
     transient = True
     hint = "Check RUNAPI_BASE_URL; if it is right, RunAPI is having trouble: repeat the call in a few minutes."
+
+
+class NoVideoNamed(BadAnswer):
+    """RunAPI calls a task completed, and names no video that can be used."""
+
+    charged: Charged = "yes"
+    hint = (
+        "It was paid for. Call save_video later, which asks RunAPI once more for the video; RunAPI's support can help"
+        " with the task_id."
+    )
+
+    def __init__(self) -> None:
+        super().__init__("RunAPI says that the task is completed but names no video that can be used.")
 
 
 class WrongAddress(BadAnswer):

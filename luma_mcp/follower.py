@@ -13,8 +13,9 @@ from luma_mcp.errors import (
     InvalidApiKey,
     LumaError,
     MissingApiKey,
+    NoVideoNamed,
     ProxyUnusable,
-    ServiceUnavailable,
+    Unfinished,
     WrongAddress,
 )
 from luma_mcp.leases import ForeignTask
@@ -36,7 +37,7 @@ from luma_mcp.submission import Submission
 
 DOUBTED_SECONDS = 60.0
 QUIET_SAVE_FAILURES = 2
-NOT_ASKED = "Tell the user; asking again within minutes is no use."
+MOST_UNNAMED = 10  # answers in a row, over about five minutes, that call a task completed without naming its video
 MENDED_HERE = (MissingApiKey, InvalidApiKey, ProxyUnusable, WrongAddress)
 KEEPS_ASKING = "This server keeps asking; call get_task to see how the task is doing."
 
@@ -45,7 +46,7 @@ KEEPS_ASKING = "This server keeps asking; call get_task to see how the task is d
 class Follower:
     """Knows the way from intent to saved file.
 
-    `hold` takes or prolongs the lease on a task and tells whether it is held; `tell` wakes those who wait.
+    `hold` prolongs the lease on a task and tells whether it is still held; `tell` wakes those who wait.
     """
 
     ledger: Ledger
@@ -79,7 +80,7 @@ class Follower:
         return DOUBTED_SECONDS if task.status is Status.UNCONFIRMED else 0.0
 
     async def _poll_until_done(self, task: Task, pause: float, call: Awaited) -> Task:
-        failures = 0
+        failures = unnamed = 0
         while not task.status.done:
             await call.pause(pause)
             if not await self.hold(task.key):
@@ -92,10 +93,13 @@ class Follower:
                 if not error.transient and task.key_id != self.runapi.key_id:
                     raise ForeignTask(task.key) from error
                 failures += 1
+                unnamed = unnamed + 1 if isinstance(error, NoVideoNamed) else 0
+                if unnamed > MOST_UNNAMED:
+                    return await self._record(task, task.without_video(error.failure(), self.now()))
                 task = await self._record(task, task.troubled(trouble(error), self.now()))
                 pause = backoff_for(error, failures)
                 continue
-            failures = 0
+            failures = unnamed = 0
             task = await self._record(task, task.read(reading, self.now()))
             if await self._overdue(task):
                 break
@@ -114,12 +118,9 @@ class Follower:
 
     async def _overdue(self, task: Task) -> bool:
         """Tell, and tell the caller, that a task has run too long to be followed further."""
-        if task.status.done or task.elapsed(self.now()) < FOLLOW_SECONDS:
+        if task.status.done or task.generating(self.now()) < FOLLOW_SECONDS:
             return False
-        endless = ServiceUnavailable(
-            "RunAPI has not finished this task in 24 hours; it is asked again only by get_task."
-        )
-        await self._record(task, task.troubled(replace(trouble(endless), hint=NOT_ASKED), self.now()))
+        await self._record(task, task.troubled(Unfinished().failure(), self.now()))
         return True
 
     async def _save(self, task: Task, before_next: Pause) -> None:

@@ -1,19 +1,18 @@
-"""Who may come in over HTTP: by name of this server, by origin, by token; and how much they may say."""
+"""Who may come in over HTTP: by name of this server, by origin, by token; and how many requests at once."""
 
 import hashlib
 import hmac
 import logging
-from collections import Counter, deque
+from collections import Counter
 from collections.abc import Collection, Sequence
 from urllib.parse import urlsplit
 
-import anyio
 from mcp.server.auth.middleware.bearer_auth import AuthenticatedUser
 from mcp.server.auth.provider import AccessToken, TokenVerifier
 from pydantic import SecretStr
 from starlette.datastructures import Headers
 from starlette.responses import JSONResponse, PlainTextResponse, Response
-from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from luma_mcp.exchanges import named
 from luma_mcp.settings import Settings
@@ -33,7 +32,6 @@ NAMED_TOKENS = (
 )
 OWN_TOKEN = "This server wants the header Authorization: Bearer <token>; luma-mcp token, run on its machine, prints it."  # noqa: S105 - names no token
 EVERYWHERE = frozenset({"0.0.0.0", "::", "[::]", ""})  # noqa: S104 - named to be told apart from real addresses
-BODY_SECONDS = 15.0
 LARGEST_HEAD_BYTES = 32_768
 
 logger = logging.getLogger(__name__)
@@ -188,42 +186,3 @@ class Shared:
             await self._app(scope, receive, send)
         finally:
             self._under_way[caller] -= 1
-
-
-class Brief:
-    """Takes a request's body whole before anybody works on it, if it is small enough and comes in time."""
-
-    def __init__(self, app: ASGIApp, largest: int) -> None:
-        self._app = app
-        self._largest = largest  # bytes
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Serve one request, or refuse it with 413 (bytes) or 408 (seconds)."""
-        taken: deque[Message] = deque()
-        whole = False
-        with anyio.move_on_after(BODY_SECONDS) as in_time:
-            whole = await self._take(receive, taken)
-        if taken and taken[-1]["type"] == "http.disconnect":
-            return
-        if in_time.cancelled_caught:
-            await refuse(408, f"The request was not sent in {BODY_SECONDS:.0f} seconds.")(scope, receive, send)
-        elif not whole:
-            await refuse(413, f"The request is larger than {self._largest} bytes.")(scope, receive, send)
-        else:
-
-            async def again() -> Message:
-                return taken.popleft() if taken else await receive()
-
-            await self._app(scope, again, send)
-
-    async def _take(self, receive: Receive, taken: deque[Message]) -> bool:
-        """Take the messages of a body, and tell whether it is small enough."""
-        size = 0
-        while True:
-            message = await receive()
-            taken.append(message)
-            size += len(message.get("body", b""))
-            if size > self._largest:
-                return False
-            if not message.get("more_body", False):
-                return True

@@ -9,12 +9,11 @@ import sqlite3
 import uuid
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from luma_mcp.cursors import cursor_after, position
-from luma_mcp.errors import Failure, TaskNotFound
+from luma_mcp.errors import TaskNotFound
 from luma_mcp.ledger_file import LedgerFile
 from luma_mcp.ledger_place import Place
 from luma_mcp.ledger_queries import (
@@ -24,7 +23,6 @@ from luma_mcp.ledger_queries import (
     FORGET,
     GIVE_UP_FILE,
     GOES_ON,
-    JOINABLE,
     MATCHING,
     PAGE,
     RELEASE,
@@ -32,18 +30,19 @@ from luma_mcp.ledger_queries import (
     RENEW,
     RESUBMIT,
     TAKE_PATH,
+    TAKES,
+    THAT_COUNTS,
     UNATTENDED,
     UNCHANGED,
     UNCONFIRMED,
+    WANT,
     WANT_FILE,
 )
-from luma_mcp.ledger_records import FIXED, Row, is_key, is_task, row_of, task_of
+from luma_mcp.ledger_records import FIXED, Row, is_key, is_task, row_of, stored, task_of
 from luma_mcp.ledger_rows import (
     check_lease,
     check_limits,
     insert,
-    joinable,
-    mark_delivered,
     position_in,
     readable,
 )
@@ -52,6 +51,7 @@ from luma_mcp.ledger_uploads import LedgerUploads
 from luma_mcp.models import (
     CLOCK_STEP_SECONDS,
     DAY_SECONDS,
+    MOST_TAKES,
     OUTPUT_LIFETIME_SECONDS,
     REPLAY_SECONDS,
     Change,
@@ -89,32 +89,32 @@ class Ledger:
 
     # -- writing ------------------------------------------------------------------------------------------------------
 
-    async def join_or_add(
-        self, draft: Task, fingerprint: str, limits: Limits, *, new_take: bool, delivered: Sequence[str] = ()
-    ) -> tuple[Task, bool]:
-        """Give the caller's task for the same request if it still matters, else write the intent; tell which it was.
+    async def join_or_add(self, draft: Task, name: str, limits: Limits) -> tuple[Task, bool]:
+        """Write the intent of a request by its name, unless it has a task that counts: then give that one; tell which.
 
-        A task matters while it is unfinished, unconfirmed, or finished without having been delivered (design 3.1), as
-        those with the keys in `delivered` now are. Raises `LimitReached`.
+        Whatever several processes do at the same instant, one of them writes it. Raises `LimitReached`.
         """
 
         def write(db: sqlite3.Connection) -> tuple[Task, bool]:
-            mark_delivered(db, delivered)
-            if not new_take and (found := joinable(db, draft.caller, fingerprint)):
-                return found, True
-            check_limits(db, limits, draft.caller, draft.created_at)
-            insert(db, row_of(draft) | {"fingerprint": fingerprint})
-            return draft, False
+            if insert(db, row_of(draft) | {"name": name}):
+                check_limits(db, limits, draft.caller, draft.created_at, besides=draft.key)
+                return draft, False
+            return readable(db.execute(THAT_COUNTS, (draft.caller, name, draft.request.take)).fetchone()), True
 
         return await self._file.write(write, heeding=True)
 
-    async def joinable(self, caller: str, fingerprint: str) -> Task | None:
-        """Find the task that a repetition of its request would join, if nothing changes."""
-        rows = await self._file.read(JOINABLE, (caller, fingerprint))
+    async def of_request(self, caller: str, name: str, take: int) -> Task | None:
+        """Find the task of a request that counts, by the request's name."""
+        rows = await self._file.read(THAT_COUNTS, (caller, name, take))
         return readable(rows[0]) if rows else None
 
+    async def unused_take(self, key: str) -> int:
+        """Give the lowest take that the request of a task never had; 0 if it had all."""
+        used = {row["take"] for row in await self._file.read(TAKES, (key,))}
+        return next((take for take in range(1, MOST_TAKES + 1) if take not in used), 0)
+
     async def record(self, task: Task) -> Task:
-        """Write what may change about a task whose lease is held; what it was submitted with and who has seen it stay.
+        """Write what may change about a task whose lease is held; what it was submitted with stays.
 
         An end is final, an id is never replaced and a state never goes back: gives the task as it stands afterwards.
         Raises `LeaseLost` when another owner took the task over, as after a sleep.
@@ -146,10 +146,9 @@ class Ledger:
 
         return task if await self._file.write(write) else await self.get(task.key)
 
-    async def explain(self, key: str, failure: Failure) -> None:
-        """Say something else about a task whose outcome is unknown."""
-        query = "UPDATE tasks SET error = ? WHERE key = ? AND status = 'unconfirmed'"
-        await self._change(query, (json.dumps(asdict(failure)), key))
+    async def want(self, key: str, now: float) -> None:
+        """Note that somebody asks now for a task that RunAPI has not named."""
+        await self._change(WANT, (now, key))
 
     async def resubmit(self, key: str, now: float) -> None:
         """Put an unconfirmed task back to work under its key, now."""
@@ -173,19 +172,14 @@ class Ledger:
 
     async def relink(self, task: Task) -> None:
         """Note under which links a finished video lies now and what is wrong with them, whoever holds the lease."""
-        failure = json.dumps(asdict(task.error)) if task.error else None
-        await self._change(RELINK, (json.dumps(task.video_urls), failure, task.updated_at, task.key))
-
-    async def deliver(self, keys: Sequence[str]) -> None:
-        """Remember that these results were handed to a caller."""
-        await self._file.write(lambda db: mark_delivered(db, keys))
+        await self._change(RELINK, (json.dumps(task.video_urls), stored(task.error), task.updated_at, task.key))
 
     async def check_writable(self) -> None:
         """Raise `LedgerUnusable` if nothing could be written now."""
         await self._change(UNCHANGED, ())
 
     async def forget(self, now: float, days: int) -> None:
-        """Delete the tasks that ended more than `days` days ago; saved videos stay."""
+        """Delete the tasks that ended more than `days` days ago, never an unconfirmed one; saved videos stay."""
         bounds = {"oldest": now - OUTPUT_LIFETIME_SECONDS, "before": now - days * DAY_SECONDS}
         if await self._change(FORGET, bounds):
             await self._file.shrink()
@@ -197,9 +191,9 @@ class Ledger:
         lease = {"key": key, "owner": self._owner, "now": now, "until": until, "longest": LONGEST_LEASE_SECONDS}
         return await self._change(CLAIM, lease) == 1
 
-    async def renew(self, keys: Iterable[str], until: float) -> None:
-        """Prolong those leases that are held, to a moment in POSIX seconds; others run out."""
-        await self._change(RENEW, (until, self._owner, json.dumps(list(keys))))
+    async def renew(self, keys: Iterable[str], until: float) -> int:
+        """Prolong those leases that are held, to a moment in POSIX seconds; give their number, others run out."""
+        return await self._change(RENEW, (until, self._owner, json.dumps(list(keys))))
 
     async def release(self, key: str, until: float = 0.0, *, while_status: str = "") -> None:
         """Give a lease back; nobody takes it before `until` (POSIX seconds), as long as it stays in a certain state."""
@@ -236,7 +230,7 @@ class Ledger:
         return [row["key"] for row in rows if is_key(row["key"])]
 
     async def unconfirmed(self, origin: str, key_id: str, now: float) -> list[str]:
-        """List the keys of an account's tasks whose outcome is unknown and that are young enough to be settled."""
+        """List the keys of an account's tasks whose outcome is unknown, and that were asked for not long ago."""
         bounds = (origin, key_id, now - REPLAY_SECONDS, now + CLOCK_STEP_SECONDS)
         return [row["key"] for row in await self._file.read(UNCONFIRMED, bounds) if is_key(row["key"])]
 

@@ -5,12 +5,13 @@
 
 UNATTENDED = """
     SELECT key, created_at FROM tasks INDEXED BY tasks_unended
-    WHERE status NOT IN ('completed', 'failed') AND created_at > :born
-        AND (origin = :origin OR task_id = '' AND attempts = 0 AND created_at NOT BETWEEN :doubted AND :latest)
+    WHERE status NOT IN ('completed', 'failed') AND max(created_at, wanted_at) > :born
+        AND (origin = :origin OR task_id = '' AND attempts = 0
+            AND max(created_at, wanted_at) NOT BETWEEN :doubted AND :latest)
         AND (status <> 'unconfirmed' OR key_id = :key_id
-            AND coalesce(sent_at, created_at) > :doubted AND max(created_at, coalesce(sent_at, 0)) <= :latest)
+            AND max(created_at, wanted_at, coalesce(sent_at, 0)) BETWEEN :doubted AND :latest)
         AND (task_id <> '' OR key_id = :key_id
-            OR coalesce(sent_at, created_at) <= :doubted OR max(created_at, coalesce(sent_at, 0)) > :latest)
+            OR max(created_at, wanted_at, coalesce(sent_at, 0)) NOT BETWEEN :doubted AND :latest)
         AND (lease_until <= :now OR lease_until > :now + :longest)
     UNION ALL
     SELECT key, created_at FROM tasks INDEXED BY tasks_unsaved
@@ -21,20 +22,20 @@ UNATTENDED = """
 UNCONFIRMED = """
     SELECT key FROM tasks INDEXED BY tasks_unended
     WHERE status NOT IN ('completed', 'failed') AND status = 'unconfirmed' AND origin = ? AND key_id = ?
-        AND coalesce(sent_at, created_at) > ? AND max(created_at, coalesce(sent_at, 0)) <= ?
+        AND max(created_at, wanted_at, coalesce(sent_at, 0)) BETWEEN ? AND ?
     ORDER BY created_at"""
-JOINABLE = """
-    SELECT * FROM tasks WHERE caller = ? AND fingerprint = ? AND (
-        status NOT IN ('completed', 'failed') OR task_id <> '' AND NOT delivered
-        OR CASE WHEN json_valid(error) THEN json_extract(error, '$.charged') = 'unknown' END
-        OR status = 'completed' AND video_path = '' AND (wants_file OR error IS NOT NULL) AND NOT EXISTS (
-            SELECT 1 FROM tasks AS newer WHERE newer.caller = tasks.caller AND newer.fingerprint = tasks.fingerprint
-                AND newer.created_at > tasks.created_at AND newer.status = 'completed')
-    ) ORDER BY created_at DESC LIMIT 1"""
+THAT_COUNTS = """
+    SELECT * FROM tasks INDEXED BY tasks_that_count
+    WHERE NOT (status = 'failed' AND charged = 'no') AND caller = ? AND name = ? AND take = ?"""
+TAKES = """
+    SELECT DISTINCT take FROM tasks AS used INDEXED BY tasks_by_request
+    WHERE (caller, name) = (SELECT caller, name FROM tasks WHERE key = ?)"""
+UNLESS_COUNTED = " ON CONFLICT (caller, name, take) WHERE NOT (status = 'failed' AND charged = 'no') DO NOTHING"
 ACTIVE = """
     SELECT count(*) FROM tasks INDEXED BY tasks_unended
-    WHERE status NOT IN ('completed', 'failed') AND created_at > :born AND caller = :caller AND key <> :besides
-        AND (status <> 'unconfirmed' OR coalesce(sent_at, created_at) > :doubted)"""
+    WHERE status NOT IN ('completed', 'failed') AND max(created_at, wanted_at) > :born AND caller = :caller
+        AND key <> :besides
+        AND (status <> 'unconfirmed' OR max(created_at, wanted_at, coalesce(sent_at, 0)) > :doubted)"""
 SUBMITTED = """
     SELECT count(*) FROM tasks
     WHERE caller = :caller AND created_at > :born AND key <> :besides AND (task_id <> '' OR status <> 'failed')"""
@@ -75,6 +76,7 @@ RESUBMIT = """
     UPDATE tasks SET status = 'submitting', error = NULL, updated_at = :now,
         lease_until = CASE lease_owner WHEN '' THEN 0 ELSE lease_until END
     WHERE key = :key AND status = 'unconfirmed'"""
+WANT = "UPDATE tasks SET wanted_at = ? WHERE key = ? AND task_id = '' AND status IN ('submitting', 'unconfirmed')"
 SPENT = """
     SELECT coalesce(sum(cost), 0) AS total, coalesce(sum(cost) FILTER (WHERE finished_at >= :midnight), 0) AS today
     FROM (SELECT CASE WHEN cost_usd BETWEEN 0 AND :largest THEN cost_usd ELSE :price END AS cost, finished_at
@@ -96,5 +98,5 @@ RELINK = "UPDATE tasks SET video_urls = ?, error = ?, updated_at = ? WHERE key =
 TAKE_PATH = "UPDATE tasks SET video_path = '', wants_file = 0 WHERE video_path = ? AND key <> ?"
 UNCHANGED = "UPDATE revisions SET last = last"
 FORGET = """
-    DELETE FROM tasks WHERE status IN ('completed', 'failed', 'unconfirmed') AND updated_at < :before
+    DELETE FROM tasks WHERE status IN ('completed', 'failed') AND updated_at < :before
         AND NOT (status = 'completed' AND wants_file AND video_path = '' AND finished_at > :oldest)"""

@@ -24,14 +24,14 @@ WORDS = (
     *("key", "caller", *REQUEST_WORDS),
     *("origin", "key_id", "callback", "source_url", "source_digest", "task_id", "video_path", "file_name"),
 )
-FLAGS = ("watermark", "wants_file", "delivered")
-MOMENTS = ("created_at", "updated_at", "finished_at", "sent_at")
+FLAGS = ("watermark", "wants_file")
+MOMENTS = ("created_at", "updated_at", "wanted_at", "finished_at", "sent_at")
 AMOUNTS = ("cost_usd", "source_seconds")
-COUNTS = ("attempts", "source_bytes")
+COUNTS = ("attempts", "take", "failures", "source_bytes")
 MAY_LACK = frozenset({"finished_at", "sent_at", "cost_usd", "source_seconds", "source_bytes"})
-COLUMNS = (*WORDS, *FLAGS, *MOMENTS, *AMOUNTS, *COUNTS, "status", "video_urls", "error")
-REQUEST_FIELDS = (*REQUEST_WORDS, "watermark")
-FIXED = frozenset({"key", "caller", "created_at", "origin", "wants_file", "file_name", "delivered", *REQUEST_FIELDS})
+COLUMNS = (*WORDS, *FLAGS, *MOMENTS, *AMOUNTS, *COUNTS, "status", "charged", "video_urls", "error")
+REQUEST_FIELDS = (*REQUEST_WORDS, "watermark", "take")
+FIXED = frozenset({"key", "caller", "created_at", "wanted_at", "origin", "wants_file", "file_name", *REQUEST_FIELDS})
 LONGEST_WORDS = 40_000
 LONGEST_MESSAGE = 5_000
 LONGEST_URL = 8_192
@@ -40,7 +40,7 @@ TASK_ID = re.compile(r"[^\s/\\]{0,200}")
 END_OF_TIME = 253_402_300_800.0  # the year 10000, which no calendar here can write
 LARGEST_AMOUNT = 1e9
 LARGEST_COUNT = 1 << 50
-FAILURE_FIELDS = frozenset(field.name for field in fields(Failure))
+FAILURE_FIELDS = frozenset(field.name for field in fields(Failure)) - {"charged"}  # which has a column of its own
 ERRORS = (LumaError, OutputNotWritable, DownloadFailed)
 
 Row = dict[str, Any]
@@ -52,9 +52,15 @@ def row_of(task: Task) -> Row:
     plain = (*WORDS, *FLAGS, *MOMENTS, *AMOUNTS, *COUNTS)
     return {name: request[name] if name in request else getattr(task, name) for name in plain} | {
         "status": task.status.value,
+        "charged": task.charged,
         "video_urls": json.dumps(task.video_urls),
-        "error": json.dumps(asdict(task.error)) if task.error else None,
+        "error": stored(task.error),
     }
+
+
+def stored(failure: Failure | None) -> str | None:
+    """Lay out what went wrong; whether it was charged is the task's own column."""
+    return json.dumps({name: getattr(failure, name) for name in sorted(FAILURE_FIELDS)}) if failure else None
 
 
 def task_of(row: sqlite3.Row) -> Task:
@@ -73,7 +79,8 @@ def task_of(row: sqlite3.Row) -> Task:
     request = VideoRequest(**{name: values.pop(name) for name in REQUEST_FIELDS})
     values["status"] = Status(values["status"])
     values["video_urls"] = urls_in(values["video_urls"])
-    values["error"] = failure_in(values["error"])
+    check(("charged",), values, lambda value: value in get_args(Charged))
+    values["error"] = failure_in(values["error"], values["charged"])
     return Task(request=request, **values)
 
 
@@ -134,20 +141,19 @@ def is_url(value: object) -> bool:
     return words.lower().startswith(("http://", "https://"))
 
 
-def failure_in(stored: object) -> Failure | None:
+def failure_in(stored: object, charged: Charged) -> Failure | None:
     """Read what went wrong; raise `ValueError` for anything that is no `Failure` of ours."""
     if stored is None:
         return None
     found = json_in(stored)
     if not is_object(found) or found.keys() != FAILURE_FIELDS:
         raise ValueError("error has other fields")
-    if found["code"] not in {code for kind in ERRORS for code in codes(kind)} or found["charged"] not in get_args(
-        Charged
-    ):
+    if found["code"] not in {code for kind in ERRORS for code in codes(kind)}:
         raise ValueError("error has other words")
     check(("message", "hint"), found, is_words)
     check(("retry_safe",), found, lambda value: isinstance(value, bool))
-    return Failure(**found | {name: visible(found[name]) for name in ("message", "hint")})
+    words = {name: visible(found[name]) for name in ("message", "hint")}
+    return Failure(**found | words, charged=charged)
 
 
 def json_in(stored: object) -> object:

@@ -17,7 +17,7 @@ from luma_mcp.ledger_records import COLUMNS, is_task
 from luma_mcp.ledger_schema import open_database, prepare, refuse_newer, refuse_strangers, transaction
 
 SHARERS = ("", "-wal", "-shm")
-SAVED = (*COLUMNS, "fingerprint")
+SAVED = (*COLUMNS, "name")
 DAMAGE = frozenset({sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB})
 PAGE_SIZE_BYTES = slice(16, 18)  # places in the header of a database file
 PAGE_COUNT_BYTES = slice(28, 32)

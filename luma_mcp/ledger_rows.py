@@ -5,28 +5,18 @@ from collections.abc import Sequence
 
 from luma_mcp.errors import LimitReached
 from luma_mcp.leases import LeaseLost
-from luma_mcp.ledger_queries import ACTIVE, HELD, JOINABLE, SUBMITTED
+from luma_mcp.ledger_queries import ACTIVE, HELD, SUBMITTED, UNLESS_COUNTED
 from luma_mcp.ledger_records import Row, is_task, task_of
 from luma_mcp.models import DAY_SECONDS, REPLAY_SECONDS, Limits, Position, Task
 from luma_mcp.storage_errors import LedgerUnusable, TaskUnreadable
 from luma_mcp.untrusted import safe_text
 
 
-def insert(db: sqlite3.Connection, row: Row) -> None:
-    """Write a new row."""
-    names = ", ".join(row)
-    db.execute(f"INSERT INTO tasks ({names}) VALUES ({', '.join(f':{name}' for name in row)})", row)  # noqa: S608 - column names of ours
-
-
-def mark_delivered(db: sqlite3.Connection, keys: Sequence[str]) -> None:
-    """Note that results were handed over."""
-    db.executemany("UPDATE tasks SET delivered = 1 WHERE key = ? AND NOT delivered", [(key,) for key in keys])
-
-
-def joinable(db: sqlite3.Connection, caller: str, fingerprint: str) -> Task | None:
-    """Find the newest task that a repetition of its request joins."""
-    row = db.execute(JOINABLE, (caller, fingerprint)).fetchone()
-    return readable(row) if row else None
+def insert(db: sqlite3.Connection, row: Row) -> bool:
+    """Write a new row, unless its request has a task that counts; tell whether it was written."""
+    names, values = ", ".join(row), ", ".join(f":{name}" for name in row)
+    insertion = f"INSERT INTO tasks ({names}) VALUES ({values}){UNLESS_COUNTED}"  # noqa: S608 - column names of ours
+    return db.execute(insertion, row).rowcount == 1
 
 
 def check_lease(db: sqlite3.Connection, key: str, owner: str) -> None:

@@ -18,13 +18,15 @@ WAL_BYTES = 1 << 20
 LARGEST_VALUE_BYTES = 1 << 20
 # What STRICT would say, which SQLite has since 3.37 only, is said by CHECK. `revision` and `listed` count what callers
 # can see to change, so that each process finds what another has changed: the first of the whole task, the second of
-# what the list of tasks with an id says about it; `forgotten` has each caller's last deletion.
+# what the list of tasks with an id says about it; `forgotten` has each caller's last deletion. `tasks_that_count` holds
+# the rule that money depends on: a take of a request has one task, unless what it had has failed and cost nothing.
 MIGRATIONS = (
     """
     CREATE TABLE tasks (
         key TEXT PRIMARY KEY NOT NULL CHECK (typeof(key) = 'text'),
         caller TEXT NOT NULL CHECK (typeof(caller) = 'text'),
-        fingerprint TEXT NOT NULL CHECK (typeof(fingerprint) = 'text'),
+        name TEXT NOT NULL CHECK (typeof(name) = 'text'),
+        take INTEGER NOT NULL CHECK (typeof(take) = 'integer' AND take BETWEEN 1 AND 100),
         prompt TEXT NOT NULL CHECK (typeof(prompt) = 'text'),
         source TEXT NOT NULL CHECK (typeof(source) = 'text'),
         model TEXT NOT NULL CHECK (typeof(model) = 'text'),
@@ -44,14 +46,16 @@ MIGRATIONS = (
         status TEXT NOT NULL
             CHECK (status IN ('submitting', 'pending', 'processing', 'completed', 'failed', 'unconfirmed')),
         attempts INTEGER NOT NULL CHECK (typeof(attempts) = 'integer' AND attempts >= 0),
+        failures INTEGER NOT NULL CHECK (typeof(failures) = 'integer' AND failures >= 0),
+        charged TEXT NOT NULL CHECK (charged IN ('no', 'yes', 'unknown')),
         video_urls TEXT NOT NULL CHECK (typeof(video_urls) = 'text'),
         video_path TEXT NOT NULL CHECK (typeof(video_path) = 'text'),
         cost_usd REAL CHECK (cost_usd IS NULL OR typeof(cost_usd) = 'real'),
         error TEXT CHECK (error IS NULL OR typeof(error) = 'text'),
         created_at REAL NOT NULL CHECK (typeof(created_at) = 'real'),
         updated_at REAL NOT NULL CHECK (typeof(updated_at) = 'real'),
+        wanted_at REAL NOT NULL CHECK (typeof(wanted_at) = 'real'),
         finished_at REAL CHECK (finished_at IS NULL OR typeof(finished_at) = 'real'),
-        delivered INTEGER NOT NULL CHECK (typeof(delivered) = 'integer' AND delivered IN (0, 1)),
         lease_owner TEXT NOT NULL DEFAULT '' CHECK (typeof(lease_owner) = 'text'),
         lease_until REAL NOT NULL DEFAULT 0 CHECK (typeof(lease_until) = 'real'),
         revision INTEGER NOT NULL DEFAULT 0 CHECK (typeof(revision) = 'integer'),
@@ -59,11 +63,13 @@ MIGRATIONS = (
     );
     CREATE UNIQUE INDEX tasks_by_id ON tasks (task_id) WHERE task_id <> '';
     CREATE INDEX tasks_by_age ON tasks (caller, created_at DESC, key DESC);
-    CREATE INDEX tasks_by_request ON tasks (caller, fingerprint, created_at);
+    CREATE INDEX tasks_by_request ON tasks (caller, name, take);
+    CREATE UNIQUE INDEX tasks_that_count ON tasks (caller, name, take)
+        WHERE NOT (status = 'failed' AND charged = 'no');
     CREATE INDEX tasks_by_status ON tasks (caller, status, created_at DESC, key DESC);
     CREATE INDEX tasks_by_end ON tasks (model, finished_at) WHERE status = 'completed';
     CREATE INDEX tasks_by_revision ON tasks (revision);
-    CREATE INDEX tasks_unended ON tasks (created_at) WHERE status NOT IN ('completed', 'failed');
+    CREATE INDEX tasks_unended ON tasks (max(created_at, wanted_at)) WHERE status NOT IN ('completed', 'failed');
     CREATE INDEX tasks_unsaved ON tasks (finished_at) WHERE status = 'completed' AND wants_file AND video_path = '';
     CREATE INDEX tasks_leased ON tasks (lease_owner) WHERE lease_owner <> '';
     CREATE TABLE revisions (
@@ -80,9 +86,9 @@ MIGRATIONS = (
         UPDATE tasks SET revision = (SELECT last FROM revisions) WHERE key = NEW.key;
     END;
     CREATE TRIGGER task_changed AFTER UPDATE OF
-        task_id, status, video_urls, video_path, cost_usd, error, updated_at, finished_at ON tasks
-    WHEN (NEW.task_id, NEW.status, NEW.video_urls, NEW.video_path)
-            IS NOT (OLD.task_id, OLD.status, OLD.video_urls, OLD.video_path)
+        task_id, status, charged, video_urls, video_path, cost_usd, error, updated_at, finished_at ON tasks
+    WHEN (NEW.task_id, NEW.status, NEW.charged, NEW.video_urls, NEW.video_path)
+            IS NOT (OLD.task_id, OLD.status, OLD.charged, OLD.video_urls, OLD.video_path)
         OR (NEW.cost_usd, NEW.error, NEW.updated_at, NEW.finished_at)
             IS NOT (OLD.cost_usd, OLD.error, OLD.updated_at, OLD.finished_at)
     BEGIN

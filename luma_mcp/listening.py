@@ -14,19 +14,14 @@ from uvicorn.protocols.http.h11_impl import H11Protocol, RequestResponseCycle
 
 if sys.platform != "win32":
     import resource
-if sys.platform == "linux":
-    import fcntl
-    import termios
-
-from luma_mcp.exchanges import CONNECTION
 from luma_mcp.framing import Unambiguous
 from luma_mcp.gate import LARGEST_HEAD_BYTES
 from luma_mcp.setting_values import BadSetting
 from luma_mcp.settings import Settings
 
-HEAD_SECONDS = 15.0
+REQUEST_SECONDS = 15.0
+UNFINISHED = (h11.IDLE, h11.SEND_BODY)  # what a client is at that has not said all of its request
 STALL_SECONDS = 60.0
-STUCK_SECONDS = 0.5
 KEEP_ALIVE_SECONDS = 75
 GRACE_SECONDS = 1
 MOST_CONNECTIONS = 800  # many systems allow a process 1024 open files
@@ -50,14 +45,9 @@ class Bounded(H11Protocol):
 
     def __init__(self, *arguments: Any, **more: Any) -> None:
         super().__init__(*arguments, **more)
-        self.app_state = {**self.app_state, CONNECTION: self}
         self.conn = Unambiguous(h11.SERVER, LARGEST_HEAD_BYTES)
         self.heard_at = 0.0
-        self._unread_since: float | None = None
-        self._left_unread = False
-        self._over = False
-        self.reset_at: float | None = None
-        self._head_due: asyncio.TimerHandle | None = None
+        self._request_due: asyncio.TimerHandle | None = None
         self._read_due: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -66,7 +56,7 @@ class Bounded(H11Protocol):
         self.transport.set_write_buffer_limits(high=0)  # at most one message of an answer waits in memory
         send_at_once(self.transport)
         self.heard_at = self.loop.time()
-        self._expect_head()
+        self._expect_request()
         all_of_them = cast("set[Bounded]", self.connections)
         alive = [each for each in all_of_them if not each.transport.is_closing()]
         if len(alive) > most_connections():
@@ -77,7 +67,7 @@ class Bounded(H11Protocol):
         """Take what came."""
         self.heard_at = self.loop.time()
         super().data_received(data)
-        self._expect_head()
+        self._expect_request()
 
     def pause_writing(self) -> None:
         """Have unsent bytes."""
@@ -91,11 +81,8 @@ class Bounded(H11Protocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         """End."""
-        self._left_unread = self._has_been_stuck
-        self._over = True
-        self.reset_at = self.loop.time() if exc else None
         super().connection_lost(exc)
-        stop(self._head_due)
+        stop(self._request_due)
         stop(self._read_due)
 
     @property
@@ -104,33 +91,16 @@ class Bounded(H11Protocol):
         begun = cast("RequestResponseCycle | None", self.cycle)  # uvicorn sets it with the first request
         return begun is not None and not begun.response_complete
 
-    def is_stuck(self) -> bool:
-        """Look whether the client leaves bytes unread, and remember since when it was seen to do so."""
-        if self._over:
-            return self._left_unread
-        unread = self.flow.write_paused or unacknowledged(self.transport) > 0
-        self._unread_since = (self._unread_since or self.loop.time()) if unread else None
-        return unread
-
-    @property
-    def is_broken(self) -> bool:
-        """Tell whether the connection ended with bytes unread; clients that leave with the last byte have read it."""
-        return self._left_unread
-
-    @property
-    def _has_been_stuck(self) -> bool:
-        return self._unread_since is not None and self.loop.time() - self._unread_since > STUCK_SECONDS
-
-    def _expect_head(self) -> None:
-        """Give the client its time between the first byte of a request, or the connection's start, and the head's end.
+    def _expect_request(self) -> None:
+        """Give the client its time between the first byte of a request, or the connection's start, and its last one.
 
         Between requests the time that a connection is kept alive counts instead.
         """
-        if self.is_busy:
-            stop(self._head_due)
-            self._head_due = None
-        elif self._head_due is None:
-            self._head_due = self.loop.call_later(HEAD_SECONDS, self._end)
+        if self.conn.their_state not in UNFINISHED:
+            stop(self._request_due)
+            self._request_due = None
+        elif self._request_due is None:
+            self._request_due = self.loop.call_later(REQUEST_SECONDS, self._end)
 
     def _end(self) -> None:
         self.transport.abort()
@@ -145,15 +115,6 @@ def send_at_once(transport: asyncio.BaseTransport) -> None:
     if connection is not None:
         with suppress(OSError):
             connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-
-
-def unacknowledged(transport: asyncio.BaseTransport) -> int:
-    """Count the bytes that were sent and that the other machine has not taken yet, where the system can tell."""
-    connection: socket.socket | None = transport.get_extra_info("socket")
-    if sys.platform == "linux" and connection is not None and connection.fileno() >= 0:
-        with suppress(OSError):
-            return int.from_bytes(fcntl.ioctl(connection.fileno(), termios.TIOCOUTQ, bytes(4)), sys.byteorder)
-    return 0
 
 
 def allow_files() -> None:

@@ -2,12 +2,14 @@
 
 import hashlib
 import json
+import unicodedata
 import uuid
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 
-from luma_mcp.errors import Charged, Failure, GenerationFailed
+from luma_mcp.errors import Charged, Failure, GenerationFailed, TaskNotFound
+from luma_mcp.task_uris import task_id_of, task_uri
 
 Clock = Callable[[], float]
 """Gives POSIX seconds."""
@@ -18,8 +20,10 @@ MODEL = "luma-modify-video"
 DAY_SECONDS = 86_400
 OUTPUT_LIFETIME_SECONDS = 7 * DAY_SECONDS  # contract 8.1
 FOLLOW_SECONDS = DAY_SECONDS  # design 3.2: how long a task is followed
+UNKNOWN_SECONDS = 3600.0  # after which what RunAPI does not know will not be known any more
 LEAST_LIFE_SECONDS = 300.0  # a URL with less left to live is not handed to RunAPI, which fetches when it likes
-REPLAY_SECONDS = 15 * 60  # design 3.1: how long an unknown outcome is settled under its key
+REPLAY_SECONDS = 15 * 60  # design 3.1: how long a request goes out again that nobody repeats
+MOST_TAKES = 100
 CLOCK_STEP_SECONDS = 60.0  # clocks are set back by as much; what is later than that was never now
 
 
@@ -70,13 +74,23 @@ class VideoRequest:
     model: str = MODEL
     watermark: bool = False
     callback_url: str = ""
+    take: int = 1
 
-    def fingerprint(self, caller: str, origin: str, source_digest: str = "") -> str:
-        """Name this request so that a repetition of it, by the same caller at the same RunAPI, is recognised.
+    def name(self, caller: str, origin: str, source_digest: str = "") -> str:
+        """Name what is asked for, whichever take of it, by whom and of which RunAPI: the same name is the same request.
 
-        `source_digest` stands for the source where its content is known: a local file counts by content, not by path.
+        A file counts by its content (`source_digest`), the result of an earlier task by the task's id, any other source
+        as it is written. What later versions add to requests enters the name only when it is not the default.
         """
-        facts = asdict(self) | {"source": source_digest or self.source, "caller": caller, "origin": origin}
+        earlier = task_id_of(self.source)
+        facts = {
+            "caller": caller,
+            "origin": origin,
+            "prompt": " ".join(unicodedata.normalize("NFC", self.prompt).split()),
+            "source": task_uri(earlier) if earlier else source_digest or self.source,
+            "model": self.model,
+            "watermark": self.watermark,
+        }
         return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
 
 
@@ -127,7 +141,8 @@ class Task:
     `key` is the idempotency key and the identity on this machine, `task_id` the identity at RunAPI. `source_url` is
     what RunAPI is told, known once a local file has been uploaded; of such a file `source_digest`, `source_bytes` and
     `source_seconds` (where its header says so) tell what was asked for. `attempts` counts the submissions that may have
-    reached RunAPI, `sent_at` is when the first went out. `file_name` is what the saved video is to be called, if the
+    reached RunAPI, `sent_at` is when the first went out, `wanted_at` when a caller last asked for it before RunAPI had
+    named it. `charged` tells what is known of its cost. `file_name` is what the saved video is to be called, if the
     caller chose. `origin` is the address that it is submitted to; `key_id` tells RunAPI keys apart, because an
     idempotency key means nothing to another account. `callback` is where RunAPI is to call this server, if anywhere; it
     is known to nobody else.
@@ -138,6 +153,7 @@ class Task:
     request: VideoRequest
     created_at: float
     updated_at: float
+    wanted_at: float = 0.0
     origin: str = ""
     key_id: str = ""
     callback: str = field(default="", repr=False)
@@ -151,12 +167,13 @@ class Task:
     task_id: str = ""
     status: Status = Status.SUBMITTING
     attempts: int = 0
+    failures: int = 0
+    charged: Charged = "no"
     video_urls: tuple[str, ...] = ()
     video_path: str = ""
     cost_usd: float | None = None
     error: Failure | None = None
     finished_at: float | None = None
-    delivered: bool = False
 
     @property
     def expires_at(self) -> float | None:
@@ -175,15 +192,40 @@ class Task:
         """When RunAPI was first asked, or will have been at the earliest."""
         return self.created_at if self.sent_at is None else self.sent_at
 
+    @property
+    def last_wanted_at(self) -> float:
+        """When a caller last asked for it, as far as RunAPI had not named it."""
+        return max(self.created_at, self.wanted_at)
+
+    @property
+    def counts(self) -> bool:
+        """Tell whether this is the task of its request: all are but those that failed and cost nothing."""
+        return not (self.status is Status.FAILED and self.charged == "no")
+
     def is_young(self, now: float) -> bool:
-        """Tell whether a submission may go out: RunAPI was, or would be, asked not long ago, nor in the future."""
-        latest = now + CLOCK_STEP_SECONDS
-        return now - REPLAY_SECONDS <= self.asked_at <= latest and self.created_at <= latest
+        """Tell whether a submission may go out: somebody asked for it not long ago, and nothing is in the future."""
+        latest = max(self.last_wanted_at, self.sent_at or 0.0)
+        return now - REPLAY_SECONDS <= latest <= now + CLOCK_STEP_SECONDS
 
     @property
     def awaits_file(self) -> bool:
         """Tell whether the finished video still has to be saved."""
         return self.status is Status.COMPLETED and self.wants_file and not self.video_path and bool(self.video_urls)
+
+    def is_lost(self, now: float) -> bool:
+        """Tell whether there is nothing to be had for what was paid, or may have been: such a task is never made anew.
+
+        It ended badly, nobody knows how it ended, its result is gone or was never named, or RunAPI does not finish it,
+        or does not know it an hour after it was asked.
+        """
+        if self.status is Status.COMPLETED:
+            gone = not self.video_urls or (self.expires_at is not None and self.expires_at <= now)
+            return gone and not self.video_path
+        if self.status in (Status.FAILED, Status.UNCONFIRMED):
+            return self.counts
+        unknown = self.error is not None and self.error.code == TaskNotFound.code
+        asked_for = self.generating(now)
+        return bool(self.task_id) and asked_for >= (UNKNOWN_SECONDS if unknown else FOLLOW_SECONDS)
 
     @property
     def settled(self) -> bool:
@@ -200,22 +242,30 @@ class Task:
         """Give the seconds from the first request to RunAPI to the end, or to `now`: those that tasks share."""
         return max(0.0, (now if self.finished_at is None else self.finished_at) - self.asked_at)
 
+    def sending(self, callback: str, now: float) -> "Task":
+        """Be about to go out, once more: whatever was known of the cost before, this may be charged."""
+        begun = self if self.attempts else replace(self, sent_at=now, callback=callback)
+        doubt = replace(self.error, charged="unknown") if self.error else None
+        return replace(begun, attempts=self.attempts + 1, charged="unknown", error=doubt)
+
     def accepted(self, task_id: str, status: Status, now: float) -> "Task":
         """Take RunAPI's answer to a submission."""
         known = Status.PENDING if status in DONE else status
-        return replace(self, task_id=task_id, status=known, error=None, updated_at=now)
+        return replace(self, task_id=task_id, status=known, charged="unknown", error=None, updated_at=now)
 
     def refused(self, failure: Failure, now: float) -> "Task":
-        """End a submission that RunAPI certainly did not accept."""
-        return replace(self, status=Status.FAILED, error=failure, updated_at=now, finished_at=now)
+        """End a task that has no result; the failure tells whether it was charged."""
+        charged = failure.charged
+        return replace(self, status=Status.FAILED, charged=charged, error=failure, updated_at=now, finished_at=now)
 
     def unconfirmed(self, failure: Failure, now: float) -> "Task":
         """Stop a submission whose outcome nobody knows."""
-        return replace(self, status=Status.UNCONFIRMED, error=failure, updated_at=now)
+        return replace(self, status=Status.UNCONFIRMED, charged="unknown", error=failure, updated_at=now)
 
     def troubled(self, failure: Failure, now: float) -> "Task":
-        """Tell of a trouble that does not end the task."""
-        return self if self.error == failure else replace(self, error=failure, updated_at=now)
+        """Tell of a trouble that does not end the task, nor changes what is known of its cost."""
+        told = replace(failure, charged=self.charged)
+        return self if self.error == told else replace(self, error=told, updated_at=now)
 
     def read(self, reading: Reading, now: float) -> "Task":
         """Take what RunAPI said; a task never goes back to an earlier state."""
@@ -226,12 +276,24 @@ class Task:
         changed = replace(
             self,
             status=reading.status,
+            charged="yes" if reading.status is Status.COMPLETED else self.charged,
             video_urls=reading.video_urls,
             cost_usd=reading.cost_usd,
             error=None,
             finished_at=now if reading.status is Status.COMPLETED else None,
         )
         return changed if changed == self else replace(changed, updated_at=now)
+
+    def without_video(self, failure: Failure, now: float) -> "Task":
+        """End a task that RunAPI calls completed, and of which it names no video."""
+        return replace(
+            self,
+            status=Status.COMPLETED,
+            charged="yes",
+            error=replace(failure, charged="yes"),
+            updated_at=now,
+            finished_at=now,
+        )
 
     def saved(self, path: str, now: float) -> "Task":
         """Tell where the finished video lies."""

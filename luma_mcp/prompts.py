@@ -2,6 +2,7 @@
 
 import json
 import re
+import unicodedata
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
@@ -172,15 +173,16 @@ def several_takes(given: Given) -> str:
     looks = [look for look in looks if look]
     if not 2 <= len(looks) <= MOST_TAKES:
         raise InvalidRequest(f"prompts must hold {TAKES_FORM}; it holds {len(looks)}.")
-    if len({look.casefold() for look in looks}) < len(looks):
-        raise InvalidRequest("prompts must hold different descriptions: the same one twice makes the same take.")
-    takes = "\n".join(f"{number}. {quoted(look)}" for number, look in enumerate(looks, 1))
+    looks = [unicodedata.normalize("NFC", look) for look in looks]
+    numbered = [(look, looks[:place].count(look) + 1) for place, look in enumerate(looks)]
+    takes = "\n".join(f"{place}. {quoted(look)}, take {take}" for place, (look, take) in enumerate(numbered, 1))
     return job(
         f"Make {len(looks)} takes of one clip with Luma, to compare.\n\nClip: {quoted(given[SOURCE])}\n"
         f"Takes:\n{takes}{keeping(given)}",
         agreeing(given, len(looks)),
-        f"For each take call modify_video with source_video_url {quoted(given[SOURCE])}, its prompt and wait_seconds 0,"
-        " so that they run side by side; no two prompts may be identical. Then follow each:"
+        f"For each line call modify_video with source_video_url {quoted(given[SOURCE])}, its prompt, its take and"
+        " wait_seconds 0, so that they run side by side. Equal descriptions get the same prompt, to the letter, and"
+        " differ in take only. Then follow each:"
         f" {waiting(given)[0].lower()}{waiting(given)[1:]}",
         "When all have ended, show them in one table: number, description, where it is as next_step says (video_path,"
         f" or the link in video_urls and its expires_at), cost. {FAILING}",

@@ -8,9 +8,7 @@ from mcp.server.context import ServerRequestContext
 from mcp.shared.exceptions import MCPError
 
 from luma_mcp.app import App
-from luma_mcp.deliveries import Way
 from luma_mcp.errors import InvalidRequest, LumaError, SourceNotAllowed, SourceNotFound, TaskNotFound
-from luma_mcp.exchanges import WAY
 from luma_mcp.models import LOCAL_CALLER
 
 Request = ServerRequestContext[App, Any]
@@ -27,12 +25,6 @@ def caller_of(ctx: Request) -> str:
     if not isinstance(user, AuthenticatedUser):
         raise PermissionError("This request came past the check of tokens.")
     return user.access_token.client_id
-
-
-def way_of(ctx: Request) -> Way:
-    """Find the way that the answer to a request goes."""
-    on_stdio = ctx.lifespan_context.way
-    return ctx.request.scope.get(WAY, on_stdio) if ctx.request else on_stdio
 
 
 def only_page(params: Page) -> None:

@@ -10,7 +10,7 @@ from urllib.parse import quote
 import httpx
 from pydantic import SecretStr
 
-from luma_mcp.errors import BadAnswer, Charged
+from luma_mcp.errors import BadAnswer, Charged, NoVideoNamed
 from luma_mcp.explanations import denies, said_in, said_in_object
 from luma_mcp.models import MODEL, OUTPUT_LIFETIME_SECONDS, Reading, Status
 from luma_mcp.money import Balance, Price
@@ -156,7 +156,7 @@ def reading(body: Json, retry_after: float | None, hidden: SecretStr | None = No
     status = status_in(body)
     urls = video_urls_in(body)
     if status is Status.COMPLETED and not urls:
-        raise BadAnswer("RunAPI says that the task is completed but names no video that can be used.")
+        raise NoVideoNamed
     return Reading(
         status=status,
         charged=charged_in(body) if status is Status.FAILED else "no",

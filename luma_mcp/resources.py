@@ -63,9 +63,9 @@ async def read_resource(ctx: Request, params: wire.ReadResourceRequestParams) ->
         tasks, next_cursor = await app.ledger.page(caller_of(ctx), "", LISTED, "")
         tasks = await app.saving.as_they_are(tasks)
         return contents(params.uri, newest_tasks(tasks, next_cursor))
-    task = await app.saving.as_it_is(await find(ctx, params.uri))
-    settled = task.settled and not task.awaits_file
-    told = task_object(task, app.now(), remote=app.settings.serves_http, wait=advised_wait(app.settings))
+    outcome = await app.outcome(await find(ctx, params.uri))
+    settled = outcome.task.settled and not outcome.task.awaits_file
+    told = task_object(outcome, app.now(), remote=app.settings.serves_http, wait=advised_wait(app.settings))
     return contents(params.uri, told, fresh_ms=SETTLED_FRESH_MS if settled else 0)
 
 

@@ -17,7 +17,6 @@ from luma_mcp.errors import (
     InvalidRequest,
     LumaError,
     NetworkFailure,
-    ProxyUnusable,
     RateLimited,
     ServiceUnavailable,
     TaskNotFound,
@@ -49,6 +48,7 @@ LONGEST_UPLOAD_SECONDS = 3600.0
 TOO_LARGE = 413
 PASSING = frozenset((408, 425, 429))
 NOT_MODIFIED = 304
+CONFLICT = 409
 TASKS = "/api/v1/luma/modify_video"
 PRICES = f"/api/v1/price_schedules?service=luma&action=modify_video&model={MODEL}"
 BALANCE = "/api/v1/me/balance"
@@ -58,7 +58,6 @@ WATERMARK = b"watermark"
 WATERMARK_HINT = (
     "This RunAPI takes no boolean watermark: repeat the call without watermark. Nothing was charged for this one."
 )
-NEVER_SENT = (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout, httpx.ProxyError, httpx.UnsupportedProtocol)
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,15 +94,18 @@ class RunAPI(Api):
     # -- tasks --------------------------------------------------------------------------------------------------------
 
     async def create(self, task: Task) -> Accepted:
-        """Submit a task under its idempotency key; a repetition under it cannot charge twice (contract 1.4)."""
+        """Submit a task under its idempotency key; a repetition under it cannot charge twice (contract 1.4).
+
+        A conflict about the key is about this task, as keys are fresh and what is sent under one never changes: it may
+        name the task, and else an earlier request is still being worked on (`Conflict`, which passes).
+        """
         try:
             response = await self.send("POST", TASKS, submission(task), {"Idempotency-Key": task.key})
         except NetworkFailure as error:
-            never_sent = isinstance(error, ProxyUnusable) or isinstance(error.__cause__, NEVER_SENT)
-            error.charged = "no" if never_sent else "unknown"
+            error.charged = "unknown" if error.sent else "no"
             raise
         body = json_object(response)
-        taken = response.is_success and not refuses(body)
+        taken = (response.is_success and not refuses(body)) or response.status_code == CONFLICT
         if task_id := task_id_in(body if taken else {}, response.headers):
             self._check_without_key(task_id)
             return Accepted(task_id, status_in(body))

@@ -12,11 +12,13 @@ from luma_mcp.downloads import Downloads
 from luma_mcp.errors import InvalidRequest
 from luma_mcp.kept_files import as_they_lie
 from luma_mcp.ledger import Ledger
+from luma_mcp.links import renewed
+from luma_mcp.losses import as_it_stands
 from luma_mcp.models import Clock, Status, Task
 from luma_mcp.runapi import RunAPI
 from luma_mcp.saved_files import check_writable
 from luma_mcp.settings import Settings
-from luma_mcp.storage_errors import DownloadFailed, OutputNotWritable, VideoGone
+from luma_mcp.storage_errors import DownloadFailed, OutputNotWritable
 
 LOOK_SECONDS = 2.0
 FOLDER_SECONDS = 10.0
@@ -39,10 +41,13 @@ class Saving:
     async def begin(self, task: Task, name: str) -> None:
         """See to it that a task's video is on disk or on its way there, under a name if it is not there yet.
 
-        Raises `InvalidRequest`, `DownloadFailed` or `OutputNotWritable` if that cannot be.
+        Raises `InvalidRequest` or `OutputNotWritable` if that cannot be; what is lost stays so.
         """
         check_completed(task)
-        if (await self.as_it_is(task)).video_path:
+        if not task.video_urls:
+            task = await self._ask_again(task)
+        standing = await self.as_it_is(task)
+        if standing.video_path or standing.is_lost(self.now()):
             return
         await self._check_folder()
         if task.origin != self.runapi.origin:
@@ -50,9 +55,15 @@ class Saving:
                 f"Task {task.task_id} was made at {task.origin}, which this server does not use.",
                 hint="Call save_video in the host whose server does, or download the video from video_urls.",
             )
-        if (task.expires_at or 0) <= self.now():
-            raise VideoGone("RunAPI keeps a video for seven days, and these are over.")
         await self.ledger.want_file(task, name, self.now())
+
+    async def _ask_again(self, task: Task) -> Task:
+        """Ask RunAPI once more for a video that it never named."""
+        found = await renewed(self.runapi, task, self.now())
+        if found.video_urls:
+            found = replace(found, error=None)
+            await self.ledger.relink(found)
+        return found
 
     async def _check_folder(self) -> None:
         folder = self.settings.output_dir
@@ -75,15 +86,16 @@ class Saving:
         raise DownloadFailed("The saved video is still being copied.", hint=COPYING)
 
     async def as_it_is(self, task: Task) -> Task:
-        """Give a task with the path where its video lies now; none if it was moved or deleted."""
+        """Give a task with the path where its video lies now, none if it was moved or deleted, and what that means."""
         return (await self.as_they_are([task]))[0]
 
     async def as_they_are(self, tasks: list[Task]) -> list[Task]:
         """Give tasks with the paths where their videos lie now; a slow disk is no missing file."""
         with anyio.move_on_after(LOOK_SECONDS):
             look = partial(as_they_lie, tasks, self.runapi.origin, self.kept_in)
-            return await anyio.to_thread.run_sync(look, abandon_on_cancel=True)
-        return tasks
+            tasks = await anyio.to_thread.run_sync(look, abandon_on_cancel=True)
+        account = (self.runapi.origin, self.runapi.key_id)
+        return [as_it_stands(task, self.now(), account) for task in tasks]
 
 
 def check_completed(task: Task) -> None:

@@ -18,10 +18,10 @@ from luma_mcp.app import App
 from luma_mcp.background import background_work, cancel_after
 from luma_mcp.completions import Completions
 from luma_mcp.errors import LumaError
-from luma_mcp.exchanges import Exchange
+from luma_mcp.exchanges import gone_of
 from luma_mcp.prompt_handlers import PromptHandlers
 from luma_mcp.prompts import luma_prompts
-from luma_mcp.protocol import Request, protocol_error, way_of
+from luma_mcp.protocol import Request, protocol_error
 from luma_mcp.resources import list_templates
 from luma_mcp.settings import Settings
 from luma_mcp.subscriptions import Subscriptions
@@ -47,8 +47,9 @@ lost by a time-out.
 video_urls, which works until expires_at. save_video puts it on disk if it is not there.
 
 Never call modify_video again to wait or to check, unless next_step says so. If a call was cut off, repeating it with \
-the same arguments, but without new_take, joins the same task and costs nothing more; new_take=true is only for a user \
-who wants another version. To continue from a result, pass luma://tasks/<task_id> as source_video_url. After a restart \
+the same arguments joins its task or gives its result, at any time, and costs nothing: the same request is the same \
+task. take (2, 3, …) is only for a user who wants another version of the same request, which is paid for; it is no \
+attempt counter. To continue from a result, pass luma://tasks/<task_id> as source_video_url. After a restart \
 or when a task_id is lost, call list_tasks, or read luma://tasks. check_account tells prices, balance and limits.
 
 Every failure has error.code, error.charged (no, yes, unknown), error.retry_safe and error.hint, and every answer \
@@ -138,7 +139,7 @@ async def wake(ctx: Request, call_next: CallNext) -> HandlerResult:
 
 async def count(ctx: Request, call_next: CallNext) -> HandlerResult:
     """Be known to answer a request."""
-    with ctx.lifespan_context.answering.under_way(), way_of(ctx).answering():
+    with ctx.lifespan_context.answering.under_way():
         return await call_next(ctx)
 
 
@@ -147,11 +148,11 @@ async def stop_for_nobody(ctx: Request, call_next: CallNext) -> HandlerResult:
 
     For streamable HTTP in the handshake era the SDK does not; everywhere else it does.
     """
-    way = way_of(ctx)
-    if ctx.request_id is None or not isinstance(way, Exchange):
+    gone = gone_of(ctx.request.scope) if ctx.request and ctx.request_id is not None else None
+    if gone is None:
         return await call_next(ctx)
     async with background_work() as group:
-        group.start_soon(cancel_after, way.gone, group.cancel_scope)
+        group.start_soon(cancel_after, gone, group.cancel_scope)
         return await call_next(ctx)
     raise MCPError(wire.INTERNAL_ERROR, "The connection is gone.")
 

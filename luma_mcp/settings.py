@@ -105,7 +105,8 @@ class Settings(BaseSettings):
         default=(),
     )
     keep_days: int | None = setting(
-        "after how many days ended tasks are deleted from the ledger (saved videos stay); without it, never",
+        "after how many days ended tasks are deleted from the ledger, so that they can be paid for again (saved videos"
+        " stay, unconfirmed tasks too); without it, never",
         "a whole number from 1",
         default=None,
         ge=1,

@@ -1,9 +1,8 @@
 """The older HTTP transport of MCP: one stream of events to each client, and messages that come beside it."""
 
 import math
-from collections import Counter, deque
-from collections.abc import Generator
-from contextlib import contextmanager, suppress
+from collections import Counter
+from contextlib import suppress
 from typing import Any
 
 import anyio
@@ -11,70 +10,29 @@ from anyio.streams.memory import MemoryObjectReceiveStream, MemoryObjectSendStre
 from mcp.server import Server
 from mcp.server.sse import SseServerTransport
 from mcp.shared._stream_protocols import ReadStream, WriteStream
-from mcp.shared.message import ServerMessageMetadata, SessionMessage
-from mcp.types import INTERNAL_ERROR, ErrorData, JSONRPCError, JSONRPCRequest, JSONRPCResponse, RequestId
+from mcp.shared.message import SessionMessage
+from mcp.types import (
+    INTERNAL_ERROR,
+    ErrorData,
+    JSONRPCError,
+    JSONRPCNotification,
+    JSONRPCRequest,
+    JSONRPCResponse,
+    RequestId,
+)
 from starlette.responses import PlainTextResponse
-from starlette.types import Message, Receive, Scope, Send
+from starlette.types import Receive, Scope, Send
 
 from luma_mcp.background import cancel_after
-from luma_mcp.deliveries import Way
-from luma_mcp.exchanges import WAY, Exchange, named
+from luma_mcp.exchanges import GONE, named
 
 Incoming = ReadStream[SessionMessage | Exception]
 Outgoing = WriteStream[SessionMessage]
 
 MESSAGES_PATH = "/messages"
 FIRST_SECONDS = 60.0
-REMEMBERED = 1000
-MESSAGE = b"event: message"
 MOST_AT_ONCE = 50
 MOST_TAKEN = 200
-
-
-class Stream(Way):
-    """The way to a client through its stream of events."""
-
-    def __init__(self, exchange: Exchange) -> None:
-        self._exchange = exchange
-        self._next: deque[RequestId | None] = deque()
-        self.under_way = 0
-        self._sent: deque[RequestId | None] = deque(maxlen=REMEMBERED)
-
-    def expect(self, message: SessionMessage) -> None:
-        """Know what is sent next."""
-        about = message.message
-        self._next.append(about.id if isinstance(about, JSONRPCResponse) else None)
-
-    async def send(self, message: Message) -> None:
-        """Send a piece of the stream, and notice which answer it was."""
-        await self._exchange.send(message)
-        if message.get("body", b"").startswith(MESSAGE) and not self._exchange.gone.is_set():
-            self._sent.append(self._next.popleft())
-
-    def has_sent(self, request: RequestId | None) -> bool:
-        """Tell whether the answer to a request was sent, among the last ones."""
-        return request in self._sent
-
-    def is_clear(self) -> bool:
-        """Tell whether the client takes what it is sent."""
-        return self._exchange.is_clear()
-
-    def is_lost(self, request: RequestId | None) -> bool:
-        """Tell whether the stream has ended before the answer was sent and taken."""
-        return self._exchange.is_broken or (self._exchange.over and not self.has_sent(request))
-
-    def is_read_before_more_is_asked(self) -> bool:
-        """Tell that nobody can vouch for this answer: what is asked elsewhere may be a repetition of a lost call."""
-        return False
-
-    @contextmanager
-    def answering(self) -> Generator[None]:
-        """Answer a request inside."""
-        self.under_way += 1
-        try:
-            yield
-        finally:
-            self.under_way -= 1
 
 
 class Streams:
@@ -91,15 +49,19 @@ class Streams:
         self._ending.set()
 
     async def take_message(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Take a message to the server (`POST /messages/`), unless too many of the caller's get no further."""
+        """Take a message to the server (`POST /messages/`), unless too many of the caller's get no further.
+
+        The answer goes by the stream, so it does not matter when the client closes this connection.
+        """
         caller = named(scope)
         if self._taking[caller] >= MOST_TAKEN:
             await PlainTextResponse("Too many messages at once.", 429)(scope, receive, send)
             return
         self._taking[caller] += 1
+        beside = {name: value for name, value in scope.items() if name != GONE}
         try:
             with suppress(anyio.ClosedResourceError, anyio.BrokenResourceError):  # the client left meanwhile
-                await self._sse.handle_post_message(scope, receive, send)
+                await self._sse.handle_post_message(beside, receive, send)
         finally:
             self._taking[caller] -= 1
 
@@ -108,15 +70,15 @@ class Streams:
         if scope["method"] != "GET":  # a stream to a `HEAD` would stand for ever, and say nothing
             await PlainTextResponse("A stream is asked for with GET.", 405, {"Allow": "GET"})(scope, receive, send)
             return
-        way = Stream(scope[WAY])
         heard, from_client = anyio.create_memory_object_stream[SessionMessage | Exception]()
         to_client, said = anyio.create_memory_object_stream[SessionMessage]()
+        unanswered: set[RequestId] = set()
         async with (
-            self._sse.connect_sse(scope, receive, way.send) as (incoming, outgoing),
+            self._sse.connect_sse(scope, receive, send) as (incoming, outgoing),
             anyio.create_task_group() as passing,
         ):
-            passing.start_soon(self._pass_in, incoming, heard, to_client.clone(), way)
-            passing.start_soon(pass_out, said, outgoing, way)
+            passing.start_soon(self._pass_in, incoming, heard, to_client.clone(), unanswered)
+            passing.start_soon(pass_out, said, outgoing, unanswered)
             await self._server.run(from_client, to_client, self._server.create_initialization_options())
 
     async def _pass_in(
@@ -124,7 +86,7 @@ class Streams:
         incoming: Incoming,
         heard: MemoryObjectSendStream[SessionMessage | Exception],
         to_client: MemoryObjectSendStream[SessionMessage],
-        way: Stream,
+        unanswered: set[RequestId],
     ) -> None:
         """Pass on what the client says until it leaves, or says nothing at first, or all streams end."""
         async with incoming, heard, to_client, anyio.create_task_group() as group:
@@ -132,35 +94,34 @@ class Streams:
             with anyio.move_on_after(FIRST_SECONDS) as first:
                 async for message in incoming:
                     first.deadline = math.inf
-                    mark(message, way)
-                    if refusal := too_much(message, way):
+                    if refusal := too_much(message, unanswered):
                         await to_client.send(refusal)
                     else:
                         await heard.send(message)
             group.cancel_scope.cancel()
 
 
-async def pass_out(said: MemoryObjectReceiveStream[SessionMessage], outgoing: Outgoing, way: Stream) -> None:
+async def pass_out(
+    said: MemoryObjectReceiveStream[SessionMessage], outgoing: Outgoing, unanswered: set[RequestId]
+) -> None:
     """Pass on what the server says; what a client that has left should have heard is dropped."""
     async with outgoing, said:
         async for message in said:
-            way.expect(message)
+            if isinstance(message.message, JSONRPCResponse | JSONRPCError) and message.message.id is not None:
+                unanswered.discard(message.message.id)
             with suppress(anyio.BrokenResourceError, anyio.ClosedResourceError):
                 await outgoing.send(message)
 
 
-def too_much(message: SessionMessage | Exception, way: Stream) -> SessionMessage | None:
-    """Refuse a request while its client has as many under way as it may; anything else always comes through."""
-    if way.under_way < MOST_AT_ONCE or not isinstance(message, SessionMessage):
+def too_much(message: SessionMessage | Exception, unanswered: set[RequestId]) -> SessionMessage | None:
+    """Refuse a request while its client has as many unanswered as it may; anything else always comes through."""
+    about = message.message if isinstance(message, SessionMessage) else None
+    if isinstance(about, JSONRPCNotification) and about.method == "notifications/cancelled":
+        unanswered.discard((about.params or {}).get("requestId", ""))
+    if not isinstance(about, JSONRPCRequest):
         return None
-    if not isinstance(message.message, JSONRPCRequest):
+    if len(unanswered) < MOST_AT_ONCE:
+        unanswered.add(about.id)
         return None
     error = ErrorData(code=INTERNAL_ERROR, message=f"At most {MOST_AT_ONCE} requests can be under way on one stream.")
-    return SessionMessage(JSONRPCError(jsonrpc="2.0", id=message.message.id, error=error))
-
-
-def mark(message: SessionMessage | Exception, way: Stream) -> None:
-    """Have the request that brought a message know that answers go by the stream."""
-    if isinstance(message, SessionMessage) and isinstance(message.metadata, ServerMessageMetadata):
-        request: Any = message.metadata.request_context
-        request.scope[WAY] = way
+    return SessionMessage(JSONRPCError(jsonrpc="2.0", id=about.id, error=error))

@@ -2,69 +2,32 @@
 
 import logging
 import os
-import select
 import sys
-from collections import deque
-from collections.abc import AsyncGenerator, Generator
+from collections.abc import AsyncGenerator, Generator, Iterator
 from contextlib import contextmanager, redirect_stdout, suppress
 from io import FileIO
-from itertools import chain
 
 import anyio
 import anyio.to_thread
 from anyio.streams.memory import MemoryObjectReceiveStream, MemoryObjectSendStream
 from mcp.os.win32.utilities import rebind_std_handle_to_fd
 from mcp.shared.message import SessionMessage
-from mcp.types import JSONRPCMessage, JSONRPCRequest, JSONRPCResponse, RequestId
-
-if sys.platform != "win32":
-    import fcntl
-    import termios
+from mcp.types import JSONRPCMessage, JSONRPCRequest
 
 from luma_mcp.app import App, open_app
-from luma_mcp.deliveries import Way
 from luma_mcp.ending import await_signal, leave_by_force
 from luma_mcp.server import build_server
 from luma_mcp.settings import Settings
 from luma_mcp.stderr import drain_stderr
-from luma_mcp.stdio_lines import Lines, Wrong, understood
+from luma_mcp.stdio_lines import Lines, TooLong, Wrong, understood
 
 PIECE_BYTES = 1 << 16
-REMEMBERED = 1000
-FORCE_SECONDS = 1.5  # hosts kill what has not ended after 2
-LAST_SECONDS = 0.5  # of these, for what was asked last
+MOST_AHEAD = 64  # pieces
+FORCE_SECONDS = 1.8  # hosts kill what has not ended after 2
+LAST_SECONDS = 0.4  # of these, for what was asked last
+WRITING_SECONDS = 0.1  # and for the host to take the last answers
 
 logger = logging.getLogger(__name__)
-
-
-class Pipe(Way):
-    """The way to the host through stdout."""
-
-    def __init__(self) -> None:
-        self._stdout = os.dup(1)  # the original is moved away while this server speaks
-        self._sent: deque[RequestId] = deque(maxlen=REMEMBERED)
-        self.host_left = False
-
-    def note(self, message: SessionMessage) -> None:
-        """Remember an answer that was sent."""
-        if isinstance(message.message, JSONRPCResponse):
-            self._sent.append(message.message.id)
-
-    def has_sent(self, request: RequestId | None) -> bool:
-        """Tell whether the answer to a request was sent, among the last ones."""
-        return request in self._sent
-
-    def is_clear(self) -> bool:
-        """Tell whether the host still holds its end of stdout and has read what was written there.
-
-        Windows cannot tell: there an answer counts as read if the host stays for as long as answers are given.
-        """
-        clear = not self.host_left
-        if sys.platform != "win32":
-            watched = select.poll()
-            watched.register(self._stdout, select.POLLOUT)
-            clear = [state for _, state in watched.poll(0)] == [select.POLLOUT] and not unread(self._stdout)
-        return clear
 
 
 async def serve_stdio(settings: Settings) -> None:
@@ -73,25 +36,16 @@ async def serve_stdio(settings: Settings) -> None:
     The process ends by itself rather than by returning: the SDK's reader may sit in a blocking read of stdin, and a
     name look-up in a thread, and the interpreter would wait for both.
     """
-    pipe = Pipe()
     async with anyio.create_task_group() as host_side:
-        async with open_app(settings, way=pipe) as app:
+        async with open_app(settings) as app:
             ended, calls = anyio.Event(), anyio.CancelScope()
-            host_side.start_soon(serve_host, app, pipe, ended, calls, name="host")
+            host_side.start_soon(serve_host, app, ended, calls, name="host")
             host_side.start_soon(await_signal, ended, name="signals")
             await ended.wait()
             leave_by_force(FORCE_SECONDS)
             calls.cancel()
         drain_stderr()
         os._exit(0)
-
-
-def unread(stdout: int) -> int:
-    """Count the bytes that the host has not read, where a pipe can tell."""
-    if sys.platform != "win32":
-        with suppress(OSError):
-            return int.from_bytes(fcntl.ioctl(stdout, termios.FIONREAD, bytes(4)), sys.byteorder)
-    return 0
 
 
 @contextmanager
@@ -127,15 +81,18 @@ def write_all(stdout: FileIO, line: bytes) -> None:
         rest = rest[stdout.write(rest) :]
 
 
-async def serve_host(app: App, pipe: Pipe, ended: anyio.Event, calls: anyio.CancelScope) -> None:
+async def serve_host(app: App, ended: anyio.Event, calls: anyio.CancelScope) -> None:
     """Speak the protocol until stdin ends or the calls are cancelled.
 
-    Once stdin has ended, the process waits a moment for the host to read what was written, but not for ever.
+    Once stdin has ended, what was asked last is answered if that is quick, and `ended` is set whether the host reads
+    the answers or not.
     """
     with calls, private_pipes() as (stdin, stdout), redirect_stdout(sys.stderr):  # what libraries print
         server = build_server(app)
         to_host, said = anyio.create_memory_object_stream[SessionMessage]()
+        ahead, pieces = anyio.create_memory_object_stream[bytes](MOST_AHEAD)
         async with anyio.create_task_group() as passing:
+            taking = anyio.CancelScope()
 
             def begin() -> MemoryObjectSendStream[SessionMessage | Exception]:
                 heard, from_host = anyio.create_memory_object_stream[SessionMessage | Exception]()
@@ -145,34 +102,46 @@ async def serve_host(app: App, pipe: Pipe, ended: anyio.Event, calls: anyio.Canc
             async def pass_in() -> None:
                 heard, probed = begin(), False
                 async with to_host:
-                    async for found in messages(stdin):
-                        if isinstance(found, Wrong):  # never wait here for a host that reads no answers
-                            passing.start_soon(send, to_host.clone(), SessionMessage(found.answer))
-                            continue
-                        if probed and method_of(found) == "initialize":  # the probe took too long for this host
-                            await app.answering.quiet()
-                            heard.close()
-                            heard = begin()
-                        probed = method_of(found) == "server/discover"
-                        await heard.send(SessionMessage(found))
-                    pipe.host_left = True
-                    leave_by_force(FORCE_SECONDS)
-                    with anyio.move_on_after(LAST_SECONDS):  # what was asked last is answered if that is quick
+                    with taking:
+                        async for found in messages(pieces):
+                            if isinstance(found, Wrong):  # never wait here for a host that reads no answers
+                                passing.start_soon(send, to_host.clone(), SessionMessage(found.answer))
+                                continue
+                            if probed and method_of(found) == "initialize":  # the probe took too long for this host
+                                await app.answering.quiet()
+                                heard.close()
+                                heard = begin()
+                            probed = method_of(found) == "server/discover"
+                            await heard.send(SessionMessage(found))
                         await app.answering.quiet()
                     heard.close()
 
-            passing.start_soon(pass_in, name="stdin")
-            passing.start_soon(pass_out, said, stdout, pipe, name="stdout")
+            async def read_to_the_end() -> None:
+                await read_ahead(stdin, ahead)
+                leave_by_force(FORCE_SECONDS)
+                taking.deadline = anyio.current_time() + LAST_SECONDS
+                await anyio.sleep(LAST_SECONDS + WRITING_SECONDS)
+                ended.set()
+
+            passing.start_soon(read_to_the_end, name="stdin")
+            passing.start_soon(pass_in, name="messages")
+            passing.start_soon(pass_out, said, stdout, name="stdout")
     ended.set()
 
 
-async def pass_out(said: MemoryObjectReceiveStream[SessionMessage], stdout: FileIO, pipe: Pipe) -> None:
+async def read_ahead(stdin: FileIO, ahead: MemoryObjectSendStream[bytes]) -> None:
+    """Read what the host writes, some way ahead of what is understood, so that its end is noticed soon."""
+    async with ahead:
+        while piece := await anyio.to_thread.run_sync(stdin.read, PIECE_BYTES, abandon_on_cancel=True):
+            await ahead.send(piece)
+
+
+async def pass_out(said: MemoryObjectReceiveStream[SessionMessage], stdout: FileIO) -> None:
     """Write what is said to the host, a line each, until nobody says anything any more."""
     async with said:
         async for message in said:
             line = message.message.model_dump_json(by_alias=True, exclude_unset=True) + "\n"
             await anyio.to_thread.run_sync(write_all, stdout, line.encode())
-            pipe.note(message)
 
 
 async def send(way: MemoryObjectSendStream[SessionMessage], answer: SessionMessage) -> None:
@@ -187,13 +156,23 @@ def method_of(message: JSONRPCMessage) -> str:
     return message.method if isinstance(message, JSONRPCRequest) else ""
 
 
-async def messages(stdin: FileIO) -> AsyncGenerator[JSONRPCMessage | Wrong]:
-    """Read what the host says until it closes stdin, and what is owed an error; log all that is no message."""
-    lines, piece = Lines(), b"\n"
-    while piece:
-        piece = await anyio.to_thread.run_sync(stdin.read, PIECE_BYTES, abandon_on_cancel=True)
-        for found in chain.from_iterable(map(understood, lines.of(piece) if piece else lines.last())):
-            if isinstance(found, Wrong):
-                logger.warning("A line on stdin was not understood: %s", found.reason)  # without what stands in it
-            if not isinstance(found, Wrong) or found.answered:
-                yield found
+async def messages(pieces: MemoryObjectReceiveStream[bytes]) -> AsyncGenerator[JSONRPCMessage | Wrong]:
+    """Understand what the host says, and what is owed an error; log all that is no message."""
+    lines = Lines()
+    async with pieces:
+        async for piece in pieces:
+            for line in lines.of(piece):
+                for found in reported(line):
+                    yield found
+    for line in lines.last():
+        for found in reported(line):
+            yield found
+
+
+def reported(line: bytes | TooLong) -> Iterator[JSONRPCMessage | Wrong]:
+    """Give what a line says, or the errors that are owed for it; log those without what stands in it."""
+    for found in understood(line):
+        if isinstance(found, Wrong):
+            logger.warning("A line on stdin was not understood: %s", found.reason)
+        if not isinstance(found, Wrong) or found.answered:
+            yield found

@@ -42,7 +42,6 @@ class VideoNotWritten(OutputNotWritable):
     """The finished video was paid for, and there is no place to save it."""
 
     charged: Charged = "yes"
-    retry_safe = False
     hint = (
         "Make the output folder writable and room on its disk: the video is then saved by itself, or at once by"
         " save_video. Or download it from video_urls before expires_at; do not repeat modify_video."
@@ -55,7 +54,6 @@ class DownloadFailed(LumaError):
     code = "download_failed"
     transient = True
     charged: Charged = "yes"
-    retry_safe = False
     hint = (
         "This server keeps trying to save it. Call save_video later to try at once, or give the user the link in"
         " video_urls, which works until expires_at; do not repeat modify_video."
@@ -66,7 +64,7 @@ class VideoGone(DownloadFailed):
     """The finished video was not saved while RunAPI kept it."""
 
     transient = False
-    hint = "Ask the user before making another one, which is charged: modify_video with new_take=true."
+    hint = "Tell the user that it was paid for and is gone: its link has expired, and there is no saved file."
 
 
 class LinkRefused(DownloadFailed):

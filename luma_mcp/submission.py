@@ -1,18 +1,20 @@
 """Bringing one intent to RunAPI: upload, POST under its key, until the outcome is known or cannot be (design 3.1)."""
 
 import logging
+import math
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Generator
+from contextlib import contextmanager
 from dataclasses import replace
 
 import anyio
 
 from luma_mcp import crash_points
-from luma_mcp.errors import Conflict, Failure, LumaError, ServiceUnavailable, SubmissionUnconfirmed
+from luma_mcp.errors import LumaError, NetworkFailure, ServiceUnavailable, SubmissionUnconfirmed
 from luma_mcp.ledger import Ledger
 from luma_mcp.models import Clock, Limits, Status, Task, VideoRequest
 from luma_mcp.pace import backoff
-from luma_mcp.runapi import Accepted, RunAPI
+from luma_mcp.runapi import RunAPI
 from luma_mcp.storage_errors import LedgerUnusable
 from luma_mcp.uploads import Uploads
 
@@ -21,15 +23,6 @@ LEAST_UPLOADS = 3  # a long one that breaks is not over with the bound
 STALE_SECONDS = 3600.0  # a clip that takes longer to upload is not paid for any more
 KEEPING_SECONDS = 5.0
 DOUBT_SECONDS = 30.0  # once an answer was lost: shorter than a call waits, so that it can say so
-REPEAT_HINT = (
-    "Repeat the same modify_video call, without new_take, within 15 minutes of the first one: it goes out under the"
-    " same idempotency key, so it cannot be charged twice. Until then this server also asks by itself from time to"
-    " time."
-)
-TOO_OLD_HINT = (
-    "It is too old to be repeated safely. Have the task list of the RunAPI account looked at; only if the task is not"
-    " there, submit it again with new_take=true."
-)
 
 logger = logging.getLogger(__name__)
 
@@ -38,7 +31,8 @@ class Submission:
     """Submits tasks; every step is in the ledger before the next one depends on it.
 
     An intent may have been written by anybody, so all that was asked of the caller who made it is asked again: `check`
-    is that of new requests, `limits` are the user's, and RunAPI calls back below one address only, if any.
+    is that of new requests, `limits` are the user's, and RunAPI calls back below one address only, if any. A network
+    that cannot be reached is given up after `unreached_seconds`.
     """
 
     def __init__(
@@ -51,6 +45,7 @@ class Submission:
         limits: Limits,
         called_below: str,
         check: Callable[[VideoRequest], None],
+        unreached_seconds: float = math.inf,
     ) -> None:
         self._ledger = ledger
         self._runapi = runapi
@@ -59,6 +54,9 @@ class Submission:
         self._limits = limits
         self._called_below = called_below
         self._check = check
+        self._unreached_seconds = unreached_seconds
+        self._under_way = 0
+        self._answered = anyio.Event()
 
     async def submit(self, task: Task) -> Task:
         """Bring a task to RunAPI; it comes back accepted, failed or unconfirmed, and is recorded as such.
@@ -70,12 +68,17 @@ class Submission:
             task = await self._prepare(task)
             if task.status.done:
                 return task
-            if abs(self._now() - task.created_at) <= STALE_SECONDS:
+            if abs(self._now() - task.last_wanted_at) <= STALE_SECONDS:
                 return await self._send(task)
         elif self._sendable(task):
             return await self._send(task)
         known = task.status is Status.UNCONFIRMED
         return task if known else await self._ledger.record(expired(task, self._now()))
+
+    async def answered(self) -> None:
+        """Wait until each request that is on its way to RunAPI is answered, and the answer written down."""
+        while self._under_way:
+            await self._answered.wait()
 
     async def distrust_source(self, task: Task) -> None:
         """Upload the clip of a task that failed anew, should it be asked for again."""
@@ -91,7 +94,7 @@ class Submission:
 
     async def _bring_source(self, task: Task) -> Task:
         """Find or upload the source, from its beginning if that breaks off: until then nothing can cost money."""
-        deadline, failures = anyio.current_time() + BOUND_SECONDS, 0
+        begun, failures = anyio.current_time(), 0
         while True:
             try:
                 crash_points.reach("submission.preparing")
@@ -103,21 +106,20 @@ class Submission:
                 failures += 1
                 wait = backoff(failures, jitter=random.random(), retry_after=error.retry_after)  # noqa: S311 - spreads load, guards nothing
                 task = await self._ledger.get(task.key)
-                over = failures >= LEAST_UPLOADS and anyio.current_time() + wait > deadline
-                over |= (error.retry_after or 0) > BOUND_SECONDS
+                over = failures >= LEAST_UPLOADS and anyio.current_time() + wait > begun + BOUND_SECONDS
+                over |= (error.retry_after or 0) > BOUND_SECONDS or self._is_unreached(error, begun, wait)
                 if over or not error.transient:
                     return await self._ledger.record(task.refused(error.failure(), self._now()))
-                await self._tell_trouble(task, error, in_doubt=False)
+                await self._tell_trouble(replace(task, failures=failures), error)
                 await anyio.sleep(wait)
                 task = await self._ledger.get(task.key)
 
     async def _send(self, task: Task) -> Task:
-        in_doubt = task.attempts > 0
-        deadline = anyio.current_time() + (DOUBT_SECONDS if in_doubt else BOUND_SECONDS)
-        failures = 0
+        in_doubt, begun, failures = task.charged == "unknown", anyio.current_time(), 0
+        deadline = begun + (DOUBT_SECONDS if in_doubt else BOUND_SECONDS)
         while not task.attempts or self._sendable(task):
             try:
-                task, answer = await self._attempt(task)
+                return await self._attempt(task)
             except LedgerUnusable:
                 raise
             except LumaError as error:
@@ -125,17 +127,20 @@ class Submission:
                 if error.charged == "unknown" and not in_doubt:
                     in_doubt, deadline = True, anyio.current_time() + DOUBT_SECONDS
                 wait = backoff(failures, jitter=random.random(), retry_after=error.retry_after)  # noqa: S311 - spreads load, guards nothing
-                task = await self._ledger.get(task.key)
-                if not error.transient or anyio.current_time() + wait > deadline:
-                    return await self._ledger.record(conclusion(task, error, self._now(), in_doubt=in_doubt))
-                await self._tell_trouble(task, error, in_doubt=in_doubt)
+                known = replace(await self._ledger.get(task.key), charged="unknown" if in_doubt else "no")
+                late = anyio.current_time() + wait > deadline or self._is_unreached(error, begun, wait)
+                if late or not error.transient:
+                    return await self._ledger.record(conclusion(known, error, self._now()))
+                await self._tell_trouble(replace(known, failures=failures), error)
                 await anyio.sleep(wait)
                 task = await self._ledger.get(task.key)
-            else:
-                crash_points.reach("submission.answered")
-                return await self._keep(task.accepted(answer.task_id, answer.status, self._now()))
-        known = task.status is Status.UNCONFIRMED
-        return task if known else await self._ledger.record(expired(task, self._now()))
+        doubted = task.status is Status.UNCONFIRMED
+        return task if doubted else await self._ledger.record(expired(task, self._now()))
+
+    def _is_unreached(self, error: LumaError, begun: float, wait: float) -> bool:
+        """Tell whether the network cannot be reached for longer than it is waited for."""
+        unreached = isinstance(error, NetworkFailure) and not error.sent
+        return unreached and anyio.current_time() + wait > begun + self._unreached_seconds
 
     def _sendable(self, task: Task) -> bool:
         """Tell whether it is safe to send a task: it is young, not sent yet, and this account's.
@@ -146,16 +151,27 @@ class Submission:
         unsent = not task.task_id and task.status in (Status.SUBMITTING, Status.UNCONFIRMED)
         return own and unsent and task.is_young(self._now())
 
-    async def _attempt(self, task: Task) -> tuple[Task, Accepted]:
-        sending = replace(task if task.attempts else self._first(task), attempts=task.attempts + 1)
-        task = await self._ledger.note_sending(sending, self._limits, self._now())
-        crash_points.reach("submission.sending")
-        return task, await self._runapi.create(task)
-
-    def _first(self, task: Task) -> Task:
-        """Give a task as it goes out first; what is sent then is sent again unchanged."""
+    async def _attempt(self, task: Task) -> Task:
+        """Send a task once, and write down what RunAPI took."""
         own = bool(self._called_below) and task.callback.startswith(self._called_below)
-        return replace(task, sent_at=self._now(), callback=task.callback if own else "")
+        sending = task.sending(task.callback if own else "", self._now())
+        with self._sending():
+            task = await self._ledger.note_sending(sending, self._limits, self._now())
+            crash_points.reach("submission.sending")
+            answer = await self._runapi.create(task)
+            crash_points.reach("submission.answered")
+            return await self._keep(task.accepted(answer.task_id, answer.status, self._now()))
+
+    @contextmanager
+    def _sending(self) -> Generator[None]:
+        """Be under way inside."""
+        self._under_way += 1
+        try:
+            yield
+        finally:
+            self._under_way -= 1
+            self._answered.set()
+            self._answered = anyio.Event()
 
     async def _keep(self, task: Task) -> Task:
         """Write down what RunAPI took, however long that is impossible: nothing else knows that it was paid for."""
@@ -166,34 +182,25 @@ class Submission:
                 logger.warning("Task %s cannot be written down yet: %s", task.task_id, error.message)
                 await anyio.sleep(KEEPING_SECONDS)
 
-    async def _tell_trouble(self, task: Task, error: LumaError, *, in_doubt: bool) -> None:
+    async def _tell_trouble(self, task: Task, error: LumaError) -> None:
         if task.status is not Status.UNCONFIRMED:
-            told = replace(error.failure(), charged="unknown" if in_doubt else "no")
-            await self._ledger.record(task.troubled(told, self._now()))
+            await self._ledger.record(task.troubled(error.failure(), self._now()))
 
 
 def expired(task: Task, now: float) -> Task:
     """Conclude a submission that is found again too late: what was asked for that long ago must not cost money now."""
-    if task.attempts:
-        return task.unconfirmed(too_old(), now)
+    if task.charged == "unknown":
+        return task.unconfirmed(SubmissionUnconfirmed("This submission was never answered.").failure(), now)
     unsent = ServiceUnavailable("This request could not be sent.", hint="Call modify_video again.")
     return task.refused(unsent.failure(), now)
 
 
-def too_old() -> Failure:
-    """Say that an unknown outcome can no longer be settled by repeating the call."""
-    return SubmissionUnconfirmed("This submission was never answered.", hint=TOO_OLD_HINT).failure()
+def conclusion(task: Task, error: LumaError, now: float) -> Task:
+    """Decide what a submission that got no id has come to: a refusal ends it, unless an answer was lost before.
 
-
-def conclusion(task: Task, error: LumaError, now: float, *, in_doubt: bool) -> Task:
-    """Decide what a submission that got no id has come to.
-
-    A refusal ends it. After an answer was lost, only a conflict on the key does, which is in doubt by itself: no other
-    refusal says what an earlier attempt may have started.
+    No refusal says what an earlier attempt may have started.
     """
-    if in_doubt and not isinstance(error, Conflict):
-        lost = SubmissionUnconfirmed(
-            f"Whether RunAPI accepted this task is not known. {error.message}", hint=REPEAT_HINT
-        )
+    if task.charged == "unknown":
+        lost = SubmissionUnconfirmed(f"Whether RunAPI accepted this task is not known. {error.message}")
         return task.unconfirmed(lost.failure(), now)
     return task.refused(error.failure(), now)

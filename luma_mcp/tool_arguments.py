@@ -15,6 +15,11 @@ from luma_mcp.untrusted import Json, safe_text
 MOST_IGNORED = 20
 LONGEST_NAME = 80
 MOST_EDITS = 2
+FORMER = "new_take"
+INSTEAD = (
+    "another version of the same request is asked for with take: 2, 3, …. To repeat a call, leave both out: it joins"
+    " its task and costs nothing."
+)
 LONGEST_NUMBER = 20  # of characters: more digits than any bound here has
 YES = frozenset({"true", "t", "yes", "y", "on", "1"})
 NO = frozenset({"false", "f", "no", "n", "off", "0"})
@@ -94,8 +99,10 @@ def flag_of(name: str, value: object) -> bool:
 
 
 def check_names(tool: str, given: Mapping[str, Any], properties: Collection[str]) -> None:
-    """Raise `InvalidRequest` for a name that is almost one of a tool's own."""
+    """Raise `InvalidRequest` for a name that is almost one of a tool's own, or that was one."""
     for other in given:
+        if is_near(other, FORMER):
+            raise InvalidRequest(f"{tool} has no argument {shown(other)!r}: {INSTEAD}")
         for name in properties:
             if other not in properties and is_near(other, name):
                 raise InvalidRequest(f"{tool} has no argument {shown(other)!r}: it is called {name}.")
@@ -114,8 +121,8 @@ def shown(name: str) -> str:
 
 def is_near(given: str, name: str) -> bool:
     """Tell whether a name was probably meant, whatever its case and however its words are joined."""
-    word = folded(given[:LONGEST_NAME])
-    return abs(len(word) - len(name)) <= MOST_EDITS and edits(word, name) <= MOST_EDITS
+    word, most = folded(given[:LONGEST_NAME]), min(MOST_EDITS, (len(name) - 1) // 2)  # `type` does not mean `take`
+    return abs(len(word) - len(name)) <= most and edits(word, name) <= most
 
 
 def folded(name: str) -> str:

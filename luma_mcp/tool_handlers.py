@@ -21,8 +21,7 @@ READS = wire.ToolAnnotations(read_only_hint=True, destructive_hint=False, idempo
 READS_LOCALLY = wire.ToolAnnotations(
     read_only_hint=True, destructive_hint=False, idempotent_hint=True, open_world_hint=False
 )
-SAVES = wire.ToolAnnotations(read_only_hint=False, destructive_hint=False, idempotent_hint=True, open_world_hint=True)
-SPENDS = wire.ToolAnnotations(read_only_hint=False, destructive_hint=False, idempotent_hint=False, open_world_hint=True)
+WRITES = wire.ToolAnnotations(read_only_hint=False, destructive_hint=False, idempotent_hint=True, open_world_hint=True)
 
 logger = logging.getLogger(__name__)
 
@@ -63,10 +62,10 @@ class ToolHandlers:
     """Answers `tools/list` and `tools/call`."""
 
     def __init__(self, settings: Settings) -> None:
-        modify = luma_tool(tools.modify_video, "Modify a video", SPENDS, settings, kind=SpendingTool)
+        modify = luma_tool(tools.modify_video, "Modify a video", WRITES, settings, kind=SpendingTool)
         if not settings.readable_folders:
             modify.parameters["properties"]["source_video_url"]["description"] = tool_texts.SOURCE_WITHOUT_FILES
-        save = luma_tool(tools.save_video, "Save a video", SAVES, settings)
+        save = luma_tool(tools.save_video, "Save a video", WRITES, settings)
         if settings.callers:
             save.parameters["properties"]["filename"]["description"] = tool_texts.NAME_ON_SERVER
         made = (

@@ -13,8 +13,8 @@ Use this when the user wants an existing video changed: weather, light, season, 
 while the motion stays. Luma re-renders the clip from a prompt; it does not cut, trim, subtitle, or make video from \
 nothing.
 
-Each new task costs 0.50 USD, charged only if it succeeds, and takes 30 seconds to 20 minutes. Repeating the same \
-call, without new_take, while its task is unfinished or undelivered joins that task and costs nothing more.
+Each new task costs 0.50 USD, charged only if it succeeds, and takes 30 seconds to 20 minutes. The same request is \
+the same task, at any time: repeating a call joins the task that it has, or gives its result, and costs nothing.
 
 The answer comes within about {bound} seconds. If done is false, the work goes on: do what next_step says, usually \
 get_task with the task_id and wait_seconds {wait} until done is true. When it is done, tell the user where the video \
@@ -69,10 +69,9 @@ CALLBACK_URL = (
     "A URL of the user's own that RunAPI calls when the task ends. For a clip of the user's own (a file, or an earlier"
     " result), only a host that this server's settings name."
 )
-NEW_TAKE = (
-    "True pays for another result although the same request is unfinished or was never delivered. Leave it out when you"
-    " repeat a call that was cut off or has no task_id yet: then it joins, and costs nothing more. Once a result was"
-    " delivered, the same call is a new task even without it."
+TAKE = (
+    "Which version of this request: 1 to 100. It is no attempt counter: never raise it to retry, as each new take is"
+    " paid for. Only for a user who wants another version of the same request: 2, 3, … (next_step names the next one)."
 )
 WAIT = (
     "How many seconds to wait for the end before answering; -1 means the setting (40 by default). Hosts often cut a"

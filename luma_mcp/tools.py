@@ -8,7 +8,7 @@ from mcp.types import CallToolResult, TextContent
 from pydantic import Field
 from pydantic.config import JsonDict
 
-from luma_mcp import crash_points, tool_texts
+from luma_mcp import tool_texts
 from luma_mcp.account_answers import AccountObject, account_object
 from luma_mcp.answers import (
     TaskList,
@@ -20,11 +20,11 @@ from luma_mcp.answers import (
     task_object,
     task_page,
 )
-from luma_mcp.app import App
+from luma_mcp.app import App, Outcome
 from luma_mcp.errors import LumaError
-from luma_mcp.models import MODEL, Task, VideoRequest
+from luma_mcp.models import MODEL, MOST_TAKES, VideoRequest
 from luma_mcp.progress import Progress
-from luma_mcp.protocol import caller_of, way_of
+from luma_mcp.protocol import caller_of
 from luma_mcp.settings import LONGEST_WAIT_SECONDS
 from luma_mcp.untrusted import is_object
 
@@ -36,7 +36,7 @@ SourceVideo = Annotated[str, Field(description=tool_texts.SOURCE, json_schema_ex
 Model = Annotated[str, Field(description=tool_texts.MODEL_NAME)]
 Watermark = Annotated[bool, Field(description=tool_texts.WATERMARK)]
 CallbackUrl = Annotated[str, Field(description=tool_texts.CALLBACK_URL)]
-NewTake = Annotated[bool, Field(description=tool_texts.NEW_TAKE)]
+Take = Annotated[int, Field(description=tool_texts.TAKE, json_schema_extra={"minimum": 1, "maximum": MOST_TAKES})]
 Wait = Annotated[int, Field(description=tool_texts.WAIT, json_schema_extra=WAIT_BOUNDS)]
 WaitForEnd = Annotated[int, Field(description=tool_texts.WAIT_FOR_END, json_schema_extra=WAIT_BOUNDS)]
 TaskId = Annotated[str, Field(description=tool_texts.TASK_ID)]
@@ -51,13 +51,13 @@ async def modify_video(
     prompt: Prompt,
     source_video_url: SourceVideo,
     ctx: Context[App],
+    take: Take = 1,
     model: Model = MODEL,
     watermark: Watermark = False,  # noqa: FBT002 - an argument of the wire, always named
     callback_url: CallbackUrl = "",
     wait_seconds: Wait = -1,
-    new_take: NewTake = False,  # noqa: FBT002 - an argument of the wire, always named
 ) -> Annotated[CallToolResult, TaskObject]:
-    """Submit a request or join the task that it repeats, and answer within the bound."""
+    """Submit a request or join the task that it has, and answer within the bound."""
     app = app_of(ctx)
     request = VideoRequest(
         prompt=prompt.strip(),
@@ -65,15 +65,10 @@ async def modify_video(
         model=model.strip(),
         watermark=watermark,
         callback_url=callback_url.strip(),
+        take=take,
     )
-    task, joined = await app.modify_video(
-        request,
-        caller_of(ctx.request_context),
-        wait_seconds=wait_seconds,
-        new_take=new_take,
-        progress=Progress(ctx.report_progress),
-    )
-    return deliver(ctx, task, joined=joined)
+    caller, progress = caller_of(ctx.request_context), Progress(ctx.report_progress)
+    return told(app, await app.modify_video(request, caller, wait_seconds=wait_seconds, progress=progress))
 
 
 async def get_task(
@@ -81,10 +76,8 @@ async def get_task(
 ) -> Annotated[CallToolResult, TaskObject]:
     """Tell of one task, after waiting for its end if that is asked for."""
     app = app_of(ctx)
-    task = await app.get_task(
-        task_id, caller_of(ctx.request_context), wait_seconds=wait_seconds, progress=Progress(ctx.report_progress)
-    )
-    return deliver(ctx, task)
+    caller, progress = caller_of(ctx.request_context), Progress(ctx.report_progress)
+    return told(app, await app.get_task(task_id, caller, wait_seconds=wait_seconds, progress=progress))
 
 
 async def list_tasks(
@@ -103,15 +96,15 @@ async def save_video(
     """Save a finished task's video."""
     app = app_of(ctx)
     caller, progress = caller_of(ctx.request_context), Progress(ctx.report_progress)
-    return deliver(ctx, await app.save_video(task_id, caller, filename, progress=progress))
+    return told(app, await app.save_video(task_id, caller, filename, progress=progress))
 
 
 async def check_account(ctx: Context[App]) -> Annotated[CallToolResult, AccountObject]:
     """Tell prices, balance and limits."""
     app = app_of(ctx)
     account = await app.check_account(caller_of(ctx.request_context))
-    told = account_object(account, app.runapi.origin, shared=bool(app.settings.callers))
-    return result(told, failed=account.failure is not None)
+    answer = account_object(account, app.runapi.origin, shared=bool(app.settings.callers))
+    return result(answer, failed=account.failure is not None)
 
 
 def app_of(ctx: Context[App]) -> App:
@@ -119,15 +112,10 @@ def app_of(ctx: Context[App]) -> App:
     return ctx.request_context.lifespan_context
 
 
-def deliver(ctx: Context[App], task: Task, *, joined: bool = False) -> CallToolResult:
-    """Hand a task to the caller, and remember it."""
-    app = app_of(ctx)
-    call = ctx.request_context
-    app.deliveries.handed(task, way_of(call), call.request_id)
-    crash_points.reach("answer.handed")
-    remote, wait = app.settings.serves_http, advised_wait(app.settings)
-    told = task_object(task, app.now(), joined=joined, remote=remote, wait=wait)
-    return result(told, failed=is_failure(task))
+def told(app: App, outcome: Outcome) -> CallToolResult:
+    """Tell the caller of a task."""
+    now, remote, wait = app.now(), app.settings.serves_http, advised_wait(app.settings)
+    return result(task_object(outcome, now, remote=remote, wait=wait), failed=is_failure(outcome.task, now))
 
 
 def refuse(error: LumaError) -> CallToolResult:
@@ -137,11 +125,11 @@ def refuse(error: LumaError) -> CallToolResult:
 
 def with_ignored(answer: CallToolResult, names: Sequence[str]) -> CallToolResult:
     """Add to an answer which of the call's arguments meant nothing, if any."""
-    told: object = answer.structured_content
-    if not names or not is_object(told):
+    given: object = answer.structured_content
+    if not names or not is_object(given):
         return answer
-    step = {"next_step": told["next_step"]} if "next_step" in told else {}
-    return result({**told, "ignored_arguments": [*names], **step}, failed=answer.is_error is True)
+    step = {"next_step": given["next_step"]} if "next_step" in given else {}
+    return result({**given, "ignored_arguments": [*names], **step}, failed=answer.is_error is True)
 
 
 def result(answer: Mapping[str, Any], *, failed: bool = False) -> CallToolResult:

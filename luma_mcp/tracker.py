@@ -51,7 +51,7 @@ class Tracker:
     ) -> None:
         self._ledger = ledger
         self._account = (runapi.origin, runapi.key_id)
-        self._follower = Follower(ledger, runapi, submission, downloads, callbacks, now, self._hold, self.tell)
+        self._follower = Follower(ledger, runapi, submission, downloads, callbacks, now, self._keep, self.tell)
         self._downloads = downloads
         self._now = now
         self._keep_days = keep_days
@@ -133,6 +133,10 @@ class Tracker:
 
     async def _hold(self, key: str) -> bool:
         return await self._ledger.claim(key, self._now(), self._now() + LEASE_SECONDS)
+
+    async def _keep(self, key: str) -> bool:
+        """Prolong a lease that is held; one that was lost is not taken again, as the task may have changed."""
+        return await self._ledger.renew([key], self._now() + LEASE_SECONDS) == 1
 
     def tell(self) -> None:
         """Wake those who wait."""

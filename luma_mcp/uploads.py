@@ -2,7 +2,6 @@
 
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing, asynccontextmanager
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
@@ -28,14 +27,6 @@ REFUSED_HINT = (
     " another task, or give the clip that this one was made of."
 )
 EXPIRED_HINT = "Call save_video soon after a task has finished to keep its result for longer than seven days."
-
-
-@dataclass(frozen=True, slots=True)
-class CheckedSource:
-    """A source that can be used: what names its content, and the clip on this machine if it must be uploaded."""
-
-    digest: str
-    clip: Clip | None = None
 
 
 class Uploads:
@@ -65,17 +56,24 @@ class Uploads:
         self._clips = Clips()
         self._under_way: dict[str, anyio.Lock] = {}
 
-    async def check(self, source: str, caller: str) -> CheckedSource:
-        """Check a source before money is spent; raise a `Source…` error or `InvalidRequest`."""
-        match parse_source(source):
-            case PublicUrl(url):
-                return CheckedSource(url)
-            case LocalFile(path):
-                clip = await self._clips.inspect(await self._allowed(path))
-                return CheckedSource(clip.digest, clip)
-            case TaskOutput(task_id):
-                output = await self._output_of(task_id, caller)
-                return CheckedSource(source, None if isinstance(output, str) else await self._clips.inspect(output))
+    async def named_clip(self, source: str) -> Clip | None:
+        """Give the clip whose content names a source: none for what is named as it is written.
+
+        Raises a `Source…` error or `InvalidRequest`.
+        """
+        found = parse_source(source)
+        return await self._clips.inspect(await self._allowed(found.path)) if isinstance(found, LocalFile) else None
+
+    async def check(self, source: str, caller: str) -> Clip | None:
+        """Check a source before money is spent, and give the clip that is to be uploaded, if one is.
+
+        Raises a `Source…` error or `InvalidRequest`.
+        """
+        found = parse_source(source)
+        if not isinstance(found, TaskOutput):
+            return await self.named_clip(source)
+        output = await self._output_of(found.task_id, caller)
+        return None if isinstance(output, str) else await self._clips.inspect(output)
 
     async def url(self, task: Task) -> str:
         """Give the URL of a checked source, uploading it if it is a file on this machine."""

@@ -17,7 +17,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from luma_mcp.app import App
 from luma_mcp.callbacks import CALLBACKS_PATH, Callbacks
 from luma_mcp.exchanges import Watched, named
-from luma_mcp.gate import NAMED_TOKENS, OWN_TOKEN, Brief, Callers, Gate, NeedsToken, Shared, known_hosts
+from luma_mcp.gate import NAMED_TOKENS, OWN_TOKEN, Callers, Gate, NeedsToken, Shared, known_hosts
 from luma_mcp.health import OK, Health
 from luma_mcp.listening import most_connections
 from luma_mcp.settings import Settings
@@ -30,7 +30,6 @@ READY_PATH = "/readyz"
 PATHS = frozenset({MCP_PATH, SSE_PATH, MESSAGES_PATH, HEALTH_PATH, READY_PATH, CALLBACKS_PATH})
 UNCHECKED = (HEALTH_PATH, READY_PATH, f"{CALLBACKS_PATH}/")  # by whatever name; a secret guards the last
 LARGEST_MESSAGE_BYTES = 1 << 20
-LARGEST_CALLBACK_BYTES = 1 << 16
 MOST_SESSIONS = 1000
 MOST_CALLS = 50
 SESSION_IDLE_SECONDS = 1800.0
@@ -96,16 +95,16 @@ class Web:
         await self._sessions[named(scope)].handle_request({**scope, "headers": known}, receive, send)
 
     def _guarded(self, transport: ASGIApp) -> ASGIApp:
-        """Bound what comes in, let in only callers with a token unless none is needed, and nobody after the end."""
+        """Let in only callers with a token unless none is needed, and nobody after the end."""
 
         async def unless_over(scope: Scope, receive: Receive, send: Send) -> None:
             await (ending() if self._over else transport)(scope, receive, send)
 
-        brief = Brief(unless_over, LARGEST_MESSAGE_BYTES)
         settings = self._app.settings
+        bounded = Shared(unless_over, most_of_one(settings))
         if settings.needs_no_token:
-            return brief
-        return NeedsToken(Shared(brief, most_of_one(settings)), NAMED_TOKENS if settings.callers else OWN_TOKEN)
+            return bounded
+        return NeedsToken(bounded, NAMED_TOKENS if settings.callers else OWN_TOKEN)
 
 
 def sessions_of_one_caller(server: Server[App]) -> StreamableHTTPSessionManager:
@@ -144,11 +143,11 @@ def watching(health: Health) -> list[BaseRoute]:
 
 
 def called_back(awaited: Callbacks, settings: Settings) -> list[BaseRoute]:
-    """Take RunAPI's calls, and answer all alike, whether anybody waits for them or not."""
+    """Take RunAPI's calls, and answer all alike, whether anybody waits for them or not; what they say is not read."""
 
     async def arrive(request: Request) -> Response:
         awaited.arrived(request.path_params["secret"])
         return Response(status_code=204)
 
-    calls = Shared(Brief(request_response(arrive), LARGEST_CALLBACK_BYTES), MOST_CALLS)
+    calls = Shared(request_response(arrive), MOST_CALLS)
     return [Route(f"{CALLBACKS_PATH}/{{secret}}", calls, methods=["POST"])] if settings.called_at else []

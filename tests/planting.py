@@ -39,7 +39,7 @@ def plant(folder: Path, **columns: Any) -> str:
         origin=API_URL,
         wants_file=True,
     )
-    row = row_of(draft) | {"fingerprint": draft.key} | columns
+    row = row_of(draft) | {"name": draft.key} | columns
     with unchecked(ledger_file(folder)) as db:
         db.execute(f"INSERT INTO tasks ({', '.join(row)}) VALUES ({', '.join('?' * len(row))})", list(row.values()))  # noqa: S608 - column names of ours
     return str(row["key"])
@@ -66,7 +66,8 @@ def rewrite(path: Path, text: str) -> None:
 
 
 def finished(**columns: Any) -> dict[str, Any]:
-    """Give the columns of a finished task that nobody has seen."""
+    """Give the columns of a finished task."""
     number = hashlib.sha256(repr(columns).encode()).hexdigest()[:8]
     done = {"status": "completed", "task_id": f"task-{number}", "finished_at": EPOCH, "attempts": 1, "sent_at": EPOCH}
+    done |= {"charged": "yes"}
     return done | {"video_urls": json.dumps([THEIRS])} | columns

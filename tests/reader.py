@@ -9,7 +9,7 @@ TOOLS = r"(modify_video|get_task|list_tasks|save_video|check_account)"
 FORBIDDEN = re.compile(r"(do not|never) (call|repeat) [^.;:]*", re.IGNORECASE)
 NAMED = re.compile(rf'{TOOLS} with task_id "(?P<id>[^"]+)"(?: and wait_seconds (?P<wait>-?\d+))?')
 REPEATED = re.compile(r"\brepeat the (same (?P<tool>\w+) )?call\b", re.IGNORECASE)
-AGAIN = re.compile(rf"\bcall {TOOLS}(?P<new>( with new_take=true)?) again\b", re.IGNORECASE)
+AGAIN = re.compile(rf"\bcall {TOOLS} again\b", re.IGNORECASE)
 BARE = re.compile(r"\bcall (list_tasks|check_account)\b", re.IGNORECASE)
 PAUSE = re.compile(
     r"\bwait (?P<seconds>\d+) seconds|(?P<minute>wait a minute)|(?P<few>in a few seconds)", re.IGNORECASE
@@ -24,10 +24,6 @@ class Call:
 
     tool: str
     arguments: Arguments
-
-    def repeated(self) -> "Call":
-        """Give the same call as a text means it: without new_take."""
-        return Call(self.tool, {name: value for name, value in self.arguments.items() if name != "new_take"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,8 +60,8 @@ def call_in(match: re.Match[str], last: Call) -> Call:
         return Call(match[1], {"task_id": match["id"], **waits})
     if match.re is REPEATED:
         assert match["tool"] in (None, last.tool), f"{match[0]!r} does not mean {last.tool}"
-        return last.repeated()
-    return last.repeated() if match.re is AGAIN and match[1] == last.tool else Call(match[1], {})
+        return last
+    return last if match.re is AGAIN and match[1] == last.tool else Call(match[1], {})
 
 
 def seconds(pause: re.Match[str] | None) -> int:

@@ -14,8 +14,7 @@ import httpx
 from mcp import Client
 from mcp_types import CallToolResult, TextContent
 
-from luma_mcp.app import App, open_app
-from luma_mcp.deliveries import Way
+from luma_mcp.app import App, Outcome, open_app
 from luma_mcp.models import Clock, Task, VideoRequest
 from luma_mcp.progress import Progress
 from luma_mcp.sandbox import STORAGE_URL, Sandbox, in_process
@@ -92,11 +91,14 @@ class Rig:
 
     async def submit(self, prompt: str = "fog", *, source: str = SOURCE, wait: int = 40, **more: Any) -> Task:
         """Call the verb as the tool does."""
-        request = VideoRequest(prompt=prompt, source=source, **{k: v for k, v in more.items() if k != "new_take"})
-        task, _ = await self.app.modify_video(
-            request, "local", wait_seconds=wait, new_take=more.get("new_take", False), progress=Progress(silent)
-        )
-        return task
+        return (await self.ask(prompt, source=source, wait=wait, **more)).task
+
+    async def ask(
+        self, prompt: str = "fog", *, source: str = SOURCE, wait: int = 40, caller: str = "local", **more: Any
+    ) -> Outcome:
+        """Call the verb as the tool does, and give all that it tells."""
+        request = VideoRequest(prompt=prompt, source=source, **more)
+        return await self.app.modify_video(request, caller, wait_seconds=wait, progress=Progress(silent))
 
     async def settle(self, task: Task, seconds: float = 3600.0) -> Task:
         """Wait for the end of a task."""
@@ -115,6 +117,11 @@ class Rig:
     def charges(self) -> int:
         """Count the tasks that RunAPI holds."""
         return len(self.sandbox.state.generations())
+
+
+def waiting_calls(app: App) -> int:
+    """Count the calls that wait for something to change."""
+    return app.tracker._changed.statistics().tasks_waiting
 
 
 def handler_for(answer: Answer | httpx.Response) -> Answer:
@@ -167,18 +174,14 @@ async def open_rig(
     clock: VirtualClock | None = None,
     sandbox: Sandbox | None = None,
     network: httpx.AsyncBaseTransport | None = None,
-    way: Way | None = None,
     **changes: Any,
 ) -> AsyncGenerator[Rig]:
-    """Open the application on folders below `home`, with a sandbox or any other transport as its network.
-
-    `way` knows whether the host reads what it is answered.
-    """
+    """Open the application on folders below `home`, with a sandbox or any other transport as its network."""
     now = clock or VirtualClock()
     played = sandbox or sandbox_for(home, clock=now)
     settings = settings_for(home, **changes)
     try:
-        async with in_process(played) as web, open_app(settings, now=now, transport=network or web, way=way) as app:
+        async with in_process(played) as web, open_app(settings, now=now, transport=network or web) as app:
             yield Rig(app, played, now)
     finally:
         played.state.close()

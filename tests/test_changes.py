@@ -99,7 +99,7 @@ async def test_what_no_caller_sees_is_no_change(ledger: Ledger, reader: Reader) 
     await ledger.record(replace(accepted, attempts=3, source_url="https://example.com/uploaded.mp4"))
     await ledger.record(accepted)
     await ledger.release(accepted.key)
-    await ledger.deliver([accepted.key])
+    await ledger.want(accepted.key, EPOCH)
     assert await reader.news() == []
 
 
@@ -186,7 +186,7 @@ async def test_whatever_a_caller_sees_to_differ_is_told_and_nothing_that_nobody_
                 if number == len(keys):
                     keys.append((await held(ledger, number)).key)
                 await ledger.record(WORK[name](await ledger.get(keys[number])))
-                await ledger.deliver([keys[number]])
+                await ledger.want(keys[number], EPOCH)
             after = {key: await ledger.get(key) for key in keys}
             differs = {
                 seen(task) for key, task in after.items() if key not in before or seen(before[key]) != seen(task)

@@ -126,7 +126,7 @@ def test_tasks_of_a_hostile_ledger_are_listed_without_harm(home: Path, capsys: p
     async def submit() -> None:
         async with open_app(settings) as app:
             request = VideoRequest(prompt="fog", source=SOURCE)
-            await app.modify_video(request, "local", wait_seconds=0, new_take=False, progress=Progress(silent))
+            await app.modify_video(request, "local", wait_seconds=0, progress=Progress(silent))
 
     anyio.run(submit)
     with closing(sqlite3.connect(settings.data_dir / "sandbox" / LEDGER_NAME, isolation_level=None)) as ledger:

@@ -5,6 +5,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import anyio
 import pytest
@@ -18,7 +19,7 @@ from luma_mcp.ledger_queries import PAGE
 from luma_mcp.ledger_records import FIXED, row_of
 from luma_mcp.ledger_rows import insert
 from luma_mcp.ledger_schema import MIGRATIONS, open_database, transaction
-from luma_mcp.models import Limits, Status, Task, VideoRequest, new_key
+from luma_mcp.models import MOST_TAKES, Limits, Status, Task, VideoRequest, new_key
 from luma_mcp.storage_errors import LedgerUnusable
 from tests.rig import API_URL, EPOCH, SOURCE
 
@@ -34,11 +35,19 @@ failures = st.builds(
     Failure,
     st.sampled_from(["conflict", "network", "download_failed", "output_not_writable"]),
     lines,
-    charged=st.sampled_from(["no", "yes", "unknown"]),
+    charged=st.just("no"),
     retry_safe=st.booleans(),
     hint=lines,
 )
-requests = st.builds(VideoRequest, prompt=words, source=words, model=names, watermark=st.booleans(), callback_url=words)
+requests = st.builds(
+    VideoRequest,
+    prompt=words,
+    source=words,
+    model=names,
+    watermark=st.booleans(),
+    callback_url=words,
+    take=st.integers(1, 100),
+)
 tasks = st.builds(
     Task,
     key=st.uuids().map(str),
@@ -56,7 +65,9 @@ tasks = st.builds(
     cost_usd=st.none() | st.floats(0, 100),
     error=st.none() | failures,
     finished_at=st.none() | moments,
-    delivered=st.booleans(),
+    charged=st.sampled_from(["no", "yes", "unknown"]),
+    wanted_at=moments,
+    failures=st.integers(0, 9),
 )
 
 
@@ -67,9 +78,9 @@ def task(number: int = 0, *, key: str = "", caller: str = "local") -> Task:
     return Task(key=key or new_key(), caller=caller, request=request, origin=API_URL, created_at=at, updated_at=at)
 
 
-async def add(ledger: Ledger, draft: Task, fingerprint: str = "", *, new_take: bool = False) -> tuple[Task, bool]:
-    """Add a task, and take the lease that writing about it needs."""
-    added, joined = await ledger.join_or_add(draft, fingerprint or draft.key, NO_LIMITS, new_take=new_take)
+async def add(ledger: Ledger, draft: Task, name: str = "") -> tuple[Task, bool]:
+    """Add a task, under the name of a request if one is given, and take the lease that writing about it needs."""
+    added, joined = await ledger.join_or_add(draft, name or draft.key, NO_LIMITS)
     await ledger.claim(added.key, EPOCH, EPOCH)
     return added, joined
 
@@ -87,7 +98,8 @@ def ledger(path: Path) -> Ledger:
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=50, deadline=None)
 @given(draft=tasks, later=tasks)
 async def test_what_is_written_is_read_back_and_what_is_fixed_stays(home: Path, draft: Task, later: Task) -> None:
-    path, draft = home / new_key(), replace(draft, status=Status.SUBMITTING)
+    path, draft = home / new_key(), with_its_cost(replace(draft, status=Status.SUBMITTING))
+    later = with_its_cost(later)
     with closing(Ledger(path)) as ledger:
         await add(ledger, draft)
     with closing(Ledger(path)) as ledger:
@@ -97,6 +109,11 @@ async def test_what_is_written_is_read_back_and_what_is_fixed_stays(home: Path, 
         found = await ledger.get(draft.key)
     kept, changed = row_of(draft), row_of(replace(later, task_id=draft.task_id))
     assert row_of(found) == {name: kept[name] if name in FIXED else changed[name] for name in kept}
+
+
+def with_its_cost(one: Task) -> Task:
+    """Let what went wrong with a task say what is known of the task's cost."""
+    return replace(one, error=replace(one.error, charged=one.charged)) if one.error else one
 
 
 async def test_nothing_touches_the_disk_before_the_first_use(path: Path) -> None:
@@ -110,37 +127,45 @@ async def test_the_file_is_readable_by_its_owner_only(ledger: Ledger, path: Path
         assert path.parent.stat().st_mode & 0o077 == 0
 
 
-async def test_a_request_is_joined_while_it_matters(ledger: Ledger) -> None:
+async def test_a_request_is_known_by_its_name_its_take_and_its_caller(ledger: Ledger) -> None:
     with closing(ledger):
         first, joined = await add(ledger, task(), "same")
         assert not joined
         assert await add(ledger, task(1), "same") == (first, True)
+        assert await ledger.of_request("local", "same", 1) == first
         assert (await add(ledger, task(1), "other"))[1] is False
         assert (await add(ledger, task(2, caller="somebody else"), "same"))[1] is False
-        assert (await add(ledger, task(3), "same", new_take=True))[1] is False
+        assert (await add(ledger, take(task(3), 3), "same"))[1] is False
+        assert await ledger.unused_take(first.key) == 2
 
 
-@pytest.mark.parametrize(
-    ("status", "task_id", "delivered", "joins"),
-    [
-        (Status.SUBMITTING, "", False, True),
-        (Status.PROCESSING, "id", True, True),
-        (Status.UNCONFIRMED, "", True, True),
-        (Status.COMPLETED, "id", False, True),
-        (Status.COMPLETED, "id", True, False),
-        (Status.FAILED, "id", False, True),
-        (Status.FAILED, "id", True, False),
-        (Status.FAILED, "", False, False),
-    ],
-)
-async def test_which_tasks_are_joined(
-    ledger: Ledger, status: Status, task_id: str, delivered: bool, joins: bool
-) -> None:
+async def test_of_a_request_that_had_every_take_none_is_left(ledger: Ledger) -> None:
+    with closing(ledger):
+        made = [(await add(ledger, take(task(number), number), "same"))[0] for number in range(1, MOST_TAKES + 1)]
+        assert await ledger.unused_take(made[0].key) == 0
+
+
+def take(draft: Task, number: int) -> Task:
+    """Make another take of a task's request."""
+    return replace(draft, request=replace(draft.request, take=number))
+
+
+@pytest.mark.parametrize("charged", ["no", "yes", "unknown"])
+@pytest.mark.parametrize("status", list(Status))
+async def test_a_task_counts_unless_it_failed_and_cost_nothing(ledger: Ledger, status: Status, charged: Any) -> None:
     with closing(ledger):
         first, _ = await add(ledger, task(), "same")
-        await ledger.record(replace(first, status=status, task_id=task_id))
-        await ledger.deliver([first.key] if delivered else [])
-        assert (await add(ledger, task(1), "same"))[1] is joins
+        ended = await ledger.record(replace(first, status=status, charged=charged))
+        assert (await add(ledger, task(1), "same"))[1] is ended.counts
+        assert ended.counts is not (status is Status.FAILED and charged == "no")
+
+
+async def test_the_database_itself_takes_no_second_task_of_a_request(ledger: Ledger, path: Path) -> None:
+    with closing(ledger):
+        await add(ledger, task(), "same")
+        row = row_of(task(1)) | {"name": "same"}
+        with closing(sqlite3.connect(path)) as db, pytest.raises(sqlite3.IntegrityError, match="UNIQUE"):
+            db.execute(f"INSERT INTO tasks ({', '.join(row)}) VALUES ({', '.join('?' * len(row))})", [*row.values()])  # noqa: S608 - column names of ours
 
 
 def test_twenty_processes_with_the_same_request_make_one_task(path: Path) -> None:
@@ -291,7 +316,7 @@ async def test_ten_thousand_tasks_are_listed_page_by_page_without_reading_them_a
         made = [replace(task(n), status=Status.FAILED if n % 100 else Status.COMPLETED) for n in range(1, 10_000)]
         with closing(open_database(path)) as db, transaction(db):
             for one in made:
-                insert(db, row_of(one) | {"fingerprint": one.key})
+                insert(db, row_of(one) | {"name": one.key})
             plans = [
                 row["detail"]
                 for query in (PAGE.format(status=""), PAGE.format(status="status = :status AND"))
@@ -332,5 +357,5 @@ async def test_a_failed_write_changes_nothing(ledger: Ledger) -> None:
     with closing(ledger):
         draft, _ = await add(ledger, task())
         with pytest.raises(LedgerUnusable):
-            await add(ledger, task(key=draft.key), new_take=True)
+            await add(ledger, task(key=draft.key), "another")
         assert await ledger.get(draft.key) == draft

@@ -100,7 +100,7 @@ async def test_a_lock_that_is_never_given_back_ends_in_an_error_for_all_who_wait
 
     async def write() -> None:
         with pytest.raises(LedgerUnusable) as raised:
-            await ledger.deliver([first.key])
+            await ledger.want(first.key, EPOCH)
         said.append(str(raised.value))
 
     with locked(path):
@@ -109,7 +109,7 @@ async def test_a_lock_that_is_never_given_back_ends_in_an_error_for_all_who_wait
                 group.start_soon(write)
     assert sum("others are still writing" in words for words in said) == 2
     assert sum("locked" in words for words in said) == 1
-    await ledger.deliver([first.key])
+    await ledger.want(first.key, EPOCH)
 
 
 async def test_a_file_that_is_no_database_is_kept_aside_and_a_caller_is_told_once(ledger: Ledger, path: Path) -> None:

@@ -2,13 +2,13 @@
 
 import socket
 from pathlib import Path
+from typing import cast
 
 import anyio.to_thread
 import pytest
 import uvicorn
 from starlette.types import Receive, Scope, Send
 
-from luma_mcp.exchanges import CONNECTION
 from luma_mcp.framing import is_ambiguous
 from luma_mcp.http import Uvicorn
 from luma_mcp.listening import Bounded, listening, uvicorn_config
@@ -28,7 +28,7 @@ async def test_each_piece_of_an_answer_is_sent_at_once(host: str) -> None:
     seen: list[int] = []
 
     async def app(scope: Scope, receive: Receive, send: Send) -> None:
-        reader: Bounded = scope["state"][CONNECTION]
+        (reader,) = cast("set[Bounded]", web.server_state.connections)
         connection: socket.socket = reader.transport.get_extra_info("socket")
         seen.append(connection.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY))
         await send({"type": "http.response.start", "status": 204, "headers": []})

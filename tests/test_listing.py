@@ -24,7 +24,7 @@ PROMPTS = {
     "escapes": '"\\\n\x01',
     "tiny": "f",
 }
-ROW = ("task_id", "status", "prompt", "created_at", "video_path")
+ROW = ("task_id", "status", "prompt", "take", "created_at", "video_path")
 
 
 def made(number: int, prompt: str, path: str = "") -> Task:
@@ -41,7 +41,7 @@ async def full(rig: Rig, request: pytest.FixtureRequest) -> list[str]:
     """Fill the ledger, and give the ids in the order in which they are to be listed."""
     tasks = [made(number, PROMPTS[request.param], f"/videos/{PROMPTS[request.param] * 40}") for number in range(60)]
     for task in tasks:
-        await rig.app.ledger.join_or_add(task, task.key, Limits(), new_take=True)
+        await rig.app.ledger.join_or_add(task, task.key, Limits())
     return [task.task_id for task in sorted(tasks, key=lambda task: (task.created_at, task.key), reverse=True)]
 
 

@@ -14,7 +14,7 @@ from luma_mcp import web
 from luma_mcp.listening import allow_files
 from tests.hosted import ASK, PAIRS, WAYS, Hosted, hosted
 from tests.raw import calling
-from tests.rig import facts
+from tests.rig import facts, waiting_calls
 
 pytestmark = [pytest.mark.anyio, pytest.mark.sockets]
 CLIENTS = 200
@@ -97,7 +97,7 @@ async def one_of_each(server: Hosted) -> None:
 
 async def all_wait(server: Hosted, tasks: int) -> None:
     """Wait until RunAPI has as many tasks, and every client waits for its own."""
-    while server.charges() < tasks or server.app.deliveries.waiting < CLIENTS:
+    while server.charges() < tasks or waiting_calls(server.app) < CLIENTS:
         await server.app.tracker.changed()
 
 

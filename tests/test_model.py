@@ -5,8 +5,8 @@ More of it, by hand: python -m pytest -n0 --hypothesis-profile=long tests/test_m
 
 import math
 import tempfile
-from collections.abc import Awaitable, Callable
-from contextlib import ExitStack
+from collections.abc import Awaitable, Callable, Generator
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -20,11 +20,13 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
+from luma_mcp import app
+from luma_mcp.app import Outcome
 from luma_mcp.ledger import Ledger
-from luma_mcp.models import DAY_SECONDS, Status, Task, VideoRequest
+from luma_mcp.models import DAY_SECONDS, Status, Task
 from luma_mcp.progress import Progress
 from luma_mcp.sandbox.faults import Fault, Kind
-from tests.rig import SOURCE, Rig, VirtualClock, open_rig, run_inline, sandbox_for, silent
+from tests.rig import Rig, VirtualClock, open_rig, run_inline, sandbox_for, silent
 
 T = TypeVar("T")
 HOUR = 3600.0
@@ -35,8 +37,11 @@ FAULTS: tuple[tuple[str, tuple[Kind, ...]], ...] = (
     ("read", ("drop_before", "503", "404", "401", "malformed", "slow")),
     ("output", ("drop_before", "503", "404", "slow")),
 )
+Request = tuple[str, int]
+"""A prompt and a take."""
+
 names = st.sampled_from(["one", "other"])
-prompts = st.sampled_from(["fog", "rain"])
+requests = st.tuples(st.sampled_from(["fog", "rain"]), st.sampled_from([1, 1, 2]))
 patience = st.sampled_from([None, None, 0.01, 1.0, 20.0])  # seconds until the caller is gone
 faults = st.sampled_from(FAULTS).flatmap(
     lambda choice: st.builds(
@@ -50,13 +55,9 @@ faults = st.sampled_from(FAULTS).flatmap(
 
 
 @dataclass
-class Take:
-    """One paid request as the model sees it: which process handed its result over last, and whether it was read."""
+class Seen:
+    """What was last seen of a task."""
 
-    key: str
-    prompt: str
-    handed_by: str = ""
-    read: bool = False
     rank: int = 0
     task_id: str = ""
 
@@ -80,20 +81,26 @@ class PaidOnce(RuleBasedStateMachine):
         self.sandbox = sandbox_for(self.home, clock=self.outside)
         self.ledger = Ledger(self.home / "data" / "tasks.sqlite3")
         self.running: dict[str, tuple[Rig, Any]] = {}
-        self.takes: dict[str, Take] = {}
+        self.seen: dict[str, Seen] = {}
         self.slept = 0.0
 
     def in_time(self, work: Callable[..., Awaitable[T]], *arguments: Any) -> T:
         """Do something while time passes; at all other times it stands still."""
 
         async def with_time() -> T:
-            self.time.autojump_threshold = 0
-            try:
+            with self.passing():
                 return await work(*arguments)
-            finally:
-                self.time.autojump_threshold = math.inf
 
         return self.portal.call(with_time)
+
+    @contextmanager
+    def passing(self) -> Generator[None]:
+        """Let time pass inside."""
+        self.time.autojump_threshold = 0
+        try:
+            yield
+        finally:
+            self.time.autojump_threshold = math.inf
 
     def process(self, name: str) -> Rig:
         """Give a running server, started if need be."""
@@ -105,41 +112,26 @@ class PaidOnce(RuleBasedStateMachine):
         self.portal.call(rig.app.wake)
         return rig
 
-    def has_read(self, *names: str) -> None:
-        """Know that the callers of some servers have read what they were given."""
-        for take in self.takes.values():
-            take.read = take.read or take.handed_by in names
-
     # -- what happens -------------------------------------------------------------------------------------------------
 
-    @rule(name=names, prompt=prompts, new_take=st.sampled_from([False, False, False, True]), gone_after=patience)
-    def submit(self, name: str, prompt: str, new_take: bool, gone_after: float | None) -> None:
-        rig = self.process(name)
-        self.has_read(name)
-        expected = None if new_take else self.joinable(prompt)
-        before = set(self.takes)
-        answer = self.in_time(self.ask, partial(submit, rig, prompt, new_take=new_take), gone_after)
-        for task in self.rows():
-            self.takes.setdefault(task.key, Take(task.key, task.request.prompt))
-        added = set(self.takes) - before
-        if answer is not None:
-            task, joined = answer
-            assert joined is not bool(added)
-            self.hand_over(name, rig, task)
-        if new_take or expected is None:
-            assert new_take or len(added) <= 1
-        else:
-            assert not added if expected else len(added) == 1, (prompt, expected)
+    @rule(name=names, request=requests, gone_after=patience)
+    def submit(self, name: str, request: Request, gone_after: float | None) -> None:
+        rig, (prompt, take) = self.process(name), request
+        before = [task for task in self.rows() if task.request.prompt == prompt and task.request.take == take]
+        outcome = self.in_time(self.ask, partial(rig.ask, prompt, take=take), gone_after)
+        added = [task for task in self.rows() if task.key not in self.seen]
+        self.seen |= {task.key: Seen() for task in added}
+        counting = [task for task in before if task.counts]
+        assert len(counting) + len(added) <= 1
+        if isinstance(outcome, Outcome):
+            assert outcome.joined is bool(counting)
+            assert [outcome.task.key] == [task.key for task in (*counting, *added)]
 
-    @precondition(lambda self: self.takes)
+    @precondition(lambda self: any(seen.task_id for seen in self.seen.values()))
     @rule(name=names, which=st.integers(0, 9), gone_after=patience)
     def look(self, name: str, which: int, gone_after: float | None) -> None:
-        take = list(self.takes.values())[which % len(self.takes)]
-        rig = self.process(name)
-        if take.task_id:
-            task = self.in_time(self.ask, partial(look, rig, take.task_id), gone_after)
-            if task is not None:
-                self.hand_over(name, rig, task)
+        ids = [seen.task_id for seen in self.seen.values() if seen.task_id]
+        self.in_time(self.ask, partial(look, self.process(name), ids[which % len(ids)]), gone_after)
 
     @rule(fault=faults)
     def fail(self, fault: Fault) -> None:
@@ -152,7 +144,6 @@ class PaidOnce(RuleBasedStateMachine):
     @rule(seconds=st.sampled_from([3.0, 10.0, 60.0, 600.0, HOUR]))
     def wait(self, seconds: float) -> None:
         self.in_time(anyio.sleep, seconds)
-        self.has_read(*self.running)
 
     @precondition(lambda self: self.slept < LONGEST_SLEEP_SECONDS)
     @rule(seconds=st.sampled_from([30.0, HOUR, 26 * HOUR]))
@@ -176,8 +167,8 @@ class PaidOnce(RuleBasedStateMachine):
     def stop(self, name: str) -> None:
         if name in self.running:
             _, context = self.running.pop(name)
-            context.__exit__(None, None, None)
-            self.has_read(name)
+            with self.passing():
+                context.__exit__(None, None, None)
 
     @precondition(lambda self: self.running)
     @rule(name=names)
@@ -185,10 +176,9 @@ class PaidOnce(RuleBasedStateMachine):
         if name in self.running:
             rig, context = self.running.pop(name)
             self.patch.setattr(rig.app.tracker, "_let_go", nothing)
-            self.patch.setattr(rig.app.deliveries, "leave", nothing)
-            context.__exit__(None, None, None)
-            for take in self.takes.values():
-                take.handed_by = "dead" if take.handed_by == name else take.handed_by
+            with pytest.MonkeyPatch.context() as patch, self.passing():
+                patch.setattr(app, "ANSWERED_SECONDS", 0.0)
+                context.__exit__(None, None, None)
 
     # -- what is known ------------------------------------------------------------------------------------------------
 
@@ -197,22 +187,6 @@ class PaidOnce(RuleBasedStateMachine):
         with anyio.move_on_after(math.inf if gone_after is None else gone_after):
             return await call()
         return None
-
-    def hand_over(self, name: str, rig: Rig, task: Task) -> None:
-        """Answer a caller."""
-        self.portal.call(rig.app.deliveries.handed, task, rig.app.way, None)
-        if task.status.done:
-            self.takes[task.key].handed_by = name
-
-    def joinable(self, prompt: str) -> bool | None:
-        """Tell whether a repeated call joins; None if it cannot be known from outside."""
-        for take in reversed([take for take in self.takes.values() if take.prompt == prompt]):
-            task = self.portal.call(self.ledger.get, take.key)
-            if not task.status.done or (task.error and task.error.charged == "unknown"):
-                return True
-            if task.task_id and not take.read:
-                return None if take.handed_by else True
-        return False
 
     def rows(self) -> list[Task]:
         """Give the tasks of the ledger, oldest first."""
@@ -223,10 +197,15 @@ class PaidOnce(RuleBasedStateMachine):
     @invariant()
     def no_task_goes_back(self) -> None:
         for task in self.rows():
-            take = self.takes[task.key]
-            assert task.status.rank >= take.rank
-            assert take.task_id in ("", task.task_id)
-            take.rank, take.task_id = task.status.rank, task.task_id
+            seen = self.seen.setdefault(task.key, Seen())
+            assert task.status.rank >= seen.rank
+            assert seen.task_id in ("", task.task_id)
+            seen.rank, seen.task_id = task.status.rank, task.task_id
+
+    @invariant()
+    def a_request_has_one_task_that_counts(self) -> None:
+        counting = [(task.request.prompt, task.request.take) for task in self.rows() if task.counts]
+        assert len(counting) == len(set(counting))
 
     @invariant()
     def what_runapi_holds_is_known_and_never_called_free(self) -> None:
@@ -235,7 +214,7 @@ class PaidOnce(RuleBasedStateMachine):
         assert made <= set(tasks)
         ids = {task.task_id for task in tasks.values()}
         lost = [generation for generation in self.sandbox.state.generations() if generation.id not in ids]
-        doubted = [task for task in tasks.values() if not task.task_id and (not task.status.done or unknown(task))]
+        doubted = [task for task in tasks.values() if not task.task_id and task.charged == "unknown"]
         assert len(lost) <= len(doubted)
         assert len(self.sandbox.state.generations()) <= len(tasks)
 
@@ -249,6 +228,7 @@ class PaidOnce(RuleBasedStateMachine):
             self.no_task_goes_back()
             self.what_runapi_holds_is_known_and_never_called_free()
             self.every_accepted_task_has_ended()
+            self.every_repetition_is_told_the_end_and_pays_nothing()
             self.stop("one")
         finally:
             self.portal.call(partial(self.portal.stop, cancel_remaining=True))
@@ -264,21 +244,18 @@ class PaidOnce(RuleBasedStateMachine):
         assert {str(path) for path in (self.home / "out").glob("*")} == paths
         assert len(paths) == len(completed)
 
-
-async def submit(rig: Rig, prompt: str, *, new_take: bool) -> tuple[Task, bool]:
-    """Call `modify_video` as the tool does."""
-    request = VideoRequest(prompt=prompt, source=SOURCE)
-    return await rig.app.modify_video(request, "local", wait_seconds=40, new_take=new_take, progress=Progress(silent))
+    def every_repetition_is_told_the_end_and_pays_nothing(self) -> None:
+        rig, charges = self.process("one"), len(self.sandbox.state.generations())
+        requests = {(task.request.prompt, task.request.take) for task in self.rows() if task.task_id and task.counts}
+        for prompt, take in requests:
+            outcome = self.in_time(partial(rig.ask, prompt, take=take))
+            assert (outcome.joined, outcome.task.status.done) == (True, True)
+        assert len(self.sandbox.state.generations()) == charges
 
 
 async def look(rig: Rig, task_id: str) -> Task:
     """Call `get_task` as the tool does."""
-    return await rig.app.get_task(task_id, "local", wait_seconds=40, progress=Progress(silent))
-
-
-def unknown(task: Task) -> bool:
-    """Tell whether a task says that nobody knows whether it was charged."""
-    return task.error is not None and task.error.charged == "unknown"
+    return (await rig.app.get_task(task_id, "local", wait_seconds=40, progress=Progress(silent))).task
 
 
 TestPaidOnce = PaidOnce.TestCase

@@ -1,5 +1,6 @@
 """How a task may change, when RunAPI is asked, and what is told meanwhile: the pure parts."""
 
+import unicodedata
 from dataclasses import replace
 from typing import Any
 
@@ -8,7 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from luma_mcp.answers import is_failure, next_step, task_object
-from luma_mcp.errors import GenerationFailed
+from luma_mcp.app import Outcome
+from luma_mcp.errors import GenerationFailed, NoVideoNamed
 from luma_mcp.models import Reading, Status, Task, VideoRequest
 from luma_mcp.pace import DOCUMENTED, backoff, poll_after, share_finished, usual
 from luma_mcp.progress import HEARTBEAT_SECONDS, Progress
@@ -50,17 +52,43 @@ def test_trouble_is_told_until_the_next_good_reading() -> None:
 
 
 @given(st.text(), st.text(), st.booleans())
-def test_requests_that_differ_in_any_word_have_different_fingerprints(prompt: str, other: str, mark: bool) -> None:
+def test_requests_that_differ_in_any_word_have_different_names(prompt: str, other: str, mark: bool) -> None:
     one = VideoRequest(prompt=prompt, source=SOURCE, watermark=mark)
-    assert one.fingerprint("me", API_URL) == replace(one).fingerprint("me", API_URL)
-    assert (one.fingerprint("me", API_URL) == replace(one, prompt=other).fingerprint("me", API_URL)) == (
-        prompt == other
-    )
-    assert one.fingerprint("me", API_URL) != one.fingerprint("you", API_URL)
-    assert one.fingerprint("me", API_URL) != replace(one, watermark=not mark).fingerprint("me", API_URL)
-    assert one.fingerprint("me", API_URL) != one.fingerprint("me", "https://other.example")
-    paths = (replace(one, source=path).fingerprint("me", API_URL, "md5:x") for path in ("/a", "/b"))
-    assert len(set(paths)) == 1
+    assert one.name("me", API_URL) == replace(one, take=2, callback_url="https://me.example").name("me", API_URL)
+    same = words(prompt) == words(other)
+    assert (one.name("me", API_URL) == replace(one, prompt=other).name("me", API_URL)) == same
+    assert one.name("me", API_URL) != one.name("you", API_URL)
+    assert one.name("me", API_URL) != replace(one, watermark=not mark).name("me", API_URL)
+    assert one.name("me", API_URL) != one.name("me", "https://other.example")
+    assert one.name("me", API_URL) != replace(one, model="other").name("me", API_URL)
+
+
+def words(prompt: str) -> list[str]:
+    """Take a prompt apart into the words that name it, however they are written."""
+    return unicodedata.normalize("NFC", prompt).split()
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "same"),
+    [
+        ("a foggy  morning", "a\tfoggy morning\n", True),
+        ("caf\u00e9", "cafe\u0301", True),
+        ("Fog", "fog", False),
+        ("fog, rain", "fog rain", False),
+    ],
+)
+def test_blanks_and_accents_name_the_same_and_case_does_not(one: str, other: str, same: bool) -> None:
+    names = {VideoRequest(prompt=prompt, source=SOURCE).name("me", API_URL) for prompt in (one, other)}
+    assert (len(names) == 1) is same
+
+
+def test_a_file_is_named_by_its_content_an_earlier_result_by_its_task_and_an_address_as_it_is_written() -> None:
+    def name(source: str, digest: str = "") -> str:
+        return VideoRequest(prompt="fog", source=source).name("me", API_URL, digest)
+
+    assert name("/a/clip.mp4", "md5:x:1") == name("/b/other.mp4", "md5:x:1") != name("/a/clip.mp4", "md5:y:1")
+    assert name("luma://tasks/a-1", "md5:x:1") == name("luma://tasks/a%2D1") != name("luma://tasks/a-2", "md5:x:1")
+    assert name("https://example.com/a.mp4") != name("https://example.com/a.mp4?again")
 
 
 @given(durations, seconds, seconds)
@@ -145,6 +173,7 @@ async def test_progress_rises_at_each_state_and_as_a_heartbeat_between() -> None
             True,
             "do not repeat",
         ),
+        ({"status": Status.COMPLETED, "charged": "yes", "error": NoVideoNamed().failure()}, True, "save_video later"),
         ({"status": Status.FAILED, "error": GenerationFailed("x").failure()}, True, "Change the prompt"),
         ({"status": Status.FAILED}, False, "Nothing more"),
         ({"status": Status.UNCONFIRMED, "error": GenerationFailed("x").failure()}, True, "Change"),
@@ -154,15 +183,15 @@ def test_every_state_says_whether_it_is_a_failure_and_what_to_do_next(
     changes: dict[str, Any], failed: bool, step: str
 ) -> None:
     task = replace(TASK, **changes)
-    assert (is_failure(task), step in next_step(task, task.created_at)) == (failed, True)
+    assert (is_failure(task, task.created_at), step in next_step(task, task.created_at)) == (failed, True)
 
 
 def test_what_is_not_known_is_absent_from_the_task_object() -> None:
-    fresh = dict(task_object(TASK, EPOCH + 1.26))
+    fresh = dict(task_object(Outcome(TASK), EPOCH + 1.26))
     assert fresh["elapsed_seconds"] == 1.3
     assert fresh["created_at"] == "2026-09-21T14:13:20.000Z"
     assert not fresh.keys() & {"finished_at", "expires_at", "cost_usd", "error"}
     done = replace(TASK, status=Status.COMPLETED, finished_at=EPOCH + 5, cost_usd=0.5, video_urls=VIDEO)
-    told = dict(task_object(done, EPOCH + 60, joined=True))
+    told = dict(task_object(Outcome(done, joined=True, next_take=2), EPOCH + 60))
     assert (told["elapsed_seconds"], told["cost_usd"], told["joined"]) == (5, 0.5, True)
     assert told["expires_at"] == "2026-09-28T14:13:25.000Z"

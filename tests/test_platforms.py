@@ -26,7 +26,6 @@ from luma_mcp.renaming import rename_without_replacing
 from luma_mcp.sandbox.http import bundled_clip
 from luma_mcp.saved_files import check_writable, publish, remove_leftovers, temporary
 from luma_mcp.sources import allowed_file, file_uri_path, is_elsewhere
-from luma_mcp.stdio import Pipe
 from luma_mcp.storage_errors import LedgerDamaged, LedgerUnusable
 from tests.like_windows import CTRL_BREAK, LEAVING_SECONDS
 from tests.served import SERVER, sandbox_process, server_environment
@@ -214,16 +213,6 @@ def test_a_signal_ends_a_server_over_http_in_order_where_event_loops_take_none(
             assert process.poll() is None
         process.send_signal(number)
         left_in_order(process, home)
-
-
-def test_where_nobody_knows_what_was_read_an_answer_counts_as_read_while_the_host_is_there(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    pipe = Pipe()
-    monkeypatch.setattr(sys, "platform", "win32")
-    assert pipe.is_clear()
-    pipe.host_left = True
-    assert not pipe.is_clear()
 
 
 def test_a_damaged_ledger_is_rescued_where_no_open_file_can_be_replaced(home: Path, url: str) -> None:

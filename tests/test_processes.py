@@ -125,7 +125,7 @@ def test_a_server_answers_at_once_while_another_process_holds_the_lock(home: Pat
     done = wire.call("modify_video", ASK)["structuredContent"]
     with closing(sqlite3.connect(home / LEDGER, isolation_level=None)) as other:
         other.execute("BEGIN IMMEDIATE")
-        refused = wire.send("tools/call", {"name": "modify_video", "arguments": ASK | {"new_take": True}})
+        refused = wire.send("tools/call", {"name": "modify_video", "arguments": ASK | {"take": 2}})
         seen = wire.send("tools/call", {"name": "get_task", "arguments": {"task_id": done["task_id"]}})
         ping = wire.send("ping")
         order = [json.loads(wire.stdout.readline()) for _ in range(3)]

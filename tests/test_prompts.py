@@ -135,10 +135,19 @@ async def test_there_is_nothing_to_continue_from_a_result_that_is_gone(rig: Rig)
 async def test_takes_are_counted_and_priced_together(rig: Rig) -> None:
     async with rig.client() as client:
         text = await filled(client, "compare_takes", prompts="1. in fog\n\n in  snow |- at night|")
-        assert '1. "in fog"\n2. "in snow"\n3. "at night"' in text
+        assert '1. "in fog", take 1\n2. "in snow", take 1\n3. "at night", take 1' in text
         assert "1.50 USD (3 x 0.50 USD)" in text
-        with pytest.raises(MCPError, match="different descriptions"):
-            await filled(client, "compare_takes", prompts="fog|snow|Fog")
+        text = await filled(client, "compare_takes", prompts="fog|snow|Fog|  fog |cafe\u0301|caf\u00e9|fog")
+        made = [
+            ('"fog"', 1),
+            ('"snow"', 1),
+            ('"Fog"', 1),
+            ('"fog"', 2),
+            ('"caf\u00e9"', 1),
+            ('"caf\u00e9"', 2),
+            ('"fog"', 3),
+        ]
+        assert "\n".join(f"{n}. {look}, take {take}" for n, (look, take) in enumerate(made, 1)) in text
         for prompts in ("only one", "|" * 5, "|".join("abcdefghijklm"[: MOST_TAKES + 1])):
             with pytest.raises(MCPError, match=f"2 to {MOST_TAKES} descriptions"):
                 await filled(client, "compare_takes", prompts=prompts)

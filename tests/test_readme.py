@@ -16,9 +16,9 @@ from luma_mcp.console import BAR_WIDTH
 from luma_mcp.downloads import LONGEST_SECONDS
 from luma_mcp.errors import MissingApiKey
 from luma_mcp.file_names import readable_name
-from luma_mcp.gate import BODY_SECONDS, LARGEST_HEAD_BYTES
+from luma_mcp.gate import LARGEST_HEAD_BYTES
 from luma_mcp.hosts.known import known_hosts
-from luma_mcp.listening import HEAD_SECONDS, MOST_CONNECTIONS, STALL_SECONDS
+from luma_mcp.listening import MOST_CONNECTIONS, REQUEST_SECONDS, STALL_SECONDS
 from luma_mcp.models import REPLAY_SECONDS, Status, Task, VideoRequest
 from luma_mcp.money import PRICE_USD
 from luma_mcp.pace import DOCUMENTED
@@ -61,7 +61,7 @@ def test_numbers_in_the_text_are_those_of_the_code() -> None:
     settings = load_settings()
     for sentence in (
         f"costs {PRICE_USD:.2f} USD",
-        f"repeating the same call within {REPLAY_SECONDS / 60:.0f} minutes settles it",
+        f"this server does so by itself for {REPLAY_SECONDS / 60:.0f} minutes",
         f"At most {settings.max_active} tasks run at once",
         f"by default {settings.wait_seconds}, the answer is",
         f"`config` for {NUMBERS[len(known_hosts())]} hosts",
@@ -88,10 +88,9 @@ def test_the_readme_has_exactly_two_commands_for_newcomers() -> None:
 def test_the_bounds_over_http_are_those_of_the_code() -> None:
     section = README.split("What is bounded: ")[1].split("\n## ")[0]
     assert [int(number.replace(",", "")) for number in re.findall(r"[\d,]*\d", section)] == [
-        *(LARGEST_HEAD_BYTES >> 10, LARGEST_MESSAGE_BYTES >> 20, HEAD_SECONDS, MOST_CONNECTIONS),
+        *(LARGEST_HEAD_BYTES >> 10, LARGEST_MESSAGE_BYTES >> 20, REQUEST_SECONDS, MOST_CONNECTIONS),
         *(MOST_SESSIONS, SESSION_IDLE_SECONDS / 60, MOST_AT_ONCE),
     ]
-    assert HEAD_SECONDS == BODY_SECONDS
     assert STALL_SECONDS == 60
 
 

@@ -1,5 +1,6 @@
 """The sandbox on a port: for programs of this machine, which cannot make it fill the disk or call anybody else."""
 
+import asyncio
 import base64
 import hashlib
 import socket
@@ -14,7 +15,6 @@ import httpx
 import pytest
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from luma_mcp.exchanges import CONNECTION
 from luma_mcp.listening import Bounded, uvicorn_config
 from luma_mcp.sandbox import STORAGE_URL, Sandbox, guard, serve, state
 from luma_mcp.sandbox.callbacks import may_be_called
@@ -244,17 +244,24 @@ def test_the_sandbox_goes_by_its_own_names_only(home: Path) -> None:
 async def test_each_piece_of_the_sandboxs_answers_is_sent_at_once(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     seen: list[int] = []
     told: list[str] = []
+    opened: list[socket.socket] = []
 
     class Watching(Guard):
         async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-            reader: Bounded = scope["state"][CONNECTION]
-            connection: socket.socket = reader.transport.get_extra_info("socket")
+            connection = opened[-1]
             seen.append(connection.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY))
             await super().__call__(scope, receive, send)
 
+    class Noting(Bounded):
+        def connection_made(self, transport: asyncio.BaseTransport) -> None:
+            super().connection_made(transport)
+            opened.append(transport.get_extra_info("socket"))
+
     def configure(app: ASGIApp) -> Any:
         assert isinstance(app, Guard)
-        return uvicorn_config(app)
+        config = uvicorn_config(app)
+        config.http = Noting
+        return config
 
     monkeypatch.setattr(serve, "Guard", Watching)
     async with anyio.create_task_group() as group:

@@ -456,7 +456,9 @@ async def test_every_version_of_the_handshake_era_is_told_in_its_own_words(rig: 
     assert [block["type"] for block in answers[3]["content"]] == ["text"]
     told = {message.method for message in heard if isinstance(message, JSONRPCNotification)}
     assert told == {"notifications/resources/list_changed"}
-    heard = await converse(build_server(rig.app), [hello, *TALK[LEGACY][1:], modify, hang_on])
+    again = {"name": "modify_video", "arguments": ASK | {"wait_seconds": 40, "take": 2}}
+    another = JSONRPCRequest(jsonrpc="2.0", id=3, method="tools/call", params=again)
+    heard = await converse(build_server(rig.app), [hello, *TALK[LEGACY][1:], another, hang_on])
     told = {message.method for message in heard if isinstance(message, JSONRPCNotification)}
     assert told == {"notifications/resources/updated", "notifications/resources/list_changed"}
 

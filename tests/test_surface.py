@@ -22,11 +22,11 @@ ARGUMENTS: dict[str, dict[str, Any]] = {
     "modify_video": {
         "prompt": None,
         "source_video_url": None,
+        "take": 1,
         "model": "luma-modify-video",
         "watermark": False,
         "callback_url": "",
         "wait_seconds": -1,
-        "new_take": False,
     },
     "get_task": {"task_id": None, "wait_seconds": 0},
     "list_tasks": {"status": "", "limit": 20, "cursor": ""},
@@ -175,7 +175,7 @@ async def test_annotations_are_complete_and_true(tools: dict[str, Tool]) -> None
             tool.annotations.open_world_hint,
         )
     assert hints == {
-        "modify_video": (False, False, False, True),
+        "modify_video": (False, False, True, True),
         "get_task": (True, False, True, True),
         "list_tasks": (True, False, True, False),
         "save_video": (False, False, True, True),

@@ -131,10 +131,11 @@ def test_only_what_is_not_charged_is_said_to_be_free_and_only_what_is_safe_is_to
     assert [text for text in told if REPEATING.search(text.words) and not safe(text.about)] == []
 
 
-def test_to_repeat_the_same_call_is_always_to_leave_new_take_out() -> None:
-    told = [text.words for text in EVERY if re.search("repeat the same modify_video call", text.words, re.IGNORECASE)]
+def test_no_text_asks_for_another_take_by_itself() -> None:
+    told = [text.words for text in EVERY if re.search(r"the same arguments and take \d", text.words)]
     assert told
-    assert [words for words in told if "modify_video call, without new_take" not in words] == []
+    assert [words for words in told if not re.search("only if the user", words, re.IGNORECASE)] == []
+    assert [text.words for text in EVERY if "new_take" in text.words or "deliver" in text.words] == []
 
 
 def test_progress_says_state_and_seconds_in_one_short_line() -> None:

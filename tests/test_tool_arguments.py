@@ -16,12 +16,12 @@ from tests.rig import ERAS, SOURCE, Rig, ask_raw, facts, said
 
 pytestmark = pytest.mark.anyio
 ASK: dict[str, Any] = {"prompt": "fog", "source_video_url": SOURCE}
-DEFAULTS = {"model": MODEL, "watermark": False, "callback_url": "", "wait_seconds": -1, "new_take": False}
+DEFAULTS = {"model": MODEL, "watermark": False, "callback_url": "", "wait_seconds": -1, "take": 1}
 OWN = ("prompt", "source_video_url", *DEFAULTS)
 PROPERTIES = {
     **{name: {"type": "string"} for name in ("prompt", "source_video_url", "model", "callback_url")},
-    **{name: {"type": "boolean"} for name in ("watermark", "new_take")},
-    "wait_seconds": {"type": "integer"},
+    **{name: {"type": "boolean"} for name in ("watermark",)},
+    **{name: {"type": "integer"} for name in ("wait_seconds", "take")},
 }
 ODD_NUMBERS = (
     "soon",
@@ -81,8 +81,8 @@ async def test_null_and_blank_stand_for_the_default_of_every_optional_argument(
         ("modify_video", ASK | {"prompt": True}, "prompt must be text."),
         ("modify_video", ASK | {"watermark": "perhaps"}, "watermark must be true or false."),
         ("modify_video", ASK | {"watermark": 2}, "watermark must be true or false."),
-        ("modify_video", ASK | {"new_take": {}}, "new_take must be true or false."),
-        ("modify_video", ASK | {"new_take": "null"}, "new_take must be true or false."),
+        ("modify_video", ASK | {"new_take": {}}, "take: 2, 3"),
+        ("modify_video", ASK | {"new_take": "null"}, "take: 2, 3"),
         ("modify_video", ASK | {"wait_seconds": 10**400}, "wait_seconds must be from 0 to 3600"),
         ("list_tasks", {"limit": 10**400}, "limit must be from 1 to 100."),
         ("list_tasks", {"limit": 1e300}, "limit must be from 1 to 100."),
@@ -171,8 +171,7 @@ def test_what_is_listed_is_bounded_and_fit_to_be_read() -> None:
         ("waterMark", "watermark"),
         ("waitSeconds", "wait_seconds"),
         ("callbackUrl", "callback_url"),
-        ("newTake", "new_take"),
-        ("ne_wtake", "new_take"),
+        ("takes", "take"),
         ("modell", "model"),
     ],
 )

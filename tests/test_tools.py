@@ -143,15 +143,15 @@ async def test_twenty_identical_calls_at_once_are_one_task(rig: Rig) -> None:
     assert (rig.creates(), rig.charges()) == (1, 1)
 
 
-async def test_a_new_take_is_another_task_and_a_delivered_result_is_not_joined(rig: Rig) -> None:
+async def test_another_take_is_another_task_and_a_result_that_was_read_is_joined(rig: Rig) -> None:
     async with rig.client() as client:
         first = facts(await client.call_tool("modify_video", ASK | {"wait_seconds": 0}))
-        take = facts(await client.call_tool("modify_video", ASK | {"new_take": True}))
+        take = facts(await client.call_tool("modify_video", ASK | {"take": 2}))
         assert take["task_id"] != first["task_id"]
         await client.call_tool("get_task", {"task_id": first["task_id"], "wait_seconds": 40})
         again = facts(await client.call_tool("modify_video", ASK))
-    assert not again["joined"]
-    assert rig.charges() == 3
+    assert (again["joined"], again["task_id"]) == (True, first["task_id"])
+    assert rig.charges() == 2
 
 
 async def test_a_failed_generation_is_an_error_that_was_not_charged(rig: Rig) -> None:

@@ -75,12 +75,30 @@ async def test_a_refused_submission_ends_at_once_and_costs_nothing(rig: Rig, kin
     assert (rig.creates(), rig.charges()) == (1, 0)
 
 
-async def test_a_conflict_on_the_key_is_told_apart(rig: Rig) -> None:
+async def test_a_conflict_on_the_key_is_about_this_task_and_passes(rig: Rig) -> None:
     rig.sandbox.faults.order(Fault("409"))
     task = await rig.submit()
-    assert (task.status, code_of(task)) == (Status.FAILED, "conflict")
-    assert task.error
-    assert (task.error.charged, task.error.retry_safe) == ("unknown", False)
+    assert (task.status, rig.charges()) == (Status.COMPLETED, 1)
+
+
+async def test_a_conflict_that_does_not_pass_leaves_the_outcome_unknown(rig: Rig) -> None:
+    rig.sandbox.faults.order(Fault("409", times=1000))
+    task = await rig.settle(await rig.submit())
+    assert (task.status, task.charged, code_of(task)) == (Status.UNCONFIRMED, "unknown", "submission_unconfirmed")
+    rig.sandbox.faults.clear()
+    again = await rig.ask()
+    assert (again.joined, again.task.status, rig.charges()) == (True, Status.COMPLETED, 1)
+
+
+@pytest.mark.parametrize("body", [{"id": "t-1"}, {"data": {"task_id": "t-1"}, "error": {"code": "request_conflict"}}])
+async def test_a_conflict_that_names_the_task_is_its_answer(home: Path, inline_threads: None, body: Any) -> None:
+    def answer(request: httpx.Request) -> httpx.Response:
+        done = {"id": "t-1", "status": "processing"}
+        return httpx.Response(409, json=body) if request.method == "POST" else httpx.Response(200, json=done)
+
+    async with open_rig(home, network=httpx.MockTransport(answer)) as rig:
+        task = await rig.submit()
+    assert (task.task_id, task.status, task.charged) == ("t-1", Status.PROCESSING, "unknown")
 
 
 async def test_an_outcome_that_nobody_knows_is_unconfirmed_until_the_same_call_settles_it(rig: Rig) -> None:
@@ -128,25 +146,41 @@ async def test_a_refusal_after_a_lost_answer_does_not_claim_that_nothing_was_cha
     assert rig.charges() == 1
 
 
-async def test_an_unconfirmed_task_that_grew_old_is_reported_and_not_submitted_again(rig: Rig) -> None:
-    rig.sandbox.faults.order(Fault("drop_before", times=1000))
-    await rig.settle(await rig.submit())
+@pytest.mark.parametrize("kind", ["drop_before", "drop_after"])
+async def test_an_unknown_outcome_goes_out_under_its_old_key_at_any_age_but_only_for_who_asks(
+    rig: Rig, kind: Kind
+) -> None:
+    rig.sandbox.faults.order(Fault(kind), Fault("drop_before", times=1000))
+    doubted = await rig.settle(await rig.submit())
     await anyio.sleep(HOUR)
     before = rig.creates()
-    again = await rig.submit()
-    assert again.status is Status.UNCONFIRMED
-    assert rig.creates() == before
+    rig.clock.jumped += 48 * HOUR
+    await anyio.sleep(HOUR)
+    assert rig.creates() == before, "nobody asked"
     rig.sandbox.faults.clear()
-    fresh = await rig.submit(new_take=True)
-    assert (fresh.status, rig.charges()) == (Status.COMPLETED, 1)
+    again = await rig.ask()
+    assert (again.joined, again.task.key, again.task.status) == (True, doubted.key, Status.COMPLETED)
+    assert rig.charges() == 1
+    keys = {seen.headers["idempotency-key"] for seen in rig.sandbox.seen if "idempotency-key" in seen.headers}
+    assert keys == {doubted.key}
+
+
+async def test_what_is_not_known_about_an_old_key_is_told(rig: Rig) -> None:
+    rig.sandbox.faults.order(Fault("drop_before", times=100_000))
+    fresh = await rig.settle(await rig.submit())
+    await anyio.sleep(HOUR)
+    (listed,), _ = await rig.app.list_tasks("local", "", 10, "")
+    assert fresh.error
+    assert listed.error
+    assert (fresh.error.retry_safe, listed.error.retry_safe) == (True, False)
+    assert "how long RunAPI remembers a key is not known" in listed.error.hint
 
 
 async def test_a_conflict_after_a_lost_answer_is_not_followed_by_a_second_task(rig: Rig) -> None:
-    rig.sandbox.faults.order(Fault("drop_after"), Fault("409"))
+    rig.sandbox.faults.order(Fault("drop_after"), Fault("409", times=2))
     first = await rig.submit()
     again = await rig.submit()
-    assert (code_of(first), code_of(again)) == ("conflict", "conflict")
-    assert first.key == again.key
+    assert (first.status, again.key) == (Status.COMPLETED, first.key)
     assert rig.charges() == 1
 
 
@@ -309,12 +343,12 @@ async def test_one_followers_bug_does_not_take_down_the_others(
             raise ZeroDivisionError
         return await create(task)
 
-    monkeypatch.setattr(rig.app.runapi, "create", buggy)
-    broken, fine = await rig.submit("bug", wait=0), await rig.submit("fine")
-    assert fine.status is Status.COMPLETED
-    assert (await rig.app.ledger.get(broken.key)).status is Status.SUBMITTING
-    assert [record.levelname for record in caplog.records] == ["ERROR"]
-    monkeypatch.undo()
+    with monkeypatch.context() as patched:
+        patched.setattr(rig.app.runapi, "create", buggy)
+        broken, fine = await rig.submit("bug", wait=0), await rig.submit("fine")
+        assert fine.status is Status.COMPLETED
+        assert (await rig.app.ledger.get(broken.key)).status is Status.SUBMITTING
+        assert [record.levelname for record in caplog.records] == ["ERROR"]
     assert (await rig.settle(broken, HOUR)).status in (Status.COMPLETED, Status.UNCONFIRMED)
 
 
@@ -360,7 +394,8 @@ async def test_a_submission_cut_off_before_its_answer_is_settled_under_the_same_
 
 
 @pytest.mark.parametrize(
-    ("attempts", "status", "charged"), [(1, Status.UNCONFIRMED, "unknown"), (0, Status.FAILED, "no")]
+    ("attempts", "status", "charged"),
+    [(1, Status.UNCONFIRMED, "unknown"), (1, Status.FAILED, "no"), (0, Status.FAILED, "no")],
 )
 async def test_a_submission_found_again_too_late_is_reported_and_not_sent(
     home: Path, attempts: int, status: Status, charged: str
@@ -368,7 +403,8 @@ async def test_a_submission_found_again_too_late_is_reported_and_not_sent(
     async with open_rig(home) as first:
         first.sandbox.faults.order(Fault("slow", seconds=500))
         cut = await first.submit(wait=0)
-        await first.app.ledger.record(replace(cut, attempts=attempts))
+        known: Any = charged
+        await first.app.ledger.record(replace(cut, attempts=attempts, charged=known))
     await anyio.sleep(16 * 60)
     async with open_rig(home) as second:
         second.app.wake()
@@ -454,7 +490,7 @@ async def test_a_download_that_keeps_failing_is_told_as_paid_and_goes_on_behind(
     task = await rig.submit()
     assert (task.status, code_of(task), task.video_path) == (Status.COMPLETED, "download_failed", "")
     assert task.error
-    assert (task.error.charged, task.error.retry_safe) == ("yes", False)
+    assert (task.error.charged, task.error.retry_safe) == ("yes", True)
     await anyio.sleep(HOUR)
     later = await rig.app.ledger.get(task.key)
     assert later.error is None
@@ -469,7 +505,7 @@ async def test_a_video_is_no_longer_fetched_once_it_has_expired(rig: Rig) -> Non
     before = len(rig.sandbox.seen)
     await anyio.sleep(HOUR)
     assert len(rig.sandbox.seen) == before
-    gone = await rig.app.get_task(task.task_id, "local", wait_seconds=300, progress=Progress(silent))
+    gone = (await rig.app.get_task(task.task_id, "local", wait_seconds=300, progress=Progress(silent))).task
     assert code_of(gone) == "download_failed"
     assert gone.error
     assert "seven days" in gone.error.message
@@ -482,7 +518,7 @@ async def test_an_output_folder_that_breaks_after_payment_does_not_invite_to_pay
     told = await rig.settle(task)
     assert told.error
     assert (told.status, told.error.code) == (Status.COMPLETED, "output_not_writable")
-    assert (told.error.charged, told.error.retry_safe) == ("yes", False)
+    assert (told.error.charged, told.error.retry_safe) == ("yes", True)
     (home / "out").unlink()
     await anyio.sleep(HOUR)
     assert Path((await rig.app.ledger.get(task.key)).video_path).is_file()

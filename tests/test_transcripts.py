@@ -10,7 +10,7 @@ from tests.rig import ERAS
 
 pytestmark = pytest.mark.anyio
 WRITE_ANEW = "If the change is wanted, run: python -m tests.jobs, and read what it wrote"
-LAST = Call("modify_video", {"prompt": "fog", "new_take": True})
+LAST = Call("modify_video", {"prompt": "fog"})
 
 
 @pytest.mark.parametrize("era", ERAS)

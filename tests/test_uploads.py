@@ -261,7 +261,7 @@ async def test_progress_covers_upload_generation_and_saving(home: Path, clip: Pa
         slow = SlowUpload(web, 2.0, breaks=0)
         async with open_rig(home, clock=clock, sandbox=sandbox, network=slow) as rig:
             request = replace((await rig.submit(wait=0)).request, source=str(clip))
-            await rig.app.modify_video(request, "local", wait_seconds=300, new_take=False, progress=Progress(told))
+            await rig.app.modify_video(request, "local", wait_seconds=300, progress=Progress(told))
     assert told.states == ["uploading the clip", "processing", "saving the video", "completed"]
     assert told.values == sorted(set(told.values))
     uploading = [message for _, _, message in told.reports if message.startswith("uploading")]

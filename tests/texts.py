@@ -10,7 +10,7 @@ from typing import Any
 
 import luma_mcp
 from luma_mcp import errors, storage_errors, tool_texts
-from luma_mcp.answers import next_step
+from luma_mcp.answers import next_step, way_on
 from luma_mcp.errors import LumaError
 from luma_mcp.follower import trouble
 from luma_mcp.models import DAY_SECONDS, SANDBOX_ORIGIN, Status, Task, VideoRequest
@@ -132,7 +132,8 @@ def step_texts() -> list[Text]:
         for task in tasks(error)
         for now, remote in product((EPOCH, EPOCH + 30 * DAY_SECONDS), (False, True))
     ]
-    return list(dict.fromkeys(told))
+    ways = [Text("next_step, way on", way_on(task, take)) for task in tasks(None) for take in (0, 2)]
+    return list(dict.fromkeys([*told, *ways]))
 
 
 def made(kind: type[LumaError]) -> LumaError:

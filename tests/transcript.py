@@ -72,8 +72,8 @@ class Conversation:
             part for part in re.split(r"(?<=[.;])\s", instructions(self.rig.app.settings)) if CUT_OFF in part
         )
         self.note("Model remembers the instructions", sentence)
-        assert "without new_take" in sentence
-        return await self.call(call.repeated(), host_limit=host_limit)
+        assert "costs nothing" in sentence
+        return await self.call(call, host_limit=host_limit)
 
     @property
     def step(self) -> Step:

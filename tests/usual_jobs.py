@@ -39,12 +39,12 @@ async def three_takes_compared(home: Path, era: str) -> Conversation:
         job.note("Person starts compare_takes", f"\n\n{message.text}")
         job.note("Model tells the person", "3 takes: in fog; in snow; at night. Up to 1.50 USD (3 x 0.50 USD).")
         job.note("Person", "Yes.")
-        asked = r'call modify_video with source_video_url "(.+?)", its prompt and wait_seconds (\d+)'
+        asked = r'call modify_video with source_video_url "(.+?)", its prompt, its take and wait_seconds (\d+)'
         named = re.search(asked, message.text)
         assert named
         start = {"source_video_url": named[1], "wait_seconds": int(named[2])}
-        takes = re.findall(r'^\d+\. "(.+)"$', message.text, re.MULTILINE)
-        started = [await job.ask("modify_video", prompt=take, **start) for take in takes]
+        takes = re.findall(r'^\d+\. "(.+)", take (\d+)$', message.text, re.MULTILINE)
+        started = [await job.ask("modify_video", prompt=words, take=int(take), **start) for words, take in takes]
         for job.answer in started:
             assert (await job.follow())["video_path"]
         job.end(agreed=3)
@@ -57,8 +57,8 @@ async def three_takes_of_one_prompt(home: Path, era: str) -> Conversation:
         job.note("Person", f"Make {SOURCE} a foggy autumn morning, three versions. 1.50 USD is fine.")
         await job.ask("modify_video", **ASK)
         await job.follow()
-        for limit in (None, 3):
-            take = Call("modify_video", ASK | {"new_take": True})
+        for number, limit in ((2, None), (3, 3)):
+            take = Call("modify_video", ASK | {"take": number})
             if not await job.call(take, host_limit=limit):
                 await job.repeat(take)
             assert (await job.follow())["video_path"]
