@@ -80,7 +80,7 @@ def as_typed(words: str) -> str:
 async def modify_until_settled(settings: Settings, request: VideoRequest, *, new_take: bool, as_json: bool) -> Task:
     """Submit or join a request, wait for its end, however long it takes, and print it: only then is it delivered."""
     bar = ProgressBar(sys.stderr)
-    progress = Progress(bar.report, heartbeat_seconds=BAR_SECONDS)
+    progress = Progress(bar.report, heartbeat_seconds=BAR_SECONDS, strictly=False)
     async with open_app(settings) as app:
         try:
             task, joined = await app.modify_video(
