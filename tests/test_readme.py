@@ -13,7 +13,7 @@ from luma_mcp.__main__ import main
 from luma_mcp.accounts import ANSWER_SECONDS
 from luma_mcp.command_line import parser
 from luma_mcp.console import BAR_WIDTH
-from luma_mcp.downloads import LONGEST_SECONDS
+from luma_mcp.downloads import AT_ONCE, TURN_SECONDS
 from luma_mcp.errors import MissingApiKey
 from luma_mcp.file_names import readable_name
 from luma_mcp.gate import BODY_SECONDS, LARGEST_HEAD_BYTES
@@ -100,7 +100,9 @@ def test_the_bounds_of_files_are_those_of_the_code() -> None:
     assert f"at most {clips.LARGEST_BYTES / 1e9:.0f} GB" in section
     assert f"{SPARE_BYTES >> 20} MB to spare" in section
     assert f"A video may be {fetching.LARGEST_BYTES / 1e9:.1f} GB large and take two hours" in section
-    assert LONGEST_SECONDS == 2 * 3600
+    assert fetching.LONGEST_SECONDS == 2 * 3600
+    assert "Four are fetched at a time, in turns of a minute" in section
+    assert (AT_ONCE, TURN_SECONDS) == (4, 60)
     assert STALE_SECONDS == 3600, "a clip that takes over an hour to upload is not submitted"
 
 
