@@ -1,6 +1,6 @@
 """Progress that is never invented: moved by bytes and by time spent generating, and by nothing else (design 2.3)."""
 
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
 from luma_mcp.models import RUNNING, Status, Task
@@ -37,25 +37,36 @@ def stage(task: Task) -> str:
 
 
 def describe(task: Task, known: Usual, now: float, moved: Transfer | None = None) -> str:
-    """Say in one line how far which stage is, and what keeps it from going on, if anything does."""
-    told = ", ".join(parts(task, known, now, moved))
-    if task.error is None or not goes_on(task) or (moved and moved.done):
-        return told
-    trouble = task.error.message.rstrip(".")
-    return f"{told}: {trouble if len(trouble) <= LONGEST_TROUBLE else trouble[:LONGEST_TROUBLE] + '…'}"
-
-
-def parts(task: Task, known: Usual, now: float, moved: Transfer | None) -> Iterator[str]:
-    """List stage, how much of a file has been moved, seconds in this stage, the usual range, and which try this is."""
-    yield stage(task)
-    if moved and (moved.done or moved.total):
-        yield amount(moved)
-    took = "generation took " if task.task_id and not goes_on(task) else ""
-    yield f"{took}{seconds_in_stage(task, now):.0f} s"
-    if task.status in GENERATING:
-        yield f"usually {known.range}"
+    """Say in one line how far which stage is, which try this is, and what keeps it from going on, if anything does."""
+    told = [stage(task), *amount(moved), duration(task, now)]
     if task.failures and goes_on(task):
-        yield f"try {task.failures + 1}"
+        told.append(f"try {task.failures + 1}")
+    line = ", ".join(told) + trouble(task, moved)
+    if task.status not in GENERATING:
+        return line
+    return f"{line}{'; ' if task.error else ', '}usually {known.range}"
+
+
+def amount(moved: Transfer | None) -> list[str]:
+    """Say how much of a file has been moved, if one is."""
+    if moved is None or not (moved.done or moved.total):
+        return []
+    done = f"{moved.done / 1e6:.1f}"
+    return [f"{done} of {moved.total / 1e6:.1f} MB" if moved.total else f"{done} MB"]
+
+
+def duration(task: Task, now: float) -> str:
+    """Say how long this stage has lasted; of what has ended, how long the generation took."""
+    took = "generation took " if task.task_id and not goes_on(task) else ""
+    return f"{took}{seconds_in_stage(task, now):.0f} s"
+
+
+def trouble(task: Task, moved: Transfer | None) -> str:
+    """Say what keeps a task from going on, if anything does: not what did before bytes were moved again."""
+    if task.error is None or not goes_on(task) or (moved and moved.done):
+        return ""
+    words = task.error.message.rstrip(".")
+    return f": {words}" if len(words) <= LONGEST_TROUBLE else f": {words[:LONGEST_TROUBLE]}…"
 
 
 def goes_on(task: Task) -> bool:
@@ -70,12 +81,6 @@ def seconds_in_stage(task: Task, now: float) -> float:
     if task.awaits_file:
         return max(0.0, now - max(task.finished_at or 0.0, task.updated_at))  # long ago, if it is saved on request
     return task.generating(now)
-
-
-def amount(moved: Transfer) -> str:
-    """Say how much of a file has been moved."""
-    done = f"{moved.done / 1e6:.1f}"
-    return f"{done} of {moved.total / 1e6:.1f} MB" if moved.total else f"{done} MB"
 
 
 def reached(task: Task, known: Usual, now: float, moved: Transfer | None = None) -> float:

@@ -15,10 +15,12 @@ import pytest
 
 from luma_mcp.console import ProgressBar
 from luma_mcp.errors import GenerationFailed, NetworkFailure
+from luma_mcp.fetching import MOST_BREAKS
 from luma_mcp.models import Reading, Status, Task, VideoRequest
 from luma_mcp.pace import DOCUMENTED, Usual
 from luma_mcp.progress import HEARTBEAT_SECONDS, LONGEST_TROUBLE, Progress, describe, reached
 from luma_mcp.sandbox import in_process
+from luma_mcp.sandbox.faults import Fault
 from luma_mcp.sandbox.http import bundled_clip
 from luma_mcp.storage_errors import DownloadFailed
 from luma_mcp.transfers import Transfer
@@ -146,7 +148,7 @@ def test_a_trouble_is_told_with_the_number_of_the_try() -> None:
     gone = "runapi.ai could not be reached (All connection attempts failed)"
     assert describe(troubled, DOCUMENTED, EPOCH + 25) == f"submitting, 25 s, try 4: {gone}"
     running = replace(RUNNING, failures=1).troubled(GONE, EPOCH + 20)
-    assert describe(running, DOCUMENTED, EPOCH + 25) == f"processing, 25 s, usually 30 to 120 s, try 2: {gone}"
+    assert describe(running, DOCUMENTED, EPOCH + 25) == f"processing, 25 s, try 2: {gone}; usually 30 to 120 s"
     again, part = replace(troubled, source_bytes=9_000_000), Transfer(2_000_000, 9_000_000)
     moving = "uploading the clip, 2.0 of 9.0 MB, 25 s, try 4"
     assert describe(again, DOCUMENTED, EPOCH + 25, part) == moving, "nothing is wrong any more"
@@ -185,7 +187,12 @@ async def test_without_a_network_nothing_moves_and_what_is_wrong_is_told(home: P
     assert len(unsent) > 10
     assert is_steady([value for value, _ in unsent])
     assert unsent[-1][0] < 1
-    assert all("s: runapi.ai could not be reached" in re.sub(r", try \d+", "", said) for _, said in unsent[1:])
+    gone = r"submitting, \d+ s, try (\d): runapi.ai could not be reached \(.+\)"
+    tries = [re.fullmatch(gone, said) for _, said in unsent]
+    numbers = [int(found[1]) for found in tries[1:] if found]
+    assert len(numbers) == len(unsent) - 1
+    assert numbers == sorted(numbers)
+    assert numbers[-1] > 4
     assert max(later - sooner for sooner, later in pairwise(told.times)) <= 10
 
 
@@ -201,6 +208,12 @@ async def test_a_generation_stands_while_the_network_is_gone_and_goes_on_after(h
     assert len(gone) > 10
     assert is_steady([value for value, _ in gone])
     assert 20 < gone[0][0] < gone[-1][0] < 40
+    tries = [re.search(r", try (\d): runapi", said) for _, said in gone]
+    numbers = [int(found[1]) for found in tries if found]
+    assert len(numbers) == len(gone)
+    assert numbers == sorted(numbers)
+    assert numbers[-1] > 4
+    assert "try" not in running[-1][1], "who got through counts anew"
     assert running[-1][0] == pytest.approx(85.5, abs=0.5), "the time that was spent counts once that is known"
 
 
@@ -288,6 +301,16 @@ async def test_the_usual_time_is_learnt_and_stays_as_it_is_for_one_who_waits(hom
     assert early.values[-1] == pytest.approx(90 * 20 / 75, abs=0.5)
     assert re.fullmatch(r"processing, 20 s, usually 4\d( to 4\d)? s", late.reports[-1][2])
     assert late.values[-1] == pytest.approx(90 * 20 / new.usual.middle, abs=0.5)
+
+
+async def test_a_save_that_fails_is_told_with_the_number_of_the_try(home: Path) -> None:
+    told = Told()
+    saving = Progress(told, heartbeat_seconds=0.5, strictly=False)
+    async with open_slow(home, Outage) as rig:
+        rig.sandbox.faults.order(Fault("503", route="output", times=2 + MOST_BREAKS))
+        task, _ = await rig.app.modify_video(REQUEST, "local", wait_seconds=300, new_take=False, progress=saving)
+    assert (task.video_path != "", task.failures) == (True, 0)
+    assert any(re.fullmatch(r"saving the video, \d+ s, try 2", said) for _, said in told_in(told, "saving"))
 
 
 async def test_saving_moves_by_its_bytes(home: Path) -> None:
