@@ -26,7 +26,7 @@ class Turns:
     """Gives out places, first come, first served.
 
     A turn that is over ends when somebody waits for its place, and not before; of several, the one that is over
-    longest. Whoever comes back gets a turn twice as long, and waits for it as if he had come a turn later: else one
+    longest. Whoever comes back gets a turn twice as long, and waits for it like one who comes a turn later: else
     who comes for a moment would end the turns of all, who would end each other's.
     """
 
