@@ -116,6 +116,7 @@ class Submission:
         deadline = anyio.current_time() + (DOUBT_SECONDS if in_doubt else BOUND_SECONDS)
         failures = 0
         while not task.attempts or self._sendable(task):
+            sent_at = self._now()
             try:
                 task, answer = await self._attempt(task)
             except LedgerUnusable:
@@ -133,7 +134,8 @@ class Submission:
                 task = await self._ledger.get(task.key)
             else:
                 crash_points.reach("submission.answered")
-                return await self._keep(task.accepted(answer.task_id, answer.status, self._now()))
+                asked = task if in_doubt else replace(task, sent_at=sent_at)  # no try before this one can have begun it
+                return await self._keep(asked.accepted(answer.task_id, answer.status, self._now()))
         known = task.status is Status.UNCONFIRMED
         return task if known else await self._ledger.record(expired(task, self._now()))
 

@@ -217,6 +217,17 @@ async def test_a_generation_stands_while_the_network_is_gone_and_goes_on_after(h
     assert running[-1][0] == pytest.approx(85.5, abs=0.5), "the time that was spent counts once that is known"
 
 
+async def test_a_generation_is_counted_from_the_try_that_was_taken(home: Path) -> None:
+    told = Told()
+    async with open_slow(home, Outage, (0, 60), seconds=60) as rig:
+        task, _ = await rig.app.modify_video(
+            REQUEST, "local", wait_seconds=300, new_take=False, progress=Progress(told)
+        )
+        assert 59 < (await rig.app.ledger.durations(task.request.model))[0] < 75, "without the time without a network"
+    value, said = told_in(told, "processing")[0]
+    assert (round(value), said) == (0, "processing, 0 s, usually 30 to 120 s")
+
+
 async def test_a_bar_on_a_terminal_stands_where_nothing_moves(home: Path) -> None:
     terminal = Terminal()
     async with open_slow(home, Outage, (0, 6), (20, 170), seconds=280) as rig:
