@@ -81,7 +81,7 @@ def as_typed(words: str) -> str:
 async def modify_until_settled(settings: Settings, request: VideoRequest, *, as_json: bool) -> Task:
     """Submit or join a request, wait for its end, however long it takes, and print it."""
     bar = ProgressBar(sys.stderr)
-    progress = Progress(bar.report, heartbeat_seconds=BAR_SECONDS)
+    progress = Progress(bar.report, heartbeat_seconds=BAR_SECONDS, strictly=False)
     async with open_app(settings, unreached_seconds=UNREACHED_SECONDS) as app:
         try:
             outcome = await app.modify_video(

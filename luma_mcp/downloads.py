@@ -11,7 +11,7 @@ import httpx
 
 from luma_mcp.connection import Connection
 from luma_mcp.errors import ProxyUnusable
-from luma_mcp.fetching import fetch
+from luma_mcp.fetching import LONGEST_SECONDS, Arriving
 from luma_mcp.file_names import readable_name
 from luma_mcp.models import Task
 from luma_mcp.public_network import PublicNetwork
@@ -27,10 +27,11 @@ from luma_mcp.saved_files import (
 )
 from luma_mcp.storage_errors import DownloadFailed, OutputNotWritable, VideoNotWritten
 from luma_mcp.transfers import Transfers
+from luma_mcp.turns import Turns
 from luma_mcp.untrusted import safe_text
 
-LONGEST_SECONDS = 7200.0
 AT_ONCE = 4
+TURN_SECONDS = 60.0
 COPY_AGAIN = "Make the output folder writable and room on its disk, then call save_video again."
 
 
@@ -44,10 +45,10 @@ class Downloads:
         self._folder = folder
         self._transfers = transfers
         self._network = PublicNetwork(trusted=trusted, allow_private=allow_private)
-        self._at_once = anyio.CapacityLimiter(AT_ONCE)
+        self._turns = Turns(AT_ONCE, TURN_SECONDS)
 
     async def save(self, task: Task) -> Published:
-        """Download a completed task's video and tell where it lies.
+        """Download a completed task's video, in turns if others wait, and tell where it lies.
 
         Raises `DownloadFailed` or `VideoNotWritten`, both of which say that the video was paid for.
         """
@@ -55,12 +56,16 @@ class Downloads:
         part = self._part(task)
         with told_as_paid(target):
             self._connection.check(task.video_urls[0])
-            async with self._at_once:
-                await anyio.to_thread.run_sync(check_writable, self._folder, abandon_on_cancel=True)
-                await anyio.to_thread.run_sync(remove_leftovers, self._folder, task.key, abandon_on_cancel=True)
-                with temporary(part):
-                    await self._fetch_in_time(task, part)
-                    return await anyio.to_thread.run_sync(publish, part, target, abandon_on_cancel=True)
+            with temporary(part), self._transfers.moving(task.key) as moved:
+                arriving = Arriving(self._connection.storage, self._network, task.video_urls[0], part, moved)
+                earlier = 0
+                while True:
+                    async with self._turns.turn(earlier) as turn:
+                        if not earlier:
+                            await self._make_ready(task)
+                        if await arriving.have_turn(turn):
+                            return await anyio.to_thread.run_sync(publish, part, target, abandon_on_cancel=True)
+                    earlier += 1
 
     async def copy(self, task: Task, name: str) -> Published:
         """Copy a task's saved video under another name, and tell where that lies; raise like `save`."""
@@ -79,10 +84,9 @@ class Downloads:
     def _part(self, task: Task) -> Path:
         return new_part(self._folder, task.key)
 
-    async def _fetch_in_time(self, task: Task, part: Path) -> None:
-        with anyio.move_on_after(LONGEST_SECONDS), self._transfers.moving(task.key) as moved:
-            return await fetch(self._connection.storage, self._network, task.video_urls[0], part, moved)
-        raise DownloadFailed(f"The finished video did not arrive in {LONGEST_SECONDS:.0f} seconds.")
+    async def _make_ready(self, task: Task) -> None:
+        await anyio.to_thread.run_sync(check_writable, self._folder, abandon_on_cancel=True)
+        await anyio.to_thread.run_sync(remove_leftovers, self._folder, task.key, abandon_on_cancel=True)
 
 
 @contextmanager

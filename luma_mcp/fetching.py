@@ -1,10 +1,10 @@
-"""One file from the network onto the disk: checked addresses, bounded size, resumed where it broke off."""
+"""One file from the network onto the disk: checked addresses, bounded size, resumed where it stopped."""
 
 import os
 import random
 import re
 from collections.abc import AsyncGenerator
-from contextlib import aclosing
+from contextlib import aclosing, suppress
 from pathlib import Path
 from typing import cast
 
@@ -17,11 +17,12 @@ from luma_mcp.containers import HEAD_BYTES, looks_like_video
 from luma_mcp.films import flaw_in
 from luma_mcp.pace import backoff
 from luma_mcp.public_network import PublicNetwork
-from luma_mcp.saved_files import check_room, megabytes
+from luma_mcp.saved_files import check_room, megabytes, open_itself
 from luma_mcp.storage_errors import DownloadFailed, LinkRefused, NoVideoThere, VideoTooLarge
 from luma_mcp.transfers import Transfer
 
 LARGEST_BYTES = 4 << 30
+LONGEST_SECONDS = 7200.0  # at a stretch: without another download's turn in between
 LOOK_BYTES = 8 << 20  # how often the room on the disk is looked at if nobody said how much comes
 TIMEOUT = httpx.Timeout(60.0, connect=10.0)
 MOST_BREAKS = 2  # in a row, without a byte more than ever before
@@ -41,51 +42,73 @@ class DownloadInterrupted(DownloadFailed):
     """The download broke off, and may go on where it stopped."""
 
 
-async def fetch(http: httpx.AsyncClient, network: PublicNetwork, url: str, part: Path, moved: Transfer) -> None:
-    """Stream a video into a new file, going on where the connection broke if the server allows.
-
-    Raises `DownloadFailed`, `OutputNotWritable` for a full disk, `OSError` and httpx's errors.
-    """
-    async with await anyio.open_file(part, "xb") as file:
-        crash_points.reach("download.begun")
-        arriving = Arriving(http, network, file, part.parent, moved)
-        furthest = failures = 0
-        while True:
-            try:
-                await arriving.receive(httpx.URL(url))
-                break
-            except (httpx.TransportError, DownloadInterrupted):
-                failures = 1 if moved.done > furthest else failures + 1
-                furthest = max(furthest, moved.done)
-                if failures > (MOST_BREAKS_OF_A_PART if moved.done else MOST_BREAKS):
-                    raise
-            await anyio.sleep(backoff(failures, jitter=random.random(), longest=LONGEST_PAUSE_SECONDS))  # noqa: S311 - spreads load, guards nothing
-        await file.flush()
-        await anyio.to_thread.run_sync(os.fsync, file.wrapped.fileno(), abandon_on_cancel=True)
-    crash_points.reach("download.complete")
-
-
 class Arriving:
-    """A file that arrives, in one go or in several; `moved` tells how far it has come."""
+    """A video that arrives in a new file, in one go or in several; `moved` tells how far it has come.
 
-    def __init__(
-        self,
-        http: httpx.AsyncClient,
-        network: PublicNetwork,
-        file: anyio.AsyncFile[bytes],
-        folder: Path,
-        moved: Transfer,
-    ) -> None:
+    What is known of it is kept from one turn to the next; the file is open, and a connection there is, in a turn only.
+    """
+
+    _file: anyio.AsyncFile[bytes]
+
+    def __init__(self, http: httpx.AsyncClient, network: PublicNetwork, url: str, part: Path, moved: Transfer) -> None:
         self._http = http
         self._network = network
-        self._file = file
-        self._folder = folder
+        self._url = url
+        self._part = part
         self._moved = moved
         self._first = b""
         self._etag = self._modified = ""
-        self._resumable = self._refused = False
+        self._is_begun = self._resumable = self._refused = False
+        self._furthest = self._failures = 0
 
-    async def receive(self, url: httpx.URL) -> None:
+    async def have_turn(self, turn: anyio.CancelScope) -> bool:
+        """Receive what comes until the turn is cancelled, and tell whether that is all.
+
+        Raises `DownloadFailed`, `OutputNotWritable` for a full disk, `OSError` and httpx's errors.
+        """
+        whole = False
+        async with await self._opened() as self._file:
+            crash_points.reach("download.begun")
+            with turn, anyio.move_on_after(LONGEST_SECONDS) as stretch:
+                await self._receive_all()
+                whole = True
+            if stretch.cancelled_caught:
+                raise DownloadFailed(f"The finished video did not arrive in {LONGEST_SECONDS:.0f} seconds.")
+            if whole:
+                await self._file.flush()
+                await anyio.to_thread.run_sync(os.fsync, self._file.wrapped.fileno(), abandon_on_cancel=True)
+                crash_points.reach("download.complete")
+        return whole
+
+    async def _opened(self) -> anyio.AsyncFile[bytes]:
+        """Open the file as an earlier turn left it, or a new one; somebody may have tidied up meanwhile."""
+        if self._is_begun:
+            with suppress(FileNotFoundError):
+                return await anyio.open_file(self._part, "r+b", opener=open_itself)
+        self._moved.done, self._is_begun = 0, True
+        return await anyio.open_file(self._part, "xb")
+
+    async def _receive_all(self) -> None:
+        """Receive until all is there, with pauses between the tries; one that comes no further is not the last."""
+        while not self._has_all:
+            try:
+                await self._receive(httpx.URL(self._url))
+            except (httpx.TransportError, DownloadInterrupted):
+                done = self._moved.done
+                self._failures = 1 if done > self._furthest else self._failures + 1
+                self._furthest = max(self._furthest, done)
+                if self._failures > (MOST_BREAKS_OF_A_PART if done else MOST_BREAKS):
+                    raise
+            else:
+                return
+            await anyio.sleep(backoff(self._failures, jitter=random.random(), longest=LONGEST_PAUSE_SECONDS))  # noqa: S311 - spreads load, guards nothing
+
+    @property
+    def _has_all(self) -> bool:
+        """Tell whether all that was announced has come, in a turn that ended before that was noticed."""
+        return self._moved.done > 0 and self._moved.done == self._moved.total and not self._refused
+
+    async def _receive(self, url: httpx.URL) -> None:
         """Receive what is still missing; raise `DownloadInterrupted` or an httpx error if it breaks off."""
         async with self._network.get(self._http, url, self._headers(), TIMEOUT) as response:
             await self._begin(response)
@@ -102,8 +125,7 @@ class Arriving:
     async def _lacks_its_end(self) -> bool:
         """Tell by the file itself whether it is cut off, where nobody announced how long it is."""
         await self._file.flush()
-        path = Path(str(self._file.name))
-        return await anyio.to_thread.run_sync(lacks_its_end, path, abandon_on_cancel=True)
+        return await anyio.to_thread.run_sync(lacks_its_end, self._part, abandon_on_cancel=True)
 
     def _headers(self) -> dict[str, str]:
         """Ask for the file as it is, from where it broke off if it is certain to be the same file."""
@@ -129,11 +151,11 @@ class Arriving:
             raise DownloadInterrupted("The rest of the finished video cannot be had; it is fetched from its beginning.")
         elif status != PART or not asked_for_rest:
             raise no_video(status)
+        else:
+            await self._cut_off()
 
     async def _start_over(self, response: httpx.Response, *, packed: bool) -> None:
         """Begin the file anew; how long one is that comes packed is not known, nor can a part of it be asked for."""
-        await self._file.seek(0)
-        await self._file.truncate()
         self._first = b""
         length = "" if packed else response.headers.get("content-length", "")
         self._moved.done, self._moved.total = 0, int(length) if LENGTH.fullmatch(length) else None
@@ -142,9 +164,15 @@ class Arriving:
         marks = self._etag + self._modified
         sendable = marks.isascii() and (marks.isprintable() or not marks)
         self._resumable = willing and self._moved.total is not None and sendable and not self._refused
+        await self._cut_off()
         if self._moved.total is not None:
             check_size(self._moved.total)
-            await anyio.to_thread.run_sync(check_room, self._folder, self._moved.total, abandon_on_cancel=True)
+            await anyio.to_thread.run_sync(check_room, self._part.parent, self._moved.total, abandon_on_cancel=True)
+
+    async def _cut_off(self) -> None:
+        """Let the file end where it is known to be good: a turn may have ended in the middle of a step."""
+        await self._file.seek(self._moved.done)
+        await self._file.truncate()
 
     def _goes_on(self, response: httpx.Response) -> bool:
         """Tell whether a part begins where the file ends, and is of the same file."""
@@ -155,9 +183,10 @@ class Arriving:
         return fits and same_tag and same_time
 
     async def _take(self, piece: bytes) -> None:
-        if len(self._first) < HEAD_BYTES:
-            self._first = (self._first + piece)[:HEAD_BYTES]
-            if len(self._first) == HEAD_BYTES and not looks_like_video(self._first, self._moved.total):
+        first = self._first
+        if len(first) < HEAD_BYTES:
+            first = (first + piece)[:HEAD_BYTES]
+            if len(first) == HEAD_BYTES and not looks_like_video(first, self._moved.total):
                 raise NoVideoThere("What lies at the finished video's address is no video.")
         moved, after = self._moved, self._moved.done + len(piece)
         check_size(after)
@@ -165,9 +194,9 @@ class Arriving:
             self._refused = True
             raise DownloadInterrupted("The finished video's address sends more than it announced.")
         if moved.total is None and after // LOOK_BYTES > moved.done // LOOK_BYTES:
-            await anyio.to_thread.run_sync(check_room, self._folder, 0, abandon_on_cancel=True)
+            await anyio.to_thread.run_sync(check_room, self._part.parent, 0, abandon_on_cancel=True)
         await self._file.write(piece)
-        moved.done = after
+        self._first, moved.done = first, after
         crash_points.reach("download.receiving")
 
 

@@ -96,7 +96,8 @@ class Follower:
                 unnamed = unnamed + 1 if isinstance(error, NoVideoNamed) else 0
                 if unnamed > MOST_UNNAMED:
                     return await self._record(task, task.without_video(error.failure(), self.now()))
-                task = await self._record(task, task.troubled(trouble(error), self.now()))
+                counted = replace(task, failures=task.failures + 1)
+                task = await self._record(task, counted.troubled(trouble(error), self.now()))
                 pause = backoff_for(error, failures)
                 continue
             failures = unnamed = 0
@@ -131,8 +132,9 @@ class Follower:
                 crash_points.reach("download.saved")
             except LumaError as error:
                 failures += 1
-                if failures > QUIET_SAVE_FAILURES or not error.transient:
-                    await self._record(task, task.troubled(error.failure(), self.now()))
+                counted = replace(task, failures=task.failures + 1)
+                loud = failures > QUIET_SAVE_FAILURES or not error.transient
+                await self._record(task, counted.troubled(error.failure(), self.now()) if loud else counted)
                 if isinstance(error, VideoTooLarge):
                     await self.ledger.give_up_file(task.key)
                     self.tell()

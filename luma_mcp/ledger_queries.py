@@ -87,7 +87,7 @@ UPLOADED = (
 REMEMBER_UPLOAD = "INSERT OR REPLACE INTO uploads VALUES (?, ?, ?, ?, ?)"
 FORGET_UPLOADS = "DELETE FROM uploads WHERE expires_at <= ? OR url = ?"
 WANT_FILE = """
-    UPDATE tasks SET wants_file = 1, video_path = '', error = NULL, updated_at = :now,
+    UPDATE tasks SET wants_file = 1, video_path = '', error = NULL, failures = 0, updated_at = :now,
         lease_owner = CASE WHEN error IS NULL OR lease_owner = :owner THEN lease_owner ELSE '' END,
         lease_until = CASE WHEN lease_owner = :owner OR lease_owner <> '' AND error IS NULL THEN lease_until ELSE 0 END
     , file_name = CASE :name WHEN '' THEN file_name ELSE :name END

@@ -145,7 +145,7 @@ class Task:
     named it. `charged` tells what is known of its cost. `file_name` is what the saved video is to be called, if the
     caller chose. `origin` is the address that it is submitted to; `key_id` tells RunAPI keys apart, because an
     idempotency key means nothing to another account. `callback` is where RunAPI is to call this server, if anywhere; it
-    is known to nobody else.
+    is known to nobody else. `failures` counts the tries in a row that failed in the stage that the task is in.
     """
 
     key: str
@@ -251,7 +251,7 @@ class Task:
     def accepted(self, task_id: str, status: Status, now: float) -> "Task":
         """Take RunAPI's answer to a submission."""
         known = Status.PENDING if status in DONE else status
-        return replace(self, task_id=task_id, status=known, charged="unknown", error=None, updated_at=now)
+        return replace(self, task_id=task_id, status=known, charged="unknown", error=None, failures=0, updated_at=now)
 
     def refused(self, failure: Failure, now: float) -> "Task":
         """End a task that has no result; the failure tells whether it was charged."""
@@ -270,9 +270,10 @@ class Task:
     def read(self, reading: Reading, now: float) -> "Task":
         """Take what RunAPI said; a task never goes back to an earlier state."""
         if reading.status.rank < self.status.rank or self.status.done:
-            return replace(self, error=None)
+            return replace(self, error=None, failures=0)
         if reading.status is Status.FAILED:
-            return self.refused(GenerationFailed(reading.error, charged=reading.charged).failure(), now)
+            failed = GenerationFailed(reading.error, charged=reading.charged)
+            return replace(self, failures=0).refused(failed.failure(), now)
         changed = replace(
             self,
             status=reading.status,
@@ -280,6 +281,7 @@ class Task:
             video_urls=reading.video_urls,
             cost_usd=reading.cost_usd,
             error=None,
+            failures=0,
             finished_at=now if reading.status is Status.COMPLETED else None,
         )
         return changed if changed == self else replace(changed, updated_at=now)
@@ -297,4 +299,4 @@ class Task:
 
     def saved(self, path: str, now: float) -> "Task":
         """Tell where the finished video lies."""
-        return replace(self, video_path=path, error=None, updated_at=now)
+        return replace(self, video_path=path, error=None, failures=0, updated_at=now)

@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import pairwise
 
 SHORTEST_SECONDS = 2.0
 LONGEST_SECONDS = 30.0
@@ -12,23 +11,16 @@ REFUSED_LONGEST_SECONDS = 300.0
 SAVING_LONGEST_SECONDS = 600.0
 THINNED = 4
 ENOUGH_DURATIONS = 5
+ESTIMATE_CEILING = 0.95
 
 
 @dataclass(frozen=True, slots=True)
 class Usual:
-    """How long comparable tasks take: by `seconds`, `share` per cent of them have finished."""
+    """How long comparable tasks take, in seconds: most take from `low` to `high`, half of them at most `middle`."""
 
-    marks: tuple[tuple[float, float], ...]
-
-    @property
-    def low(self) -> float:
-        """When the first tenth has finished, in seconds."""
-        return self.marks[0][0]
-
-    @property
-    def high(self) -> float:
-        """When nine tenths have finished, in seconds."""
-        return self.marks[-1][0]
+    low: float
+    middle: float
+    high: float
 
     @property
     def range(self) -> str:
@@ -37,26 +29,22 @@ class Usual:
         return f"{low} s" if low == high else f"{low} to {high} s"
 
 
-DOCUMENTED = Usual(((30.0, 10.0), (120.0, 90.0)))  # contract 8.1: 30 to 120 s
+DOCUMENTED = Usual(30.0, 75.0, 120.0)  # contract 8.1: 30 to 120 s
 
 
 def usual(durations: Sequence[float]) -> Usual:
-    """Learn the usual range from finished tasks' durations, or fall back on RunAPI's documentation."""
+    """Learn from finished tasks' durations when a tenth, half and nine tenths end, or believe the documentation."""
     if len(durations) < ENOUGH_DURATIONS:
         return DOCUMENTED
     ordered = sorted(durations)
     last = len(ordered) - 1
-    return Usual(tuple((max(1.0, ordered[round(last * share / 100)]), share) for share in (10.0, 50.0, 90.0)))
+    low, middle, high = (max(1.0, ordered[round(last * share)]) for share in (0.1, 0.5, 0.9))
+    return Usual(low, middle, high)
 
 
-def share_finished(elapsed: float, known: Usual) -> float:
-    """Estimate the share of comparable tasks, 0 to just under 99 of 100, that finish within `elapsed` seconds."""
-    points = ((0.0, 0.0), *known.marks)
-    for (start, below), (end, above) in pairwise(points):
-        if elapsed < end:
-            return below + (above - below) * (elapsed - start) / (end - start)
-    end, reached = points[-1]
-    return reached + (99.0 - reached) * (1.0 - end / max(elapsed, end))
+def estimate(elapsed: float, known: Usual) -> float:
+    """Estimate how much of a generation is done, 0..1: the elapsed seconds out of the usual ones, up to a ceiling."""
+    return min(elapsed / known.middle, ESTIMATE_CEILING)
 
 
 def poll_after(elapsed: float, known: Usual, *, retry_after: float | None = None, called_back: bool = False) -> float:

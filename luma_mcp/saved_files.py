@@ -19,7 +19,8 @@ from luma_mcp.renaming import rename_without_replacing
 from luma_mcp.storage_errors import NoVideoThere, OutputNotWritable
 
 SPARE_BYTES = 32 << 20  # left free for the ledger and for everything else on the disk
-PLAIN = os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
+NO_LINK = getattr(os, "O_NOFOLLOW", 0)
+PLAIN = os.O_RDONLY | NO_LINK | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
 
 
 def check_writable(folder: Path, size: int = 0) -> None:
@@ -69,6 +70,11 @@ def open_plain(path: Path) -> BufferedReader:
         return os.fdopen(descriptor, "rb")
     os.close(descriptor)
     raise OSError(errno.EINVAL, "it is no regular file", str(path))
+
+
+def open_itself(path: str, flags: int) -> int:
+    """Open what lies at a path, not what a link there leads to; an `opener`."""
+    return os.open(path, flags | NO_LINK)
 
 
 def open_real(path: Path) -> BufferedReader:

@@ -99,7 +99,7 @@ class Submission:
             try:
                 crash_points.reach("submission.preparing")
                 url = await self._uploads.url(task)
-                return await self._ledger.record(replace(task, source_url=url, error=None))
+                return await self._ledger.record(replace(task, source_url=url, error=None, failures=0))
             except LedgerUnusable:
                 raise
             except LumaError as error:
@@ -155,12 +155,14 @@ class Submission:
         """Send a task once, and write down what RunAPI took."""
         own = bool(self._called_below) and task.callback.startswith(self._called_below)
         sending = task.sending(task.callback if own else "", self._now())
+        asked_at = self._now() if task.charged == "no" else task.sent_at  # no try before can have begun the generation
         with self._sending():
             task = await self._ledger.note_sending(sending, self._limits, self._now())
             crash_points.reach("submission.sending")
             answer = await self._runapi.create(task)
             crash_points.reach("submission.answered")
-            return await self._keep(task.accepted(answer.task_id, answer.status, self._now()))
+            asked = replace(task, sent_at=asked_at)
+            return await self._keep(asked.accepted(answer.task_id, answer.status, self._now()))
 
     @contextmanager
     def _sending(self) -> Generator[None]:

@@ -38,11 +38,12 @@ class Waiting:
         self, key: str, deadline: float, progress: Progress, until: Callable[[Task], bool] = is_settled
     ) -> Task:
         """Tell of a task's progress until it has come far enough, or until the deadline on the event loop's clock."""
-        known = usual(await self.ledger.durations(MODEL))
+        if progress.usual is None:
+            progress.usual = usual(await self.ledger.durations(MODEL))
         with anyio.CancelScope(deadline=deadline):
             while True:
                 task = await self.ledger.get(key)
-                await progress.tell(task, known, self.now(), self.transfers.of(key))
+                await progress.tell(task, self.now(), self.transfers.of(key))
                 if until(task) or self.answering.ending.is_set():
                     break
                 await self.tracker.changed()

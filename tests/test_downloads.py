@@ -10,7 +10,8 @@ import anyio.to_thread
 import httpx
 import pytest
 
-from luma_mcp.connection import open_connection
+from luma_mcp import downloads as saving_downloads
+from luma_mcp.connection import MOST_CONNECTIONS, open_connection
 from luma_mcp.downloads import AT_ONCE, Downloads
 from luma_mcp.errors import LumaError
 from luma_mcp.models import Status, Task, VideoRequest
@@ -18,6 +19,7 @@ from luma_mcp.renaming import rename_without_replacing
 from luma_mcp.saved_files import copy_published
 from luma_mcp.storage_errors import DownloadFailed, OutputNotWritable
 from luma_mcp.transfers import Transfers
+from tests.dripping import Dripping, SlowServer
 from tests.films import FTYP, box, film, movie, table, track
 from tests.rig import API_URL, EPOCH, SOURCE, Answer, handler_for
 
@@ -122,6 +124,65 @@ async def test_a_few_videos_are_fetched_at_a_time(home: Path) -> None:
         for number in range(10):
             saving.start_soon(downloads.save, replace(TASK, key=f"k{number}"))
     assert under_way == [0, AT_ONCE]
+
+
+@pytest.mark.parametrize(("dripping", "with_ranges"), [(4, 4), (8, 8), (8, 5)], ids=["four", "eight", "no ranges"])
+async def test_those_that_drip_keep_no_others_waiting_and_end_too(home: Path, dripping: int, with_ranges: int) -> None:
+    storage = Dripping(VIDEO, [f"/{number}.mp4" for number in range(dripping)], without=dripping - with_ranges)
+    saved: dict[int, float] = {}
+    async with open_connection(httpx.MockTransport(storage)) as connection, anyio.create_task_group() as saving:
+        downloads = Downloads(connection, home / "out", Transfers(), trusted=API_URL, allow_private=False)
+
+        async def save_one(number: int) -> None:
+            name = f"{number}.mp4"
+            task = replace(TASK, key=f"k{number}", video_urls=(f"https://tempfile.example/{name}",), file_name=name)
+            assert (await downloads.save(task)).path.read_bytes() == VIDEO
+            saved[number] = anyio.current_time()
+
+        for number in range(50):
+            saving.start_soon(save_one, number)
+            await anyio.sleep(0.1)
+    assert max(saved[number] for number in range(dripping, 50)) < 240
+    assert storage.most_open == AT_ONCE
+    assert storage.open == 0
+    assert len(files(home)) == 50
+    resumed = [asked for path, asked in storage.asked if path in storage.slow[dripping - with_ranges :]]
+    assert len([asked for asked in resumed if not asked]) == with_ranges, "not one that can be resumed begins anew"
+    assert len(resumed) > with_ranges
+
+
+async def test_what_drips_alone_is_not_interrupted_until_another_comes(home: Path) -> None:
+    storage = Dripping(VIDEO, [f"/{number}.mp4" for number in range(AT_ONCE)])
+    async with open_connection(httpx.MockTransport(storage)) as connection, anyio.create_task_group() as saving:
+        downloads = Downloads(connection, home / "out", Transfers(), trusted=API_URL, allow_private=False)
+        for number in range(AT_ONCE):
+            urls = (f"https://tempfile.example/{number}.mp4",)
+            saving.start_soon(downloads.save, replace(TASK, key=f"k{number}", video_urls=urls))
+            await anyio.sleep(0.1)
+        await anyio.sleep(300)
+        assert (len(storage.asked), storage.open) == (AT_ONCE, AT_ONCE)
+        late = anyio.current_time()
+        await downloads.save(replace(TASK, key="late"))
+        assert anyio.current_time() - late < 12
+        assert len(storage.asked) == AT_ONCE + 1
+    assert [asked for _, asked in storage.asked].count("") == AT_ONCE + 1
+
+
+@pytest.mark.sockets
+async def test_a_turn_that_is_over_closes_its_connection(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(saving_downloads, "TURN_SECONDS", 0.05)
+    many = MOST_CONNECTIONS + AT_ONCE
+    async with SlowServer(VIDEO).serving() as server, open_connection(None) as connection:
+        address = f"http://127.0.0.1:{server.port}"
+        downloads = Downloads(connection, home / "out", Transfers(), trusted=address, allow_private=False)
+        with anyio.fail_after(30):
+            async with anyio.create_task_group() as saving:
+                for number in range(many):
+                    task = replace(TASK, key=f"k{number}", video_urls=(f"{address}/{number}",))
+                    saving.start_soon(downloads.save, replace(task, file_name=f"{number}.mp4"))
+    assert len(files(home)) == many
+    assert server.left >= many - AT_ONCE
+    assert server.left == server.stuck, "the client closes each connection that it does not read to the end"
 
 
 async def test_a_proxy_that_cannot_be_used_is_told_as_what_it_is(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:

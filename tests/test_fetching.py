@@ -1,6 +1,7 @@
 """A download that breaks off goes on where it stopped if the server allows, and is never of two files."""
 
 import gzip
+import sys
 from collections.abc import AsyncIterator, Callable, Mapping
 from pathlib import Path
 from types import MappingProxyType
@@ -12,11 +13,12 @@ import pytest
 
 from luma_mcp import fetching
 from luma_mcp.connection import open_connection
-from luma_mcp.fetching import MOST_BREAKS, fetch
+from luma_mcp.fetching import MOST_BREAKS, Arriving
 from luma_mcp.public_network import PublicNetwork
 from luma_mcp.sandbox.http import bundled_clip
 from luma_mcp.storage_errors import DownloadFailed, DownloadRefused, LinkRefused, OutputNotWritable
 from luma_mcp.transfers import Transfer
+from tests.dripping import PIECES, SECONDS, Dripping
 from tests.films import FTYP, film, film_header_first
 from tests.rig import API_URL, Answer, disk_with
 
@@ -72,7 +74,7 @@ async def received(home: Path, answer: Answer) -> bytes:
     """Fetch a video from a web that answers as told."""
     part, network = home / "part", PublicNetwork(trusted=API_URL, allow_private=False)
     async with open_connection(httpx.MockTransport(answer)) as connection:
-        await fetch(connection.storage, network, URL, part, Transfer())
+        assert await Arriving(connection.storage, network, URL, part, Transfer()).have_turn(anyio.CancelScope())
     return part.read_bytes()
 
 
@@ -340,6 +342,70 @@ async def test_trouble_that_passes_does_not_break_a_download_off(home: Path) -> 
         return storage(request) if code == 200 else httpx.Response(code)
 
     assert await received(home, answer) == VIDEO
+
+
+async def in_turns(home: Path, storage: Answer, *seconds: float, between: Callable[[], object] = lambda: None) -> None:
+    """Fetch a video in turns of so many seconds, between which something is done, and then to its end."""
+    network = PublicNetwork(trusted=API_URL, allow_private=False)
+    async with open_connection(httpx.MockTransport(storage)) as connection:
+        arriving = Arriving(connection.storage, network, URL, home / "part", Transfer())
+        for turn in seconds:
+            assert not await arriving.have_turn(anyio.CancelScope(deadline=anyio.current_time() + turn))
+            between()
+        assert await arriving.have_turn(anyio.CancelScope())
+
+
+async def test_what_a_turn_brought_is_kept_for_the_next(home: Path) -> None:
+    storage = Dripping(VIDEO, ["/v.mp4"])
+    await in_turns(home, storage, 60, 120)
+    assert (home / "part").read_bytes() == VIDEO
+    piece = len(VIDEO) // PIECES
+    assert [asked for _, asked in storage.asked] == ["", *(f"bytes={count * piece}-" for count in (11, 11 + 22))]
+    assert set(storage.conditions[1:]) == {'"one"'}
+    assert storage.open == 0
+
+
+async def test_what_cannot_be_had_in_parts_begins_anew_in_each_turn(home: Path) -> None:
+    storage = Dripping(VIDEO, ["/v.mp4"], without=1)
+    await in_turns(home, storage, 60, 120)
+    assert (home / "part").read_bytes() == VIDEO
+    assert anyio.current_time() > 60 + 120 + PIECES * SECONDS
+
+
+async def test_all_that_came_before_the_end_of_a_turn_is_not_asked_for_again(home: Path) -> None:
+    storage = Dripping(VIDEO, ["/v.mp4"])
+    pieces = -(-len(VIDEO) // (len(VIDEO) // PIECES))
+    await in_turns(home, storage, (pieces + 0.5) * SECONDS)
+    assert (home / "part").read_bytes() == VIDEO
+    assert len(storage.asked) == 1
+
+
+async def test_what_was_written_when_a_turn_ended_and_not_counted_is_written_again(home: Path) -> None:
+    def grow() -> None:
+        with (home / "part").open("ab") as part:
+            part.write(b"x" * len(VIDEO))
+
+    await in_turns(home, Dripping(VIDEO, ["/v.mp4"]), 60, between=grow)
+    assert (home / "part").read_bytes() == VIDEO
+
+
+async def test_a_part_that_somebody_tidied_up_begins_anew(home: Path) -> None:
+    await in_turns(home, Dripping(VIDEO, ["/v.mp4"]), 60, between=(home / "part").unlink)
+    assert (home / "part").read_bytes() == VIDEO
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no way to open a link itself")
+async def test_a_link_in_place_of_a_part_is_not_written_through(home: Path) -> None:
+    precious = home / "precious"
+    precious.write_bytes(b"precious")
+
+    def swap() -> None:
+        (home / "part").unlink()
+        (home / "part").symlink_to(precious)
+
+    with pytest.raises(OSError, match="part"):
+        await in_turns(home, Dripping(VIDEO, ["/v.mp4"]), 60, between=swap)
+    assert precious.read_bytes() == b"precious"
 
 
 class Page(httpx.AsyncByteStream):

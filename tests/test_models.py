@@ -12,10 +12,9 @@ from luma_mcp.answers import is_failure, next_step, task_object
 from luma_mcp.app import Outcome
 from luma_mcp.errors import GenerationFailed, NoVideoNamed
 from luma_mcp.models import Reading, Status, Task, VideoRequest
-from luma_mcp.pace import DOCUMENTED, backoff, poll_after, share_finished, usual
-from luma_mcp.progress import HEARTBEAT_SECONDS, Progress
+from luma_mcp.pace import DOCUMENTED, backoff, estimate, poll_after, usual
 from luma_mcp.storage_errors import DownloadFailed
-from tests.rig import API_URL, EPOCH, SOURCE, Told
+from tests.rig import API_URL, EPOCH, SOURCE
 
 REQUEST = VideoRequest(prompt="fog", source=SOURCE)
 TASK = Task(key="k", caller="local", request=REQUEST, created_at=EPOCH, updated_at=EPOCH, wants_file=True)
@@ -47,6 +46,11 @@ def test_trouble_is_told_until_the_next_good_reading() -> None:
     running = TASK.accepted("id", Status.PROCESSING, EPOCH)
     troubled = running.troubled(DownloadFailed("x").failure(), EPOCH + 1)
     assert troubled.error
+    again = replace(troubled, failures=2).troubled(DownloadFailed("x").failure(), EPOCH + 9)
+    assert (again.failures, again.updated_at) == (2, EPOCH + 1), "the same trouble is told once, and counted each time"
+    for end in (Status.PROCESSING, Status.PENDING, Status.COMPLETED, Status.FAILED):
+        assert again.read(Reading(status=end), EPOCH + 10).failures == 0
+    assert (again.accepted("id", Status.PENDING, EPOCH).failures, again.saved("/v.mp4", EPOCH).failures) == (0, 0)
     assert troubled.read(Reading(status=Status.PROCESSING), EPOCH + 2).error is None
     assert troubled.read(Reading(status=Status.PENDING), EPOCH + 2).error is None
 
@@ -92,9 +96,10 @@ def test_a_file_is_named_by_its_content_an_earlier_result_by_its_task_and_an_add
 
 
 @given(durations, seconds, seconds)
-def test_the_share_rises_and_stays_below_99(known: list[float], one: float, other: float) -> None:
+def test_the_estimate_rises_with_time_up_to_its_ceiling(known: list[float], one: float, other: float) -> None:
     early, late = sorted((one, other))
-    assert 0 <= share_finished(early, usual(known)) <= share_finished(late, usual(known)) < 99
+    assert 0 <= estimate(early, usual(known)) <= estimate(late, usual(known)) <= 0.95
+    assert estimate(usual(known).middle / 2, usual(known)) == pytest.approx(0.5)
 
 
 @given(durations, seconds, st.none() | st.floats(0, 600))
@@ -120,8 +125,8 @@ def test_polls_are_fewer_than_at_a_fixed_pace_and_notice_the_end_soon() -> None:
 def test_the_usual_range_is_learnt_from_enough_tasks_and_documented_before() -> None:
     assert usual([5, 6, 7, 8]) is DOCUMENTED
     learnt = usual([60, 50, 40, 70, 30, 80, 20, 90, 10, 100, 0])
-    assert (learnt.low, learnt.high) == (10, 90)
-    assert (DOCUMENTED.low, DOCUMENTED.high) == (30, 120)
+    assert (learnt.low, learnt.middle, learnt.high) == (10, 50, 90)
+    assert (DOCUMENTED.low, DOCUMENTED.middle, DOCUMENTED.high) == (30, 75, 120)
 
 
 @given(st.integers(1, 10_000), st.floats(0, 1), st.none() | st.floats(0, 3600))
@@ -129,35 +134,6 @@ def test_backoff_doubles_to_its_limit_and_obeys_the_server(failures: int, jitter
     wait = backoff(failures, jitter=jitter, retry_after=asked)
     assert wait >= max(min(2.0 ** min(failures - 1, 6), 60), asked or 0)
     assert wait <= max(90, asked or 0)
-
-
-@pytest.mark.anyio
-async def test_progress_rises_at_each_state_and_as_a_heartbeat_between() -> None:
-    told = Told()
-    progress = Progress(told)
-    running = TASK.accepted("id", Status.PROCESSING, EPOCH)
-    done = running.read(Reading(status=Status.COMPLETED, video_urls=VIDEO), EPOCH + 50)
-    for task, at in (
-        (TASK, 0),
-        (running, 0),
-        (running, HEARTBEAT_SECONDS - 1),
-        (running, HEARTBEAT_SECONDS),
-        (running, 40),
-        (running, 20),  # the clock was set back
-        (running, 46),
-        (done, 50),
-        (done, 56),
-        (done.saved("/v.mp4", EPOCH + 57), 57),
-    ):
-        await progress.tell(task, DOCUMENTED, EPOCH + at)
-    assert told.values == sorted(set(told.values))
-    assert told.values[-1] == 100
-    assert max(told.values[:5]) < 99
-    assert [message.split(",")[0] for _, _, message in told.reports] == [
-        "submitting", "processing", "processing", "processing", "processing", "saving the video", "saving the video",
-        "completed",
-    ]  # fmt: skip
-    assert told.reports[2][2] == "processing, 5 s elapsed, usually 30 to 120 s"
 
 
 @pytest.mark.parametrize(

@@ -14,7 +14,7 @@ from anyio.abc import SocketAttribute, SocketStream
 from pydantic import SecretStr
 
 from luma_mcp.connection import open_connection
-from luma_mcp.fetching import fetch
+from luma_mcp.fetching import Arriving
 from luma_mcp.public_network import CONNECTED, PublicNetwork, UploadNetwork
 from luma_mcp.runapi import RunAPI
 from luma_mcp.sandbox.http import bundled_clip
@@ -80,7 +80,7 @@ async def get(
     part = home / "part"
     async with open_connection(more.get("transport")) as connection:
         network = PublicNetwork(trusted=trusted, allow_private=allow_private)
-        await fetch(connection.storage, network, url, part, Transfer())
+        assert await Arriving(connection.storage, network, url, part, Transfer()).have_turn(anyio.CancelScope())
     return part.read_bytes()
 
 

@@ -13,7 +13,7 @@ from luma_mcp.__main__ import main
 from luma_mcp.accounts import ANSWER_SECONDS
 from luma_mcp.command_line import parser
 from luma_mcp.console import BAR_WIDTH
-from luma_mcp.downloads import LONGEST_SECONDS
+from luma_mcp.downloads import AT_ONCE, TURN_SECONDS
 from luma_mcp.errors import MissingApiKey
 from luma_mcp.file_names import readable_name
 from luma_mcp.gate import LARGEST_HEAD_BYTES
@@ -99,7 +99,9 @@ def test_the_bounds_of_files_are_those_of_the_code() -> None:
     assert f"at most {clips.LARGEST_BYTES / 1e9:.0f} GB" in section
     assert f"{SPARE_BYTES >> 20} MB to spare" in section
     assert f"A video may be {fetching.LARGEST_BYTES / 1e9:.1f} GB large and take two hours" in section
-    assert LONGEST_SECONDS == 2 * 3600
+    assert fetching.LONGEST_SECONDS == 2 * 3600
+    assert "Four are fetched at a time, in turns of a minute" in section
+    assert (AT_ONCE, TURN_SECONDS) == (4, 60)
     assert STALE_SECONDS == 3600, "a clip that takes over an hour to upload is not submitted"
 
 
@@ -147,11 +149,11 @@ def headings() -> list[str]:
 
 def test_the_picture_shows_what_the_server_says() -> None:
     picture = README.split("```text\n")[1].split("```")[0]
-    progress = re.search(r"\[(#+)-+\]  (\d+) %  (processing, 35 s elapsed)", picture)
+    progress = re.search(r"\[(#+)-+\]  (\d+) %  (processing, 35 s, usually 30 to 120 s)", picture)
     task = Task(key="k", caller="local", request=ASKED, created_at=EPOCH, updated_at=EPOCH, task_id="1")
-    running = replace(task, status=Status.PROCESSING)
+    running = replace(task, status=Status.PROCESSING, wants_file=True, source_bytes=1, source_url=SOURCE)
     assert progress
-    assert describe(running, DOCUMENTED, EPOCH + 35).startswith(progress[3])
+    assert describe(running, DOCUMENTED, EPOCH + 35) == progress[3]
     assert reached(running, DOCUMENTED, EPOCH + 35) == pytest.approx(int(progress[2]), abs=0.5)
     assert len(progress[1]) == round(BAR_WIDTH * int(progress[2]) / 100)
     name = readable_name(replace(task, request=ASKED), Path("/"))

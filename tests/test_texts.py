@@ -47,8 +47,8 @@ NUMBER = re.compile(rf"\d+ {UNIT} to \d+ {UNIT}\b|(some )?(\d[\d.]*|{WORDS})( to
 IDENTIFIER = re.compile(r"\b[a-z]+(?:_[a-z]+)+\b")
 VARIABLE = re.compile(r"\b(?:LUMA_MCP|RUNAPI)_[A-Z_]+\b")
 FREE = re.compile(r"[Nn]othing was (charged|submitted)|was not charged")
-ELAPSED = r"\d+ s elapsed(, usually \d+ (to \d+ )?s)?|generation ended after \d+ s"
-PROGRESS = re.compile(rf"[a-z ]{{4,20}}(, \d+\.\d( of \d+\.\d)? MB)?, ({ELAPSED})")
+MOVED, TRIED = r"(, \d+\.\d( of \d+\.\d)? MB)?", r"(, try \d+)?(: .{1,201})?"
+PROGRESS = re.compile(rf"[a-z ]{{4,20}}{MOVED}, (generation took )?\d+ s{TRIED}([,;] usually \d+ (to \d+ )?s)?")
 REPEATING = re.compile(r"(?<!not )\b[Rr]epeat (the|this) (same )?(modify_video )?call|call modify_video again")
 
 

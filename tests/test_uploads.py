@@ -4,10 +4,9 @@ import os
 import shutil
 import sys
 from collections.abc import AsyncGenerator
-from contextlib import aclosing, asynccontextmanager
-from dataclasses import replace
+from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import anyio
 import httpx
@@ -17,12 +16,12 @@ from luma_mcp import clips, containers
 from luma_mcp.clips import Clips
 from luma_mcp.errors import SourceNotAllowed, SourceNotFound
 from luma_mcp.models import Status, Task
-from luma_mcp.progress import Progress
 from luma_mcp.sandbox import in_process
 from luma_mcp.sandbox.faults import Fault
 from luma_mcp.sandbox.http import bundled_clip
 from tests.films import FTYP, PICTURES, box, film_header_first, movie, table, track
-from tests.rig import Rig, Told, VirtualClock, facts, open_rig, sandbox_for
+from tests.networks import SlowUpload
+from tests.rig import Rig, VirtualClock, facts, open_rig, sandbox_for
 
 pytestmark = [pytest.mark.anyio, pytest.mark.usefixtures("inline_threads")]
 HOUR = 3600.0
@@ -155,32 +154,6 @@ async def test_a_pause_that_runapi_asks_for_is_not_waited_out_beyond_the_bound(r
     assert "3000 seconds" in task.error.hint
 
 
-class SlowUpload(httpx.AsyncBaseTransport):
-    """A network on which each piece of an upload takes its time, and which breaks after some seconds at first."""
-
-    def __init__(self, inner: httpx.AsyncBaseTransport, seconds: float, breaks: int) -> None:
-        self._inner = inner
-        self._seconds = seconds
-        self._breaks = breaks
-        self.received = 0
-
-    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
-        if request.method != "PUT":
-            return await self._inner.handle_async_request(request)
-        content = bytearray()
-        assert isinstance(request.stream, httpx.AsyncByteStream)
-        async with aclosing(cast("AsyncGenerator[bytes]", aiter(request.stream))) as pieces:
-            async for piece in pieces:
-                content += piece
-                self.received = max(self.received, len(piece))
-                await anyio.sleep(self._seconds)
-                if self._breaks and len(content) > 1_000_000:
-                    self._breaks -= 1
-                    raise httpx.WriteError("connection reset")
-        request.stream = httpx.ByteStream(bytes(content))
-        return await self._inner.handle_async_request(request)
-
-
 async def test_a_long_upload_that_breaks_begins_again_and_is_charged_once(home: Path, clip: Path) -> None:
     clip.write_bytes(bundled_clip().read_bytes() + b"\0" * 4_000_000)
     clock = VirtualClock()
@@ -251,23 +224,6 @@ async def test_an_upload_that_takes_too_long_is_not_paid_for_any_more(home: Path
             assert (task.status, rig.charges()) == (Status.FAILED, 0)
             assert task.error
             assert task.error.charged == "no"
-
-
-async def test_progress_covers_upload_generation_and_saving(home: Path, clip: Path) -> None:
-    clip.write_bytes(bundled_clip().read_bytes() + b"\0" * 4_000_000)
-    clock, told = VirtualClock(), Told()
-    sandbox = sandbox_for(home, clock=clock)
-    async with in_process(sandbox) as web:
-        slow = SlowUpload(web, 2.0, breaks=0)
-        async with open_rig(home, clock=clock, sandbox=sandbox, network=slow) as rig:
-            request = replace((await rig.submit(wait=0)).request, source=str(clip))
-            await rig.app.modify_video(request, "local", wait_seconds=300, progress=Progress(told))
-    assert told.states == ["uploading the clip", "processing", "saving the video", "completed"]
-    assert told.values == sorted(set(told.values))
-    uploading = [message for _, _, message in told.reports if message.startswith("uploading")]
-    assert any("of 4.0 MB" in message for message in uploading)
-    assert len(uploading) > 3
-    assert max(value for value, _, message in told.reports if message.startswith("uploading")) <= 10
 
 
 async def test_a_caller_who_waits_for_an_upload_is_told_to_repeat_the_call(home: Path, clip: Path) -> None:
