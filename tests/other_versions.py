@@ -18,7 +18,10 @@ RESOLUTIONS = {"newest": "highest", "lowest": "lowest-direct"}
 LONGEST_SECONDS = 900
 MOST_LINES = 20
 # What takes long and says the same with any versions: how this program's own processes and files fare.
-LEFT_OUT = ("crashes", "hostile_ledger", "logs", "many_clients", "model", "platforms", "processes", "working_directory")
+LEFT_OUT = (
+    *("crashes", "hostile_ledger", "logs", "many_clients", "model", "platforms", "processes", "simulation"),
+    "working_directory",
+)
 
 
 class Run(NamedTuple):

@@ -4,6 +4,7 @@ import json
 import signal
 import sqlite3
 import subprocess
+import threading
 from collections.abc import Generator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
@@ -134,6 +135,53 @@ def test_the_end_of_stdin_ends_the_process_although_the_host_reads_no_answers(ho
             wire.send("tools/list")
         wire.stdin.close()
         assert wire.process.wait(PATIENCE_SECONDS) == 0
+
+
+def leave(wire: Spoken, number: signal.Signals | None) -> None:
+    """End a process by a signal, or by closing its stdin."""
+    if number is None:
+        wire.stdin.close()
+    else:
+        wire.process.send_signal(number)
+    assert wire.process.wait(LEAVING_SECONDS) == 0
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, None])
+def test_a_submission_in_the_air_is_answered_and_written_down_before_the_process_ends(
+    home: Path, url: str, number: signal.Signals | None
+) -> None:
+    httpx.post(f"{url}/sandbox/faults", json={"kind": "slow", "seconds": 0.9})
+    ask = ASK | {"prompt": f"in the air, {number}"}
+    ledger = home / ".local" / "share" / "luma-mcp" / "tasks.sqlite3"
+    with started(server_environment(home, url)) as wire:
+        wire.send("tools/call", {"name": "modify_video", "arguments": ask})
+        while sent(ledger) == []:
+            pass
+        leave(wire, number)
+    assert [len(task_id) for task_id in sent(ledger)] == [36]
+
+
+def sent(ledger: Path) -> list[str]:
+    """Give the ids of tasks that were sent to RunAPI, empty while it has not answered."""
+    if not ledger.exists():
+        return []
+    with closing(sqlite3.connect(ledger)) as db:
+        return [task_id for (task_id,) in db.execute("SELECT task_id FROM tasks WHERE attempts > 0")]
+
+
+def test_the_end_of_stdin_behind_many_requests_ends_the_process_in_time(home: Path, url: str) -> None:
+    with started(server_environment(home, url)) as wire:
+        lines = [
+            json.dumps({"jsonrpc": "2.0", "id": f"many-{number}", "method": "tools/list"}) for number in range(3000)
+        ]
+        answers: list[str] = []
+        reading = threading.Thread(target=lambda: answers.extend(wire.stdout))
+        reading.start()
+        wire.stdin.write("\n".join(lines) + "\n")
+        wire.stdin.close()
+        assert wire.process.wait(LEAVING_SECONDS) == 0
+        reading.join(PATIENCE_SECONDS)
+    assert all(json.loads(answer)["result"]["tools"] for answer in answers)
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
