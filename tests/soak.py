@@ -1,4 +1,6 @@
-"""Thousands of tasks through faults, by three real servers on one ledger that are killed now and then. Run by hand.
+"""Thousands of tasks through faults, by three real servers on one ledger that are killed and stopped. Run by hand.
+
+Callers give up, drop late answers, ask several servers the same at once, and repeat what they have an answer to.
 
 Usage: python -m tests.soak [TASKS] [FAULT_SHARE] [LONGEST_SECONDS]
 """
@@ -33,7 +35,10 @@ from tests.served import SERVER, server_environment
 SERVERS = 3
 CALLS_AT_ONCE = 120
 GENERATION_SECONDS = 3.0
-KILL_EVERY_SECONDS = 60.0
+KILL_EVERY_SECONDS = 20.0
+STOP_EVERY_SECONDS = 9.0
+STOPPED_SECONDS = 4.0
+PATIENCE_SECONDS = (60.0, 60.0, 5.0, 0.5)
 KINDS: dict[str, tuple[Kind, ...]] = {
     "create": ("drop_before", "drop_after", "500", "503", "429", "html", "malformed", "slow"),
     "read": ("drop_before", "500", "503", "429", "html", "malformed", "slow"),
@@ -64,7 +69,10 @@ class Soak:
     wanted: list[str]
     clients: list[Client | None] = field(default_factory=lambda: [None] * SERVERS)
     kills: int = 0
+    stops: int = 0
     calls: int = 0
+    repeated: int = 0
+    chance: random.Random = field(default_factory=lambda: random.Random(2026))  # noqa: S311 - the same callers in every run
     answers: Counter[str] = field(default_factory=Counter[str])
     peaks: list[int] = field(default_factory=list[int])
 
@@ -90,13 +98,30 @@ class Soak:
                 os.kill(pid, signal.SIGKILL)
                 self.kills += 1
 
+    async def stop(self) -> None:
+        """Let one server after the other stand still for a while, as a machine does that is short of memory."""
+        while True:
+            await anyio.sleep(STOP_EVERY_SECONDS)
+            if sys.platform != "win32" and (pid := pid_of(self.stops % SERVERS)):
+                self.stops += 1
+                with suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGSTOP)
+                    await anyio.sleep(STOPPED_SECONDS)
+                    os.kill(pid, signal.SIGCONT)
+
     async def work(self, number: int) -> None:
         """Be a person who asks for one clip after the other, and who tries the next host when one fails."""
         while self.wanted:
             prompt = self.wanted.pop()
+            if self.chance.random() < 0.3:
+                async with anyio.create_task_group() as calls:
+                    for server in range(SERVERS):
+                        calls.start_soon(self.ask, server, prompt)
             while not await self.ask(number % SERVERS, prompt):
                 number += 1
                 await anyio.sleep(0.5)
+            if self.chance.random() < 0.3:
+                self.repeated += await self.ask(self.chance.randrange(SERVERS), prompt)
 
     async def ask(self, number: int, prompt: str) -> bool:
         """Make one call; tell whether the clip is done."""
@@ -105,7 +130,7 @@ class Soak:
             return False
         self.calls += 1
         try:
-            with anyio.fail_after(60):
+            with anyio.fail_after(self.chance.choice(PATIENCE_SECONDS)):
                 task = facts(await client.call_tool("modify_video", {"prompt": prompt, "source_video_url": SOURCE}))
         except (MCPError, TimeoutError, anyio.ClosedResourceError, anyio.BrokenResourceError) as error:
             self.answers[type(error).__name__] += 1
@@ -173,6 +198,7 @@ async def main(tasks: int = 2000, share: float = 0.1, longest_seconds: float = 9
             for number in range(SERVERS):
                 background.start_soon(soak.serve, number)
             background.start_soon(soak.kill)
+            background.start_soon(soak.stop)
             async with anyio.create_task_group() as hosts:
                 for number in range(CALLS_AT_ONCE):
                     hosts.start_soon(soak.work, number)
@@ -193,7 +219,9 @@ def report(soak: Soak, rows: list[Task], sandbox: Sandbox, tasks: int, seconds: 
     prompts = {one.body["prompt"] for one in made}
     print(f"charges: {len(made)} for {len(prompts)} different prompts, {posts} submissions sent")
     print(f"losses: {tasks - len({row.request.prompt for row in done})}; ledger rows {len(rows)}, files {len(saved)}")
-    print(f"polls: {polls}, {polls / max(1, len(made)):.2f} a task; servers killed: {soak.kills}")
+    print(
+        f"polls: {polls}, {polls / max(1, len(made)):.2f} a task; servers killed: {soak.kills}, stopped: {soak.stops}; repeated: {soak.repeated}"
+    )
     print(f"peak memory of a server: {max(soak.peaks) / 1024:.1f} MiB; answers: {dict(soak.answers.most_common())}")
     print(f"ledger: {sum(path.stat().st_size for path in soak.home.rglob('tasks.sqlite3*')) / tasks:.0f} bytes a task")
     return in_time and len(made) == len(rows) == len(done) == len(saved) == tasks
