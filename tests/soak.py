@@ -219,9 +219,8 @@ def report(soak: Soak, rows: list[Task], sandbox: Sandbox, tasks: int, seconds: 
     prompts = {one.body["prompt"] for one in made}
     print(f"charges: {len(made)} for {len(prompts)} different prompts, {posts} submissions sent")
     print(f"losses: {tasks - len({row.request.prompt for row in done})}; ledger rows {len(rows)}, files {len(saved)}")
-    print(
-        f"polls: {polls}, {polls / max(1, len(made)):.2f} a task; servers killed: {soak.kills}, stopped: {soak.stops}; repeated: {soak.repeated}"
-    )
+    print(f"polls: {polls}, {polls / max(1, len(made)):.2f} a task; repeated although done: {soak.repeated}")
+    print(f"servers killed: {soak.kills}, stopped: {soak.stops}")
     print(f"peak memory of a server: {max(soak.peaks) / 1024:.1f} MiB; answers: {dict(soak.answers.most_common())}")
     print(f"ledger: {sum(path.stat().st_size for path in soak.home.rglob('tasks.sqlite3*')) / tasks:.0f} bytes a task")
     return in_time and len(made) == len(rows) == len(done) == len(saved) == tasks
