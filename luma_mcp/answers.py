@@ -11,7 +11,7 @@ from typing_extensions import TypedDict
 
 from luma_mcp.app import SUBMIT_SECONDS, Outcome
 from luma_mcp.cursors import cursor_after
-from luma_mcp.errors import Failure, LumaError, TaskNotFound, Unfinished
+from luma_mcp.errors import Failure, LumaError, TaskNotFound
 from luma_mcp.follower import KEEPS_ASKING
 from luma_mcp.models import SANDBOX_ORIGIN, Status, Task
 from luma_mcp.money import PRICE_USD
@@ -169,14 +169,21 @@ def next_steps(outcome: Outcome, now: float, *, remote: bool, wait: int) -> Iter
     """Tell the model what its call has cost if it found the task there, what to do next, and how to have another."""
     task = outcome.task
     if outcome.joined:
-        yield f"This call cost nothing: the request has this task since {moment(task.created_at)}."
-    if outcome.without_callback:
-        yield "The callback_url of this call is not called, as the task has its own."
+        yield f"This call cost nothing: its task was made at {moment(task.created_at)}."
+    if outcome.joined and outcome.other_callback:
+        yield "The callback_url of this call is not called: the task was submitted without it."
     yield next_step(task, now, remote=remote, wait=wait)
-    if outcome.next_take is not None and (outcome.joined or task.is_lost(now)):
+    if offers_take(outcome, now):
         yield way_on(task, outcome.next_take)
-    elif outcome.next_take and outcome.next_take < task.request.take:
+    elif outcome.is_new and 0 < outcome.next_take < task.request.take:
         yield f"Take {outcome.next_take} was never made: takes can be had in any order, and are no attempt counter."
+
+
+def offers_take(outcome: Outcome, now: float) -> bool:
+    """Tell whether another take is the way on: from a result that is there, or where no repetition brings one."""
+    task = outcome.task
+    settles_itself = task.status is Status.UNCONFIRMED and task.error is not None and task.error.retry_safe
+    return (outcome.joined and task.status.done) or (task.is_lost(now) and not settles_itself)
 
 
 def way_on(task: Task, take: int) -> str:
@@ -219,7 +226,7 @@ def submitting_step(task: Task) -> str:
 def running_step(task: Task, now: float, wait: int) -> str:
     """Tell how to wait for the end, or what keeps RunAPI from being asked for it."""
     named = f'get_task with task_id "{task.task_id}"'
-    if task.error and task.error.code == Unfinished.code and task.is_lost(now):
+    if task.error and task.is_lost(now):
         return task.error.hint
     if task.error and task.error.code == TaskNotFound.code:
         unknown = "Tell the user that RunAPI does not know this task at the moment."

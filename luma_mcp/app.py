@@ -48,15 +48,15 @@ ANSWERED_SECONDS = 1.2  # at the end: for requests that cost money, of the 2 s t
 class Outcome:
     """A task as a call leaves it, and what the caller should know beside it.
 
-    `joined` tells that the call found the task there, `without_callback` that its own callback is not called therefore.
-    `next_take` is the lowest take that the request never had, if that is to be told: of what was found, of what was
-    asked for out of order, and where nothing can be had for what was paid; 0 if it had all.
+    `is_new` tells that the call made the task, `joined` that it found it there, perhaps with an `other_callback` than
+    its own. `next_take` is the lowest take that the request never had, 0 if it had all.
     """
 
     task: Task
+    is_new: bool = False
     joined: bool = False
-    without_callback: bool = False
-    next_take: int | None = None
+    other_callback: bool = False
+    next_take: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,7 +107,9 @@ class App:
             self.tracker.hurry(task.key)
             await self.waiting.watch(task.key, begun + max(bound, SUBMIT_SECONDS), progress, until=is_named)
             task = await self.waiting.watch(task.key, begun + bound, progress)
-            return await self.outcome(task, request, joined=joined)
+            found = await self.outcome(task)
+            other = request.callback_url not in ("", task.request.callback_url)
+            return replace(found, is_new=not joined, joined=joined, other_callback=other)
         except (LedgerUnusable, TaskNotFound) as error:
             error.charged = "unknown"  # the intent is written, and may be on its way
             raise
@@ -192,14 +194,9 @@ class App:
         elif task.awaits_file and task.error and (task.expires_at or 0) > self.now():
             await self.ledger.want_file(task, "", self.now())
 
-    async def outcome(self, task: Task, asked: VideoRequest | None = None, *, joined: bool = False) -> Outcome:
-        """Tell how a task stands, for a call that asked for it or joined it."""
-        task = await self.saving.as_it_is(task)
-        other_callback = asked is not None and asked.callback_url not in ("", task.request.callback_url)
-        out_of_order = asked is not None and asked.take > 1
-        take_is_told = joined or out_of_order or task.is_lost(self.now())
-        next_take = await self.ledger.unused_take(task.key) if take_is_told else None
-        return Outcome(task, joined, joined and other_callback, next_take)
+    async def outcome(self, task: Task) -> Outcome:
+        """Tell how a task stands."""
+        return Outcome(await self.saving.as_it_is(task), next_take=await self.ledger.unused_take(task.key))
 
     def _bound(self, wait_seconds: int) -> float:
         if not -1 <= wait_seconds <= LONGEST_WAIT_SECONDS:

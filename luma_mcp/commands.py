@@ -4,13 +4,14 @@ import os
 import sys
 from collections.abc import Callable, Mapping
 from contextlib import redirect_stdout
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import anyio
 
-from luma_mcp.answers import advised_wait, as_text, moment, task_object
+from luma_mcp.answers import advised_wait, as_text, moment, offers_take, task_object
 from luma_mcp.app import Outcome, open_app
 from luma_mcp.console import ProgressBar, exit_code, explain, say, show, show_json, show_path, table
 from luma_mcp.http import serve_http
@@ -90,7 +91,7 @@ async def modify_until_settled(settings: Settings, request: VideoRequest, *, as_
             while not (outcome.task.settled or outcome.task.is_lost(app.now())):
                 await app.follow(outcome.task.key)
                 task = await app.wait(outcome.task.key, settings.max_wait_seconds, progress)
-                outcome = await app.outcome(task, request, joined=outcome.joined)
+                outcome = replace(await app.outcome(task), is_new=outcome.is_new, joined=outcome.joined)
         finally:
             bar.clear()
         show_outcome(outcome, app.now(), settings, as_json=as_json)
@@ -107,8 +108,8 @@ def show_outcome(outcome: Outcome, now: float, settings: Settings, *, as_json: b
     elif task.error is None:
         show("\n".join(task.video_urls))
     if outcome.joined:
-        say(f"This cost nothing: the request has a task since {moment(task.created_at)}.")
-    if outcome.next_take and (outcome.joined or task.is_lost(now)):
+        say(f"This cost nothing: its task was made at {moment(task.created_at)}.")
+    if outcome.next_take and offers_take(outcome, now):
         say(f"Another version is made, and paid for, with --take {outcome.next_take}.")
 
 

@@ -16,6 +16,7 @@ LumaError
 │   └── ProxyUnusable
 ├── Conflict                 conflict
 ├── TaskNotFound             task_not_found
+│   └── NeverKnown
 ├── GenerationFailed         generation_failed
 ├── SubmissionUnconfirmed    submission_unconfirmed
 ├── OutputNotWritable        output_not_writable     (these and those below them in storage_errors)
@@ -193,9 +194,9 @@ class ProxyUnusable(NetworkFailure):
 
 
 class Conflict(LumaError):
-    """RunAPI holds a request under this idempotency key (HTTP 409): keys are fresh and bodies never change, so ours.
+    """RunAPI holds a request under this idempotency key (HTTP 409), which is still worked on or whose answer was lost.
 
-    It is still being worked on, or its answer was lost.
+    It is the same request: keys are fresh, and what is sent under one never changes.
     """
 
     code = "conflict"
@@ -209,6 +210,16 @@ class TaskNotFound(LumaError):
 
     code = "task_not_found"
     hint = "Call list_tasks to see the tasks that this server knows."
+
+
+class NeverKnown(TaskNotFound):
+    """RunAPI does not know a task, long after it took it."""
+
+    charged: Charged = "unknown"
+    hint = "Tell the user. This server keeps asking from time to time; RunAPI's support can help with the task_id."
+
+    def __init__(self) -> None:
+        super().__init__("RunAPI does not know this task, more than an hour after it was asked for it.")
 
 
 class GenerationFailed(LumaError):

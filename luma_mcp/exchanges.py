@@ -24,7 +24,6 @@ class Exchange:
     def __init__(self, receive: Receive, send: Send) -> None:
         self.gone = anyio.Event()
         self.status = 0
-        self.is_sent = False
         self._receive = receive
         self._send = send
 
@@ -36,12 +35,10 @@ class Exchange:
         return message
 
     async def send(self, message: Message) -> None:
-        """Send, and notice when all was sent."""
+        """Send, and remember the status."""
         await self._send(message)
         if message["type"] == "http.response.start":
             self.status = message["status"]
-        elif not self.gone.is_set() and not message.get("more_body", False):
-            self.is_sent = True
 
 
 class Watched:
@@ -75,8 +72,6 @@ class Watched:
             "caller": named(scope),
             "from": client[0] if client else "",
         }
-        if scope["method"] == "POST" and not exchange.is_sent:
-            line["cut_off"] = True
         logger.log(logging.DEBUG if first in PROBED else logging.INFO, "%s", json.dumps(line))
 
 

@@ -35,7 +35,7 @@ PACKED = GZIP | {"x-gzip", "deflate", "compress", "br", "zstd"}
 UNPACKED = frozenset({"", "identity", "aws-chunked"})
 LENGTH = re.compile(r"[0-9]{1,18}")
 PLACE = re.compile(r"bytes ([0-9]{1,18})-[0-9]{1,18}/([0-9]{1,18})")
-TOO_LARGE = "Download it from video_urls with a browser before expires_at. Do not repeat modify_video."
+TOO_LARGE = "Download it from video_urls with a browser before expires_at."
 
 
 class DownloadInterrupted(DownloadFailed):

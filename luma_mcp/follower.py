@@ -15,13 +15,12 @@ from luma_mcp.errors import (
     MissingApiKey,
     NoVideoNamed,
     ProxyUnusable,
-    Unfinished,
     WrongAddress,
 )
 from luma_mcp.leases import ForeignTask
 from luma_mcp.ledger import Ledger
 from luma_mcp.links import renewed
-from luma_mcp.models import FOLLOW_SECONDS, Clock, Status, Task
+from luma_mcp.models import FOLLOW_SECONDS, Clock, Reading, Status, Task
 from luma_mcp.pace import (
     REFUSED_LONGEST_SECONDS,
     SAVING_LONGEST_SECONDS,
@@ -80,7 +79,7 @@ class Follower:
         return DOUBTED_SECONDS if task.status is Status.UNCONFIRMED else 0.0
 
     async def _poll_until_done(self, task: Task, pause: float, call: Awaited) -> Task:
-        failures = unnamed = 0
+        unnamed = 0
         while not task.status.done:
             await call.pause(pause)
             if not await self.hold(task.key):
@@ -90,39 +89,35 @@ class Follower:
                 reading = await self.runapi.read(task.task_id)
                 crash_points.reach("poll.answered")
             except LumaError as error:
-                if not error.transient and task.key_id != self.runapi.key_id:
-                    raise ForeignTask(task.key) from error
-                failures += 1
                 unnamed = unnamed + 1 if isinstance(error, NoVideoNamed) else 0
-                if unnamed > MOST_UNNAMED:
-                    return await self._record(task, task.without_video(error.failure(), self.now()))
-                counted = replace(task, failures=task.failures + 1)
-                task = await self._record(task, counted.troubled(trouble(error), self.now()))
-                pause = backoff_for(error, failures)
-                continue
-            failures = unnamed = 0
-            task = await self._record(task, task.read(reading, self.now()))
-            if await self._overdue(task):
+                task = await self._note_trouble(task, error, over=unnamed > MOST_UNNAMED)
+                pause = backoff_for(error, task.failures)
+            else:
+                unnamed = 0
+                task = await self._record(task, task.read(reading, self.now()))
+                pause = await self._until_next(task, reading)
+            if task.generating(self.now()) >= FOLLOW_SECONDS:
                 break
-            pause = poll_after(
-                task.generating(self.now()),
-                await self._usual(task),
-                retry_after=reading.retry_after,
-                called_back=bool(task.callback) and self.callbacks.reliable,
-            )
         if task.status.done:
             self.callbacks.ended(task.callback, call)
         return task
 
+    async def _note_trouble(self, task: Task, error: LumaError, *, over: bool) -> Task:
+        """Let callers know what keeps a task from being followed; one whose video is never named is `over`."""
+        if not error.transient and task.key_id != self.runapi.key_id:
+            raise ForeignTask(task.key) from error
+        if over:
+            return await self._record(task, task.without_video(error.failure(), self.now()))
+        counted = replace(task, failures=task.failures + 1)
+        return await self._record(task, counted.troubled(trouble(error), self.now()))
+
+    async def _until_next(self, task: Task, reading: Reading) -> float:
+        """Give the seconds to wait before RunAPI is asked again."""
+        elapsed, called_back = task.generating(self.now()), bool(task.callback) and self.callbacks.reliable
+        return poll_after(elapsed, await self._usual(task), retry_after=reading.retry_after, called_back=called_back)
+
     async def _usual(self, task: Task) -> Usual:
         return usual(await self.ledger.durations(task.request.model))
-
-    async def _overdue(self, task: Task) -> bool:
-        """Tell, and tell the caller, that a task has run too long to be followed further."""
-        if task.status.done or task.generating(self.now()) < FOLLOW_SECONDS:
-            return False
-        await self._record(task, task.troubled(Unfinished().failure(), self.now()))
-        return True
 
     async def _save(self, task: Task, before_next: Pause) -> None:
         failures = 0

@@ -168,12 +168,15 @@ class NeedsToken:
 
 
 class Shared:
-    """Lets each caller have only so many requests under way at once, so that there is room for others."""
+    """Lets each caller have only so many requests under way at once, so that there is room for others.
 
-    def __init__(self, app: ASGIApp, most: int) -> None:
+    Several that share what is `under_way` have one bound together.
+    """
+
+    def __init__(self, app: ASGIApp, most: int, under_way: Counter[str]) -> None:
         self._app = app
         self._most = most
-        self._under_way: Counter[str] = Counter()
+        self._under_way = under_way
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request, or refuse it with 429."""

@@ -16,7 +16,7 @@ from luma_mcp.server import build_server
 from luma_mcp.settings import Settings
 from luma_mcp.web import MCP_PATH, SSE_PATH, Web
 
-ANSWERING_SECONDS = 2.5  # at most, while answers go out; connections then get `GRACE_SECONDS`, the ledger the rest
+ANSWERING_SECONDS = 2.0  # at most, while answers go out; connections then get `GRACE_SECONDS`, submissions 1.2
 FORCE_SECONDS = 4.5  # whoever asks for the end waits 5
 
 OWN = "you: luma-mcp token prints the token"

@@ -7,6 +7,7 @@ import anyio.to_thread
 
 from luma_mcp.arguments import check_callback, check_words
 from luma_mcp.callbacks import callback_address
+from luma_mcp.clips import Clip
 from luma_mcp.errors import InvalidRequest
 from luma_mcp.ledger import Ledger
 from luma_mcp.models import Clock, Limits, Task, VideoRequest, new_key
@@ -47,17 +48,17 @@ class Intents:
             clip = await self.uploads.named_clip(request.source)
             name = request.name(caller, self.runapi.origin, clip.digest if clip else "")
             found = await self.ledger.of_request(caller, name, request.take)
-            return name, found or await self._draft(request, caller), found is not None
+            return name, found or await self._draft(request, caller, clip), found is not None
         raise InvalidRequest(
             f"The source file or the output folder could not be read within {seconds:.0f} seconds.",
             hint="Repeat the call: reading goes on meanwhile. Or give a smaller file, or a longer wait_seconds.",
         )
 
-    async def _draft(self, request: VideoRequest, caller: str) -> Task:
-        """Make a new task, after all checks that cost nothing."""
+    async def _draft(self, request: VideoRequest, caller: str, named: Clip | None) -> Task:
+        """Make a new task, after all checks that cost nothing; its source may be a clip that names it."""
         check_callback(request, self.settings.callback_hosts)
         self.runapi.check_ready()
-        clip = await self.uploads.check(request.source, caller)
+        clip = named or await self.uploads.kept_output(request.source, caller)
         await self._check_room(clip.size if clip else 0)
         return Task(
             key=new_key(),

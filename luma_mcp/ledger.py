@@ -34,7 +34,6 @@ from luma_mcp.ledger_queries import (
     THAT_COUNTS,
     UNATTENDED,
     UNCHANGED,
-    UNCONFIRMED,
     WANT,
     WANT_FILE,
 )
@@ -228,11 +227,6 @@ class Ledger:
         times = {"now": now, "latest": now + CLOCK_STEP_SECONDS, "longest": LONGEST_LEASE_SECONDS}
         rows = await self._file.read(UNATTENDED, bounds | account | times)
         return [row["key"] for row in rows if is_key(row["key"])]
-
-    async def unconfirmed(self, origin: str, key_id: str, now: float) -> list[str]:
-        """List the keys of an account's tasks whose outcome is unknown, and that were asked for not long ago."""
-        bounds = (origin, key_id, now - REPLAY_SECONDS, now + CLOCK_STEP_SECONDS)
-        return [row["key"] for row in await self._file.read(UNCONFIRMED, bounds) if is_key(row["key"])]
 
     async def durations(self, model: str, limit: int = 50) -> list[float]:
         """List how many seconds the newest completed tasks of a model took."""

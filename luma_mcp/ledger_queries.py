@@ -5,24 +5,18 @@
 
 UNATTENDED = """
     SELECT key, created_at FROM tasks INDEXED BY tasks_unended
-    WHERE status NOT IN ('completed', 'failed') AND max(created_at, wanted_at) > :born
-        AND (origin = :origin OR task_id = '' AND attempts = 0
-            AND max(created_at, wanted_at) NOT BETWEEN :doubted AND :latest)
-        AND (status <> 'unconfirmed' OR key_id = :key_id
-            AND max(created_at, wanted_at, coalesce(sent_at, 0)) BETWEEN :doubted AND :latest)
-        AND (task_id <> '' OR key_id = :key_id
-            OR max(created_at, wanted_at, coalesce(sent_at, 0)) NOT BETWEEN :doubted AND :latest)
+    WHERE status NOT IN ('completed', 'failed') AND wanted_at > :born
+        AND (origin = :origin OR task_id = '' AND attempts = 0 AND wanted_at NOT BETWEEN :doubted AND :latest)
+        AND (status <> 'unconfirmed' OR key_id = :key_id AND (
+            wanted_at BETWEEN :doubted AND :latest OR coalesce(sent_at, 0) BETWEEN :doubted AND :latest))
+        AND (task_id <> '' OR key_id = :key_id OR NOT (
+            wanted_at BETWEEN :doubted AND :latest OR coalesce(sent_at, 0) BETWEEN :doubted AND :latest))
         AND (lease_until <= :now OR lease_until > :now + :longest)
     UNION ALL
     SELECT key, created_at FROM tasks INDEXED BY tasks_unsaved
     WHERE status = 'completed' AND wants_file AND video_path = '' AND finished_at > :oldest
         AND origin = :origin AND key_id = :key_id AND video_urls <> '[]'
         AND (lease_until <= :now OR lease_until > :now + :longest)
-    ORDER BY created_at"""
-UNCONFIRMED = """
-    SELECT key FROM tasks INDEXED BY tasks_unended
-    WHERE status NOT IN ('completed', 'failed') AND status = 'unconfirmed' AND origin = ? AND key_id = ?
-        AND max(created_at, wanted_at, coalesce(sent_at, 0)) BETWEEN ? AND ?
     ORDER BY created_at"""
 THAT_COUNTS = """
     SELECT * FROM tasks INDEXED BY tasks_that_count
@@ -33,9 +27,8 @@ TAKES = """
 UNLESS_COUNTED = " ON CONFLICT (caller, name, take) WHERE NOT (status = 'failed' AND charged = 'no') DO NOTHING"
 ACTIVE = """
     SELECT count(*) FROM tasks INDEXED BY tasks_unended
-    WHERE status NOT IN ('completed', 'failed') AND max(created_at, wanted_at) > :born AND caller = :caller
-        AND key <> :besides
-        AND (status <> 'unconfirmed' OR max(created_at, wanted_at, coalesce(sent_at, 0)) > :doubted)"""
+    WHERE status NOT IN ('completed', 'failed') AND wanted_at > :born AND caller = :caller AND key <> :besides
+        AND (status <> 'unconfirmed' OR max(wanted_at, coalesce(sent_at, 0)) > :doubted)"""
 SUBMITTED = """
     SELECT count(*) FROM tasks
     WHERE caller = :caller AND created_at > :born AND key <> :besides AND (task_id <> '' OR status <> 'failed')"""

@@ -69,7 +69,7 @@ MIGRATIONS = (
     CREATE INDEX tasks_by_status ON tasks (caller, status, created_at DESC, key DESC);
     CREATE INDEX tasks_by_end ON tasks (model, finished_at) WHERE status = 'completed';
     CREATE INDEX tasks_by_revision ON tasks (revision);
-    CREATE INDEX tasks_unended ON tasks (max(created_at, wanted_at)) WHERE status NOT IN ('completed', 'failed');
+    CREATE INDEX tasks_unended ON tasks (wanted_at) WHERE status NOT IN ('completed', 'failed');
     CREATE INDEX tasks_unsaved ON tasks (finished_at) WHERE status = 'completed' AND wants_file AND video_path = '';
     CREATE INDEX tasks_leased ON tasks (lease_owner) WHERE lease_owner <> '';
     CREATE TABLE revisions (

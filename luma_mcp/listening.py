@@ -14,6 +14,7 @@ from uvicorn.protocols.http.h11_impl import H11Protocol, RequestResponseCycle
 
 if sys.platform != "win32":
     import resource
+
 from luma_mcp.framing import Unambiguous
 from luma_mcp.gate import LARGEST_HEAD_BYTES
 from luma_mcp.setting_values import BadSetting
@@ -158,7 +159,6 @@ def uvicorn_config(app: Any) -> uvicorn.Config:
         backlog=MOST_WAITING,
         timeout_keep_alive=KEEP_ALIVE_SECONDS,
         timeout_graceful_shutdown=GRACE_SECONDS,
-        h11_max_incomplete_event_size=LARGEST_HEAD_BYTES,
     )
 
 

@@ -2,12 +2,9 @@
 
 from dataclasses import replace
 
-from luma_mcp.errors import Failure, SubmissionUnconfirmed, Unfinished
+from luma_mcp.errors import Failure, NeverKnown, SubmissionUnconfirmed, Unfinished
 from luma_mcp.models import Status, Task
 from luma_mcp.storage_errors import VideoGone
-
-Account = tuple[str, str]
-"""A RunAPI: its address, and which of its keys."""
 
 OTHER_KEY_HINT = (
     "It was sent with another RunAPI key: repeat the call in the host that has that key, or have the task list of that"
@@ -20,13 +17,16 @@ OLD_HINT = (
 )
 
 
-def as_it_stands(task: Task, now: float, account: Account) -> Task:
-    """Give a task with the error that it has now, where time or another key has changed what is to be said."""
+def as_it_stands(task: Task, now: float, account: tuple[str, str]) -> Task:
+    """Give a task with the error that it has now, where time or another account has changed what is to be said.
+
+    An `account` is an address of RunAPI, and which of its keys.
+    """
     failure = loss(task, now, account)
     return replace(task, error=replace(failure, charged=task.charged)) if failure else task
 
 
-def loss(task: Task, now: float, account: Account) -> Failure | None:
+def loss(task: Task, now: float, account: tuple[str, str]) -> Failure | None:
     """Say what is lost of a task, where the ledger does not say it yet."""
     if task.status is Status.UNCONFIRMED:
         return unconfirmed(task, now, account)
@@ -34,10 +34,12 @@ def loss(task: Task, now: float, account: Account) -> Failure | None:
         return None
     if task.status is Status.COMPLETED and task.video_urls:
         return VideoGone("RunAPI keeps a video for seven days, and these are over.").failure()
-    return None if task.error or task.status.done else Unfinished().failure()
+    if task.status.done:
+        return None
+    return (NeverKnown if task.is_unknown else Unfinished)().failure()
 
 
-def unconfirmed(task: Task, now: float, account: Account) -> Failure:
+def unconfirmed(task: Task, now: float, account: tuple[str, str]) -> Failure:
     """Say how an unknown outcome can be settled: by the same call, as long as RunAPI is certain to know its key."""
     failure = task.error or SubmissionUnconfirmed("This submission was never answered.").failure()
     if (task.origin, task.key_id) != account:

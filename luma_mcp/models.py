@@ -140,12 +140,13 @@ class Task:
 
     `key` is the idempotency key and the identity on this machine, `task_id` the identity at RunAPI. `source_url` is
     what RunAPI is told, known once a local file has been uploaded; of such a file `source_digest`, `source_bytes` and
-    `source_seconds` (where its header says so) tell what was asked for. `attempts` counts the submissions that may have
-    reached RunAPI, `sent_at` is when the first went out, `wanted_at` when a caller last asked for it before RunAPI had
-    named it. `charged` tells what is known of its cost. `file_name` is what the saved video is to be called, if the
-    caller chose. `origin` is the address that it is submitted to; `key_id` tells RunAPI keys apart, because an
-    idempotency key means nothing to another account. `callback` is where RunAPI is to call this server, if anywhere; it
-    is known to nobody else. `failures` counts the tries in a row that failed in the stage that the task is in.
+    `source_seconds` (where its header says so) tell what was asked for. `wanted_at` is when a caller last asked for it
+    before RunAPI had named it. `attempts` counts the submissions that may have reached RunAPI, `sent_at` is when the
+    first went out that it may have taken, `failures` counts the tries in a row that failed in the present stage.
+    `charged` tells what is known of its cost. `file_name` is what the saved video is to be called, if the caller chose.
+    `origin` is the address that it is submitted to; `key_id` tells RunAPI keys apart, because an idempotency key means
+    nothing to another account. `callback` is where RunAPI is to call this server, if anywhere; it is known to nobody
+    else.
     """
 
     key: str
@@ -193,19 +194,14 @@ class Task:
         return self.created_at if self.sent_at is None else self.sent_at
 
     @property
-    def last_wanted_at(self) -> float:
-        """When a caller last asked for it, as far as RunAPI had not named it."""
-        return max(self.created_at, self.wanted_at)
-
-    @property
     def counts(self) -> bool:
         """Tell whether this is the task of its request: all are but those that failed and cost nothing."""
         return not (self.status is Status.FAILED and self.charged == "no")
 
     def is_young(self, now: float) -> bool:
-        """Tell whether a submission may go out: somebody asked for it not long ago, and nothing is in the future."""
-        latest = max(self.last_wanted_at, self.sent_at or 0.0)
-        return now - REPLAY_SECONDS <= latest <= now + CLOCK_STEP_SECONDS
+        """Tell whether a submission may go out: somebody asked for it, or it first went out, not long ago."""
+        moments = (self.wanted_at, self.sent_at or 0.0)  # what is in the future was never now
+        return any(now - REPLAY_SECONDS <= moment <= now + CLOCK_STEP_SECONDS for moment in moments)
 
     @property
     def awaits_file(self) -> bool:
@@ -223,9 +219,12 @@ class Task:
             return gone and not self.video_path
         if self.status in (Status.FAILED, Status.UNCONFIRMED):
             return self.counts
-        unknown = self.error is not None and self.error.code == TaskNotFound.code
-        asked_for = self.generating(now)
-        return bool(self.task_id) and asked_for >= (UNKNOWN_SECONDS if unknown else FOLLOW_SECONDS)
+        return bool(self.task_id) and self.generating(now) >= (UNKNOWN_SECONDS if self.is_unknown else FOLLOW_SECONDS)
+
+    @property
+    def is_unknown(self) -> bool:
+        """Tell whether RunAPI does not know a task that it took."""
+        return self.error is not None and self.error.code == TaskNotFound.code
 
     @property
     def settled(self) -> bool:

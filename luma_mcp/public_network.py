@@ -33,7 +33,7 @@ FETCHING = Purpose(
     "is not fetched",
     DownloadRefused,
     "If this is your own storage, or a VPN gives every name a private address, set LUMA_MCP_ALLOW_PRIVATE=true, restart"
-    " this server, then call save_video. Do not repeat modify_video.",
+    " this server, then call save_video.",
 )
 UPLOADING = Purpose(
     "The upload address that RunAPI named",

@@ -23,7 +23,6 @@ from luma_mcp.storage_errors import DownloadFailed, OutputNotWritable
 LOOK_SECONDS = 2.0
 FOLDER_SECONDS = 10.0
 UNFINISHED = "Wait for its end with get_task, then call save_video again."
-FAILED = "It was not charged. Ask the user before you call modify_video again."
 COPYING = "Call save_video again in a moment."
 
 
@@ -101,6 +100,7 @@ class Saving:
 def check_completed(task: Task) -> None:
     """Raise `InvalidRequest` for a task that has no video."""
     if task.status is Status.FAILED:
-        raise InvalidRequest(f"Task {task.task_id} has failed, so there is no video.", hint=FAILED)
+        hint = task.error.hint if task.error else ""
+        raise InvalidRequest(f"Task {task.task_id} has failed, so there is no video.", hint=hint)
     if task.status is not Status.COMPLETED:
         raise InvalidRequest(f"Task {task.task_id} is still {task.status}.", hint=UNFINISHED)

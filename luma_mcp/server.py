@@ -48,9 +48,10 @@ video_urls, which works until expires_at. save_video puts it on disk if it is no
 
 Never call modify_video again to wait or to check, unless next_step says so. If a call was cut off, repeating it with \
 the same arguments joins its task or gives its result, at any time, and costs nothing: the same request is the same \
-task. take (2, 3, …) is only for a user who wants another version of the same request, which is paid for; it is no \
-attempt counter. To continue from a result, pass luma://tasks/<task_id> as source_video_url. After a restart \
-or when a task_id is lost, call list_tasks, or read luma://tasks. check_account tells prices, balance and limits.
+task, unless that failed and cost nothing. take (2, 3, …) is only for a user who wants another version of the same \
+request, which is paid for; it is no attempt counter. To continue from a result, pass luma://tasks/<task_id> as \
+source_video_url. After a restart or when a task_id is lost, call list_tasks, or read luma://tasks. check_account \
+tells prices, balance and limits.
 
 Every failure has error.code, error.charged (no, yes, unknown), error.retry_safe and error.hint, and every answer \
 has next_step (of a listed task, get_task has it): follow it, and tell the user about charges truthfully."""

@@ -1,7 +1,6 @@
 """The older HTTP transport of MCP: one stream of events to each client, and messages that come beside it."""
 
 import math
-from collections import Counter
 from contextlib import suppress
 from typing import Any
 
@@ -24,7 +23,7 @@ from starlette.responses import PlainTextResponse
 from starlette.types import Receive, Scope, Send
 
 from luma_mcp.background import cancel_after
-from luma_mcp.exchanges import GONE, named
+from luma_mcp.exchanges import GONE
 
 Incoming = ReadStream[SessionMessage | Exception]
 Outgoing = WriteStream[SessionMessage]
@@ -32,7 +31,6 @@ Outgoing = WriteStream[SessionMessage]
 MESSAGES_PATH = "/messages"
 FIRST_SECONDS = 60.0
 MOST_AT_ONCE = 50
-MOST_TAKEN = 200
 
 
 class Streams:
@@ -42,28 +40,18 @@ class Streams:
         self._server = server
         self._sse = SseServerTransport(f"{MESSAGES_PATH}/", max_request_body_size=largest_message)
         self._ending = anyio.Event()
-        self._taking: Counter[str] = Counter()
 
     def end(self) -> None:
         """End all streams, as if each client had left."""
         self._ending.set()
 
     async def take_message(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Take a message to the server (`POST /messages/`), unless too many of the caller's get no further.
+        """Take a message to the server (`POST /messages/`).
 
         The answer goes by the stream, so it does not matter when the client closes this connection.
         """
-        caller = named(scope)
-        if self._taking[caller] >= MOST_TAKEN:
-            await PlainTextResponse("Too many messages at once.", 429)(scope, receive, send)
-            return
-        self._taking[caller] += 1
-        beside = {name: value for name, value in scope.items() if name != GONE}
-        try:
-            with suppress(anyio.ClosedResourceError, anyio.BrokenResourceError):  # the client left meanwhile
-                await self._sse.handle_post_message(beside, receive, send)
-        finally:
-            self._taking[caller] -= 1
+        with suppress(anyio.ClosedResourceError, anyio.BrokenResourceError):  # the client left meanwhile
+            await self._sse.handle_post_message({**scope, GONE: None}, receive, send)
 
     async def stream(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one client for as long as it stays (`GET /sse`)."""

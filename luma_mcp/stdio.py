@@ -6,6 +6,7 @@ import sys
 from collections.abc import AsyncGenerator, Generator, Iterator
 from contextlib import contextmanager, redirect_stdout, suppress
 from io import FileIO
+from itertools import chain
 
 import anyio
 import anyio.to_thread
@@ -23,9 +24,9 @@ from luma_mcp.stdio_lines import Lines, TooLong, Wrong, understood
 
 PIECE_BYTES = 1 << 16
 MOST_AHEAD = 64  # pieces
-FORCE_SECONDS = 1.8  # hosts kill what has not ended after 2
-LAST_SECONDS = 0.4  # of these, for what was asked last
-WRITING_SECONDS = 0.1  # and for the host to take the last answers
+FORCE_SECONDS = 1.8  # hosts kill what has not ended after 2; submissions have 1.2 of these
+LAST_SECONDS = 0.4  # for what was asked last
+WRITING_SECONDS = 0.1  # for the host to take the last answers
 
 logger = logging.getLogger(__name__)
 
@@ -84,8 +85,7 @@ def write_all(stdout: FileIO, line: bytes) -> None:
 async def serve_host(app: App, ended: anyio.Event, calls: anyio.CancelScope) -> None:
     """Speak the protocol until stdin ends or the calls are cancelled.
 
-    Once stdin has ended, what was asked last is answered if that is quick, and `ended` is set whether the host reads
-    the answers or not.
+    Once stdin has ended, what was asked last is answered if that is quick, whether the host reads the answers or not.
     """
     with calls, private_pipes() as (stdin, stdout), redirect_stdout(sys.stderr):  # what libraries print
         server = build_server(app)
@@ -120,8 +120,7 @@ async def serve_host(app: App, ended: anyio.Event, calls: anyio.CancelScope) -> 
                 await read_ahead(stdin, ahead)
                 leave_by_force(FORCE_SECONDS)
                 taking.deadline = anyio.current_time() + LAST_SECONDS
-                await anyio.sleep(LAST_SECONDS + WRITING_SECONDS)
-                ended.set()
+                calls.deadline = taking.deadline + WRITING_SECONDS
 
             passing.start_soon(read_to_the_end, name="stdin")
             passing.start_soon(pass_in, name="messages")
@@ -141,7 +140,7 @@ async def pass_out(said: MemoryObjectReceiveStream[SessionMessage], stdout: File
     async with said:
         async for message in said:
             line = message.message.model_dump_json(by_alias=True, exclude_unset=True) + "\n"
-            await anyio.to_thread.run_sync(write_all, stdout, line.encode())
+            await anyio.to_thread.run_sync(write_all, stdout, line.encode(), abandon_on_cancel=True)
 
 
 async def send(way: MemoryObjectSendStream[SessionMessage], answer: SessionMessage) -> None:
@@ -161,17 +160,15 @@ async def messages(pieces: MemoryObjectReceiveStream[bytes]) -> AsyncGenerator[J
     lines = Lines()
     async with pieces:
         async for piece in pieces:
-            for line in lines.of(piece):
-                for found in reported(line):
-                    yield found
-    for line in lines.last():
-        for found in reported(line):
-            yield found
+            for found in reported(lines.of(piece)):
+                yield found
+    for found in reported(lines.last()):
+        yield found
 
 
-def reported(line: bytes | TooLong) -> Iterator[JSONRPCMessage | Wrong]:
-    """Give what a line says, or the errors that are owed for it; log those without what stands in it."""
-    for found in understood(line):
+def reported(lines: Iterator[bytes | TooLong]) -> Iterator[JSONRPCMessage | Wrong]:
+    """Give what lines say, or the errors that are owed for them; log those without what stands in them."""
+    for found in chain.from_iterable(map(understood, lines)):
         if isinstance(found, Wrong):
             logger.warning("A line on stdin was not understood: %s", found.reason)
         if not isinstance(found, Wrong) or found.answered:

@@ -44,7 +44,7 @@ class VideoNotWritten(OutputNotWritable):
     charged: Charged = "yes"
     hint = (
         "Make the output folder writable and room on its disk: the video is then saved by itself, or at once by"
-        " save_video. Or download it from video_urls before expires_at; do not repeat modify_video."
+        " save_video. Or download it from video_urls before expires_at."
     )
 
 
@@ -56,7 +56,7 @@ class DownloadFailed(LumaError):
     charged: Charged = "yes"
     hint = (
         "This server keeps trying to save it. Call save_video later to try at once, or give the user the link in"
-        " video_urls, which works until expires_at; do not repeat modify_video."
+        " video_urls, which works until expires_at."
     )
 
 
@@ -72,8 +72,7 @@ class LinkRefused(DownloadFailed):
 
     hint = (
         "The link in video_urls is refused at the moment, so do not give it to the user: call save_video later, and"
-        " this server asks RunAPI for a new one. It was paid for, so do not repeat modify_video; RunAPI's support can"
-        " help with the task_id."
+        " this server asks RunAPI for a new one. It was paid for; RunAPI's support can help with the task_id."
     )
 
 
@@ -82,7 +81,7 @@ class NoVideoThere(DownloadFailed):
 
     hint = (
         "What the link in video_urls leads to is no whole video at the moment: call save_video later, or let the user"
-        " look at it there. It was paid for, so do not repeat modify_video; RunAPI's support can help with the task_id."
+        " look at it there. It was paid for; RunAPI's support can help with the task_id."
     )
 
 
@@ -90,7 +89,7 @@ class DownloadRefused(DownloadFailed):
     """The finished video is not fetched from where it lies."""
 
     transient = False
-    hint = "Do not repeat modify_video. Give the user the link in video_urls; it works until expires_at."
+    hint = "Give the user the link in video_urls; it works until expires_at."
 
 
 class VideoTooLarge(DownloadRefused):

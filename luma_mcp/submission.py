@@ -68,7 +68,7 @@ class Submission:
             task = await self._prepare(task)
             if task.status.done:
                 return task
-            if abs(self._now() - task.last_wanted_at) <= STALE_SECONDS:
+            if abs(self._now() - task.wanted_at) <= STALE_SECONDS:
                 return await self._send(task)
         elif self._sendable(task):
             return await self._send(task)

@@ -14,7 +14,8 @@ while the motion stays. Luma re-renders the clip from a prompt; it does not cut,
 nothing.
 
 Each new task costs 0.50 USD, charged only if it succeeds, and takes 30 seconds to 20 minutes. The same request is \
-the same task, at any time: repeating a call joins the task that it has, or gives its result, and costs nothing.
+the same task, at any time: repeating a call joins its task or gives its result, and costs nothing. After a failure \
+that cost nothing it starts anew.
 
 The answer comes within about {bound} seconds. If done is false, the work goes on: do what next_step says, usually \
 get_task with the task_id and wait_seconds {wait} until done is true. When it is done, tell the user where the video \
@@ -71,7 +72,7 @@ CALLBACK_URL = (
 )
 TAKE = (
     "Which version of this request: 1 to 100. It is no attempt counter: never raise it to retry, as each new take is"
-    " paid for. Only for a user who wants another version of the same request: 2, 3, … (next_step names the next one)."
+    " paid for. Only for a user who wants another version of the same request: 2, 3, …"
 )
 WAIT = (
     "How many seconds to wait for the end before answering; -1 means the setting (40 by default). Hosts often cut a"

@@ -89,16 +89,14 @@ class Tracker:
     async def attend(self) -> None:
         """Take up what nobody attends to, for ever."""
         await self._awake.wait()
-        starting = True
         while True:
-            work = partial(self._look_after_all, starting=starting)
-            starting = await guarded(work, otherwise=starting, what="Going round the unfinished tasks")
+            await guarded(self._look_after_all, otherwise=None, what="Going round the unfinished tasks")
             await anyio.sleep(ROUND_SECONDS)
 
-    async def _look_after_all(self, *, starting: bool) -> bool:
-        """Go round once, and tidy up once an hour; tell whether the first round is still to be made."""
+    async def _look_after_all(self) -> None:
+        """Go round once, and tidy up once an hour."""
         try:
-            await self._go_round(starting=starting)
+            await self._go_round()
             if anyio.current_time() - self._tidied > TIDY_SECONDS:
                 await self._tidy()
                 self._tidied = anyio.current_time()
@@ -106,19 +104,15 @@ class Tracker:
             if error.message != self._complaint:
                 logger.warning("Unfinished tasks cannot be followed now: %s", error.message)
             self._complaint = error.message
-            return starting
-        return False
 
-    async def _go_round(self, *, starting: bool) -> None:
-        """Prolong the leases held, take up what nobody attends to, and at the start settle what was in doubt.
+    async def _go_round(self) -> None:
+        """Prolong the leases held, and take up what nobody attends to.
 
         A task that is too old to be followed may have ended since: each process asks for it once.
         """
         now, account = self._now(), self._account
         if self._following:
             await self._ledger.renew(self._following, now + LEASE_SECONDS)
-        for key in await self._ledger.unconfirmed(*account, now) if starting else ():
-            await self._ledger.resubmit(key, now)
         recent = await self._ledger.unattended(*account, now, FOLLOW_SECONDS)
         older = set(await self._ledger.unattended(*account, now, OUTPUT_LIFETIME_SECONDS)).difference(recent)
         free = [key for key in (*recent, *(older - self._asked_once)) if key not in self._foreign]

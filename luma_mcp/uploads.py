@@ -64,16 +64,19 @@ class Uploads:
         found = parse_source(source)
         return await self._clips.inspect(await self._allowed(found.path)) if isinstance(found, LocalFile) else None
 
-    async def check(self, source: str, caller: str) -> Clip | None:
-        """Check a source before money is spent, and give the clip that is to be uploaded, if one is.
+    async def kept_output(self, source: str, caller: str) -> Clip | None:
+        """Give the saved clip of an earlier task that must be uploaded because its link does not last; none for others.
 
-        Raises a `Source…` error or `InvalidRequest`.
+        Raises a `Source…` error for a result that cannot be had.
         """
         found = parse_source(source)
-        if not isinstance(found, TaskOutput):
-            return await self.named_clip(source)
-        output = await self._output_of(found.task_id, caller)
+        output = await self._output_of(found.task_id, caller) if isinstance(found, TaskOutput) else ""
         return None if isinstance(output, str) else await self._clips.inspect(output)
+
+    async def check(self, source: str, caller: str) -> None:
+        """Check that a source can be used now; raise a `Source…` error or `InvalidRequest`."""
+        await self.named_clip(source)
+        await self.kept_output(source, caller)
 
     async def url(self, task: Task) -> str:
         """Give the URL of a checked source, uploading it if it is a file on this machine."""

@@ -1,5 +1,6 @@
 """What is served over HTTP, and under which path."""
 
+from collections import Counter
 from collections.abc import AsyncGenerator
 from contextlib import AsyncExitStack, asynccontextmanager
 
@@ -32,6 +33,7 @@ UNCHECKED = (HEALTH_PATH, READY_PATH, f"{CALLBACKS_PATH}/")  # by whatever name;
 LARGEST_MESSAGE_BYTES = 1 << 20
 MOST_SESSIONS = 1000
 MOST_CALLS = 50
+MOST_MESSAGES = 200  # beside streams of events, of one caller
 SESSION_IDLE_SECONDS = 1800.0
 
 
@@ -41,6 +43,7 @@ class Web:
     def __init__(self, app: App, server: Server[App]) -> None:
         self._app = app
         self._over = False
+        self._under_way: Counter[str] = Counter()
         self._streams = Streams(server, LARGEST_MESSAGE_BYTES)
         callers = {name for name, _ in app.settings.tokens} or {""}
         self._sessions = {caller: sessions_of_one_caller(server) for caller in callers}
@@ -86,7 +89,7 @@ class Web:
         streamable: list[BaseRoute] = [Route(path, self._guarded(self._take)) for path in (MCP_PATH, f"{MCP_PATH}/")]
         sse: list[BaseRoute] = [
             *(Route(path, self._guarded(self._streams.stream), methods=["GET"]) for path in (SSE_PATH, f"{SSE_PATH}/")),
-            Mount(MESSAGES_PATH, self._guarded(self._streams.take_message)),
+            Mount(MESSAGES_PATH, self._guarded(Shared(self._streams.take_message, MOST_MESSAGES, Counter()))),
         ]
         return {"streamable-http": streamable, "sse": sse, "http": streamable + sse}[self._app.settings.transport]
 
@@ -101,7 +104,7 @@ class Web:
             await (ending() if self._over else transport)(scope, receive, send)
 
         settings = self._app.settings
-        bounded = Shared(unless_over, most_of_one(settings))
+        bounded = Shared(unless_over, most_of_one(settings), self._under_way)
         if settings.needs_no_token:
             return bounded
         return NeedsToken(bounded, NAMED_TOKENS if settings.callers else OWN_TOKEN)
@@ -149,5 +152,5 @@ def called_back(awaited: Callbacks, settings: Settings) -> list[BaseRoute]:
         awaited.arrived(request.path_params["secret"])
         return Response(status_code=204)
 
-    calls = Shared(request_response(arrive), MOST_CALLS)
+    calls = Shared(request_response(arrive), MOST_CALLS, Counter())
     return [Route(f"{CALLBACKS_PATH}/{{secret}}", calls, methods=["POST"])] if settings.called_at else []

@@ -36,6 +36,7 @@ def plant(folder: Path, **columns: Any) -> str:
         request=request,
         created_at=EPOCH,
         updated_at=EPOCH,
+        wanted_at=columns.get("created_at", EPOCH),
         origin=API_URL,
         wants_file=True,
     )

@@ -86,7 +86,6 @@ async def everything(path: Path) -> None:
         sent = await ledger.note_sending(replace(one, attempts=1, sent_at=EPOCH), Limits(5, 5), EPOCH)
         doubted = await ledger.record(sent.unconfirmed(Conflict("held").failure(), EPOCH))
         await ledger.unattended(API_URL, "", EPOCH + 5, 100)
-        await ledger.unconfirmed(API_URL, "", EPOCH + 5)
         await ledger.resubmit(doubted.key, EPOCH)
         done = replace(sent, status=Status.COMPLETED, task_id="id", finished_at=EPOCH + 60, video_urls=("https://x/y",))
         await ledger.record(done)

@@ -134,7 +134,7 @@ def test_a_port_that_is_taken_is_told_in_one_line(home: Path, capsys: pytest.Cap
     assert capsys.readouterr().err.startswith(f"--listen: port {number} cannot be used: ")
 
 
-def test_a_result_that_nobody_reads_is_not_taken_as_delivered(home: Path, configured: str) -> None:
+def test_a_result_that_nobody_has_read_is_there_for_who_asks_again(home: Path, configured: str) -> None:
     command = [*SERVER, "modify", SOURCE, "unread"]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
         assert process.stdout

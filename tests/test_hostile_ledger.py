@@ -107,7 +107,7 @@ async def test_an_intent_of_another_key_ends_uncharged_when_it_is_asked_for(home
         {"created_at": 4e9},
         {"created_at": EPOCH + 3600},
         {"wanted_at": 4e9},
-        {"sent_at": EPOCH + 3600},
+        {"sent_at": EPOCH + 3600, "wanted_at": 0.0},
         {"created_at": 0.0},
     ],
 )
@@ -382,7 +382,7 @@ async def test_a_stored_upload_is_not_used_for_longer_than_runapi_keeps_it(home:
     clip.parent.mkdir()
     shutil.copy(bundled_clip(), clip)
     async with opened(home) as (rig, _):
-        found = await rig.app.uploads.check(str(clip), "local")
+        found = await rig.app.uploads.named_clip(str(clip))
         assert found
         digest = found.digest
     with closing(sqlite3.connect(ledger_file(home / "data"))) as db, db:

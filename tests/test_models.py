@@ -147,7 +147,7 @@ def test_backoff_doubles_to_its_limit_and_obeys_the_server(failures: int, jitter
         (
             {"status": Status.COMPLETED, "video_urls": VIDEO, "error": DownloadFailed("x").failure()},
             True,
-            "do not repeat",
+            "works until expires_at",
         ),
         ({"status": Status.COMPLETED, "charged": "yes", "error": NoVideoNamed().failure()}, True, "save_video later"),
         ({"status": Status.FAILED, "error": GenerationFailed("x").failure()}, True, "Change the prompt"),

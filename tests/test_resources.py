@@ -54,7 +54,7 @@ async def test_the_list_reads_as_list_tasks_tells_it(rig: Rig, era: str) -> None
     assert [task["prompt"] for task in listed["tasks"]] == ["c", "b", "a"]
 
 
-async def test_reading_asks_nobody_and_delivers_nothing(rig: Rig) -> None:
+async def test_reading_asks_nobody(rig: Rig) -> None:
     async with rig.client() as client:
         task_id = facts(await client.call_tool("modify_video", ASK))["task_id"]
         await anyio.sleep(60)

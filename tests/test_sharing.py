@@ -163,7 +163,7 @@ async def test_on_one_event_stream_only_so_much_goes_on_at_once(home: Path, monk
 
 
 async def test_messages_that_get_no_further_are_not_piled_up(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sse, "MOST_TAKEN", 0)
+    monkeypatch.setattr(web, "MOST_MESSAGES", 0)
     async with hosted(home) as server, server.plain() as plain, event_stream(plain) as (address, _):
         assert (await plain.post(address, json=rpc("tools/list", {}))).status_code == 429
 

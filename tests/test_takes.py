@@ -240,6 +240,7 @@ async def test_what_runapi_does_not_know_for_good_is_told_as_lost_with_the_way_o
     assert told.is_error
     assert (facts(told)["error"]["code"], facts(told)["error"]["charged"]) == ("task_not_found", "unknown")
     assert "take 2, which costs" in facts(told)["next_step"]
+    assert "more than an hour" in facts(told)["error"]["message"]
     rig.sandbox.faults.clear()
     await anyio.sleep(HOUR)
     assert (await rig.ask()).task.status is Status.COMPLETED, "it was known after all"
