@@ -3,8 +3,12 @@
 import logging
 import os
 import re
+import sqlite3
 import stat
 import sys
+import uuid
+from collections.abc import Generator
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -91,6 +95,47 @@ def openness(path: Path) -> str:
 def make_private(path: Path) -> None:
     """Make an empty file that nobody else can read or write, whatever the folder; raise `FileExistsError`."""
     os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
+
+
+def beside(path: Path, suffix: str) -> Path:
+    """Name a file that belongs to the ledger's."""
+    return path.with_name(path.name + suffix)
+
+
+@contextmanager
+def alone(path: Path) -> Generator[None]:
+    """Let one process at a time work on the file itself; the lock dies with its holder."""
+    with suppress(FileExistsError):
+        make_private(beside(path, "-rescue"))
+    with closing(sqlite3.connect(beside(path, "-rescue"), isolation_level=None)) as lock:
+        lock.execute("BEGIN EXCLUSIVE")
+        yield
+
+
+@contextmanager
+def newly_made(path: Path) -> Generator[Path]:
+    """Give the name of a new file that gets the ledger's once it is complete, unless another process was faster.
+
+    Nothing that is incomplete ever lies at the ledger's path, whatever the file system: it would be taken for damage.
+    """
+    new = beside(path, f"-{uuid.uuid4().hex[:8]}")
+    try:
+        make_private(new)
+        yield new
+        with alone(path):
+            if not os.path.lexists(path):
+                new.rename(path)
+    finally:
+        new.unlink(missing_ok=True)
+
+
+def identity(path: Path) -> tuple[int, int] | None:
+    """Tell which file lies at a path, whatever it is called; None if there is none."""
+    try:
+        found = path.lstat()
+    except OSError:
+        return None
+    return found.st_dev, found.st_ino
 
 
 def network_disk(folder: Path) -> str:

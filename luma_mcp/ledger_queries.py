@@ -11,12 +11,12 @@ UNATTENDED = """
             AND coalesce(sent_at, created_at) > :doubted AND max(created_at, coalesce(sent_at, 0)) <= :latest)
         AND (task_id <> '' OR key_id = :key_id
             OR coalesce(sent_at, created_at) <= :doubted OR max(created_at, coalesce(sent_at, 0)) > :latest)
-        AND (lease_until <= :now OR lease_until > :now + :longest)
+        AND (lease_until <= :now OR lease_until > :now + CASE lease_owner WHEN '' THEN :aside ELSE :held END)
     UNION ALL
     SELECT key, created_at FROM tasks INDEXED BY tasks_unsaved
     WHERE status = 'completed' AND wants_file AND video_path = '' AND finished_at > :oldest
         AND origin = :origin AND key_id = :key_id AND video_urls <> '[]'
-        AND (lease_until <= :now OR lease_until > :now + :longest)
+        AND (lease_until <= :now OR lease_until > :now + CASE lease_owner WHEN '' THEN :aside ELSE :held END)
     ORDER BY created_at"""
 UNCONFIRMED = """
     SELECT key FROM tasks INDEXED BY tasks_unended
@@ -61,7 +61,8 @@ MATCHING = """
 
 CLAIM = """
     UPDATE tasks SET lease_owner = :owner, lease_until = :until
-    WHERE key = :key AND (lease_owner = :owner OR lease_until <= :now OR lease_until > :now + :longest)"""
+    WHERE key = :key AND (lease_owner = :owner OR lease_until <= :now
+        OR lease_until > :now + CASE lease_owner WHEN '' THEN :aside ELSE :held END)"""
 RENEW = """
     UPDATE tasks SET lease_until = ? WHERE lease_owner = ? AND lease_owner <> ''
         AND key IN (SELECT value FROM json_each(?))"""
