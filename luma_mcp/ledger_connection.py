@@ -25,6 +25,7 @@ class Opened:
     """
 
     def __init__(self, place: Place, notice: "Notice") -> None:
+        self.other: Opened | None = None  # of this process, to the same file
         self._place = place
         self._path = place.path
         self._notice = notice
@@ -56,6 +57,12 @@ class Opened:
         """Tell, while in use, whether the file still lies where it was opened."""
         return identity(self._path) == self._identity
 
+    def put_back(self) -> None:
+        """Put a file back that was removed, if this connection has it open still."""
+        if self._db:  # otherwise it may be waiting for the other one's
+            with held(self._busy):
+                self._put_back()
+
     def _let_go(self) -> None:
         if self._db:
             self._db.close()
@@ -67,10 +74,9 @@ class Opened:
         Whatever lies there is looked at before it is used, and again when anybody has changed its schema.
         """
         lies_there = identity(self._path)
+        if lies_there is None:
+            self._put_back()
         if self._db and (self._spoilt or lies_there != self._identity):
-            if lies_there is None:
-                logger.warning("The ledger %s was removed while in use, and is put back", self._path)
-                restore(self._path, self._db)
             self._let_go()
         if self._db is None:
             self._db = self._opened()
@@ -78,6 +84,13 @@ class Opened:
             refuse_strange(self._db)
             self._cookie = cookie
         return self._db
+
+    def _put_back(self) -> None:
+        if self._db:
+            logger.warning("The ledger %s was removed while in use, and is put back", self._path)
+            restore(self._path, self._db)
+        elif self.other:
+            self.other.put_back()
 
     def _opened(self) -> sqlite3.Connection:
         self._place.make_safe()

@@ -42,6 +42,7 @@ class LedgerFile:
         self._notice = Notice(place)
         self._reader = Opened(place, self._notice)
         self._writer = Opened(place, self._notice)
+        self._reader.other, self._writer.other = self._writer, self._reader
         self._reading = anyio.Lock()
         self._writing = anyio.Lock()
         self._threads = anyio.CapacityLimiter(2)

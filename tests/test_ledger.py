@@ -246,9 +246,7 @@ async def test_a_row_that_makes_no_sense_hides_no_other(ledger: Ledger, path: Pa
             await ledger.find("local", "id-0")
 
 
-async def test_all_that_is_written_lies_in_the_one_file_and_goes_through_to_the_disk(
-    ledger: Ledger, path: Path
-) -> None:
+async def test_all_lies_in_the_one_file_and_goes_through_to_the_disk(ledger: Ledger, path: Path) -> None:
     with closing(ledger):
         await add(ledger, task())
     with closing(open_database(path)) as opened:

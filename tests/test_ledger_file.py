@@ -2,7 +2,6 @@
 
 import errno
 import os
-import shutil
 import sqlite3
 import sys
 import tempfile
