@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from luma_mcp import ledger_errors
 from luma_mcp.doctor.storage import ledger as examined
 from luma_mcp.ledger import Ledger
 from luma_mcp.ledger_errors import FULL_HINT, LOCAL_HINT, LOCKED_HINT, advice
@@ -284,16 +285,27 @@ def without_shared_memory(path: Path | str, **more: Any) -> sqlite3.Connection:
 
 @posix
 @pytest.mark.parametrize("begun", [False, True])
-async def test_a_disk_without_shared_memory_is_told_with_what_helps(
+async def test_a_disk_without_shared_memory_is_as_good_as_any(
     path: Path, monkeypatch: pytest.MonkeyPatch, begun: bool
 ) -> None:
     if begun:
         await use(path)
     monkeypatch.setattr(sqlite3, "connect", without_shared_memory)
-    with pytest.raises(LedgerUnusable) as raised:
-        await use(path)
-    assert raised.value.hint == LOCAL_HINT
-    assert [each.name for each in path.parent.iterdir()] == ([path.name] if begun else [])
+    assert len(await use(path)) == 1 + begun
+
+
+async def test_a_file_that_keeps_a_log_beside_it_keeps_all_in_itself_from_then_on(path: Path, found: Path) -> None:
+    await use(found)
+    with closing(sqlite3.connect(found)) as other:
+        other.execute("PRAGMA journal_mode = WAL")
+        other.execute("UPDATE tasks SET delivered = 1")
+        other.commit()
+        with pytest.raises(LedgerUnusable) as raised:
+            await use(found)
+        assert raised.value.hint == LOCKED_HINT
+    assert len(await use(found)) == 2
+    with closing(sqlite3.connect(found)) as db:
+        assert db.execute("PRAGMA journal_mode").fetchone() == ("delete",)
 
 
 @pytest.mark.parametrize(
@@ -318,7 +330,7 @@ def test_each_error_of_the_disk_has_the_advice_that_fits(path: Path, code: int, 
 
 
 def test_no_advice_is_to_begin_with_an_empty_folder() -> None:
-    for hint in (LedgerUnusable.hint, LOCAL_HINT, LOCKED_HINT, FULL_HINT):
+    for hint in (LedgerUnusable.hint, *(value for name, value in vars(ledger_errors).items() if name.endswith("HINT"))):
         assert "another" not in hint.replace("another host", "")
         assert "LUMA_MCP_DATA_DIR" not in hint or "with the ledger in it" in hint
 
