@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 from luma_mcp import ledger_errors
+from luma_mcp.doctor import examination
 from luma_mcp.doctor.storage import ledger as examined
 from luma_mcp.ledger import Ledger
 from luma_mcp.ledger_errors import FULL_HINT, LOCAL_HINT, LOCKED_HINT, advice
@@ -330,7 +331,8 @@ def test_each_error_of_the_disk_has_the_advice_that_fits(path: Path, code: int, 
 
 
 def test_no_advice_is_to_begin_with_an_empty_folder() -> None:
-    for hint in (LedgerUnusable.hint, *(value for name, value in vars(ledger_errors).items() if name.endswith("HINT"))):
+    hints = [value for name, value in vars(ledger_errors).items() if name.endswith("HINT")]
+    for hint in (LedgerUnusable.hint, examination.ACCESS, examination.GONE, *hints):
         assert "another" not in hint.replace("another host", "")
         assert "LUMA_MCP_DATA_DIR" not in hint or "with the ledger in it" in hint
 

@@ -103,7 +103,7 @@ def writable(check: str, folder: Path, fix: str) -> Finding:
     except OSError as error:
         return problem(check, f"{there} cannot be written: {error.strerror}.", fix, "output_not_writable")
     if free < SPARE_BYTES:
-        more = f"Free some space on its disk, or use another one. {fix}"
+        more = f"Free some space on its disk. {fix}"
         return problem(check, f"{there} has only {megabytes(free)} left.", more, "output_not_writable")
     made = "" if there == folder else " is made when it is needed; its place"
     return ok(check, f"{folder}{made} can be written, {megabytes(free)} are free")
