@@ -15,7 +15,7 @@ from pathlib import Path
 from luma_mcp.ledger_errors import OWN_HINT, Refused
 
 LEDGER_NAME = "tasks.sqlite3"
-FILES = ("", "-wal", "-shm", "-journal", "-rescue", ".rescued")  # whatever of these lies there is used
+FILES = ("", "-wal", "-shm", "-journal", "-lock", ".rescued")  # whatever of these lies there is used
 OTHERS_WRITE = stat.S_IWGRP | stat.S_IWOTH
 SHARED_ON_PURPOSE = stat.S_ISVTX | stat.S_ISGID
 MOUNTS = Path("/proc/self/mountinfo")
@@ -106,8 +106,8 @@ def beside(path: Path, suffix: str) -> Path:
 def alone(path: Path) -> Generator[None]:
     """Let one process at a time work on the file itself; the lock dies with its holder."""
     with suppress(FileExistsError):
-        make_private(beside(path, "-rescue"))
-    with closing(sqlite3.connect(beside(path, "-rescue"), isolation_level=None)) as lock:
+        make_private(beside(path, "-lock"))
+    with closing(sqlite3.connect(beside(path, "-lock"), isolation_level=None)) as lock:
         lock.execute("BEGIN EXCLUSIVE")
         yield
 

@@ -135,12 +135,11 @@ def writer(path: Path, first: int) -> subprocess.Popen[str]:
 @contextmanager
 def stopped(process: subprocess.Popen[str]) -> Generator[None]:
     """Let a process stand still, wherever it is."""
-    if sys.platform != "win32":
-        process.send_signal(signal.SIGSTOP)
-        try:
-            yield
-        finally:
-            process.send_signal(signal.SIGCONT)
+    process.send_signal(signal.Signals["SIGSTOP"])
+    try:
+        yield
+    finally:
+        process.send_signal(signal.Signals["SIGCONT"])
 
 
 @posix

@@ -269,7 +269,7 @@ async def test_a_rescue_by_another_process_holds_up_the_reader_alone(ledger: Led
         told.set()
 
     async with anyio.create_task_group() as group:
-        with closing(sqlite3.connect(f"{path}-rescue", isolation_level=None)) as other:
+        with closing(sqlite3.connect(f"{path}-lock", isolation_level=None)) as other:
             other.execute("BEGIN EXCLUSIVE")
             group.start_soon(read)
             for _ in range(100):
@@ -470,4 +470,4 @@ async def test_what_is_written_again_and_again_does_not_pile_up(ledger: Ledger, 
     for number in range(1500):
         await ledger.record(replace(draft, attempts=number))
     assert path.stat().st_size < 200_000
-    assert {found.name for found in path.parent.iterdir()} == {path.name, f"{path.name}-rescue"}
+    assert {found.name for found in path.parent.iterdir()} == {path.name, f"{path.name}-lock"}

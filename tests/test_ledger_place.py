@@ -28,7 +28,7 @@ from tests.test_ledger_file import NOBODY, damage_index, listed
 
 pytestmark = pytest.mark.anyio
 posix = pytest.mark.skipif(sys.platform == "win32", reason="Windows has other permissions")
-BESIDE = ("", "-wal", "-shm", "-journal", "-rescue", ".rescued")
+BESIDE = ("", "-wal", "-shm", "-journal", "-lock", ".rescued")
 
 
 @pytest.fixture
