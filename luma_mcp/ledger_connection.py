@@ -11,7 +11,7 @@ from luma_mcp.ledger_place import Place, identity
 from luma_mcp.ledger_rescue import check_whole, kept_aside, restore
 from luma_mcp.ledger_schema import create_database, open_database, refuse_strange, schema_cookie
 
-STUCK_SECONDS = 2.0
+STUCK_SECONDS = 3.0  # longer than a thread waits for a lock
 OF_THE_DISK = frozenset({sqlite3.SQLITE_READONLY, sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR})
 
 logger = logging.getLogger(__name__)
