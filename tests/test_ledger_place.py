@@ -17,8 +17,8 @@ from luma_mcp.doctor import examination
 from luma_mcp.doctor.storage import ledger as examined
 from luma_mcp.ledger import Ledger
 from luma_mcp.ledger_errors import FULL_HINT, LOCAL_HINT, LOCKED_HINT, advice
-from luma_mcp.ledger_place import disk_kind, network_disk
-from luma_mcp.ledger_schema import MIGRATIONS, create_database
+from luma_mcp.ledger_place import beside, disk_kind, network_disk
+from luma_mcp.ledger_schema import MIGRATIONS, create_database, open_database
 from luma_mcp.models import Task
 from luma_mcp.storage_errors import LedgerDamaged, LedgerUnusable
 from tests.planting import plant
@@ -181,6 +181,26 @@ async def test_nothing_but_a_file_is_opened_in_place_of_a_file(home: Path, found
     for named in (False, True):
         assert "no regular file" in (await refusal(found, named=named)).message
     assert elsewhere.read_bytes() == before
+
+
+async def test_what_a_killed_server_left_half_written_is_taken_back_and_no_damage(home: Path, path: Path) -> None:
+    writing = home / "writing" / path.name
+    await use(writing)
+    path.parent.mkdir()
+    with closing(open_database(writing)) as db:
+        db.execute("PRAGMA cache_size = 1")
+        db.execute("BEGIN IMMEDIATE")
+        for number in range(1000):
+            db.execute("INSERT INTO uploads VALUES (?, '', '', ?, 0.0)", (str(number), "x" * 900))
+        for suffix in ("", "-journal"):
+            shutil.copy(beside(writing, suffix), beside(path, suffix))
+        db.execute("ROLLBACK")
+    finding = examined(settings_for(home))[-1]
+    assert (finding.state, "killed" in finding.message) == ("note", True)
+    assert len(await use(path)) == 2
+    with closing(sqlite3.connect(path)) as db:
+        assert db.execute("SELECT count(*) FROM uploads").fetchone() == (0,)
+    assert examined(settings_for(home))[-1].state == "ok"
 
 
 async def test_a_file_of_the_first_version_is_left_alone(home: Path, path: Path) -> None:

@@ -17,6 +17,7 @@ from luma_mcp.storage_errors import LedgerUnusable
 
 OTHER_DATA = LedgerUnusable.hint
 RESCUE = "If it is damaged, the next call rescues what can be read."
+UNDONE = "Nothing is to be done: the next call takes back what was not complete."
 OTHER_OUTPUT = "Make it writable for this user, or name another folder with LUMA_MCP_OUTPUT_DIR."
 NAME_OTHERS = "If you keep clips elsewhere, name the folders with LUMA_MCP_MEDIA_ROOTS."
 ALLOW = "On macOS allow it in System Settings, Privacy & Security, Files and Folders; else make it readable."
@@ -66,6 +67,8 @@ def state_of(path: Path) -> Finding:
             return ok("ledger", f"{path} begins with the first task")
         return ok("ledger", f"{path} is sound: {counts(path)}")
     except (sqlite3.Error, OSError) as error:
+        if getattr(error, "sqlite_errorcode", sqlite3.SQLITE_OK) == sqlite3.SQLITE_READONLY_ROLLBACK:
+            return note("ledger", f"{path} was being written when a server was killed.", UNDONE)
         said = error.strerror if isinstance(error, OSError) else error
         fix = advice(error, path) or (OTHER_DATA if isinstance(error, OSError) else RESCUE)
         return problem("ledger", f"{path} cannot be used: {said}.", fix, "output_not_writable")
