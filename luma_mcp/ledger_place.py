@@ -41,8 +41,9 @@ class Place:
         """
         self.path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
         for file in files_of(self.path):
-            refuse_foreign(file)
-            close_to_others(file, {0})
+            with suppress(FileNotFoundError):  # a journal lies there only while somebody writes
+                refuse_foreign(file)
+                close_to_others(file, {0})
         close_to_others(self.path.parent, {SHARED_ON_PURPOSE} if self.named else {0})
         if (fault := openness(self.path)) and not self.named:
             raise Refused(fault, OWN_HINT)
@@ -86,8 +87,12 @@ def openness(path: Path) -> str:
     folder = os.stat(path.parent)
     if is_foreign(folder):
         return f"its folder {path.parent} belongs to another user"
-    for place, found in ((path.parent, folder), *((file, os.lstat(file)) for file in files_of(path))):
-        if sys.platform != "win32" and found.st_mode & OTHERS_WRITE:
+    modes = {path.parent: folder.st_mode}
+    for file in files_of(path):
+        with suppress(FileNotFoundError):
+            modes[file] = os.lstat(file).st_mode
+    for place, mode in modes.items():
+        if sys.platform != "win32" and mode & OTHERS_WRITE:
             return f"{place} can be written by other users"
     return ""
 

@@ -112,6 +112,19 @@ async def test_what_lets_others_write_is_taken_away(found: Path, named: bool) ->
     assert (mode_of(found), mode_of(found.parent)) == (0o644, 0o755)
 
 
+@posix
+async def test_a_journal_that_is_gone_by_the_time_it_is_looked_at_holds_nobody_up(
+    found: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def there_a_moment_ago(path: Path) -> list[Path]:
+        return [path, beside(path, "-journal")]
+
+    monkeypatch.setattr("luma_mcp.ledger_place.files_of", there_a_moment_ago)
+    monkeypatch.setattr("luma_mcp.doctor.storage.files_of", there_a_moment_ago)
+    assert len(await use(found)) == 1
+    assert examined(settings_for(found.parents[1]))[-1].state == "ok"
+
+
 def unchangeable(*_: object, **__: object) -> None:
     """Be a disk without permissions of its own."""
 

@@ -8,7 +8,7 @@ import anyio
 
 from luma_mcp.ledger import Ledger
 from luma_mcp.storage_errors import LedgerUnusable
-from tests.test_ledger import add, task
+from tests.test_ledger import NO_LIMITS, task
 
 WRITTEN = "written"
 
@@ -19,7 +19,7 @@ async def write(path: Path, first: int, count: int) -> None:
         for number in range(first, first + count):
             draft = task(number)
             try:
-                await add(ledger, draft)
+                await ledger.join_or_add(draft, draft.request.prompt, NO_LIMITS, new_take=False)
             except LedgerUnusable as error:
                 print(error.charged, draft.key, error.message, flush=True)
             else:

@@ -60,7 +60,8 @@ def state_of(path: Path) -> Finding:
     """Tell how the ledger stands."""
     try:
         for file in files_of(path):
-            refuse_foreign(file)
+            with suppress(FileNotFoundError):  # a journal lies there only while somebody writes
+                refuse_foreign(file)
         if not os.path.exists(path):
             with closing(sqlite3.connect(":memory:")) as db:
                 prepare(db)
