@@ -1,4 +1,4 @@
-"""The tasks on disk: the one truth, shared by every server process on this machine (SQLite, WAL).
+"""The tasks on disk: the one truth, shared by every server process on this machine (SQLite).
 
 A row is written before RunAPI is asked and changed before an answer is used.
 """
@@ -60,7 +60,7 @@ from luma_mcp.models import (
     Task,
 )
 
-LONGEST_LEASE_SECONDS = 600.0
+LONGEST_LEASES: Row = {"held": 30.0, "aside": 600.0}  # seconds; nobody holds one or puts a task aside for longer
 SEARCHED = 10_000
 COMPARABLE_SECONDS = 3600.0  # longer means that nobody was there to see the end
 
@@ -187,8 +187,8 @@ class Ledger:
 
     async def claim(self, key: str, now: float, until: float) -> bool:
         """Take or prolong the lease on a task (POSIX seconds), unless another holds it; tell whether it is held now."""
-        lease = {"key": key, "owner": self._owner, "now": now, "until": until, "longest": LONGEST_LEASE_SECONDS}
-        return await self._change(CLAIM, lease) == 1
+        lease: Row = {"key": key, "owner": self._owner, "now": now, "until": until}
+        return await self._change(CLAIM, lease | LONGEST_LEASES) == 1
 
     async def renew(self, keys: Iterable[str], until: float) -> int:
         """Prolong those leases that are held, to a moment in POSIX seconds; give their number, others run out."""
@@ -224,8 +224,8 @@ class Ledger:
         ages = {"born": age, "oldest": OUTPUT_LIFETIME_SECONDS, "doubted": REPLAY_SECONDS}
         bounds: Row = {name: now - seconds for name, seconds in ages.items()}
         account = {"origin": origin, "key_id": key_id}
-        times = {"now": now, "latest": now + CLOCK_STEP_SECONDS, "longest": LONGEST_LEASE_SECONDS}
-        rows = await self._file.read(UNATTENDED, bounds | account | times)
+        times = {"now": now, "latest": now + CLOCK_STEP_SECONDS}
+        rows = await self._file.read(UNATTENDED, bounds | account | times | LONGEST_LEASES)
         return [row["key"] for row in rows if is_key(row["key"])]
 
     async def durations(self, model: str, limit: int = 50) -> list[float]:

@@ -20,9 +20,11 @@ OWN_HINT = (
 )
 LOCKED_HINT = "End what else uses the ledger (another host, a backup, a database browser), then repeat the call."
 FULL_HINT = "Free some space on its disk, then repeat the call."
+SILENT_HINT = "Have the disk of the data folder looked at if this goes on, then repeat the call."
+MOVED_HINT = "Let nothing else move, replace or remove the ledger, and call list_tasks before the call is repeated."
 LOCAL_HINT = (
-    "The ledger needs a disk with shared memory and locks, which network disks and some shared folders lack: move the"
-    " data folder, with the ledger in it, to a local disk, and name its new place with LUMA_MCP_DATA_DIR."
+    "The ledger needs a disk whose locks work, which network disks and some shared folders lack: move the data folder,"
+    " with the ledger in it, to a local disk, and name its new place with LUMA_MCP_DATA_DIR."
 )
 LOCKED = frozenset({sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED})
 FULL = frozenset({errno.ENOSPC, errno.EDQUOT})

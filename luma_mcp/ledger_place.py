@@ -3,15 +3,19 @@
 import logging
 import os
 import re
+import sqlite3
 import stat
 import sys
+import uuid
+from collections.abc import Generator
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from luma_mcp.ledger_errors import OWN_HINT, Refused
 
 LEDGER_NAME = "tasks.sqlite3"
-FILES = ("", "-wal", "-shm", "-journal", "-rescue", ".rescued")  # whatever of these lies there is used
+FILES = ("", "-wal", "-shm", "-journal", "-lock", ".rescued")  # whatever of these lies there is used
 OTHERS_WRITE = stat.S_IWGRP | stat.S_IWOTH
 SHARED_ON_PURPOSE = stat.S_ISVTX | stat.S_ISGID
 MOUNTS = Path("/proc/self/mountinfo")
@@ -37,8 +41,9 @@ class Place:
         """
         self.path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
         for file in files_of(self.path):
-            refuse_foreign(file)
-            close_to_others(file, {0})
+            with suppress(FileNotFoundError):  # a journal lies there only while somebody writes
+                refuse_foreign(file)
+                close_to_others(file, {0})
         close_to_others(self.path.parent, {SHARED_ON_PURPOSE} if self.named else {0})
         if (fault := openness(self.path)) and not self.named:
             raise Refused(fault, OWN_HINT)
@@ -82,8 +87,12 @@ def openness(path: Path) -> str:
     folder = os.stat(path.parent)
     if is_foreign(folder):
         return f"its folder {path.parent} belongs to another user"
-    for place, found in ((path.parent, folder), *((file, os.lstat(file)) for file in files_of(path))):
-        if sys.platform != "win32" and found.st_mode & OTHERS_WRITE:
+    modes = {path.parent: folder.st_mode}
+    for file in files_of(path):
+        with suppress(FileNotFoundError):
+            modes[file] = os.lstat(file).st_mode
+    for place, mode in modes.items():
+        if sys.platform != "win32" and mode & OTHERS_WRITE:
             return f"{place} can be written by other users"
     return ""
 
@@ -91,6 +100,47 @@ def openness(path: Path) -> str:
 def make_private(path: Path) -> None:
     """Make an empty file that nobody else can read or write, whatever the folder; raise `FileExistsError`."""
     os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
+
+
+def beside(path: Path, suffix: str) -> Path:
+    """Name a file that belongs to the ledger's."""
+    return path.with_name(path.name + suffix)
+
+
+@contextmanager
+def alone(path: Path) -> Generator[None]:
+    """Let one process at a time work on the file itself; the lock dies with its holder."""
+    with suppress(FileExistsError):
+        make_private(beside(path, "-lock"))
+    with closing(sqlite3.connect(beside(path, "-lock"), isolation_level=None)) as lock:
+        lock.execute("BEGIN EXCLUSIVE")
+        yield
+
+
+@contextmanager
+def newly_made(path: Path) -> Generator[Path]:
+    """Give the name of a new file that gets the ledger's once it is complete, unless another process was faster.
+
+    Nothing that is incomplete ever lies at the ledger's path, whatever the file system: it would be taken for damage.
+    """
+    new = beside(path, f"-{uuid.uuid4().hex[:8]}")
+    try:
+        make_private(new)
+        yield new
+        with alone(path):
+            if not os.path.lexists(path):
+                new.rename(path)
+    finally:
+        new.unlink(missing_ok=True)
+
+
+def identity(path: Path) -> tuple[int, int] | None:
+    """Tell which file lies at a path, whatever it is called; None if there is none."""
+    try:
+        found = path.lstat()
+    except OSError:
+        return None
+    return found.st_dev, found.st_ino
 
 
 def network_disk(folder: Path) -> str:

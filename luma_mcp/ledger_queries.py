@@ -11,12 +11,12 @@ UNATTENDED = """
             wanted_at BETWEEN :doubted AND :latest OR coalesce(sent_at, 0) BETWEEN :doubted AND :latest))
         AND (task_id <> '' OR key_id = :key_id OR NOT (
             wanted_at BETWEEN :doubted AND :latest OR coalesce(sent_at, 0) BETWEEN :doubted AND :latest))
-        AND (lease_until <= :now OR lease_until > :now + :longest)
+        AND (lease_until <= :now OR lease_until > :now + CASE lease_owner WHEN '' THEN :aside ELSE :held END)
     UNION ALL
     SELECT key, created_at FROM tasks INDEXED BY tasks_unsaved
     WHERE status = 'completed' AND wants_file AND video_path = '' AND finished_at > :oldest
         AND origin = :origin AND key_id = :key_id AND video_urls <> '[]'
-        AND (lease_until <= :now OR lease_until > :now + :longest)
+        AND (lease_until <= :now OR lease_until > :now + CASE lease_owner WHEN '' THEN :aside ELSE :held END)
     ORDER BY created_at"""
 THAT_COUNTS = """
     SELECT * FROM tasks INDEXED BY tasks_that_count
@@ -55,7 +55,8 @@ MATCHING = """
 
 CLAIM = """
     UPDATE tasks SET lease_owner = :owner, lease_until = :until
-    WHERE key = :key AND (lease_owner = :owner OR lease_until <= :now OR lease_until > :now + :longest)"""
+    WHERE key = :key AND (lease_owner = :owner OR lease_until <= :now
+        OR lease_until > :now + CASE lease_owner WHEN '' THEN :aside ELSE :held END)"""
 RENEW = """
     UPDATE tasks SET lease_until = ? WHERE lease_owner = ? AND lease_owner <> ''
         AND key IN (SELECT value FROM json_each(?))"""

@@ -12,11 +12,11 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from luma_mcp import crash_points
-from luma_mcp.ledger_place import make_private
+from luma_mcp.ledger_place import alone, beside, make_private, newly_made
 from luma_mcp.ledger_records import COLUMNS, is_task
 from luma_mcp.ledger_schema import open_database, prepare, refuse_newer, refuse_strangers, transaction
 
-SHARERS = ("", "-wal", "-shm")
+SHARERS = ("", "-wal", "-shm", "-journal")
 SAVED = (*COLUMNS, "name")
 DAMAGE = frozenset({sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB})
 PAGE_SIZE_BYTES = slice(16, 18)  # places in the header of a database file
@@ -31,19 +31,6 @@ def is_damaged(error: BaseException | None) -> bool:
     """Tell whether the file itself was found broken."""
     code = getattr(error, "sqlite_errorcode", sqlite3.SQLITE_OK) & 0xFF
     return isinstance(error, Hollow) or (isinstance(error, sqlite3.DatabaseError) and code in DAMAGE)
-
-
-def beside(path: Path, suffix: str) -> Path:
-    """Name a file that belongs to the ledger's."""
-    return path.with_name(path.name + suffix)
-
-
-@contextmanager
-def alone(path: Path) -> Generator[None]:
-    """Let one process at a time work on the file itself; the lock dies with its holder."""
-    with closing(sqlite3.connect(beside(path, "-rescue"), isolation_level=None)) as lock:
-        lock.execute("BEGIN EXCLUSIVE")
-        yield
 
 
 def check_whole(path: Path) -> None:
@@ -83,6 +70,8 @@ def still_damaged(path: Path) -> bool:
     """Check the whole file."""
     try:
         check_whole(path)
+        if not path.exists():
+            return False
         with closing(sqlite3.connect(path)) as db:
             return [tuple(row) for row in db.execute("PRAGMA quick_check")] != [("ok",)]
     except sqlite3.DatabaseError as error:
@@ -106,6 +95,14 @@ def name_aside(path: Path) -> Path:
     stem = f"{path.name}.damaged-{datetime.now(UTC):%Y%m%d-%H%M%S}"
     names = [stem, *(f"{stem}-{number}" for number in range(2, 100))]
     return path.with_name(next(name for name in names if not os.path.lexists(path.with_name(name))))
+
+
+def kept_aside(path: Path) -> frozenset[str]:
+    """Name the damaged files that are kept beside a ledger, without what SQLite kept beside them."""
+    with suppress(OSError):
+        found = [name for name in os.listdir(path.parent) if name.startswith(f"{path.name}.damaged-")]
+        return frozenset(name for name in found if name[-1].isdigit())
+    return frozenset()
 
 
 def copy(path: Path, to: Path) -> None:
@@ -195,9 +192,6 @@ def readable(old: sqlite3.Connection) -> Iterator[sqlite3.Row]:
 def restore(path: Path, opened: sqlite3.Connection) -> None:
     """Put a file back that was removed while in use: as long as it is open, all of it can be read."""
     path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-    with alone(path):
-        if not path.exists():
-            make_private(path)
-            with closing(sqlite3.connect(path)) as fresh:
-                opened.backup(fresh)
-                refuse_newer(fresh)
+    with newly_made(path) as new, closing(sqlite3.connect(new)) as fresh:
+        opened.backup(fresh)
+        refuse_newer(fresh)

@@ -2,19 +2,16 @@
 
 import re
 import sqlite3
-import uuid
 from collections.abc import Generator, Iterator, Sequence
 from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
 
 from luma_mcp import crash_points
-from luma_mcp.ledger_errors import LOCAL_HINT, NEWER_HINT, OLD_HINT, STRANGE_HINT, Refused
-from luma_mcp.ledger_place import make_private
-from luma_mcp.renaming import rename_without_replacing
+from luma_mcp.ledger_errors import NEWER_HINT, OLD_HINT, STRANGE_HINT, Refused
+from luma_mcp.ledger_place import newly_made
 
 OLDEST_SQLITE = (3, 34)  # every statement is tried on it: tests/old_sqlite.py
 LOCK_SECONDS = 2.0
-WAL_BYTES = 1 << 20
 LARGEST_VALUE_BYTES = 1 << 20
 # What STRICT would say, which SQLite has since 3.37 only, is said by CHECK. `revision` and `listed` count what callers
 # can see to change, so that each process finds what another has changed: the first of the whole task, the second of
@@ -118,19 +115,16 @@ Objects = dict[tuple[str, str], tuple[str, str]]
 
 def create_database(path: Path) -> None:
     """Make a new file that is this user's alone, and give it its name when it is complete; another may be faster."""
-    new = path.with_name(f"{path.name}-{uuid.uuid4().hex[:8]}")
-    try:
-        make_private(new)
+    with newly_made(path) as new:
         open_database(new).close()
-        rename_without_replacing(new, path)
-    except FileExistsError:
-        pass
-    finally:
-        new.unlink(missing_ok=True)
 
 
 def open_database(path: Path) -> sqlite3.Connection:
-    """Open a file and bring it up to date; one that this server did not make is refused before anything is changed."""
+    """Open a file and bring it up to date; one that this server did not make is refused before anything is changed.
+
+    All that was written lies in this one file. A log beside it, as SQLite keeps in WAL mode, can be removed while
+    processes use it: each then goes on by itself, and what some of them wrote is lost.
+    """
     db = sqlite3.connect(path, timeout=LOCK_SECONDS, isolation_level=None, check_same_thread=False)
     with ExitStack() as unless_ready:
         unless_ready.callback(db.close)
@@ -138,10 +132,8 @@ def open_database(path: Path) -> sqlite3.Connection:
         refuse_strange(db)
         if schema_version(db) == 0:
             db.execute("PRAGMA auto_vacuum = INCREMENTAL")
-        if db.execute("PRAGMA journal_mode = WAL").fetchone()[0] != "wal":
-            raise Refused("its disk has no memory that processes can share", LOCAL_HINT)
-        db.execute("PRAGMA synchronous = FULL")
-        db.execute(f"PRAGMA journal_size_limit = {WAL_BYTES}")
+        db.execute("PRAGMA journal_mode = DELETE")
+        db.execute("PRAGMA synchronous = EXTRA")
         migrate(db)
         unless_ready.pop_all()
     return db

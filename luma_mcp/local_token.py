@@ -10,7 +10,7 @@ from pathlib import Path
 from pydantic import SecretStr
 
 from luma_mcp.models import LOCAL_CALLER
-from luma_mcp.renaming import rename_without_replacing
+from luma_mcp.renaming import is_reserved, rename_without_replacing
 from luma_mcp.setting_values import BadSetting
 from luma_mcp.settings import Settings
 from luma_mcp.small_files import OTHERS_TOUCH, read_small
@@ -38,7 +38,7 @@ def local_token(folder: Path) -> SecretStr:
     """
     path = folder / TOKEN_FILE
     try:
-        if not os.path.lexists(path):
+        if not os.path.lexists(path) or is_reserved(path):
             make_token(path)
         return SecretStr(kept_token(path))
     except OSError as error:
@@ -67,5 +67,7 @@ def make_token(path: Path) -> None:
             os.fsync(file.fileno())
         with suppress(FileExistsError):
             rename_without_replacing(part, path)
+        if is_reserved(path):
+            part.replace(path)
     finally:
         part.unlink(missing_ok=True)

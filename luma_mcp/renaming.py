@@ -1,5 +1,7 @@
 """Giving a complete file its name, never over another file."""
 
+import os
+import stat
 import sys
 from pathlib import Path
 
@@ -8,7 +10,8 @@ def rename_without_replacing(part: Path, target: Path) -> None:
     """Give `part` the name `target`; raise `FileExistsError` if a file has it.
 
     Windows renames like that by itself, on every file system. Elsewhere a hard link is refused where a file exists, and
-    so is a reserved empty file where the file system has no links. The name `part` may remain.
+    so is a reserved empty file where the file system has no links. The name `part` may remain, and a process that is
+    killed then leaves the name reserved.
     """
     if sys.platform == "win32":
         part.rename(target)
@@ -25,3 +28,12 @@ def link_or_replace_nothing(part: Path, target: Path) -> None:
     except OSError:
         target.touch(exist_ok=False)
         part.replace(target)
+
+
+def is_reserved(path: Path) -> bool:
+    """Tell whether an empty file lies at a path: one that keeps a name, or was left by a process that was killed."""
+    try:
+        found = os.lstat(path)
+    except OSError:
+        return False
+    return stat.S_ISREG(found.st_mode) and not found.st_size

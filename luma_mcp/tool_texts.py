@@ -19,7 +19,7 @@ that cost nothing it starts anew.
 
 The answer comes within about {bound} seconds. If done is false, the work goes on: do what next_step says, usually \
 get_task with the task_id and wait_seconds {wait} until done is true. When it is done, tell the user where the video \
-is, as next_step says: video_path (the saved file), or the link in video_urls."""
+is, as next_step says: video_path, or the link in video_urls."""
 GET_TASK = """\
 Use this to see how a modify_video task is doing, or to wait for its end. It costs nothing.
 

@@ -18,7 +18,6 @@ import luma_mcp
 from luma_mcp.doctor.storage import counts
 from luma_mcp.errors import Conflict
 from luma_mcp.ledger import Ledger
-from luma_mcp.ledger_file import open_frozen
 from luma_mcp.models import Limits, Status
 from luma_mcp.storage_errors import LedgerDamaged
 from tests.old_sqlite import Statement, run
@@ -110,7 +109,6 @@ async def everything(path: Path) -> None:
         await remove_while_in_use(ledger, path)
         await ledger.forget(EPOCH + 1e6, 1)
     counts(path)
-    open_frozen(path).close()
     await rescue(path)
 
 

@@ -16,7 +16,7 @@ from luma_mcp.downloads import AT_ONCE, Downloads
 from luma_mcp.errors import LumaError
 from luma_mcp.models import Status, Task, VideoRequest
 from luma_mcp.renaming import rename_without_replacing
-from luma_mcp.saved_files import copy_published
+from luma_mcp.saved_files import copy_published, publish
 from luma_mcp.storage_errors import DownloadFailed, OutputNotWritable
 from luma_mcp.transfers import Transfers
 from tests.dripping import Dripping, SlowServer
@@ -206,6 +206,27 @@ async def test_where_links_are_not_to_be_had_a_name_is_reserved_instead(
     with pytest.raises(FileExistsError):
         rename_without_replacing(home / "part", path)
     assert path.read_bytes() == VIDEO
+
+
+async def test_a_name_that_a_killed_process_has_reserved_holds_nothing_up(
+    home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(self: Path, target: Path) -> None:
+        raise PermissionError
+
+    def die(self: Path, target: Path) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(Path, "hardlink_to", refuse)
+    (home / "part").write_bytes(VIDEO)
+    target = home / "clip.mp4"
+    with monkeypatch.context() as patched:
+        patched.setattr(Path, "replace", die)
+        with pytest.raises(KeyboardInterrupt):
+            publish(home / "part", target)
+    published = publish(home / "part", target)
+    assert (published.path.name, published.is_new) == ("clip-2.mp4", True)
+    assert published.path.read_bytes() == VIDEO
 
 
 @pytest.mark.parametrize("kind", ["link", "symlink"])

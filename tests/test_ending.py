@@ -111,7 +111,7 @@ async def test_a_process_that_was_asked_to_end_at_once_closes_its_ledger(home: P
             connection.sendall(half)
             process.send_signal(ending)
             assert await anyio.to_thread.run_sync(process.wait, ENDING_SECONDS) == 0
-    assert not list((home / ".local/share/luma-mcp").glob("*-wal"))
+    assert not list((home / ".local/share/luma-mcp").glob("*-journal"))
 
 
 @contextmanager

@@ -271,13 +271,13 @@ async def test_a_row_that_makes_no_sense_hides_no_other(ledger: Ledger, path: Pa
             await ledger.find("local", "id-0")
 
 
-async def test_the_file_is_written_ahead_and_through_to_the_disk(ledger: Ledger, path: Path) -> None:
+async def test_all_lies_in_the_one_file_and_goes_through_to_the_disk(ledger: Ledger, path: Path) -> None:
     with closing(ledger):
         await add(ledger, task())
     with closing(open_database(path)) as opened:
         (mode,) = opened.execute("PRAGMA journal_mode").fetchone()
         (synchronous,) = opened.execute("PRAGMA synchronous").fetchone()
-    assert (mode, synchronous) == ("wal", 2)
+    assert (mode, synchronous) == ("delete", 3)
 
 
 async def test_a_file_of_an_older_version_gets_the_migrations_that_it_lacks(

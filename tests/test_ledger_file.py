@@ -2,7 +2,6 @@
 
 import errno
 import os
-import shutil
 import sqlite3
 import sys
 import tempfile
@@ -17,7 +16,7 @@ import pytest
 
 from luma_mcp import crash_points
 from luma_mcp.ledger import Ledger
-from luma_mcp.ledger_schema import MIGRATIONS, WAL_BYTES, open_database
+from luma_mcp.ledger_schema import MIGRATIONS, open_database
 from luma_mcp.models import DAY_SECONDS, Status, Task
 from luma_mcp.storage_errors import LedgerDamaged, LedgerUnusable
 from tests.rig import API_URL, EPOCH
@@ -214,17 +213,17 @@ async def test_a_file_that_was_cut_off_loses_what_was_cut_off_only(ledger: Ledge
     assert len(await all_of(ledger)) > 250
 
 
-async def test_a_file_that_was_emptied_beside_its_log_is_kept_aside(ledger: Ledger, path: Path, home: Path) -> None:
+async def test_a_file_that_was_emptied_is_kept_aside_with_what_lies_beside_it(ledger: Ledger, path: Path) -> None:
     await add(ledger, task())
-    wal = path.with_name(f"{path.name}-wal")
-    shutil.copy(wal, home / "wal")
     ledger.close()
     path.write_bytes(b"")
-    shutil.copy(home / "wal", wal)
+    journal = path.with_name(f"{path.name}-journal")
+    journal.write_bytes(b"of a transaction that was cut short")
     with pytest.raises(LedgerDamaged):
         await listed(ledger)
     (kept,) = aside(path)
-    assert kept.with_name(f"{kept.name}-wal").read_bytes() == (home / "wal").read_bytes()
+    assert kept.with_name(f"{kept.name}-journal").read_bytes() == b"of a transaction that was cut short"
+    assert not journal.exists(), "it would be played back into the new file"
     assert await listed(ledger) == []
 
 
@@ -270,7 +269,7 @@ async def test_a_rescue_by_another_process_holds_up_the_reader_alone(ledger: Led
         told.set()
 
     async with anyio.create_task_group() as group:
-        with closing(sqlite3.connect(f"{path}-rescue", isolation_level=None)) as other:
+        with closing(sqlite3.connect(f"{path}-lock", isolation_level=None)) as other:
             other.execute("BEGIN EXCLUSIVE")
             group.start_soon(read)
             for _ in range(100):
@@ -350,8 +349,6 @@ async def test_a_file_that_was_replaced_is_the_one_that_counts(ledger: Ledger, p
     await add(ledger, task())
     with closing(Ledger(home / "backup" / "tasks.sqlite3")) as backup:
         kept, _ = await add(backup, task(7))
-    for suffix in ("-wal", "-shm"):
-        path.with_name(path.name + suffix).unlink()
     (home / "backup" / "tasks.sqlite3").replace(path)
     assert await listed(ledger) == [kept]
 
@@ -398,7 +395,7 @@ async def test_on_a_full_disk_writing_is_refused_and_reading_goes_on(
         db.execute("PRAGMA max_page_count = 30")
         return db
 
-    monkeypatch.setattr("luma_mcp.ledger_file.open_database", cramped)
+    monkeypatch.setattr("luma_mcp.ledger_connection.open_database", cramped)
     await fill(ledger)
     kept = await listed(ledger)
     assert kept
@@ -472,8 +469,5 @@ async def test_what_is_written_again_and_again_does_not_pile_up(ledger: Ledger, 
     draft, _ = await add(ledger, task())
     for number in range(1500):
         await ledger.record(replace(draft, attempts=number))
-    wal = path.with_name(f"{path.name}-wal")
-    assert wal.stat().st_size < 8 * WAL_BYTES
-    ledger.close()
     assert path.stat().st_size < 200_000
-    assert [found.name for found in path.parent.iterdir()] == [path.name]
+    assert {found.name for found in path.parent.iterdir()} == {path.name, f"{path.name}-lock"}

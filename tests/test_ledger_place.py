@@ -12,11 +12,13 @@ from typing import Any
 
 import pytest
 
+from luma_mcp import ledger_errors
+from luma_mcp.doctor import examination
 from luma_mcp.doctor.storage import ledger as examined
 from luma_mcp.ledger import Ledger
 from luma_mcp.ledger_errors import FULL_HINT, LOCAL_HINT, LOCKED_HINT, advice
-from luma_mcp.ledger_place import disk_kind, network_disk
-from luma_mcp.ledger_schema import MIGRATIONS, create_database
+from luma_mcp.ledger_place import beside, disk_kind, network_disk
+from luma_mcp.ledger_schema import MIGRATIONS, create_database, open_database
 from luma_mcp.models import Task
 from luma_mcp.storage_errors import LedgerDamaged, LedgerUnusable
 from tests.planting import plant
@@ -26,7 +28,7 @@ from tests.test_ledger_file import NOBODY, damage_index, listed
 
 pytestmark = pytest.mark.anyio
 posix = pytest.mark.skipif(sys.platform == "win32", reason="Windows has other permissions")
-BESIDE = ("", "-wal", "-shm", "-journal", "-rescue", ".rescued")
+BESIDE = ("", "-wal", "-shm", "-journal", "-lock", ".rescued")
 
 
 @pytest.fixture
@@ -110,6 +112,19 @@ async def test_what_lets_others_write_is_taken_away(found: Path, named: bool) ->
     assert (mode_of(found), mode_of(found.parent)) == (0o644, 0o755)
 
 
+@posix
+async def test_a_journal_that_is_gone_by_the_time_it_is_looked_at_holds_nobody_up(
+    found: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def there_a_moment_ago(path: Path) -> list[Path]:
+        return [path, beside(path, "-journal")]
+
+    monkeypatch.setattr("luma_mcp.ledger_place.files_of", there_a_moment_ago)
+    monkeypatch.setattr("luma_mcp.doctor.storage.files_of", there_a_moment_ago)
+    assert len(await use(found)) == 1
+    assert examined(settings_for(found.parents[1]))[-1].state == "ok"
+
+
 def unchangeable(*_: object, **__: object) -> None:
     """Be a disk without permissions of its own."""
 
@@ -179,6 +194,26 @@ async def test_nothing_but_a_file_is_opened_in_place_of_a_file(home: Path, found
     for named in (False, True):
         assert "no regular file" in (await refusal(found, named=named)).message
     assert elsewhere.read_bytes() == before
+
+
+async def test_what_a_killed_server_left_half_written_is_taken_back_and_no_damage(home: Path, path: Path) -> None:
+    writing = home / "writing" / path.name
+    await use(writing)
+    path.parent.mkdir()
+    with closing(open_database(writing)) as db:
+        db.execute("PRAGMA cache_size = 1")
+        db.execute("BEGIN IMMEDIATE")
+        for number in range(1000):
+            db.execute("INSERT INTO uploads VALUES (?, '', '', ?, 0.0)", (str(number), "x" * 900))
+        for suffix in ("", "-journal"):
+            shutil.copy(beside(writing, suffix), beside(path, suffix))
+        db.execute("ROLLBACK")
+    finding = examined(settings_for(home))[-1]
+    assert (finding.state, "killed" in finding.message) == ("note", True)
+    assert len(await use(path)) == 2
+    with closing(sqlite3.connect(path)) as db:
+        assert db.execute("SELECT count(*) FROM uploads").fetchone() == (0,)
+    assert examined(settings_for(home))[-1].state == "ok"
 
 
 async def test_a_file_of_the_first_version_is_left_alone(home: Path, path: Path) -> None:
@@ -284,16 +319,27 @@ def without_shared_memory(path: Path | str, **more: Any) -> sqlite3.Connection:
 
 @posix
 @pytest.mark.parametrize("begun", [False, True])
-async def test_a_disk_without_shared_memory_is_told_with_what_helps(
+async def test_a_disk_without_shared_memory_is_as_good_as_any(
     path: Path, monkeypatch: pytest.MonkeyPatch, begun: bool
 ) -> None:
     if begun:
         await use(path)
     monkeypatch.setattr(sqlite3, "connect", without_shared_memory)
-    with pytest.raises(LedgerUnusable) as raised:
-        await use(path)
-    assert raised.value.hint == LOCAL_HINT
-    assert [each.name for each in path.parent.iterdir()] == ([path.name] if begun else [])
+    assert len(await use(path)) == 1 + begun
+
+
+async def test_a_file_that_keeps_a_log_beside_it_keeps_all_in_itself_from_then_on(path: Path, found: Path) -> None:
+    await use(found)
+    with closing(sqlite3.connect(found)) as other:
+        other.execute("PRAGMA journal_mode = WAL")
+        other.execute("UPDATE tasks SET delivered = 1")
+        other.commit()
+        with pytest.raises(LedgerUnusable) as raised:
+            await use(found)
+        assert raised.value.hint == LOCKED_HINT
+    assert len(await use(found)) == 2
+    with closing(sqlite3.connect(found)) as db:
+        assert db.execute("PRAGMA journal_mode").fetchone() == ("delete",)
 
 
 @pytest.mark.parametrize(
@@ -318,7 +364,8 @@ def test_each_error_of_the_disk_has_the_advice_that_fits(path: Path, code: int, 
 
 
 def test_no_advice_is_to_begin_with_an_empty_folder() -> None:
-    for hint in (LedgerUnusable.hint, LOCAL_HINT, LOCKED_HINT, FULL_HINT):
+    hints = [value for name, value in vars(ledger_errors).items() if name.endswith("HINT")]
+    for hint in (LedgerUnusable.hint, examination.ACCESS, examination.GONE, *hints):
         assert "another" not in hint.replace("another host", "")
         assert "LUMA_MCP_DATA_DIR" not in hint or "with the ledger in it" in hint
 

@@ -46,6 +46,27 @@ def test_servers_that_start_at_once_agree_on_one_token(home: Path) -> None:
     assert tokens == {(home / "data" / TOKEN_FILE).read_text().strip()}
 
 
+def test_a_name_that_a_killed_process_has_reserved_holds_nothing_up(
+    home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object) -> None:
+        raise PermissionError(1, "Operation not permitted")
+
+    def die(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(Path, "hardlink_to", refuse)
+    with monkeypatch.context() as patched:
+        patched.setattr(Path, "replace", die)
+        with pytest.raises(KeyboardInterrupt):
+            local_token(home)
+    assert (home / TOKEN_FILE).read_bytes() == b""
+    token = local_token(home).get_secret_value()
+    assert (home / TOKEN_FILE).read_text() == f"{token}\n"
+    assert stat.S_IMODE((home / TOKEN_FILE).stat().st_mode) == 0o600 or sys.platform == "win32"
+    assert local_token(home).get_secret_value() == token
+
+
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows has no such permissions")
 @pytest.mark.parametrize("mode", [0o666, 0o644, 0o620, 0o604, 0o660])
 def test_a_token_that_others_could_open_is_not_taken(home: Path, mode: int) -> None:
@@ -55,7 +76,7 @@ def test_a_token_that_others_could_open_is_not_taken(home: Path, mode: int) -> N
 
 
 @pytest.mark.parametrize(
-    "content", [b"", b"\n", b"short\n", FORGED[:-1], FORGED * 2, b"\xff" * 43 + b"\n", b"x" * 1_000_000]
+    "content", [b"\n", b"short\n", FORGED[:-1], FORGED * 2, b"\xff" * 43 + b"\n", b"x" * 1_000_000]
 )
 def test_what_is_no_token_is_not_taken(home: Path, content: bytes) -> None:
     (home / TOKEN_FILE).write_bytes(content)

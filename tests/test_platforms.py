@@ -84,7 +84,7 @@ def left_in_order(process: subprocess.Popen[bytes], home: Path) -> None:
     assert process.wait(LEAVING_SECONDS) == 0
     assert process.stderr
     assert b"Traceback" not in process.stderr.read()
-    assert not (home / ".local/share/luma-mcp/tasks.sqlite3-wal").exists()
+    assert not (home / ".local/share/luma-mcp/tasks.sqlite3-journal").exists()
 
 
 WINDOWS_LACKS = [

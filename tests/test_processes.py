@@ -163,6 +163,20 @@ def test_a_damaged_ledger_is_told_once_and_the_servers_go_on(home: Path, url: st
     assert kept.read_bytes() == b"what the disk made of it " * 1000
 
 
+def test_each_server_that_had_a_damaged_ledger_open_tells_a_caller(home: Path, servers: list[Crashing]) -> None:
+    for wire in servers[:3]:
+        wire.call("modify_video", ASK)
+    with (home / LEDGER).open("r+b") as file:
+        file.write(b"what the disk made of it " * 1000)
+    for wire in servers[:3]:
+        told = wire.call("modify_video", ASK)["structuredContent"]["error"]
+        assert "is kept as" in told["message"]
+        assert told["retry_safe"] is False
+        assert wire.call("list_tasks", {})["structuredContent"]["tasks"] == []
+    assert servers[3].call("list_tasks", {})["structuredContent"]["tasks"] == []
+    assert len(list((home / LEDGER).parent.glob("*.damaged-*"))) == 1
+
+
 @pytest.mark.parametrize(
     "task_id", ["../../etc/passwd", "a/b", "C:\\clip.mp4", "id\n", "id\nid", "\x00", "", "x" * 300]
 )

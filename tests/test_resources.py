@@ -189,7 +189,7 @@ async def test_a_finished_task_whose_file_is_still_missing_may_not_be_kept(rig: 
 async def test_a_host_that_reads_resources_does_not_take_the_news_of_damage_from_the_model(
     rig: Rig, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(rig.app.ledger._file, "_notice", "The ledger was damaged.")
+    monkeypatch.setattr(rig.app.ledger._file._notice, "words", "The ledger was damaged.")
     async with rig.client() as client:
         await read(client, TASKS_URI)
         await client.list_resources()

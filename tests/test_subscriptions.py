@@ -425,8 +425,6 @@ async def test_a_ledger_that_was_replaced_counts_as_changed(home: Path, inline_t
         task_id = facts(await client.call_tool("modify_video", ASK | {"wait_seconds": 40}))["task_id"]
         async with hearing(client, heard, era, [task_uri(task_id)], the_list=False):
             create_database(home / "another.sqlite3")
-            for kept_beside in ("-wal", "-shm"):
-                (home / "data" / f"tasks.sqlite3{kept_beside}").unlink()
             (home / "another.sqlite3").replace(home / "data" / "tasks.sqlite3")
             await heard.wait(TASKS_URI, task_uri(task_id), LIST, seconds=SOON)
 

@@ -2,12 +2,15 @@
 
 from collections import Counter
 from collections.abc import AsyncGenerator
+from contextlib import closing
 from pathlib import Path
 
 import anyio
 import httpx
 import pytest
 
+from luma_mcp.ledger import Ledger
+from luma_mcp.ledger_place import LEDGER_NAME
 from luma_mcp.models import Reading, Status, Task
 from luma_mcp.sandbox import Sandbox
 from luma_mcp.sandbox.faults import Fault, Kind
@@ -155,6 +158,34 @@ async def test_a_download_longer_than_a_lease_stays_with_its_holder(home: Path) 
         await anyio.sleep(120)
         assert (await only_task(other)).video_path
     assert asked(sandbox, "GET", "/outputs/") == 1
+
+
+async def test_a_task_whose_holder_was_killed_is_taken_over_though_the_clock_was_set_back(
+    home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def never(*_: object, **__: object) -> None:
+        """Be killed before."""
+
+    clock, sandbox = VirtualClock(), sandbox_for(home, seconds=5)
+    async with open_rig(home, clock=clock, sandbox=sandbox) as other:
+        async with open_rig(home, clock=clock, sandbox=sandbox) as holder:
+            await holder.submit(wait=0)
+            monkeypatch.setattr(holder.app.ledger, "release", never)
+        clock.jumped -= 300
+        other.app.wake()
+        await anyio.sleep(30)
+        assert (await only_task(other)).status is Status.COMPLETED
+
+
+async def test_what_was_put_aside_stays_so_though_the_clock_was_set_back_a_little(home: Path) -> None:
+    async with open_rig(home) as rig:
+        task = await rig.submit(wait=0)
+        ledger, now = rig.app.ledger, rig.clock()
+        assert await ledger.claim(task.key, now, now + 15)
+        await ledger.release(task.key, now + 600)
+        with closing(Ledger(home / "data" / LEDGER_NAME)) as other:
+            assert not await other.claim(task.key, now, now + 15)
+            assert await other.claim(task.key, now - 1, now + 15), "nothing is put aside for that long"
 
 
 async def test_a_poll_that_slept_changes_nothing_of_a_finished_task(home: Path) -> None:

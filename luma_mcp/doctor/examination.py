@@ -21,8 +21,8 @@ from luma_mcp.settings import Settings, load_settings
 BOUND_SECONDS = 10.0
 EXIT_BAD_SETTING = 2
 FAULTS = (OSError, ValueError, RuntimeError, LookupError, TypeError, AttributeError, ArithmeticError)
-ACCESS = "Let this user read and write it, or name another folder."
-GONE = "A network drive may be gone. Name another folder."
+ACCESS = "Let this user read and write it."  # no other folder: for the ledger that would be an empty one
+GONE = "Its disk may hang, or a network drive be gone: have it brought back, then look again."
 Check = Callable[[Settings], list[Finding]]
 
 

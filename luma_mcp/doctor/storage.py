@@ -17,6 +17,7 @@ from luma_mcp.storage_errors import LedgerUnusable
 
 OTHER_DATA = LedgerUnusable.hint
 RESCUE = "If it is damaged, the next call rescues what can be read."
+UNDONE = "Nothing is to be done: the next call takes back what was not complete."
 OTHER_OUTPUT = "Make it writable for this user, or name another folder with LUMA_MCP_OUTPUT_DIR."
 NAME_OTHERS = "If you keep clips elsewhere, name the folders with LUMA_MCP_MEDIA_ROOTS."
 ALLOW = "On macOS allow it in System Settings, Privacy & Security, Files and Folders; else make it readable."
@@ -59,13 +60,16 @@ def state_of(path: Path) -> Finding:
     """Tell how the ledger stands."""
     try:
         for file in files_of(path):
-            refuse_foreign(file)
+            with suppress(FileNotFoundError):  # a journal lies there only while somebody writes
+                refuse_foreign(file)
         if not os.path.exists(path):
             with closing(sqlite3.connect(":memory:")) as db:
                 prepare(db)
             return ok("ledger", f"{path} begins with the first task")
         return ok("ledger", f"{path} is sound: {counts(path)}")
     except (sqlite3.Error, OSError) as error:
+        if getattr(error, "sqlite_errorcode", sqlite3.SQLITE_OK) == sqlite3.SQLITE_READONLY_ROLLBACK:
+            return note("ledger", f"{path} was being written when a server was killed.", UNDONE)
         said = error.strerror if isinstance(error, OSError) else error
         fix = advice(error, path) or (OTHER_DATA if isinstance(error, OSError) else RESCUE)
         return problem("ledger", f"{path} cannot be used: {said}.", fix, "output_not_writable")
@@ -75,9 +79,7 @@ def counts(path: Path) -> str:
     """Check the whole file, and count what is in it; raise `sqlite3.Error` if it is damaged, refused or locked."""
     if not os.access(path, os.W_OK):
         raise PermissionError(errno.EACCES, "it cannot be written")
-    in_use = path.with_name(f"{path.name}-wal").exists()
-    mode = "mode=ro" if in_use else "mode=ro&immutable=1"  # the second leaves no trace, but sees no other's writing
-    with closing(sqlite3.connect(f"{path.resolve().as_uri()}?{mode}", uri=True, timeout=2)) as db:
+    with closing(sqlite3.connect(f"{path.resolve().as_uri()}?mode=ro", uri=True, timeout=2)) as db:
         prepare(db)
         refuse_strange(db)
         verdict = db.execute("PRAGMA quick_check(1)").fetchone()[0]
@@ -105,7 +107,7 @@ def writable(check: str, folder: Path, fix: str) -> Finding:
     except OSError as error:
         return problem(check, f"{there} cannot be written: {error.strerror}.", fix, "output_not_writable")
     if free < SPARE_BYTES:
-        more = f"Free some space on its disk, or use another one. {fix}"
+        more = f"Free some space on its disk. {fix}"
         return problem(check, f"{there} has only {megabytes(free)} left.", more, "output_not_writable")
     made = "" if there == folder else " is made when it is needed; its place"
     return ok(check, f"{folder}{made} can be written, {megabytes(free)} are free")
