@@ -169,12 +169,13 @@ def next_steps(outcome: Outcome, now: float, *, remote: bool, wait: int) -> Iter
     """Tell the model what its call has cost if it found the task there, what to do next, and how to have another."""
     task = outcome.task
     if outcome.joined:
-        yield f"This call cost nothing: its task was made at {moment(task.created_at)}."
+        cost = "This call cost nothing" if outcome.is_free else "This call made no other task"
+        yield f"{cost}: its task was made at {moment(task.created_at)}."
     if outcome.joined and outcome.other_callback:
         yield "The callback_url of this call is not called: the task was submitted without it."
     yield next_step(task, now, remote=remote, wait=wait)
     if offers_take(outcome, now):
-        yield way_on(task, outcome.next_take)
+        yield way_on(task, outcome.next_take, now)
     elif outcome.is_new and 0 < outcome.next_take < task.request.take:
         yield f"Take {outcome.next_take} was never made: takes can be had in any order, and are no attempt counter."
 
@@ -183,18 +184,15 @@ def offers_take(outcome: Outcome, now: float) -> bool:
     """Tell whether another take is the way on: from a result that is there, or where no repetition brings one."""
     task = outcome.task
     settles_itself = task.status is Status.UNCONFIRMED and task.error is not None and task.error.retry_safe
-    return (outcome.joined and task.status.done) or (task.is_lost(now) and not settles_itself)
+    completed = outcome.joined and task.status is Status.COMPLETED
+    return completed or (task.is_lost(now) and not settles_itself)
 
 
-def way_on(task: Task, take: int) -> str:
+def way_on(task: Task, take: int, now: float) -> str:
     """Name the take that is another version of a task's request, and its price."""
     if not take:
         return "All takes of this request were made: for another version, change its prompt."
-    wish = (
-        "wants another version"
-        if task.status is Status.COMPLETED and task.error is None
-        else "agrees to pay for another one"
-    )
+    wish = "agrees to pay for another one" if task.is_lost(now) else "wants another version"
     price = FREE if task.origin == SANDBOX_ORIGIN else PRICED
     return f"Only if the user {wish}: modify_video with the same arguments and take {take}, which {price}."
 
@@ -216,7 +214,7 @@ def submitting_step(task: Task) -> str:
     """Tell how to go on while RunAPI has not named the task."""
     so_far = "The clip is still being uploaded" if task.is_uploading else "RunAPI has not confirmed the task yet"
     if task.error:
-        so_far = f"{task.error.message} This server keeps trying"
+        so_far = f"{task.error.message.rstrip('.')}. This server keeps trying"
     return (
         f"{so_far}: repeat the same modify_video call in a few seconds; it joins this submission and is not charged"
         " twice."

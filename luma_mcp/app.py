@@ -49,12 +49,14 @@ class Outcome:
     """A task as a call leaves it, and what the caller should know beside it.
 
     `is_new` tells that the call made the task, `joined` that it found it there, perhaps with an `other_callback` than
-    its own. `next_take` is the lowest take that the request never had, 0 if it had all.
+    its own, and `is_free` that nothing was sent for the call, as RunAPI had taken the task before. `next_take` is
+    the lowest take that the request never had, 0 if it had all.
     """
 
     task: Task
     is_new: bool = False
     joined: bool = False
+    is_free: bool = False
     other_callback: bool = False
     next_take: int = 0
 
@@ -96,7 +98,7 @@ class App:
         nothing was submitted, and `LedgerUnusable` charged "unknown" if the ledger fails afterwards.
         """
         bound = self._bound(wait_seconds)
-        begun = anyio.current_time()
+        begun, asked_at = anyio.current_time(), self.now()
         with self.ledger.telling():
             task, joined = await self.intents.join_or_add(request, caller, seconds=max(bound, SUBMIT_SECONDS))
         crash_points.reach("submission.intended")
@@ -109,7 +111,8 @@ class App:
             task = await self.waiting.watch(task.key, begun + bound, progress)
             found = await self.outcome(task)
             other = request.callback_url not in ("", task.request.callback_url)
-            return replace(found, is_new=not joined, joined=joined, other_callback=other)
+            free = joined and (task.sent_at or math.inf) < asked_at
+            return replace(found, is_new=not joined, joined=joined, is_free=free, other_callback=other)
         except (LedgerUnusable, TaskNotFound) as error:
             error.charged = "unknown"  # the intent is written, and may be on its way
             raise
@@ -139,6 +142,8 @@ class App:
         bound, begun = self._bound(-1), anyio.current_time()
         with self.ledger.telling():
             task = await self.find(task_id, caller)
+        if task.status is not Status.COMPLETED and task.is_lost(self.now()):
+            return await self.outcome(task)
         await self.saving.begin(task, name)
         await self.follow(task.key)
         self.tracker.hurry(task.key)
@@ -187,10 +192,16 @@ class App:
             self.tracker.follow(key)
 
     async def _go_on(self, task: Task) -> None:
-        """See to it that a joined task comes to its end: one in doubt goes out again under its key, at any age."""
+        """See to it that a joined task comes to its end: one in doubt goes out again under its key, at any age.
+
+        Its video is saved where this server saves, also if the one that made it does not.
+        """
         if not (task.task_id or task.status.done) and task.key_id == self.runapi.key_id:
+            self.tracker.vouch(task.key)
             await self.ledger.want(task.key, self.now())
             await self.ledger.resubmit(task.key, self.now())
+        if self.settings.saves and not (task.wants_file or task.video_path):
+            await self.ledger.save_too(task.key)
         elif task.awaits_file and task.error and (task.expires_at or 0) > self.now():
             await self.ledger.want_file(task, "", self.now())
 

@@ -11,9 +11,11 @@ from typing import Any
 
 import anyio
 
-from luma_mcp.answers import advised_wait, as_text, moment, offers_take, task_object
+from luma_mcp.answers import advised_wait, as_text, failure_object, moment, offers_take, task_object
 from luma_mcp.app import Outcome, open_app
 from luma_mcp.console import ProgressBar, exit_code, explain, say, show, show_json, show_path, table
+from luma_mcp.ending import interruptible
+from luma_mcp.errors import LumaError
 from luma_mcp.http import serve_http
 from luma_mcp.listening import uvicorn_config
 from luma_mcp.local_token import local_token, with_local_token
@@ -55,19 +57,20 @@ def serve(settings: Settings) -> int:
 def run_modify(settings: Settings, source: str, prompt: str, *, take: int, as_json: bool) -> int:
     """Modify one clip and print where the result is."""
     settings = settings.model_copy(update={"transport": "stdio"})  # a person is here, whatever a server would speak
-    if source.startswith("file:"):
+    source = source.strip() if source.strip().lower().startswith("file:") else source
+    if source.lower().startswith("file:"):
         source = str(file_uri_path(source, "SOURCE"))
     if source.strip() and "://" not in source:
         path = typed_file(Path(os.path.expanduser(source)))
         source = str(path)
         settings = settings.model_copy(update={"media_roots": (*settings.readable_folders, path.parent)})
     request = VideoRequest(prompt=as_typed(prompt).strip(), source=source.strip(), take=take)
-    task = anyio.run(partial(modify_until_settled, settings, request, as_json=as_json))
-    if task.error:
-        explain(task.error)
-        if task.video_urls and not task.video_path:
-            say(f"The video is at {task.video_urls[0]}")
-    return exit_code(task)
+    try:
+        return exit_code(anyio.run(partial(modify_until_settled, settings, request, as_json=as_json)))
+    except LumaError as error:
+        if as_json:
+            show_json(as_text(failure_object(error)))
+        raise
 
 
 def as_typed(words: str) -> str:
@@ -83,7 +86,7 @@ async def modify_until_settled(settings: Settings, request: VideoRequest, *, as_
     """Submit or join a request, wait for its end, however long it takes, and print it."""
     bar = ProgressBar(sys.stderr)
     progress = Progress(bar.report, heartbeat_seconds=BAR_SECONDS, strictly=False)
-    async with open_app(settings, unreached_seconds=UNREACHED_SECONDS) as app:
+    async with open_app(settings, unreached_seconds=UNREACHED_SECONDS) as app, interruptible():
         try:
             outcome = await app.modify_video(
                 request, LOCAL_CALLER, wait_seconds=settings.max_wait_seconds, progress=progress
@@ -99,7 +102,7 @@ async def modify_until_settled(settings: Settings, request: VideoRequest, *, as_
 
 
 def show_outcome(outcome: Outcome, now: float, settings: Settings, *, as_json: bool) -> None:
-    """Print what became of a request, and say what a person should know beside it."""
+    """Print what became of a request, and say what went wrong and what a person should know beside it."""
     task = outcome.task
     if as_json:
         show_json(as_text(task_object(outcome, now, wait=advised_wait(settings))))
@@ -107,7 +110,11 @@ def show_outcome(outcome: Outcome, now: float, settings: Settings, *, as_json: b
         show_path(task.video_path)
     elif task.error is None:
         show("\n".join(task.video_urls))
-    if outcome.joined:
+    if task.error:
+        explain(task.error)
+        if task.video_urls and not task.video_path:
+            say(f"The video is at {task.video_urls[0]}")
+    if outcome.is_free:
         say(f"This cost nothing: its task was made at {moment(task.created_at)}.")
     if outcome.next_take and offers_take(outcome, now):
         say(f"Another version is made, and paid for, with --take {outcome.next_take}.")

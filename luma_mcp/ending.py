@@ -5,12 +5,14 @@ import os
 import signal
 import sys
 import threading
-from collections.abc import Generator
-from contextlib import ExitStack, contextmanager
+from collections.abc import AsyncGenerator, Generator
+from contextlib import ExitStack, asynccontextmanager, contextmanager
 from types import FrameType
 
 import anyio
 from anyio.abc import TaskStatus
+
+from luma_mcp.background import background_work
 
 if sys.platform == "win32":
     ENDINGS = (signal.SIGINT, signal.SIGTERM, signal.SIGBREAK)
@@ -29,6 +31,25 @@ async def await_signal(ended: anyio.Event, *, task_status: TaskStatus[None] = an
             task_status.started()
             async for _ in signals:
                 ended.set()
+
+
+@asynccontextmanager
+async def interruptible() -> AsyncGenerator[None]:
+    """Stop what is done inside at a signal, and raise `KeyboardInterrupt` once it has ended in order."""
+    ended, interrupted = anyio.Event(), False
+    async with background_work() as group:
+
+        async def interrupt() -> None:
+            nonlocal interrupted
+            await ended.wait()
+            interrupted = True
+            group.cancel_scope.cancel()
+
+        await group.start(await_signal, ended)
+        group.start_soon(interrupt)
+        yield
+    if interrupted:
+        raise KeyboardInterrupt
 
 
 @contextmanager

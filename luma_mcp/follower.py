@@ -4,6 +4,8 @@ import random
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, replace
 
+import anyio
+
 from luma_mcp import crash_points
 from luma_mcp.background import Pause
 from luma_mcp.callbacks import Awaited, Callbacks
@@ -13,8 +15,11 @@ from luma_mcp.errors import (
     InvalidApiKey,
     LumaError,
     MissingApiKey,
+    NeverKnown,
     NoVideoNamed,
     ProxyUnusable,
+    TaskNotFound,
+    Unfinished,
     WrongAddress,
 )
 from luma_mcp.leases import ForeignTask
@@ -36,6 +41,7 @@ from luma_mcp.submission import Submission
 
 DOUBTED_SECONDS = 60.0
 QUIET_SAVE_FAILURES = 2
+UNKNOWN_SECONDS = 3600.0  # of answers that RunAPI does not know a task, after which it will not any more
 MOST_UNNAMED = 10  # answers in a row, over about five minutes, that call a task completed without naming its video
 MENDED_HERE = (MissingApiKey, InvalidApiKey, ProxyUnusable, WrongAddress)
 KEEPS_ASKING = "This server keeps asking; call get_task to see how the task is doing."
@@ -79,7 +85,7 @@ class Follower:
         return DOUBTED_SECONDS if task.status is Status.UNCONFIRMED else 0.0
 
     async def _poll_until_done(self, task: Task, pause: float, call: Awaited) -> Task:
-        unnamed = 0
+        unnamed, known_at = 0, anyio.current_time()
         while not task.status.done:
             await call.pause(pause)
             if not await self.hold(task.key):
@@ -90,11 +96,13 @@ class Follower:
                 crash_points.reach("poll.answered")
             except LumaError as error:
                 unnamed = unnamed + 1 if isinstance(error, NoVideoNamed) else 0
-                task = await self._note_trouble(task, error, over=unnamed > MOST_UNNAMED)
+                known_at = known_at if isinstance(error, TaskNotFound) else anyio.current_time()
+                unknown = anyio.current_time() - known_at >= UNKNOWN_SECONDS
+                task = await self._note_trouble(task, error, unnamed=unnamed > MOST_UNNAMED, unknown=unknown)
                 pause = backoff_for(error, task.failures)
             else:
-                unnamed = 0
-                task = await self._record(task, task.read(reading, self.now()))
+                unnamed, known_at = 0, anyio.current_time()
+                task = await self._note_reading(task, reading)
                 pause = await self._until_next(task, reading)
             if task.generating(self.now()) >= FOLLOW_SECONDS:
                 break
@@ -102,13 +110,22 @@ class Follower:
             self.callbacks.ended(task.callback, call)
         return task
 
-    async def _note_trouble(self, task: Task, error: LumaError, *, over: bool) -> Task:
-        """Let callers know what keeps a task from being followed; one whose video is never named is `over`."""
+    async def _note_reading(self, task: Task, reading: Reading) -> Task:
+        """Take what RunAPI says; a task that it does not finish in a day is given up on."""
+        read = task.read(reading, self.now())
+        if not read.status.done and read.generating(self.now()) >= FOLLOW_SECONDS:
+            read = read.left(Unfinished().failure(), self.now())
+        return await self._record(task, read)
+
+    async def _note_trouble(self, task: Task, error: LumaError, *, unnamed: bool, unknown: bool) -> Task:
+        """Let callers know what keeps a task from being followed, or that its video or itself was never known."""
         if not error.transient and task.key_id != self.runapi.key_id:
             raise ForeignTask(task.key) from error
-        if over:
+        if unnamed:
             return await self._record(task, task.without_video(error.failure(), self.now()))
         counted = replace(task, failures=task.failures + 1)
+        if unknown:
+            return await self._record(task, counted.left(NeverKnown().failure(), self.now()))
         return await self._record(task, counted.troubled(trouble(error), self.now()))
 
     async def _until_next(self, task: Task, reading: Reading) -> float:

@@ -24,11 +24,13 @@ from luma_mcp.ledger_queries import (
     GIVE_UP_FILE,
     GOES_ON,
     MATCHING,
+    NAMED,
     PAGE,
     RELEASE,
     RELINK,
     RENEW,
     RESUBMIT,
+    SAVE_TOO,
     TAKE_PATH,
     TAKES,
     THAT_COUNTS,
@@ -161,6 +163,10 @@ class Ledger:
         seen = {"key": task.key, "path": task.video_path}
         await self._change(WANT_FILE, {**seen, "name": name, "now": now, "owner": self._owner})
 
+    async def save_too(self, key: str) -> None:
+        """Have a video saved that was not to be, unless it has been."""
+        await self._change(SAVE_TOO, (key,))
+
     async def take_path(self, path: str, key: str) -> None:
         """Note that a new file lies where other tasks had theirs, which must be gone."""
         await self._change(TAKE_PATH, (path, key))
@@ -227,6 +233,10 @@ class Ledger:
         times = {"now": now, "latest": now + CLOCK_STEP_SECONDS}
         rows = await self._file.read(UNATTENDED, bounds | account | times | LONGEST_LEASES)
         return [row["key"] for row in rows if is_key(row["key"])]
+
+    async def is_of_another(self, task_id: str, key: str) -> bool:
+        """Tell whether an id at RunAPI is that of another task than the one with a key."""
+        return bool(await self._file.read(NAMED, (task_id, key)))
 
     async def durations(self, model: str, limit: int = 50) -> list[float]:
         """List how many seconds the newest completed tasks of a model took."""

@@ -74,7 +74,7 @@ WANT = "UPDATE tasks SET wanted_at = ? WHERE key = ? AND task_id = '' AND status
 SPENT = """
     SELECT coalesce(sum(cost), 0) AS total, coalesce(sum(cost) FILTER (WHERE finished_at >= :midnight), 0) AS today
     FROM (SELECT CASE WHEN cost_usd BETWEEN 0 AND :largest THEN cost_usd ELSE :price END AS cost, finished_at
-        FROM tasks WHERE caller = :caller AND status = 'completed' AND origin = :origin)"""
+        FROM tasks WHERE caller = :caller AND charged = 'yes' AND origin = :origin)"""
 UPLOADED = (
     "SELECT url FROM uploads WHERE origin = ? AND key_id = ? AND digest = ? AND expires_at > ? AND expires_at < ?"
 )
@@ -90,6 +90,8 @@ GIVE_UP_FILE = """
     UPDATE tasks SET wants_file = 0 WHERE key = ? AND status = 'completed' AND video_path = '' AND error IS NOT NULL"""
 RELINK = "UPDATE tasks SET video_urls = ?, error = ?, updated_at = ? WHERE key = ? AND status = 'completed'"
 TAKE_PATH = "UPDATE tasks SET video_path = '', wants_file = 0 WHERE video_path = ? AND key <> ?"
+SAVE_TOO = "UPDATE tasks SET wants_file = 1 WHERE key = ? AND video_path = '' AND NOT wants_file"
+NAMED = "SELECT 1 FROM tasks WHERE task_id = ? AND task_id <> '' AND key <> ?"
 UNCHANGED = "UPDATE revisions SET last = last"
 FORGET = """
     DELETE FROM tasks WHERE status IN ('completed', 'failed') AND updated_at < :before

@@ -24,7 +24,7 @@ WORDS = (
     *("key", "caller", *REQUEST_WORDS),
     *("origin", "key_id", "callback", "source_url", "source_digest", "task_id", "video_path", "file_name"),
 )
-FLAGS = ("watermark", "wants_file")
+FLAGS = ("watermark", "wants_file", "given_up")
 MOMENTS = ("created_at", "updated_at", "wanted_at", "finished_at", "sent_at")
 AMOUNTS = ("cost_usd", "source_seconds")
 COUNTS = ("attempts", "take", "failures", "source_bytes")

@@ -12,6 +12,7 @@ from luma_mcp.ledger_place import newly_made
 
 OLDEST_SQLITE = (3, 34)  # every statement is tried on it: tests/old_sqlite.py
 LOCK_SECONDS = 2.0
+SYNCHRONOUS = "PRAGMA synchronous = EXTRA"
 LARGEST_VALUE_BYTES = 1 << 20
 # What STRICT would say, which SQLite has since 3.37 only, is said by CHECK. `revision` and `listed` count what callers
 # can see to change, so that each process finds what another has changed: the first of the whole task, the second of
@@ -44,6 +45,7 @@ MIGRATIONS = (
             CHECK (status IN ('submitting', 'pending', 'processing', 'completed', 'failed', 'unconfirmed')),
         attempts INTEGER NOT NULL CHECK (typeof(attempts) = 'integer' AND attempts >= 0),
         failures INTEGER NOT NULL CHECK (typeof(failures) = 'integer' AND failures >= 0),
+        given_up INTEGER NOT NULL CHECK (typeof(given_up) = 'integer' AND given_up IN (0, 1)),
         charged TEXT NOT NULL CHECK (charged IN ('no', 'yes', 'unknown')),
         video_urls TEXT NOT NULL CHECK (typeof(video_urls) = 'text'),
         video_path TEXT NOT NULL CHECK (typeof(video_path) = 'text'),
@@ -133,7 +135,7 @@ def open_database(path: Path) -> sqlite3.Connection:
         if schema_version(db) == 0:
             db.execute("PRAGMA auto_vacuum = INCREMENTAL")
         db.execute("PRAGMA journal_mode = DELETE")
-        db.execute("PRAGMA synchronous = EXTRA")
+        db.execute(SYNCHRONOUS)
         migrate(db)
         unless_ready.pop_all()
     return db

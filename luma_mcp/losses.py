@@ -2,7 +2,7 @@
 
 from dataclasses import replace
 
-from luma_mcp.errors import Failure, NeverKnown, SubmissionUnconfirmed, Unfinished
+from luma_mcp.errors import Failure, SubmissionUnconfirmed
 from luma_mcp.models import Status, Task
 from luma_mcp.storage_errors import VideoGone
 
@@ -34,9 +34,7 @@ def loss(task: Task, now: float, account: tuple[str, str]) -> Failure | None:
         return None
     if task.status is Status.COMPLETED and task.video_urls:
         return VideoGone("RunAPI keeps a video for seven days, and these are over.").failure()
-    if task.status.done:
-        return None
-    return (NeverKnown if task.is_unknown else Unfinished)().failure()
+    return None
 
 
 def unconfirmed(task: Task, now: float, account: tuple[str, str]) -> Failure:
@@ -44,4 +42,4 @@ def unconfirmed(task: Task, now: float, account: tuple[str, str]) -> Failure:
     failure = task.error or SubmissionUnconfirmed("This submission was never answered.").failure()
     if (task.origin, task.key_id) != account:
         return replace(failure, hint=OTHER_KEY_HINT)
-    return failure if task.is_young(now) else replace(failure, hint=OLD_HINT, retry_safe=False)
+    return failure if task.has_fresh_key(now) else replace(failure, hint=OLD_HINT, retry_safe=False)

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
 
-from luma_mcp.errors import Charged, Failure, GenerationFailed, TaskNotFound
+from luma_mcp.errors import Charged, Failure, GenerationFailed
 from luma_mcp.task_uris import task_id_of, task_uri
 
 Clock = Callable[[], float]
@@ -20,7 +20,6 @@ MODEL = "luma-modify-video"
 DAY_SECONDS = 86_400
 OUTPUT_LIFETIME_SECONDS = 7 * DAY_SECONDS  # contract 8.1
 FOLLOW_SECONDS = DAY_SECONDS  # design 3.2: how long a task is followed
-UNKNOWN_SECONDS = 3600.0  # after which what RunAPI does not know will not be known any more
 LEAST_LIFE_SECONDS = 300.0  # a URL with less left to live is not handed to RunAPI, which fetches when it likes
 REPLAY_SECONDS = 15 * 60  # design 3.1: how long a request goes out again that nobody repeats
 MOST_TAKES = 100
@@ -142,7 +141,8 @@ class Task:
     what RunAPI is told, known once a local file has been uploaded; of such a file `source_digest`, `source_bytes` and
     `source_seconds` (where its header says so) tell what was asked for. `wanted_at` is when a caller last asked for it
     before RunAPI had named it. `attempts` counts the submissions that may have reached RunAPI, `sent_at` is when the
-    first went out that it may have taken, `failures` counts the tries in a row that failed in the present stage.
+    first went out that it may have taken, and then the one that it answered. `failures` counts the tries in a row that
+    failed in the present stage; `given_up` tells that RunAPI said for too long that it is not done, or not known.
     `charged` tells what is known of its cost. `file_name` is what the saved video is to be called, if the caller chose.
     `origin` is the address that it is submitted to; `key_id` tells RunAPI keys apart, because an idempotency key means
     nothing to another account. `callback` is where RunAPI is to call this server, if anywhere; it is known to nobody
@@ -169,6 +169,7 @@ class Task:
     status: Status = Status.SUBMITTING
     attempts: int = 0
     failures: int = 0
+    given_up: bool = False
     charged: Charged = "no"
     video_urls: tuple[str, ...] = ()
     video_path: str = ""
@@ -198,6 +199,10 @@ class Task:
         """Tell whether this is the task of its request: all are but those that failed and cost nothing."""
         return not (self.status is Status.FAILED and self.charged == "no")
 
+    def has_fresh_key(self, now: float) -> bool:
+        """Tell whether RunAPI certainly knows the key that a task was sent under."""
+        return self.sent_at is None or now - self.sent_at <= REPLAY_SECONDS
+
     def is_young(self, now: float) -> bool:
         """Tell whether a submission may go out: somebody asked for it, or it first went out, not long ago."""
         moments = (self.wanted_at, self.sent_at or 0.0)  # what is in the future was never now
@@ -211,20 +216,14 @@ class Task:
     def is_lost(self, now: float) -> bool:
         """Tell whether there is nothing to be had for what was paid, or may have been: such a task is never made anew.
 
-        It ended badly, nobody knows how it ended, its result is gone or was never named, or RunAPI does not finish it,
-        or does not know it an hour after it was asked.
+        It ended badly, nobody knows how it ended, its result is gone or was never named, or RunAPI was given up on.
         """
         if self.status is Status.COMPLETED:
             gone = not self.video_urls or (self.expires_at is not None and self.expires_at <= now)
             return gone and not self.video_path
         if self.status in (Status.FAILED, Status.UNCONFIRMED):
             return self.counts
-        return bool(self.task_id) and self.generating(now) >= (UNKNOWN_SECONDS if self.is_unknown else FOLLOW_SECONDS)
-
-    @property
-    def is_unknown(self) -> bool:
-        """Tell whether RunAPI does not know a task that it took."""
-        return self.error is not None and self.error.code == TaskNotFound.code
+        return self.given_up
 
     @property
     def settled(self) -> bool:
@@ -243,12 +242,13 @@ class Task:
 
     def sending(self, callback: str, now: float) -> "Task":
         """Be about to go out, once more: whatever was known of the cost before, this may be charged."""
-        begun = self if self.attempts else replace(self, sent_at=now, callback=callback)
+        begun = self if self.attempts else replace(self, callback=callback)
+        sent_at = self.sent_at if self.charged == "unknown" else now
         doubt = replace(self.error, charged="unknown") if self.error else None
-        return replace(begun, attempts=self.attempts + 1, charged="unknown", error=doubt)
+        return replace(begun, attempts=self.attempts + 1, sent_at=sent_at, charged="unknown", error=doubt)
 
     def accepted(self, task_id: str, status: Status, now: float) -> "Task":
-        """Take RunAPI's answer to a submission."""
+        """Take RunAPI's answer to a submission that went out at `sent_at`."""
         known = Status.PENDING if status in DONE else status
         return replace(self, task_id=task_id, status=known, charged="unknown", error=None, failures=0, updated_at=now)
 
@@ -264,15 +264,20 @@ class Task:
     def troubled(self, failure: Failure, now: float) -> "Task":
         """Tell of a trouble that does not end the task, nor changes what is known of its cost."""
         told = replace(failure, charged=self.charged)
-        return self if self.error == told else replace(self, error=told, updated_at=now)
+        goes_on = self.error is not None and self.error.code == told.code  # in other words, as of another request
+        return replace(self, error=told, updated_at=self.updated_at if goes_on else now)
+
+    def left(self, failure: Failure, now: float) -> "Task":
+        """Give up on RunAPI, until it says something else about the task."""
+        return replace(self.troubled(failure, now), given_up=True)
 
     def read(self, reading: Reading, now: float) -> "Task":
         """Take what RunAPI said; a task never goes back to an earlier state."""
         if reading.status.rank < self.status.rank or self.status.done:
-            return replace(self, error=None, failures=0)
+            return replace(self, error=None, failures=0, given_up=False)
         if reading.status is Status.FAILED:
             failed = GenerationFailed(reading.error, charged=reading.charged)
-            return replace(self, failures=0).refused(failed.failure(), now)
+            return replace(self, failures=0, cost_usd=reading.cost_usd).refused(failed.failure(), now)
         changed = replace(
             self,
             status=reading.status,
@@ -281,6 +286,7 @@ class Task:
             cost_usd=reading.cost_usd,
             error=None,
             failures=0,
+            given_up=False,
             finished_at=now if reading.status is Status.COMPLETED else None,
         )
         return changed if changed == self else replace(changed, updated_at=now)

@@ -100,6 +100,17 @@ def task_id_in(body: Json, headers: httpx.Headers) -> str:
     return next((value for value in texts if TASK_ID.fullmatch(value)), "")
 
 
+def held_task_id_in(body: Json, headers: httpx.Headers) -> str:
+    """Find the task that a conflict is about: other ids in it, as of the error, are not the task's."""
+    error = child(body, "error")
+    named = [layer.get(name) for layer in (*layers(body), error) for name in ("task_id", "taskId")]
+    ids = [
+        layer.get("id") for layer in layers(body) if word_in(layer) in WAITING_WORDS | RUNNING_WORDS | COMPLETED_WORDS
+    ]
+    texts = [text(headers.get(TASK_ID_HEADER)), *map(text, (*named, *ids))]
+    return next((value for value in texts if TASK_ID.fullmatch(value)), "")
+
+
 def envelope(body: Json) -> Json:
     """Give the layer that is the task: the innermost with an id and a status, else the innermost with a status."""
     with_status = [layer for layer in layers(body) if word_in(layer)]

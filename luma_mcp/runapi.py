@@ -27,6 +27,7 @@ from luma_mcp.money import Balance, Price
 from luma_mcp.public_network import PublicNetwork, UploadNetwork
 from luma_mcp.readings import (
     balance_in,
+    held_task_id_in,
     is_about_task,
     is_link,
     lifetime_in,
@@ -62,10 +63,11 @@ WATERMARK_HINT = (
 
 @dataclass(frozen=True, slots=True)
 class Accepted:
-    """RunAPI's answer to a submission."""
+    """RunAPI's answer to a submission, which an earlier request under the same key may have made."""
 
     task_id: str
     status: Status
+    replayed: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,10 +107,11 @@ class RunAPI(Api):
             error.charged = "unknown" if error.sent else "no"
             raise
         body = json_object(response)
-        taken = (response.is_success and not refuses(body)) or response.status_code == CONFLICT
-        if task_id := task_id_in(body if taken else {}, response.headers):
+        taken = response.is_success and not refuses(body)
+        held = held_task_id_in(body, response.headers) if response.status_code == CONFLICT else ""
+        if task_id := held or task_id_in(body if taken else {}, response.headers):
             self._check_without_key(task_id)
-            return Accepted(task_id, status_in(body))
+            return Accepted(task_id, status_in(body), replayed=bool(held) or body.get("task_replayed") is True)
         refused = in_doubt(self.refusal(response))
         if isinstance(refused, TaskNotFound):
             raise WrongAddress(response.request.url.host)

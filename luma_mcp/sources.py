@@ -64,8 +64,8 @@ def parse_source(value: str, argument: str = "source_video_url") -> Source:
         return LocalFile(Path(path))  # people's files may be called anything
     if not value or any((c.isspace() and c != " ") or not c.isprintable() for c in value):
         raise InvalidRequest(f"{argument} must be {FORMS}.")
-    if value.startswith(TASK_PREFIX):
-        return TaskOutput(task_id_of(value) or value.removeprefix(TASK_PREFIX))
+    if value.lower().startswith(TASK_PREFIX):
+        return TaskOutput(task_id_of(value) or value[len(TASK_PREFIX) :])
     if scheme in ("http", "https"):
         return PublicUrl(check_public_url(value, argument))
     if scheme == "file":

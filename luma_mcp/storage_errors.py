@@ -64,7 +64,10 @@ class VideoGone(DownloadFailed):
     """The finished video was not saved while RunAPI kept it."""
 
     transient = False
-    hint = "Tell the user that it was paid for and is gone: its link has expired, and there is no saved file."
+    hint = (
+        "Tell the user that it was paid for and is gone: its link has expired, and there is no saved file where this"
+        " server looks."
+    )
 
 
 class LinkRefused(DownloadFailed):

@@ -10,7 +10,7 @@ from dataclasses import replace
 import anyio
 
 from luma_mcp import crash_points
-from luma_mcp.errors import LumaError, NetworkFailure, ServiceUnavailable, SubmissionUnconfirmed
+from luma_mcp.errors import BadAnswer, LumaError, NetworkFailure, ServiceUnavailable, SubmissionUnconfirmed
 from luma_mcp.ledger import Ledger
 from luma_mcp.models import Clock, Limits, Status, Task, VideoRequest
 from luma_mcp.pace import backoff
@@ -55,6 +55,7 @@ class Submission:
         self._called_below = called_below
         self._check = check
         self._unreached_seconds = unreached_seconds
+        self._vouched: set[str] = set()
         self._under_way = 0
         self._answered = anyio.Event()
 
@@ -75,6 +76,10 @@ class Submission:
         known = task.status is Status.UNCONFIRMED
         return task if known else await self._ledger.record(expired(task, self._now()))
 
+    def vouch(self, key: str) -> None:
+        """Know that a caller has repeated the request of a task: a repetition needs no place within the limits."""
+        self._vouched.add(key)
+
     async def answered(self) -> None:
         """Wait until each request that is on its way to RunAPI is answered, and the answer written down."""
         while self._under_way:
@@ -94,7 +99,7 @@ class Submission:
 
     async def _bring_source(self, task: Task) -> Task:
         """Find or upload the source, from its beginning if that breaks off: until then nothing can cost money."""
-        begun, failures = anyio.current_time(), 0
+        begun, failures, patience = anyio.current_time(), 0, Patience(self._unreached_seconds)
         while True:
             try:
                 crash_points.reach("submission.preparing")
@@ -107,7 +112,7 @@ class Submission:
                 wait = backoff(failures, jitter=random.random(), retry_after=error.retry_after)  # noqa: S311 - spreads load, guards nothing
                 task = await self._ledger.get(task.key)
                 over = failures >= LEAST_UPLOADS and anyio.current_time() + wait > begun + BOUND_SECONDS
-                over |= (error.retry_after or 0) > BOUND_SECONDS or self._is_unreached(error, begun, wait)
+                over |= (error.retry_after or 0) > BOUND_SECONDS or patience.is_over(error, wait)
                 if over or not error.transient:
                     return await self._ledger.record(task.refused(error.failure(), self._now()))
                 await self._tell_trouble(replace(task, failures=failures), error)
@@ -115,8 +120,8 @@ class Submission:
                 task = await self._ledger.get(task.key)
 
     async def _send(self, task: Task) -> Task:
-        in_doubt, begun, failures = task.charged == "unknown", anyio.current_time(), 0
-        deadline = begun + (DOUBT_SECONDS if in_doubt else BOUND_SECONDS)
+        in_doubt, failures, patience = task.charged == "unknown", 0, Patience(self._unreached_seconds)
+        deadline = anyio.current_time() + (DOUBT_SECONDS if in_doubt else BOUND_SECONDS)
         while not task.attempts or self._sendable(task):
             try:
                 return await self._attempt(task)
@@ -128,7 +133,7 @@ class Submission:
                     in_doubt, deadline = True, anyio.current_time() + DOUBT_SECONDS
                 wait = backoff(failures, jitter=random.random(), retry_after=error.retry_after)  # noqa: S311 - spreads load, guards nothing
                 known = replace(await self._ledger.get(task.key), charged="unknown" if in_doubt else "no")
-                late = anyio.current_time() + wait > deadline or self._is_unreached(error, begun, wait)
+                late = anyio.current_time() + wait > deadline or patience.is_over(error, wait)
                 if late or not error.transient:
                     return await self._ledger.record(conclusion(known, error, self._now()))
                 await self._tell_trouble(replace(known, failures=failures), error)
@@ -136,11 +141,6 @@ class Submission:
                 task = await self._ledger.get(task.key)
         doubted = task.status is Status.UNCONFIRMED
         return task if doubted else await self._ledger.record(expired(task, self._now()))
-
-    def _is_unreached(self, error: LumaError, begun: float, wait: float) -> bool:
-        """Tell whether the network cannot be reached for longer than it is waited for."""
-        unreached = isinstance(error, NetworkFailure) and not error.sent
-        return unreached and anyio.current_time() + wait > begun + self._unreached_seconds
 
     def _sendable(self, task: Task) -> bool:
         """Tell whether it is safe to send a task: it is young, not sent yet, and this account's.
@@ -155,14 +155,16 @@ class Submission:
         """Send a task once, and write down what RunAPI took."""
         own = bool(self._called_below) and task.callback.startswith(self._called_below)
         sending = task.sending(task.callback if own else "", self._now())
-        asked_at = self._now() if task.charged == "no" else task.sent_at  # no try before can have begun the generation
+        limits = Limits() if task.key in self._vouched else self._limits
         with self._sending():
-            task = await self._ledger.note_sending(sending, self._limits, self._now())
+            task = await self._ledger.note_sending(sending, limits, self._now())
             crash_points.reach("submission.sending")
-            answer = await self._runapi.create(task)
+            sent_at, answer = self._now(), await self._runapi.create(task)
             crash_points.reach("submission.answered")
-            asked = replace(task, sent_at=asked_at)
-            return await self._keep(asked.accepted(answer.task_id, answer.status, self._now()))
+            if await self._ledger.is_of_another(answer.task_id, task.key):
+                raise BadAnswer("RunAPI named another task in its answer.", charged="unknown")
+            made = task if answer.replayed else replace(task, sent_at=sent_at)
+            return await self._keep(made.accepted(answer.task_id, answer.status, self._now()))
 
     @contextmanager
     def _sending(self) -> Generator[None]:
@@ -189,6 +191,22 @@ class Submission:
             await self._ledger.record(task.troubled(error.failure(), self._now()))
 
 
+class Patience:
+    """For how many seconds a network is waited for that cannot be reached."""
+
+    def __init__(self, seconds: float) -> None:
+        self._seconds = seconds
+        self._since = anyio.current_time()
+        self._unreached = True
+
+    def is_over(self, error: LumaError, wait: float) -> bool:
+        """Tell whether to wait that many seconds after an error is too long; an error from there begins anew."""
+        unreached = isinstance(error, NetworkFailure) and not error.sent
+        if not (unreached and self._unreached):
+            self._since, self._unreached = anyio.current_time(), unreached
+        return unreached and anyio.current_time() + wait > self._since + self._seconds
+
+
 def expired(task: Task, now: float) -> Task:
     """Conclude a submission that is found again too late: what was asked for that long ago must not cost money now."""
     if task.charged == "unknown":
@@ -203,6 +221,11 @@ def conclusion(task: Task, error: LumaError, now: float) -> Task:
     No refusal says what an earlier attempt may have started.
     """
     if task.charged == "unknown":
-        lost = SubmissionUnconfirmed(f"Whether RunAPI accepted this task is not known. {error.message}")
+        hint = (
+            ""
+            if error.transient
+            else f"{error.hint} Then repeat the same modify_video call, which cannot be charged twice."
+        )
+        lost = SubmissionUnconfirmed(f"Whether RunAPI accepted this task is not known. {error.message}", hint=hint)
         return task.unconfirmed(lost.failure(), now)
     return task.refused(error.failure(), now)

@@ -14,5 +14,5 @@ def task_uri(task_id: str) -> str:
 
 def task_id_of(uri: str) -> str:
     """Read the id out of a task's URI; empty if the URI names no single task."""
-    tail = uri.removeprefix(TASK_PREFIX)
-    return "" if tail == uri or any(c in tail for c in "/?#") else unquote(tail)
+    scheme, tail = uri[: len(TASK_PREFIX)].lower(), uri[len(TASK_PREFIX) :]
+    return "" if scheme != TASK_PREFIX or any(c in tail for c in "/?#") else unquote(tail)

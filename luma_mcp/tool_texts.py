@@ -72,7 +72,7 @@ CALLBACK_URL = (
 )
 TAKE = (
     "Which version of this request: 1 to 100. It is no attempt counter: never raise it to retry, as each new take is"
-    " paid for. Only for a user who wants another version of the same request: 2, 3, …"
+    " paid for. Only for a user who wants another version of the same request: 2, 3 and so on."
 )
 WAIT = (
     "How many seconds to wait for the end before answering; -1 means the setting (40 by default). Hosts often cut a"

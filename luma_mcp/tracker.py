@@ -52,6 +52,7 @@ class Tracker:
         self._ledger = ledger
         self._account = (runapi.origin, runapi.key_id)
         self._follower = Follower(ledger, runapi, submission, downloads, callbacks, now, self._keep, self.tell)
+        self._submission = submission
         self._downloads = downloads
         self._now = now
         self._keep_days = keep_days
@@ -73,6 +74,10 @@ class Tracker:
         if key not in self._following:
             self._following[key] = Pause()
             self._followers.start_soon(self._guard, key, name=f"follow {key}")
+
+    def vouch(self, key: str) -> None:
+        """Know that a caller has repeated the request of a task."""
+        self._submission.vouch(key)
 
     def hurry(self, key: str) -> None:
         """Let a task that waits before it tries to save its video again try now."""

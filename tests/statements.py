@@ -91,6 +91,8 @@ async def everything(path: Path) -> None:
         await ledger.want_file(done, "fog.mp4", EPOCH)
         await ledger.take_path("/v/fog.mp4", done.key)
         await ledger.give_up_file(done.key)
+        await ledger.save_too(done.key)
+        await ledger.is_of_another("id", done.key)
         await ledger.relink(done)
         await ledger.check_writable()
         await ledger.renew([done.key], EPOCH + 15)

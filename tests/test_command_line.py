@@ -4,9 +4,12 @@ import io
 import json
 import logging
 import os
+import signal
 import socket
+import sqlite3
 import subprocess
 from collections.abc import Generator
+from contextlib import closing
 from pathlib import Path
 
 import httpx
@@ -144,6 +147,36 @@ def test_a_result_that_nobody_has_read_is_there_for_who_asks_again(home: Path, c
         assert "Traceback" not in process.stderr.read()
     again = subprocess.run([*command, "--json"], capture_output=True, text=True)
     assert json.loads(again.stdout)["joined"]
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_command_that_is_ended_in_the_middle_of_a_submission_keeps_its_answer(
+    home: Path, url: str, configured: str, number: signal.Signals
+) -> None:
+    httpx.post(f"{url}/sandbox/faults", json={"kind": "slow", "seconds": 0.9})
+    command = [*SERVER, "modify", SOURCE, f"ended by {number}"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        while not sent(home):
+            assert process.poll() is None
+        process.send_signal(number)
+        assert process.wait() == 130
+        assert process.stderr
+        assert "A submitted task goes on" in process.stderr.read()
+    assert [len(task_id) for task_id in sent(home)] == [36]
+
+
+def sent(home: Path) -> list[str]:
+    """Give the ids of the tasks that were sent to RunAPI, empty while it has not answered."""
+    found = list(home.rglob("tasks.sqlite3"))
+    if not found:
+        return []
+    with closing(sqlite3.connect(found[0])) as db:
+        return [task_id for (task_id,) in db.execute("SELECT task_id FROM tasks WHERE attempts > 0")]
+
+
+def test_a_refusal_is_json_too_where_that_is_asked_for(configured: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["modify", SOURCE, " ", "--json"]) == 4
+    assert json.loads(capsys.readouterr().out)["error"]["charged"] == "no"
 
 
 @pytest.mark.parametrize("arguments", [["--help"], ["modify", "--help"], ["tasks", "--help"], ["sandbox", "--help"]])

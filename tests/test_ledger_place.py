@@ -332,7 +332,7 @@ async def test_a_file_that_keeps_a_log_beside_it_keeps_all_in_itself_from_then_o
     await use(found)
     with closing(sqlite3.connect(found)) as other:
         other.execute("PRAGMA journal_mode = WAL")
-        other.execute("UPDATE tasks SET delivered = 1")
+        other.execute("UPDATE tasks SET wants_file = 1")
         other.commit()
         with pytest.raises(LedgerUnusable) as raised:
             await use(found)

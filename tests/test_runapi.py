@@ -54,7 +54,7 @@ async def test_a_submission_says_what_the_contract_asks_for_and_nothing_else() -
         seen.append(request)
         return httpx.Response(200, json={"id": UUID, "status": "processing"})
 
-    assert await create(answer) == Accepted(UUID, Status.PROCESSING)
+    assert await create(answer) == Accepted(UUID, Status.PROCESSING, replayed=False)
     await create(answer, task(watermark=True, callback_url="https://example.com/hook"))
     plain, full = seen
     assert (plain.method, str(plain.url)) == ("POST", f"{API_URL}/api/v1/luma/modify_video")

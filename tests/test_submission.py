@@ -132,3 +132,67 @@ async def test_a_process_that_ends_does_not_wait_for_long(home: Path) -> None:
             await first.submit(wait=0)
         ended = anyio.current_time()
     assert anyio.current_time() - ended == pytest.approx(1.2, abs=0.1)
+
+
+def answering(posted: httpx.Response) -> httpx.MockTransport:
+    """Make a RunAPI that gives the same answer to each submission, and runs every task for ever."""
+
+    def answer(request: httpx.Request) -> httpx.Response:
+        return posted if request.method == "POST" else httpx.Response(200, json={"id": "x", "status": "processing"})
+
+    return httpx.MockTransport(answer)
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        {"error": "conflict", "id": "err_1"},
+        {"id": 409},
+        {"data": {"id": "req-77"}},
+        {"status": 409, "id": "x"},
+        ["x"],
+        "conflict",
+        None,
+    ],
+)
+async def test_an_id_in_a_conflict_that_is_not_the_tasks_is_not_believed(home: Path, body: object) -> None:
+    async with open_rig(home, network=answering(httpx.Response(409, json=body))) as rig:
+        task = await rig.settle(await rig.submit())
+    assert (task.task_id, task.status, task.charged) == ("", Status.UNCONFIRMED, "unknown")
+
+
+@pytest.mark.parametrize("status", [200, 409])
+async def test_an_answer_that_names_another_task_is_none(home: Path, status: int) -> None:
+    taken = httpx.Response(status, json={"id": "t-1", "status": "processing"})
+    async with open_rig(home, network=answering(taken)) as rig:
+        first = await rig.submit("one", wait=0)
+        second = await rig.settle(await rig.submit("other", wait=0))
+    assert (first.task_id, second.task_id, second.status) == ("t-1", "", Status.UNCONFIRMED)
+
+
+async def test_the_network_is_waited_for_from_when_it_was_gone(home: Path) -> None:
+    async with in_process(sandbox := sandbox_for(home)) as web, at_a_terminal(home, GoneOnce(web)) as app:
+        sandbox.faults.order(Fault("429", seconds=8))
+        assert (await modified(app)).status is Status.COMPLETED
+
+
+class GoneOnce(httpx.AsyncBaseTransport):
+    """A network that is gone for the second request."""
+
+    def __init__(self, network: httpx.AsyncBaseTransport) -> None:
+        self._network = network
+        self._asked = 0
+
+    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+        self._asked += 1
+        if self._asked == 2:
+            raise httpx.ConnectError("gone")
+        return await self._network.handle_async_request(request)
+
+
+async def test_a_lost_answer_and_then_a_refused_key_says_to_mend_the_key(rig: Rig) -> None:
+    rig.sandbox.faults.order(Fault("drop_after"), Fault("401"))
+    task = await rig.settle(await rig.submit())
+    assert task.error
+    assert "RUNAPI_API_KEY" in task.error.hint
+    assert "repeat the same modify_video call" in task.error.hint

@@ -428,3 +428,127 @@ async def test_a_planted_task_under_the_name_of_a_request_is_not_its_result(rig:
     with pytest.raises(LumaError, match="under the name of another request"):
         await rig.ask()
     assert rig.charges() == 1
+
+
+async def test_nothing_is_lost_that_runapi_was_not_asked_about(home: Path) -> None:
+    clock = VirtualClock()
+    sandbox = sandbox_for(home, clock=clock, seconds=60)
+    async with open_rig(home, clock=clock, sandbox=sandbox) as rig:
+        task = await rig.submit(wait=0)
+    clock.jumped += 2 * DAY  # nothing runs meanwhile
+    async with open_rig(home, clock=clock, sandbox=sandbox) as rig, rig.client() as client:
+        calls: list[tuple[str, dict[str, Any]]] = [("list_tasks", {}), ("get_task", {"task_id": task.task_id})]
+        answers = [await client.call_tool(*call) for call in (*calls, ("modify_video", ASK))]
+        assert [told.is_error for told in answers] == [False] * 3
+        assert [told for told in answers if "24 hours" in said(told) or "agrees to pay" in said(told)] == []
+        assert facts(answers[-1])["status"] == "completed"
+
+
+async def test_a_day_without_network_loses_nothing(rig: Rig) -> None:
+    rig.sandbox.faults.order(Fault("drop_before", route="read", times=5000))
+    task = await rig.submit(wait=0)
+    await anyio.sleep(HOUR)
+    rig.clock.jumped += 25 * HOUR
+    told = await rig.ask(wait=1)
+    assert (told.task.error and told.task.error.code, told.task.is_lost(rig.clock())) == ("network", False)
+    rig.sandbox.faults.clear()
+    await rig.app.follow(task.key)
+    assert (await rig.settle(task)).status is Status.COMPLETED
+
+
+async def test_one_answer_that_a_task_is_not_known_is_no_loss(home: Path) -> None:
+    clock = VirtualClock()
+    async with open_rig(home, clock=clock, sandbox=sandbox_for(home, clock=clock, seconds=2 * HOUR)) as rig:
+        await rig.submit(wait=0)
+        await anyio.sleep(70 * 60)
+        rig.sandbox.faults.order(Fault("404", route="read"))
+        for _ in range(40):
+            await anyio.sleep(5)
+            assert not (await rig.ask(wait=0)).task.is_lost(clock())
+
+
+async def test_what_goes_out_again_a_day_later_begins_then(home: Path) -> None:
+    clock = VirtualClock()
+    async with open_rig(home, clock=clock, sandbox=sandbox_for(home, clock=clock, seconds=100)) as rig:
+        rig.sandbox.faults.order(Fault("drop_before", times=100))
+        await rig.settle(await rig.submit())
+        rig.sandbox.faults.clear()
+        clock.jumped += 30 * HOUR
+        soon = await rig.ask(wait=0)
+        assert (soon.joined, soon.task.is_lost(clock()), soon.is_free) == (True, False, False)
+        await anyio.sleep(1)
+        done = await rig.ask(wait=300)
+        assert (done.task.status, done.is_free, rig.charges()) == (Status.COMPLETED, True, 1)
+        assert (await rig.app.ledger.durations(done.task.request.model))[0] < 120
+
+
+async def test_a_call_that_sends_its_task_once_more_does_not_say_that_it_cost_nothing(rig: Rig) -> None:
+    rig.sandbox.faults.order(Fault("drop_before", times=100))
+    await rig.settle(await rig.submit())
+    rig.sandbox.faults.clear()
+    async with rig.client() as client:
+        sends = facts(await client.call_tool("modify_video", ASK))
+        again = facts(await client.call_tool("modify_video", ASK))
+    assert (sends["joined"], again["joined"], rig.charges()) == (True, True, 1)
+    assert "This call made no other task" in sends["next_step"]
+    assert "This call cost nothing" in again["next_step"]
+
+
+async def test_a_free_failure_offers_no_take(rig: Rig) -> None:
+    rig.sandbox.faults.order(Fault("fail", text="no"))
+    await rig.submit(wait=0)
+    joined = await rig.ask()
+    assert (joined.joined, joined.task.status, joined.task.charged) == (True, Status.FAILED, "no")
+    async with rig.client() as client:
+        told = facts(await client.call_tool("get_task", {"task_id": joined.task.task_id}))
+    assert "take 2" not in told["next_step"]
+
+
+@pytest.mark.parametrize("charged", ["unknown", "yes"])
+async def test_every_tool_says_the_same_of_the_charge_of_a_failure(rig: Rig, charged: str) -> None:
+    ended = {"unknown": '{"status": "expired"}', "yes": '{"status": "failed", "usage": {"cost": 0.5}}'}[charged]
+    rig.sandbox.faults.order(Fault("answer", route="read", text=ended))
+    task = await rig.submit()
+    async with rig.client() as client:
+        for name in ("get_task", "save_video"):
+            told = await client.call_tool(name, {"task_id": task.task_id})
+            assert told.is_error
+            assert facts(told)["error"]["charged"] == charged
+            assert facts(told).get("cost_usd") == (0.5 if charged == "yes" else None)
+        account = facts(await client.call_tool("check_account", {}))
+    assert account["server_spent_total_usd"] == (0.5 if charged == "yes" else 0.0)
+
+
+async def test_the_age_of_a_key_is_told_however_late_it_was_sent_again(rig: Rig) -> None:
+    rig.sandbox.faults.order(Fault("drop_after", times=5000))
+    await rig.settle(await rig.submit())
+    rig.clock.jumped += 3 * DAY
+    again = await rig.ask()
+    assert again.task.error
+    assert (again.task.status, again.task.error.retry_safe) == (Status.UNCONFIRMED, False)
+    assert "is not known" in again.task.error.hint
+
+
+async def test_an_unknown_outcome_is_settled_also_at_the_limit(home: Path) -> None:
+    async with open_rig(home, daily_limit=1) as rig:
+        rig.sandbox.faults.order(Fault("drop_after", times=100))
+        doubted = await rig.settle(await rig.submit())
+        rig.sandbox.faults.clear()
+        rig.clock.jumped += 25 * HOUR
+        await rig.submit("another")
+        again = await rig.ask()
+        assert (again.task.key, again.task.status, rig.charges()) == (doubted.key, Status.COMPLETED, 2)
+
+
+@pytest.mark.parametrize("era", ERAS)
+async def test_a_host_that_saves_saves_what_another_has_made(home: Path, era: str) -> None:
+    sandbox = sandbox_for(home)
+    async with open_rig(home, sandbox=sandbox, save="never") as rig:
+        made = await rig.submit()
+        await rig.submit("running", wait=0)
+        assert made.video_path == ""
+    async with open_rig(home, sandbox=sandbox) as rig, rig.client(era) as client:
+        for prompt in ("fog", "running"):
+            told = facts(await client.call_tool("modify_video", ASK | {"prompt": prompt}))
+            assert Path(told["video_path"]).is_file()
+        assert rig.charges() == 2

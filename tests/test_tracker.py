@@ -90,7 +90,10 @@ async def test_a_conflict_that_does_not_pass_leaves_the_outcome_unknown(rig: Rig
     assert (again.joined, again.task.status, rig.charges()) == (True, Status.COMPLETED, 1)
 
 
-@pytest.mark.parametrize("body", [{"id": "t-1"}, {"data": {"task_id": "t-1"}, "error": {"code": "request_conflict"}}])
+@pytest.mark.parametrize(
+    "body",
+    [{"id": "t-1", "status": "processing"}, {"id": "e-9", "error": {"code": "request_conflict", "task_id": "t-1"}}],
+)
 async def test_a_conflict_that_names_the_task_is_its_answer(home: Path, inline_threads: None, body: Any) -> None:
     def answer(request: httpx.Request) -> httpx.Response:
         done = {"id": "t-1", "status": "processing"}

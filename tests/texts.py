@@ -132,7 +132,12 @@ def step_texts() -> list[Text]:
         for task in tasks(error)
         for now, remote in product((EPOCH, EPOCH + 30 * DAY_SECONDS), (False, True))
     ]
-    ways = [Text("next_step, way on", way_on(task, take)) for task in tasks(None) for take in (0, 2)]
+    ways = [
+        Text("next_step, way on", way_on(task, take, now))
+        for task in tasks(None)
+        for take in (0, 2)
+        for now in (EPOCH, EPOCH + 30 * DAY_SECONDS)
+    ]
     return list(dict.fromkeys([*told, *ways]))
 
 
