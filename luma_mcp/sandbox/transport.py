@@ -36,10 +36,12 @@ class InProcess(httpx.AsyncBaseTransport):
         exchange = Exchange(request)
         work = partial(exchange.run, self._app)
         self._serving.start_soon(partial(guarded, work, otherwise=None, what="The application"))
+        awaited = False
         try:
             await exchange.begun.wait()
+            awaited = True
         finally:
-            if not exchange.begun.is_set():
+            if not awaited:  # also if it had just begun to answer
                 await exchange.abandon()
         if exchange.failure is not None:
             exchange.pieces.close()
