@@ -169,15 +169,20 @@ def next_steps(outcome: Outcome, now: float, *, remote: bool, wait: int) -> Iter
     """Tell the model what its call has cost if it found the task there, what to do next, and how to have another."""
     task = outcome.task
     if outcome.joined:
-        cost = "This call cost nothing" if outcome.is_free else "This call made no other task"
-        yield f"{cost}: its task was made at {moment(task.created_at)}."
+        yield f"{cost_of(outcome)}: the same request was made at {moment(task.created_at)}."
     if outcome.joined and outcome.other_callback:
         yield "The callback_url of this call is not called: the task was submitted without it."
     yield next_step(task, now, remote=remote, wait=wait)
     if offers_take(outcome, now):
         yield way_on(task, outcome.next_take, now)
     elif outcome.is_new and 0 < outcome.next_take < task.request.take:
-        yield f"Take {outcome.next_take} was never made: takes can be had in any order, and are no attempt counter."
+        yield f"Take {outcome.next_take} was never made: takes can be had in any order."
+
+
+def cost_of(outcome: Outcome) -> str:
+    """Say what a call has cost that joined a task: what is not completed may still be charged, once."""
+    ended = outcome.is_free and outcome.task.status is Status.COMPLETED
+    return "This call cost nothing" if ended else "This call adds no cost of its own"
 
 
 def offers_take(outcome: Outcome, now: float) -> bool:
@@ -193,8 +198,12 @@ def way_on(task: Task, take: int, now: float) -> str:
     if not take:
         return "All takes of this request were made: for another version, change its prompt."
     wish = "agrees to pay for another one" if task.is_lost(now) else "wants another version"
-    price = FREE if task.origin == SANDBOX_ORIGIN else PRICED
-    return f"Only if the user {wish}: modify_video with the same arguments and take {take}, which {price}."
+    return f"Only if the user {wish}: modify_video with the same arguments and take {take}, which {priced(task)}."
+
+
+def priced(task: Task) -> str:
+    """Say what another take of a task's request costs."""
+    return FREE if task.origin == SANDBOX_ORIGIN else PRICED
 
 
 def next_step(task: Task, now: float, *, remote: bool = False, wait: int = USUAL_WAIT) -> str:

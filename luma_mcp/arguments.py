@@ -10,6 +10,7 @@ from luma_mcp.sources import PublicUrl, check_public_url, parse_source
 from luma_mcp.task_uris import TASK_PREFIX, task_id_of
 
 LONGEST_PROMPT = 20_000
+TAKE_HINT = f"Leave take out, or give 2, 3, … (up to {MOST_TAKES}) when the user wants another version."
 LONGEST_ID = 200
 PORTS = {"http": 80, "https": 443}
 
@@ -34,9 +35,7 @@ def check_words(request: VideoRequest) -> None:
     if request.model != MODEL:
         raise InvalidRequest(f"model must be {MODEL}, the only one that RunAPI offers here.")
     if not 1 <= request.take <= MOST_TAKES:
-        raise InvalidRequest(
-            f"take must be from 1 to {MOST_TAKES}.", hint="Leave it out unless the user wants another version."
-        )
+        raise InvalidRequest(f"take must be from 1 to {MOST_TAKES}.", hint=TAKE_HINT)
 
 
 def check_callback(request: VideoRequest, hosts: Sequence[str]) -> None:

@@ -70,6 +70,7 @@ def parser() -> argparse.ArgumentParser:
     modify.add_argument(
         "--take", type=int, default=1, metavar="N", help="which version of the same request, 1 to 100; each is paid for"
     )
+    modify.add_argument("--new-take", action="store_true", help=argparse.SUPPRESS)  # which 0.1.0 had
     modify.add_argument("--json", action="store_true", dest="as_json", help="print the whole task as JSON")
 
     tasks = command("tasks", with_settings(run_tasks), "list earlier tasks, newest first")

@@ -11,11 +11,11 @@ from typing import Any
 
 import anyio
 
-from luma_mcp.answers import advised_wait, as_text, failure_object, moment, offers_take, task_object
+from luma_mcp.answers import advised_wait, as_text, cost_of, failure_object, offers_take, priced, task_object
 from luma_mcp.app import Outcome, open_app
-from luma_mcp.console import ProgressBar, exit_code, explain, say, show, show_json, show_path, table
+from luma_mcp.console import ProgressBar, exit_code, explain, local_time, say, show, show_json, show_path, table
 from luma_mcp.ending import interruptible
-from luma_mcp.errors import LumaError
+from luma_mcp.errors import InvalidRequest, LumaError
 from luma_mcp.http import serve_http
 from luma_mcp.listening import uvicorn_config
 from luma_mcp.local_token import local_token, with_local_token
@@ -28,6 +28,7 @@ from luma_mcp.sources import file_uri_path, typed_file
 from luma_mcp.stdio import serve_stdio
 
 BAR_SECONDS = 0.5
+INSTEAD = "Another version of the same request is --take 2, 3, …; without, the same command joins its task."
 UNREACHED_SECONDS = 6.0  # a person is there, who can mend the network
 
 
@@ -54,8 +55,12 @@ def serve(settings: Settings) -> int:
     return 0
 
 
-def run_modify(settings: Settings, source: str, prompt: str, *, take: int, as_json: bool) -> int:
+def run_modify(
+    settings: Settings, source: str, prompt: str, *, take: int, as_json: bool, new_take: bool = False
+) -> int:
     """Modify one clip and print where the result is."""
+    if new_take:
+        raise InvalidRequest("There is no --new-take any more.", hint=INSTEAD)
     settings = settings.model_copy(update={"transport": "stdio"})  # a person is here, whatever a server would speak
     source = source.strip() if source.strip().lower().startswith("file:") else source
     if source.lower().startswith("file:"):
@@ -114,10 +119,18 @@ def show_outcome(outcome: Outcome, now: float, settings: Settings, *, as_json: b
         explain(task.error)
         if task.video_urls and not task.video_path:
             say(f"The video is at {task.video_urls[0]}")
-    if outcome.is_free:
-        say(f"This cost nothing: its task was made at {moment(task.created_at)}.")
+    say_takes(outcome, now)
+
+
+def say_takes(outcome: Outcome, now: float) -> None:
+    """Say what a repetition has cost, and which takes of its request there are not."""
+    task = outcome.task
+    if outcome.joined:
+        say(f"{cost_of(outcome)}: the same request was made at {local_time(task.created_at)}.")
     if outcome.next_take and offers_take(outcome, now):
-        say(f"Another version is made, and paid for, with --take {outcome.next_take}.")
+        say(f"Another version is --take {outcome.next_take}, which {priced(task)}.")
+    elif outcome.is_new and 0 < outcome.next_take < task.request.take:
+        say(f"--take {outcome.next_take} was never made: takes can be had in any order.")
 
 
 def run_tasks(settings: Settings, status: str, limit: int, *, as_json: bool) -> int:

@@ -97,10 +97,15 @@ def table(tasks: Sequence[Task]) -> str:
 
 def table_line(task: Task) -> str:
     """Show one task: when, state, id, prompt, and where the result is."""
-    when = datetime.fromtimestamp(task.created_at, UTC).astimezone().strftime("%Y-%m-%d %H:%M")
     where = task.video_path or (task.video_urls[0] if task.video_urls else task.error.message if task.error else "")
-    known = f"{when}  {task.status.value:<11}  {task.task_id or '-':<36}"
-    return printable(f"{known}  {clipped(task.request.prompt)}  {where}".rstrip())
+    known = f"{local_time(task.created_at)}  {task.status.value:<11}  {task.task_id or '-':<36}"
+    take = f"(take {task.request.take}) " if task.request.take > 1 else ""
+    return printable(f"{known}  {clipped(take + task.request.prompt)}  {where}".rstrip())
+
+
+def local_time(seconds: float) -> str:
+    """Write POSIX seconds as a person here reads them."""
+    return datetime.fromtimestamp(seconds, UTC).astimezone().strftime("%Y-%m-%d %H:%M")
 
 
 def clipped(prompt: str) -> str:

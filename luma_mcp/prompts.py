@@ -174,7 +174,8 @@ def several_takes(given: Given) -> str:
     if not 2 <= len(looks) <= MOST_TAKES:
         raise InvalidRequest(f"prompts must hold {TAKES_FORM}; it holds {len(looks)}.")
     looks = [unicodedata.normalize("NFC", look) for look in looks]
-    numbered = [(look, looks[:place].count(look) + 1) for place, look in enumerate(looks)]
+    alike = [look.casefold() for look in looks]
+    numbered = [(look, alike[:place].count(alike[place]) + 1) for place, look in enumerate(looks)]
     takes = "\n".join(f"{place}. {quoted(look)}, take {take}" for place, (look, take) in enumerate(numbered, 1))
     return job(
         f"Make {len(looks)} takes of one clip with Luma, to compare.\n\nClip: {quoted(given[SOURCE])}\n"

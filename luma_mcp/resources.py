@@ -104,10 +104,11 @@ def task_entry(task: Task, now: float) -> wire.Resource:
     """Describe a task so that a person recognises it in a picker, by prompt, state and age."""
     prompt = " ".join("".join(filter(is_visible, task.request.prompt)).split())
     words = prompt if len(prompt) <= TITLE_LENGTH else f"{prompt[: TITLE_LENGTH - 1].rstrip()}…"
+    take = f"take {task.request.take}, " if task.request.take > 1 else ""
     return wire.Resource(
         uri=task_uri(task.task_id),
         name=plain_name(task.task_id),
-        title=f"{words} ({task.status.value}, {age(now - task.created_at)})",
+        title=f"{words} ({task.status.value}, {take}{age(now - task.created_at)})",
         description="A modify_video task, as JSON: state, where the video is, what it cost.",
         mime_type=JSON,
     )

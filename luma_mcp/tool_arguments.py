@@ -17,8 +17,8 @@ LONGEST_NAME = 80
 MOST_EDITS = 2
 FORMER = "new_take"
 INSTEAD = (
-    "another version of the same request is asked for with take: 2, 3, …. To repeat a call, leave both out: it joins"
-    " its task and costs nothing."
+    "another version of the same request is asked for with take: 2, 3, …. To repeat a call, send the same arguments"
+    " without it: they join their task and cost nothing."
 )
 LONGEST_NUMBER = 20  # of characters: more digits than any bound here has
 YES = frozenset({"true", "t", "yes", "y", "on", "1"})

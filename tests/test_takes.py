@@ -490,7 +490,7 @@ async def test_a_call_that_sends_its_task_once_more_does_not_say_that_it_cost_no
         sends = facts(await client.call_tool("modify_video", ASK))
         again = facts(await client.call_tool("modify_video", ASK))
     assert (sends["joined"], again["joined"], rig.charges()) == (True, True, 1)
-    assert "This call made no other task" in sends["next_step"]
+    assert "This call adds no cost of its own" in sends["next_step"]
     assert "This call cost nothing" in again["next_step"]
 
 
