@@ -9,10 +9,8 @@ from typing import Annotated, Any, Literal
 from pydantic import ConfigDict, Field, with_config
 from typing_extensions import TypedDict
 
-from luma_mcp.app import SUBMIT_SECONDS, Outcome
-from luma_mcp.cursors import cursor_after
-from luma_mcp.errors import Failure, LumaError, TaskNotFound
-from luma_mcp.follower import KEEPS_ASKING
+from luma_mcp.app import SUBMIT_SECONDS, Outcome, cursor_after
+from luma_mcp.errors import KEEPS_ASKING, Failure, LumaError, TaskNotFound
 from luma_mcp.models import SANDBOX_ORIGIN, Status, Task
 from luma_mcp.money import PRICE_USD
 from luma_mcp.settings import Settings

@@ -13,12 +13,12 @@ import httpx
 from anyio.abc import TaskGroup
 from pydantic import SecretStr
 
-from luma_mcp import crash_points
+from luma_mcp import crash_points, cursors
 from luma_mcp.accounts import Account, Accounts
 from luma_mcp.answering import Answering
 from luma_mcp.arguments import check_listing, check_request, checked_id
 from luma_mcp.background import background_work
-from luma_mcp.callbacks import CALLBACKS_PATH, Callbacks
+from luma_mcp.callbacks import Callbacks
 from luma_mcp.changes import Changes
 from luma_mcp.connection import CONNECT_SECONDS, TIMEOUT, Connection, open_connection
 from luma_mcp.downloads import Downloads
@@ -33,8 +33,10 @@ from luma_mcp.progress import Progress
 from luma_mcp.runapi import RunAPI
 from luma_mcp.saving import Saving
 from luma_mcp.settings import LONGEST_WAIT_SECONDS, Settings
+from luma_mcp.sources import TaskOutput, parse_source
 from luma_mcp.storage_errors import LedgerUnusable
 from luma_mcp.submission import Submission
+from luma_mcp.task_uris import CALLBACKS_PATH, task_uri
 from luma_mcp.tracker import Tracker
 from luma_mcp.transfers import Transfers
 from luma_mcp.uploads import Uploads
@@ -175,9 +177,15 @@ class App:
             tasks, next_cursor = await self.ledger.page(caller, status, limit, cursor)
             return await self.saving.as_they_are(tasks), next_cursor
 
-    async def check_source(self, source: str, caller: str) -> None:
-        """Check that a source can be used now; raise `InvalidRequest` or a `Source…` error."""
-        await self.uploads.check(source, caller)
+    async def check_clip(self, source: str, earlier: Task | None, caller: str) -> None:
+        """Refuse at once what would be refused only after a person has agreed to the cost: results that cannot be had.
+
+        Raises `InvalidRequest` or a `Source…` error.
+        """
+        if earlier and earlier.status is Status.COMPLETED:
+            await self.uploads.check(task_uri(earlier.task_id), caller)
+        if source and isinstance(parse_source(source), TaskOutput):
+            await self.uploads.check(source, caller)
 
     async def follow(self, key: str) -> None:
         """See to it that an unfinished task is followed, here or in another process.
@@ -216,6 +224,11 @@ class App:
                 f" {self.settings.wait_seconds}); more than {self.settings.max_wait_seconds} waits that long."
             )
         return self.settings.bound(wait_seconds)
+
+
+def cursor_after(task: Task) -> str:
+    """Give the cursor of the page that begins after a task."""
+    return cursors.cursor_after(task)
 
 
 @asynccontextmanager

@@ -9,8 +9,8 @@ from contextlib import contextmanager
 import anyio
 
 from luma_mcp.pace import SHORTEST_SECONDS
+from luma_mcp.task_uris import CALLBACKS_PATH
 
-CALLBACKS_PATH = "/callbacks"
 SECRET_BYTES = 32
 REMEMBERED = 1000
 

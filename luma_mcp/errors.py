@@ -74,6 +74,7 @@ class LumaError(Exception):
         return Failure(self.code, self.message, self.charged, self.retry_safe, self.hint)
 
 
+KEEPS_ASKING = "This server keeps asking; call get_task to see how the task is doing."
 CHARGED_HINT = "RunAPI charged for it. Have the RunAPI account looked at before asking for another result."
 UNCLEAR_HINT = (
     "RunAPI did not say whether it was charged. Have the RunAPI account looked at before asking for another result."

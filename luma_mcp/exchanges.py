@@ -10,8 +10,8 @@ from mcp.server.auth.middleware.bearer_auth import AuthenticatedUser
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from luma_mcp.answering import Answering
+from luma_mcp.protocol import GONE
 
-GONE = "luma_mcp.gone"  # where a request's scope has the event of its client's leaving
 METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
 PROBED = frozenset({"/healthz", "/readyz"})
 
@@ -73,12 +73,6 @@ class Watched:
             "from": client[0] if client else "",
         }
         logger.log(logging.DEBUG if first in PROBED else logging.INFO, "%s", json.dumps(line))
-
-
-def gone_of(scope: Scope) -> anyio.Event | None:
-    """Give the event that the client of a request has left, if the answer goes back on the same connection."""
-    found: anyio.Event | None = scope.get(GONE)
-    return found
 
 
 def named(scope: Scope) -> str:

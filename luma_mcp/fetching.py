@@ -13,9 +13,9 @@ import anyio.to_thread
 import httpx
 
 from luma_mcp import crash_points
+from luma_mcp.backoff import backoff
 from luma_mcp.containers import HEAD_BYTES, looks_like_video
 from luma_mcp.films import flaw_in
-from luma_mcp.pace import backoff
 from luma_mcp.public_network import PublicNetwork
 from luma_mcp.saved_files import check_room, megabytes, open_itself
 from luma_mcp.storage_errors import DownloadFailed, LinkRefused, NoVideoThere, VideoTooLarge

@@ -8,9 +8,11 @@ import anyio
 
 from luma_mcp import crash_points
 from luma_mcp.background import Pause
+from luma_mcp.backoff import backoff
 from luma_mcp.callbacks import Awaited, Callbacks
 from luma_mcp.downloads import Downloads
 from luma_mcp.errors import (
+    KEEPS_ASKING,
     Failure,
     InvalidApiKey,
     LumaError,
@@ -26,14 +28,7 @@ from luma_mcp.leases import ForeignTask
 from luma_mcp.ledger import Ledger
 from luma_mcp.links import renewed
 from luma_mcp.models import FOLLOW_SECONDS, Clock, Reading, Status, Task
-from luma_mcp.pace import (
-    REFUSED_LONGEST_SECONDS,
-    SAVING_LONGEST_SECONDS,
-    Usual,
-    backoff,
-    poll_after,
-    usual,
-)
+from luma_mcp.pace import REFUSED_LONGEST_SECONDS, SAVING_LONGEST_SECONDS, Usual, poll_after, usual
 from luma_mcp.runapi import RunAPI
 from luma_mcp.saved_files import Published
 from luma_mcp.storage_errors import LinkRefused, VideoGone, VideoTooLarge
@@ -44,7 +39,6 @@ QUIET_SAVE_FAILURES = 2
 UNKNOWN_SECONDS = 3600.0  # of answers that RunAPI does not know a task, after which it will not any more
 MOST_UNNAMED = 10  # answers in a row, over about five minutes, that call a task completed without naming its video
 MENDED_HERE = (MissingApiKey, InvalidApiKey, ProxyUnusable, WrongAddress)
-KEEPS_ASKING = "This server keeps asking; call get_task to see how the task is doing."
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,8 +5,9 @@ from dataclasses import replace
 from pathlib import Path
 
 from luma_mcp.models import Task
+from luma_mcp.paths import real_path
 from luma_mcp.saved_files import is_video
-from luma_mcp.sources import is_elsewhere, is_open, real_path
+from luma_mcp.sources import is_elsewhere, is_open
 
 
 def kept_at(task: Task, folders: Sequence[Path]) -> Path | None:

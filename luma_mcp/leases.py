@@ -1,8 +1,4 @@
-"""Why a follower lets go of a task: no failure of the task, and nothing that a caller is told."""
-
-
-class LeaseLost(Exception):
-    """Another process has taken a task over; what this one still believes about it counts no more."""
+"""Why a follower lets go of a task that is sound."""
 
 
 class ForeignTask(Exception):

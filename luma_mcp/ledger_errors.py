@@ -44,6 +44,10 @@ UNSHARED = frozenset(
 )
 
 
+class LeaseLost(Exception):
+    """Another process has taken a task over; what this one still believes about it counts no more."""
+
+
 class Refused(sqlite3.DatabaseError):
     """A file that is left as it is, neither used nor rescued; `hint` says what to do."""
 

@@ -4,7 +4,7 @@ import sqlite3
 from collections.abc import Sequence
 
 from luma_mcp.errors import LimitReached
-from luma_mcp.leases import LeaseLost
+from luma_mcp.ledger_errors import LeaseLost
 from luma_mcp.ledger_queries import ACTIVE, HELD, SUBMITTED, UNLESS_COUNTED
 from luma_mcp.ledger_records import Row, is_task, task_of
 from luma_mcp.models import DAY_SECONDS, REPLAY_SECONDS, Limits, Position, Task

@@ -5,7 +5,6 @@ from dataclasses import dataclass
 
 SHORTEST_SECONDS = 2.0
 LONGEST_SECONDS = 30.0
-TROUBLED_LONGEST_SECONDS = 60.0
 CALLED_BACK_LONGEST_SECONDS = 120.0
 REFUSED_LONGEST_SECONDS = 300.0
 SAVING_LONGEST_SECONDS = 600.0
@@ -65,15 +64,3 @@ def poll_after(elapsed: float, known: Usual, *, retry_after: float | None = None
     if called_back:
         wait = min(wait * THINNED, CALLED_BACK_LONGEST_SECONDS)
     return max(wait, retry_after or 0.0)
-
-
-def backoff(
-    failures: int, *, jitter: float, retry_after: float | None = None, longest: float = TROUBLED_LONGEST_SECONDS
-) -> float:
-    """Give the seconds to wait after `failures` failures in a row (1, 2, …).
-
-    Doubles from 1 s to `longest`; `jitter` in 0..1 adds up to half, so that many clients do not return together. What
-    the server asked for is the least.
-    """
-    wait = min(2.0 ** min(failures - 1, 20), longest)
-    return max(wait * (1 + jitter / 2), retry_after or 0.0)

@@ -3,13 +3,9 @@
 import mcp.types as wire
 
 from luma_mcp.answers import advised_wait
-from luma_mcp.app import App
 from luma_mcp.errors import InvalidRequest
-from luma_mcp.models import Status, Task
 from luma_mcp.prompts import SOURCE, TASK_ID, Given, LumaPrompt, filled_in
 from luma_mcp.protocol import Page, Request, caller_of, only_page
-from luma_mcp.sources import TaskOutput, parse_source
-from luma_mcp.task_uris import task_uri
 
 
 class PromptHandlers:
@@ -32,18 +28,10 @@ class PromptHandlers:
         app = ctx.lifespan_context
         values = filled_in(prompt, params.arguments or {})
         earlier = await app.find(values[TASK_ID], caller_of(ctx)) if TASK_ID in values else None
-        await check_clip(app, caller_of(ctx), values.get(SOURCE, ""), earlier)
+        await app.check_clip(values.get(SOURCE, ""), earlier, caller_of(ctx))
         text = prompt.text(Given(values, app.settings.sandbox, earlier, advised_wait(app.settings)))
         message = wire.PromptMessage(role="user", content=wire.TextContent(type="text", text=text))
         return wire.GetPromptResult(description=prompt.description, messages=[message])
-
-
-async def check_clip(app: App, caller: str, source: str, earlier: Task | None) -> None:
-    """Refuse at once what would be refused only after a person has agreed to the cost."""
-    if earlier and earlier.status is Status.COMPLETED:
-        await app.check_source(task_uri(earlier.task_id), caller)
-    if source and isinstance(parse_source(source), TaskOutput):
-        await app.check_source(source, caller)
 
 
 def described(prompt: LumaPrompt) -> wire.Prompt:

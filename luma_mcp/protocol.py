@@ -2,10 +2,12 @@
 
 from typing import Any
 
+import anyio
 import mcp.types as wire
 from mcp.server.auth.middleware.bearer_auth import AuthenticatedUser
 from mcp.server.context import ServerRequestContext
 from mcp.shared.exceptions import MCPError
+from starlette.types import Scope
 
 from luma_mcp.app import App
 from luma_mcp.errors import InvalidRequest, LumaError, SourceNotAllowed, SourceNotFound, TaskNotFound
@@ -13,6 +15,7 @@ from luma_mcp.models import LOCAL_CALLER
 
 Request = ServerRequestContext[App, Any]
 Page = wire.PaginatedRequestParams | None
+GONE = "luma_mcp.gone"  # where a request's scope has the event of its client's leaving
 CALLERS_FAULT = (InvalidRequest, TaskNotFound, SourceNotAllowed, SourceNotFound)
 
 
@@ -37,3 +40,9 @@ def protocol_error(error: LumaError) -> MCPError:
     """Say a failure in the protocol's way, for whatever is not a tool call."""
     code = wire.INVALID_PARAMS if isinstance(error, CALLERS_FAULT) else wire.INTERNAL_ERROR
     return MCPError(code, f"{error.message} {error.hint}", {"code": error.code, "hint": error.hint})
+
+
+def gone_of(scope: Scope) -> anyio.Event | None:
+    """Give the event that the client of a request has left, if the answer goes back on the same connection."""
+    found: anyio.Event | None = scope.get(GONE)
+    return found

@@ -1,10 +1,16 @@
-"""Which addresses are on the public internet: a table of our own, because those of Python's versions differ.
+"""Which addresses and names are on the public internet, in every way to write them.
+
+The table is our own, because those of Python's versions differ.
 
 From IANA's registries of special-purpose addresses, and what clouds keep for themselves.
 """
 
 import ipaddress
+import re
+import socket
 
+LONGEST_URL = 4096
+LOCAL_SUFFIXES = (".localhost", ".local", ".internal", ".intranet", ".lan", ".home.arpa", ".home", ".corp")
 Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 
 PRIVATE_V4 = tuple(
@@ -36,3 +42,34 @@ def unwrapped(address: Address) -> Address:
     if int(address) > 1 and any(address in network for network in EMBEDDING):
         return ipaddress.IPv4Address(int(address) & 0xFFFFFFFF)
     return address.sixtofour or address
+
+
+def is_public_host(host: str) -> bool:
+    """Tell whether a host name or address could be public; every way to write an address is understood."""
+    name = host.rstrip(".").lower()
+    if address := address_of(name):
+        return is_public_address(address)
+    return "." in name and not name.endswith(LOCAL_SUFFIXES)
+
+
+def is_port(port: int | None) -> bool:
+    """Tell whether a port can be connected to; None is the scheme's own."""
+    return port is None or 0 < port < 65536
+
+
+def address_of(host: str) -> Address | None:
+    """Read a literal address: dotted, decimal, hexadecimal, octal, IPv6, IPv4 inside IPv6; None for a name."""
+    try:
+        return unwrapped(ipaddress.ip_address(host.strip("[]").partition("%")[0]))
+    except ValueError:
+        return inet_aton_address(host)
+
+
+def inet_aton_address(host: str) -> ipaddress.IPv4Address | None:
+    """Read the number forms of IPv4 that resolvers accept, such as 2130706433 and 0x7f.1."""
+    if not re.fullmatch(r"(0x[0-9a-f]*|\d+)(\.(0x[0-9a-f]*|\d+)){0,3}", host):
+        return None
+    try:
+        return ipaddress.IPv4Address(socket.inet_aton(host))
+    except OSError:
+        return None

@@ -8,7 +8,7 @@ from typing import Any
 import httpx
 
 from luma_mcp.errors import LumaError
-from luma_mcp.sources import is_port, is_public_host
+from luma_mcp.public_addresses import is_port, is_public_host
 from luma_mcp.storage_errors import DownloadFailed, DownloadRefused, UploadAddressRefused
 
 REDIRECTS = 5

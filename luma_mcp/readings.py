@@ -14,7 +14,7 @@ from luma_mcp.errors import BadAnswer, Charged, NoVideoNamed
 from luma_mcp.explanations import denies, said_in, said_in_object
 from luma_mcp.models import MODEL, OUTPUT_LIFETIME_SECONDS, Reading, Status
 from luma_mcp.money import Balance, Price
-from luma_mcp.sources import LONGEST_URL, is_port
+from luma_mcp.public_addresses import LONGEST_URL, is_port
 from luma_mcp.untrusted import Json, child, is_list, is_object, safe_text, text, without_secret
 
 TASK_ID_HEADER = "x-runapi-task-id"

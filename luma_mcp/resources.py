@@ -13,7 +13,7 @@ from luma_mcp.arguments import LONGEST_ID
 from luma_mcp.errors import InvalidRequest, TaskNotFound
 from luma_mcp.models import Status, Task
 from luma_mcp.protocol import Page, Request, caller_of, only_page
-from luma_mcp.sources import LONGEST_URL
+from luma_mcp.public_addresses import LONGEST_URL
 from luma_mcp.task_uris import TASK_TEMPLATE, TASKS_URI, task_id_of, task_uri
 
 JSON = "application/json"

@@ -24,6 +24,7 @@ from luma_mcp.errors import (
 )
 from luma_mcp.models import MODEL, Reading, Status, Task
 from luma_mcp.money import Balance, Price
+from luma_mcp.public_addresses import LONGEST_URL
 from luma_mcp.public_network import PublicNetwork, UploadNetwork
 from luma_mcp.readings import (
     balance_in,
@@ -38,7 +39,6 @@ from luma_mcp.readings import (
     task_id_in,
 )
 from luma_mcp.refusals import explanation, retry_after_seconds
-from luma_mcp.sources import LONGEST_URL
 from luma_mcp.storage_errors import UploadRefused
 from luma_mcp.untrusted import child, json_object, text, without_secret
 from luma_mcp.upload_targets import UploadTarget, put

@@ -18,10 +18,9 @@ from luma_mcp.app import App
 from luma_mcp.background import background_work, cancel_after
 from luma_mcp.completions import Completions
 from luma_mcp.errors import LumaError
-from luma_mcp.exchanges import gone_of
 from luma_mcp.prompt_handlers import PromptHandlers
 from luma_mcp.prompts import luma_prompts
-from luma_mcp.protocol import Request, protocol_error
+from luma_mcp.protocol import Request, gone_of, protocol_error
 from luma_mcp.resources import list_templates
 from luma_mcp.settings import Settings
 from luma_mcp.subscriptions import Subscriptions

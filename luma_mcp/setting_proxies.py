@@ -11,7 +11,7 @@ from urllib.request import getproxies
 import httpx
 
 from luma_mcp.errors import ProxyUnusable
-from luma_mcp.sources import is_port
+from luma_mcp.public_addresses import is_port
 
 PORTS = {"http": 80, "https": 443}
 SOCKS = ("socks5", "socks5h")

@@ -11,7 +11,7 @@ from pydantic_settings import NoDecode
 
 from luma_mcp.errors import LumaError
 from luma_mcp.models import LOCAL_CALLER
-from luma_mcp.sources import address_of
+from luma_mcp.public_addresses import address_of
 
 TOKEN = re.compile(r"(?!(your|change[-_]?me|undefined|none|null)([-_.]|$))[A-Za-z0-9._~+/=-]+", re.I)  # RFC 6750, meant
 SHORTEST_TOKEN = 16

@@ -1,10 +1,7 @@
 """What a caller may name as a source, and what it means. Nothing is fetched and no name is resolved here."""
 
-import ipaddress
 import json
 import os
-import re
-import socket
 import stat
 import sys
 from collections.abc import Sequence
@@ -15,12 +12,11 @@ from urllib.parse import unquote, urlsplit
 import httpx
 
 from luma_mcp.errors import InvalidRequest, SourceNotAllowed, SourceNotFound
-from luma_mcp.public_addresses import Address, is_public_address, unwrapped
+from luma_mcp.paths import hidden_parts, is_inside, real_path, resolved
+from luma_mcp.public_addresses import LONGEST_URL, is_public_host
 from luma_mcp.task_uris import TASK_PREFIX, task_id_of
 from luma_mcp.written_names import written_alike
 
-LONGEST_URL = 4096
-LOCAL_SUFFIXES = (".localhost", ".local", ".internal", ".intranet", ".lan", ".home.arpa", ".home", ".corp")
 NO_FILES_HINT = "Give an http(s) URL that anyone on the internet can open, or luma://tasks/<task_id>."
 FILE_URI = "file:///C:/Users/me/clip.mp4" if sys.platform == "win32" else "file:///home/me/clip.mp4"
 MISSING = "there is no file"
@@ -103,37 +99,6 @@ def check_public_url(url: str, argument: str) -> str:
     return url
 
 
-def is_public_host(host: str) -> bool:
-    """Tell whether a host name or address could be public; every way to write an address is understood."""
-    name = host.rstrip(".").lower()
-    if address := address_of(name):
-        return is_public_address(address)
-    return "." in name and not name.endswith(LOCAL_SUFFIXES)
-
-
-def is_port(port: int | None) -> bool:
-    """Tell whether a port can be connected to; None is the scheme's own."""
-    return port is None or 0 < port < 65536
-
-
-def address_of(host: str) -> Address | None:
-    """Read a literal address: dotted, decimal, hexadecimal, octal, IPv6, IPv4 inside IPv6; None for a name."""
-    try:
-        return unwrapped(ipaddress.ip_address(host.strip("[]").partition("%")[0]))
-    except ValueError:
-        return inet_aton_address(host)
-
-
-def inet_aton_address(host: str) -> ipaddress.IPv4Address | None:
-    """Read the number forms of IPv4 that resolvers accept, such as 2130706433 and 0x7f.1."""
-    if not re.fullmatch(r"(0x[0-9a-f]*|\d+)(\.(0x[0-9a-f]*|\d+)){0,3}", host):
-        return None
-    try:
-        return ipaddress.IPv4Address(socket.inet_aton(host))
-    except OSError:
-        return None
-
-
 def allowed_file(
     path: Path, roots: Sequence[Path], argument: str = "source_video_url", *, unnamed: Sequence[Path] = ()
 ) -> Path:
@@ -205,32 +170,10 @@ def is_elsewhere(path: PurePath, roots: Sequence[PurePath]) -> bool:
     return path.drive.startswith("\\\\") and path.drive.lower() not in {root.drive.lower() for root in roots}
 
 
-def is_inside(path: Path, folder: Path) -> bool:
-    """Tell whether a path without links lies in a folder.
-
-    The file system is asked too: on macOS, names that differ in case or in how accents are written are the same.
-    """
-    return path.is_relative_to(folder) or any(is_same_folder(parent, folder) for parent in path.parents)
-
-
 def is_open(path: Path, root: Path, *, hidden: bool) -> bool:
     """Tell whether a path without links lies in a folder, and in the open there unless `hidden` files are allowed."""
     folder = resolved(root)
     return folder is not None and is_inside(path, folder) and (hidden or not hidden_parts(path, folder))
-
-
-def hidden_parts(path: Path, folder: Path) -> list[str]:
-    """List the names below a folder, on the way to a path in it, that are hidden on Unix: `.name`."""
-    above = next(parent for parent in (path, *path.parents) if parent == folder or is_same_folder(parent, folder))
-    return [part for part in path.relative_to(above).parts if part.startswith(".")]
-
-
-def is_same_folder(one: Path, other: Path) -> bool:
-    """Tell whether two names of folders stand for one."""
-    try:
-        return one.samefile(other)
-    except (OSError, ValueError):
-        return False
 
 
 def fault_at(path: Path) -> str:
@@ -241,18 +184,3 @@ def fault_at(path: Path) -> str:
         return HIDDEN
     except (OSError, ValueError):
         return MISSING
-
-
-def real_path(path: Path) -> Path:
-    """Resolve every link in a path; one that leads in a circle, or cannot be resolved, stays as it is."""
-    return resolved(path) or path
-
-
-def resolved(path: Path) -> Path | None:
-    """Resolve every link in a path; None if somebody changes it meanwhile. A path that cannot be written is no file."""
-    try:
-        return Path(os.path.realpath(path))
-    except ValueError:  # in an old locale of Linux
-        return path
-    except OSError:
-        return None

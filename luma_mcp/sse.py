@@ -23,7 +23,7 @@ from starlette.responses import PlainTextResponse
 from starlette.types import Receive, Scope, Send
 
 from luma_mcp.background import cancel_after
-from luma_mcp.exchanges import GONE
+from luma_mcp.protocol import GONE
 
 Incoming = ReadStream[SessionMessage | Exception]
 Outgoing = WriteStream[SessionMessage]

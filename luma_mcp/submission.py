@@ -10,10 +10,10 @@ from dataclasses import replace
 import anyio
 
 from luma_mcp import crash_points
+from luma_mcp.backoff import backoff
 from luma_mcp.errors import BadAnswer, LumaError, NetworkFailure, ServiceUnavailable, SubmissionUnconfirmed
 from luma_mcp.ledger import Ledger
 from luma_mcp.models import Clock, Limits, Status, Task, VideoRequest
-from luma_mcp.pace import backoff
 from luma_mcp.runapi import RunAPI
 from luma_mcp.storage_errors import LedgerUnusable
 from luma_mcp.uploads import Uploads

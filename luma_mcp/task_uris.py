@@ -1,7 +1,8 @@
-"""How tasks are named as resources and as sources: `luma://tasks` and `luma://tasks/{task_id}` (design 2.2)."""
+"""Addresses of this server's own: tasks as resources and sources (`luma://tasks/{task_id}`), and where it is called."""
 
 from urllib.parse import quote, unquote
 
+CALLBACKS_PATH = "/callbacks"  # below this server's public address
 TASKS_URI = "luma://tasks"
 TASK_PREFIX = f"{TASKS_URI}/"
 TASK_TEMPLATE = f"{TASK_PREFIX}{{task_id}}"

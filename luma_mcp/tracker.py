@@ -12,8 +12,9 @@ from luma_mcp.callbacks import Callbacks
 from luma_mcp.downloads import Downloads
 from luma_mcp.errors import LumaError, ServiceUnavailable
 from luma_mcp.follower import DOUBTED_SECONDS, Follower
-from luma_mcp.leases import ForeignTask, LeaseLost
+from luma_mcp.leases import ForeignTask
 from luma_mcp.ledger import Ledger
+from luma_mcp.ledger_errors import LeaseLost
 from luma_mcp.models import FOLLOW_SECONDS, OUTPUT_LIFETIME_SECONDS, Clock, Status
 from luma_mcp.runapi import RunAPI
 from luma_mcp.storage_errors import DownloadFailed, TaskUnreadable

@@ -5,9 +5,9 @@ from pathlib import Path
 
 from platformdirs import user_data_path, user_desktop_path, user_downloads_path, user_videos_path
 
+from luma_mcp.paths import hidden_parts, is_inside, real_path
 from luma_mcp.setting_sources import home_folder
 from luma_mcp.setting_values import BadSetting
-from luma_mcp.sources import hidden_parts, is_inside, real_path
 
 NO_HOME = (
     "needs an absolute path, and so does {other}: this user has no home folder (HOME is not set, or no absolute path)"

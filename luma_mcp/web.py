@@ -1,7 +1,7 @@
 """What is served over HTTP, and under which path."""
 
 from collections import Counter
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 
 from mcp.server import Server
@@ -16,13 +16,13 @@ from starlette.routing import BaseRoute, Mount, Route, request_response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from luma_mcp.app import App
-from luma_mcp.callbacks import CALLBACKS_PATH, Callbacks
 from luma_mcp.exchanges import Watched, named
 from luma_mcp.gate import NAMED_TOKENS, OWN_TOKEN, Callers, Gate, NeedsToken, Shared, known_hosts
 from luma_mcp.health import OK, Health
 from luma_mcp.listening import most_connections
 from luma_mcp.settings import Settings
 from luma_mcp.sse import MESSAGES_PATH, Streams
+from luma_mcp.task_uris import CALLBACKS_PATH
 
 MCP_PATH = "/mcp"
 SSE_PATH = "/sse"
@@ -69,7 +69,11 @@ class Web:
         """Lay out the routes behind the checks."""
         settings = self._app.settings
         made = Starlette(
-            routes=[*self._transports(), *watching(Health(self._app)), *called_back(self._app.callbacks, settings)],
+            routes=[
+                *self._transports(),
+                *watching(Health(self._app)),
+                *called_back(self._app.callbacks.arrived, settings),
+            ],
             middleware=[
                 Middleware(Watched, answering=self._app.answering, paths=PATHS),
                 Middleware(
@@ -145,11 +149,11 @@ def watching(health: Health) -> list[BaseRoute]:
     return [Route(HEALTH_PATH, alive, methods=["GET"]), Route(READY_PATH, ready, methods=["GET"])]
 
 
-def called_back(awaited: Callbacks, settings: Settings) -> list[BaseRoute]:
+def called_back(arrived: Callable[[str], None], settings: Settings) -> list[BaseRoute]:
     """Take RunAPI's calls, and answer all alike, whether anybody waits for them or not; what they say is not read."""
 
     async def arrive(request: Request) -> Response:
-        awaited.arrived(request.path_params["secret"])
+        arrived(request.path_params["secret"])
         return Response(status_code=204)
 
     calls = Shared(request_response(arrive), MOST_CALLS, Counter())

@@ -11,10 +11,10 @@ import pytest
 from mcp_types import CallToolResult
 
 from luma_mcp.models import Status, Task
+from luma_mcp.public_addresses import LONGEST_URL
 from luma_mcp.readings import MOST_URLS
 from luma_mcp.sandbox.faults import Fault
 from luma_mcp.sandbox.http import Shape
-from luma_mcp.sources import LONGEST_URL
 from tests.rig import API_URL, KEY, SOURCE, Rig, facts, open_rig, said, sandbox_for
 
 pytestmark = [pytest.mark.anyio, pytest.mark.usefixtures("inline_threads")]

@@ -13,8 +13,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from luma_mcp.errors import Failure, InvalidRequest
-from luma_mcp.leases import LeaseLost
 from luma_mcp.ledger import Ledger
+from luma_mcp.ledger_errors import LeaseLost
 from luma_mcp.ledger_queries import PAGE
 from luma_mcp.ledger_records import FIXED, row_of
 from luma_mcp.ledger_rows import insert

@@ -10,9 +10,10 @@ from hypothesis import strategies as st
 
 from luma_mcp.answers import is_failure, next_step, task_object
 from luma_mcp.app import Outcome
+from luma_mcp.backoff import backoff
 from luma_mcp.errors import GenerationFailed, NoVideoNamed
 from luma_mcp.models import Reading, Status, Task, VideoRequest
-from luma_mcp.pace import DOCUMENTED, backoff, estimate, poll_after, usual
+from luma_mcp.pace import DOCUMENTED, estimate, poll_after, usual
 from luma_mcp.storage_errors import DownloadFailed
 from tests.rig import API_URL, EPOCH, SOURCE
 

@@ -10,12 +10,12 @@ import pytest
 from pydantic import SecretStr
 
 from luma_mcp.__main__ import main
+from luma_mcp.paths import real_path
 from luma_mcp.sandbox.http import bundled_clip
 from luma_mcp.setting_sources import read_runapi_file
 from luma_mcp.setting_values import BadSetting
 from luma_mcp.settings import Settings, load_settings, variable_of
 from luma_mcp.small_files import LARGEST_BYTES
-from luma_mcp.sources import real_path
 from tests.rig import make_pipe
 
 

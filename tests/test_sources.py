@@ -5,7 +5,8 @@ from pathlib import Path
 import pytest
 
 from luma_mcp.errors import InvalidRequest, LumaError, SourceNotAllowed, SourceNotFound
-from luma_mcp.sources import LocalFile, PublicUrl, Source, TaskOutput, allowed_file, is_public_host, parse_source
+from luma_mcp.public_addresses import is_public_host
+from luma_mcp.sources import LocalFile, PublicUrl, Source, TaskOutput, allowed_file, parse_source
 
 
 @pytest.mark.parametrize(
