@@ -10,12 +10,12 @@ from collections.abc import Callable, Sequence
 from io import TextIOWrapper
 from typing import cast
 
-from luma_mcp.command_line import parser
-from luma_mcp.console import EXIT_CODES, explain, say
-from luma_mcp.errors import LumaError
-from luma_mcp.setting_values import BadSetting
-from luma_mcp.settings import Settings
-from luma_mcp.stderr import spare_stderr
+from luma_mcp.cli.console import EXIT_CODES, explain, say
+from luma_mcp.cli.main import parser
+from luma_mcp.core.errors import LumaError
+from luma_mcp.core.settings import Settings
+from luma_mcp.core.settings_values import BadSetting
+from luma_mcp.transports.stderr import spare_stderr
 
 
 def main(argv: Sequence[str] | None = None) -> int:

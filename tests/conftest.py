@@ -11,8 +11,8 @@ import hypothesis
 import pytest
 import trio.testing
 
-from luma_mcp.logs import Redacting
-from tests.rig import Rig, open_rig, run_inline
+from luma_mcp.cli.logs import Redacting
+from tests.support.rig import Rig, open_rig, run_inline
 
 hypothesis.settings.register_profile("usual", deadline=None, derandomize=True, max_examples=30)
 hypothesis.settings.register_profile("long", deadline=None, max_examples=2000, print_blob=True)

@@ -5,13 +5,13 @@ from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import urlsplit
 
+from luma_mcp.core.settings import Settings
+from luma_mcp.core.settings_values import BadSetting
+from luma_mcp.core.text import child, is_object
 from luma_mcp.hosts.documents import Place
 from luma_mcp.hosts.entries import REMOTE, servers_in
 from luma_mcp.hosts.files import HostFileUnusable
 from luma_mcp.hosts.known import NAME, Entry, Host
-from luma_mcp.setting_values import BadSetting
-from luma_mcp.settings import Settings
-from luma_mcp.untrusted import child, is_object
 
 AUTHORIZATION = "Authorization"
 TOKEN_PLACEHOLDER = "your token"  # noqa: S105 - stands where people put theirs

@@ -7,8 +7,8 @@ from collections.abc import Mapping
 from itertools import pairwise
 from typing import Any, Literal
 
+from luma_mcp.core.text import is_list, is_object
 from luma_mcp.hosts import jsonc
-from luma_mcp.untrusted import is_list, is_object
 
 Form = Literal["json", "jsonc", "toml", "yaml"]  # the second with comments and commas after the last
 Place = tuple[

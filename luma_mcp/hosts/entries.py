@@ -12,12 +12,12 @@ from importlib.metadata import PackageNotFoundError, distribution
 from pathlib import Path
 from typing import Any, cast
 
+from luma_mcp.core.settings_sources import KEY_VARIABLE, PREFIX, find_program
+from luma_mcp.core.settings_values import is_meant
+from luma_mcp.core.text import Json, child, is_list, is_object
 from luma_mcp.hosts.documents import Place
 from luma_mcp.hosts.files import HostFileUnusable
 from luma_mcp.hosts.known import INPUT_ID, KEY_INPUT, NAME, Entry, Host
-from luma_mcp.setting_sources import KEY_VARIABLE, PREFIX, find_program
-from luma_mcp.setting_values import is_meant
-from luma_mcp.untrusted import Json, child, is_list, is_object
 
 DISTRIBUTION = "runapi-luma-mcp"
 COMMAND = "luma-mcp"

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
-from luma_mcp.errors import LumaError
+from luma_mcp.core.errors import LumaError
 
 MARK = "\ufeff"
 LARGEST_BYTES = 16 << 20  # Claude Code keeps its history in the same file

@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from luma_mcp.core.settings_sources import KEY_VARIABLE
+from luma_mcp.core.settings_values import BadSetting
 from luma_mcp.hosts import places
 from luma_mcp.hosts.documents import Form
-from luma_mcp.setting_sources import KEY_VARIABLE
-from luma_mcp.setting_values import BadSetting
 
 NAME = "luma"
 PLACEHOLDER = "your key"

@@ -4,9 +4,9 @@ import os
 from collections.abc import Callable
 from pathlib import Path
 
-from luma_mcp.setting_sources import home_folder, named_folder
-from luma_mcp.setting_values import BadSetting
-from luma_mcp.small_files import read_small
+from luma_mcp.core.settings_sources import home_folder, named_folder
+from luma_mcp.core.settings_values import BadSetting
+from luma_mcp.core.small_files import read_small
 
 LONGEST_PATH = 4096
 Files = Callable[[str], tuple[Path, ...]]  # of a platform, as `sys.platform` names it; the one to make comes first

@@ -6,8 +6,8 @@ from typing import Any, cast
 
 import tomlkit
 
+from luma_mcp.core.text import is_object
 from luma_mcp.hosts.jsonc import nested
-from luma_mcp.untrusted import is_object
 
 
 def with_value(text: str, path: Sequence[str], value: object) -> str:

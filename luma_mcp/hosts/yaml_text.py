@@ -13,8 +13,8 @@ from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 from ruamel.yaml.events import AliasEvent, CollectionEndEvent, CollectionStartEvent, ScalarEvent
 
+from luma_mcp.core.text import is_list, is_object
 from luma_mcp.hosts.jsonc import nested
-from luma_mcp.untrusted import is_list, is_object
 
 UNIT = "  "
 UNREADABLE = "something in it cannot be read"

@@ -5,7 +5,7 @@ import re
 from functools import partial
 from pathlib import Path
 
-from luma_mcp.console import show
+from luma_mcp.cli.console import show
 from luma_mcp.release import registry
 from luma_mcp.release.bundle import build_bundle
 from luma_mcp.release.host_texts import host_sections, host_table

@@ -9,12 +9,12 @@ from pathlib import Path
 import tomlkit
 
 from luma_mcp import __version__
+from luma_mcp.core.settings import Settings
+from luma_mcp.core.text import Json
 from luma_mcp.release.icon import icon
 from luma_mcp.release.registry import DESCRIPTION, PACKAGE
-from luma_mcp.server import TITLE, WEBSITE
-from luma_mcp.settings import Settings
-from luma_mcp.tool_handlers import ToolHandlers
-from luma_mcp.untrusted import Json
+from luma_mcp.server.server import TITLE, WEBSITE
+from luma_mcp.server.tool_handlers import ToolHandlers
 
 LONG_DESCRIPTION = """\
 Say what a clip should look like, and get it back re-rendered: "make this clip a foggy autumn morning". Your clip goes \

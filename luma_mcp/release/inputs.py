@@ -5,8 +5,8 @@ from typing import Any, Literal, cast, get_args, get_origin
 from pydantic import SecretStr
 from pydantic.fields import FieldInfo
 
-from luma_mcp.settings import Settings, variable_of
-from luma_mcp.untrusted import Json
+from luma_mcp.core.settings import Settings, variable_of
+from luma_mcp.core.text import Json
 
 
 def environment_variables() -> list[Json]:

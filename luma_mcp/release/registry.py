@@ -3,10 +3,10 @@
 import json
 
 from luma_mcp import __version__
+from luma_mcp.core.text import Json
 from luma_mcp.hosts.entries import DISTRIBUTION
 from luma_mcp.release.inputs import environment_variables
-from luma_mcp.server import TITLE, WEBSITE
-from luma_mcp.untrusted import Json
+from luma_mcp.server.server import TITLE, WEBSITE
 
 SCHEMA = "https://static.modelcontextprotocol.io/schemas/2025-12-11/server.schema.json"
 NAME = "io.github.luma-mcp/luma-mcp"

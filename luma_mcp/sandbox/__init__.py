@@ -4,7 +4,7 @@ from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
-from luma_mcp.models import SANDBOX_ORIGIN, Clock
+from luma_mcp.core.models import SANDBOX_ORIGIN, Clock
 from luma_mcp.sandbox.application import Sandbox
 from luma_mcp.sandbox.transport import InProcess, in_process
 

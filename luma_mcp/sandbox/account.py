@@ -7,7 +7,7 @@ from typing import Any
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
-from luma_mcp.models import MODEL
+from luma_mcp.core.models import MODEL
 from luma_mcp.sandbox.http import Json, Refused, Setup, authorise, json_body, timestamp
 from luma_mcp.sandbox.state import PRICE_CENTS
 

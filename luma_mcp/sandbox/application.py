@@ -12,7 +12,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 from starlette.types import Receive, Scope, Send
 
-from luma_mcp.models import Clock
+from luma_mcp.core.models import Clock
 from luma_mcp.sandbox.account import Account
 from luma_mcp.sandbox.callbacks import CallingBack
 from luma_mcp.sandbox.faults import Endpoint, Fault, Faults, Kind

@@ -7,10 +7,10 @@ from collections.abc import Callable
 import anyio
 import httpx
 
-from luma_mcp.models import Clock
+from luma_mcp.core.models import Clock
+from luma_mcp.core.settings_values import leads_to_loopback
 from luma_mcp.sandbox.http import Json
 from luma_mcp.sandbox.state import Generation, State
-from luma_mcp.setting_values import leads_to_loopback
 
 LOOK_SECONDS = 0.1
 ANSWER_SECONDS = 5.0

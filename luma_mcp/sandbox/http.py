@@ -14,7 +14,7 @@ from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, Response
 
-from luma_mcp.models import Clock
+from luma_mcp.core.models import Clock
 from luma_mcp.sandbox.faults import Faults
 from luma_mcp.sandbox.state import State
 

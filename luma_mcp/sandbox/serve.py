@@ -8,7 +8,7 @@ from pathlib import Path
 import uvicorn
 from starlette.types import ASGIApp
 
-from luma_mcp.background import background_work
+from luma_mcp.core.concurrency import background_work
 from luma_mcp.sandbox.application import Sandbox
 from luma_mcp.sandbox.guard import Guard
 

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from luma_mcp.models import Clock
+from luma_mcp.core.models import Clock
 
 PRICE_CENTS = 50
 UPLOAD_LIFETIME_SECONDS = 3600.0

@@ -11,7 +11,7 @@ from anyio.abc import TaskGroup
 from anyio.streams.memory import MemoryObjectReceiveStream, MemoryObjectSendStream
 from starlette.types import ASGIApp, Message, Scope
 
-from luma_mcp.background import background_work, guarded
+from luma_mcp.core.concurrency import background_work, guarded
 
 PieceSender = MemoryObjectSendStream[bytes]
 PieceReceiver = MemoryObjectReceiveStream[bytes]

@@ -1,0 +1,123 @@
+"""What the doctor finds on the way to RunAPI, and on the account there."""
+
+import socket
+import ssl
+import time
+from collections.abc import Generator
+from typing import cast
+from urllib.parse import urlsplit
+
+import httpx
+
+from luma_mcp.app.app import open_network
+from luma_mcp.cli.doctor.report import Finding, note, ok, problem
+from luma_mcp.core.errors import LumaError, MissingApiKey, ProxyUnusable
+from luma_mcp.core.settings import Settings
+from luma_mcp.core.settings_proxies import Proxy, read_proxies
+from luma_mcp.runapi.client import RunAPI
+
+SYSTEM = "the system's proxy settings"
+PLAYED = "the sandbox plays RunAPI in this process, so the network was not tried"
+OWN_ROOTS = "the system's store of trusted certificates (this program uses that store)"
+
+
+async def network(settings: Settings) -> list[Finding]:
+    """Try to reach RunAPI, then ask for the balance."""
+    if settings.sandbox:
+        return [ok("RunAPI", PLAYED)]
+    async with open_network(settings, time.time, None) as (connection, _, base_url, api_key):
+        runapi = RunAPI(connection, base_url, api_key)
+        try:
+            price = await runapi.price()
+        except LumaError as error:
+            return [unreachable(error, base_url)]
+        through = f" through the proxy {name}" if (name := proxy_for(base_url)) else ""
+        return [
+            ok("RunAPI", f"{base_url} answers{through}: a task costs {price.usd:.2f} USD"),
+            await account(runapi, price.usd),
+        ]
+
+
+async def account(runapi: RunAPI, price_usd: float) -> Finding:
+    """Ask what is left on the account, and compare it with what a task costs."""
+    try:
+        balance = await runapi.balance()
+    except MissingApiKey:
+        return note("account", "not asked for its balance, as there is no key here", "Run this where the key is set.")
+    except LumaError as error:
+        return problem("account", error.message, error.hint, error.code)
+    left = f"{balance.usd:.2f} USD are left"
+    if balance.usd < price_usd:
+        return problem(
+            "account",
+            f"{left}, and a task costs {price_usd:.2f} USD.",
+            "Add credits to the RunAPI account.",
+            "insufficient_credits",
+        )
+    return ok("account", f"{left}, enough for {balance.usd // price_usd:.0f} tasks")
+
+
+def unreachable(error: LumaError, base_url: str) -> Finding:
+    """Say why RunAPI cannot be reached, as far as it can be told, and what helps."""
+    host = urlsplit(base_url).hostname or base_url
+    proxy = proxy_of(base_url)
+    fix = next((advice for cause in causes(error) if (advice := advice_for(cause, host, proxy))), "")
+    return problem(
+        "RunAPI", error.message, fix or error.hint or f"Check that this machine can open {base_url}.", error.code
+    )
+
+
+def causes(error: BaseException) -> Generator[BaseException]:
+    """Go from an error down to what caused it, the deepest first."""
+    below = error.__cause__ or error.__context__
+    if below is not None:
+        yield from causes(below)
+    if isinstance(error, BaseExceptionGroup):
+        for one in cast("BaseExceptionGroup[BaseException]", error).exceptions:
+            yield from causes(one)
+    yield error
+
+
+def advice_for(cause: BaseException, host: str, proxy: Proxy | None) -> str:
+    """Say what helps against one cause; nothing if it says nothing."""
+    where = f"the proxy {proxy.place}" if proxy else host
+    named = (proxy.variable or SYSTEM) if proxy else "RUNAPI_BASE_URL"
+    match cause:
+        case ssl.SSLCertVerificationError():
+            return certificate_advice(cause.verify_message, host)
+        case ssl.SSLError():
+            return f"TLS: what answers at {where} does not speak TLS as {host} does. Check proxy and firewall."
+        case socket.gaierror():
+            return f"DNS: the name of {where} cannot be resolved. Check the internet connection, VPN and DNS server."
+        case httpx.ProxyError():
+            return f"Proxy: {where} refused to connect. Check user and password in {named}, and what it allows."
+        case ConnectionRefusedError():
+            return f"Nothing listens at {where}, or a firewall refuses. Check {named}."
+        case TimeoutError() | httpx.TimeoutException():
+            return f"{where} does not answer: a firewall may drop it. If your network needs a proxy, set HTTPS_PROXY."
+        case _:
+            return ""
+
+
+def certificate_advice(message: str, host: str) -> str:
+    """Say what helps against a certificate that is not trusted."""
+    if "expired" in message or "not yet valid" in message:
+        return f"TLS: {message}. Check this machine's clock."
+    if "ostname" in message or "IP address" in message:
+        return f"TLS: {message}. Something else answers in place of {host}: a login page of the network, or a proxy."
+    return (
+        f"TLS: {message}. A proxy or security program replaces certificates: add its root certificate to {OWN_ROOTS}."
+    )
+
+
+def proxy_of(url: str) -> Proxy | None:
+    """Give the proxy that a URL is reached through, None for none or one that cannot be used."""
+    try:
+        return read_proxies().proxy_for(httpx.URL(url))
+    except ProxyUnusable:
+        return None
+
+
+def proxy_for(url: str) -> str:
+    """Name the proxy that a URL is reached through, without user and password; empty for none."""
+    return proxy.place if (proxy := proxy_of(url)) else ""

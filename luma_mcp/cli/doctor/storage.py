@@ -1,0 +1,115 @@
+"""What the doctor finds on the disk: the ledger, and the folders for videos."""
+
+import os
+import shutil
+import sqlite3
+from contextlib import suppress
+from pathlib import Path
+
+from luma_mcp.cli.doctor.report import Finding, note, ok, problem
+from luma_mcp.core.settings import Settings
+from luma_mcp.core.storage_errors import LedgerUnusable
+from luma_mcp.ledger.database import counts
+from luma_mcp.ledger.errors import LOCAL_HINT, OWN_HINT, advice
+from luma_mcp.ledger.place import LEDGER_NAME, files_of, is_foreign, network_disk, openness, refuse_foreign
+from luma_mcp.media.files import SPARE_BYTES, megabytes, probe_folder
+
+OTHER_DATA = LedgerUnusable.hint
+RESCUE = "If it is damaged, the next call rescues what can be read."
+UNDONE = "Nothing is to be done: the next call takes back what was not complete."
+OTHER_OUTPUT = "Make it writable for this user, or name another folder with LUMA_MCP_OUTPUT_DIR."
+NAME_OTHERS = "If you keep clips elsewhere, name the folders with LUMA_MCP_MEDIA_ROOTS."
+ALLOW = "On macOS allow it in System Settings, Privacy & Security, Files and Folders; else make it readable."
+
+
+def ledger(settings: Settings) -> list[Finding]:
+    """Look at the ledger without changing it: is it whole, can this version use it, and what is in it."""
+    folder = settings.data_dir / "sandbox" if settings.sandbox else settings.data_dir
+    path = folder / LEDGER_NAME
+    named = "data_dir" in settings.model_fields_set
+    found = [writable("data folder", folder, OTHER_DATA), *place(path, named=named), state_of(path)]
+    damaged = sorted(folder.glob(f"{LEDGER_NAME}.damaged-*")) if os.path.exists(folder) else []
+    if damaged:
+        fix = "Look at your RunAPI account for tasks that are missing here; then the file can go."
+        found.append(note("ledger", f"An earlier, damaged one is kept as {damaged[-1]}.", fix))
+    return found
+
+
+def place(path: Path, *, named: bool) -> list[Finding]:
+    """Tell who else could write the ledger, and whether its disk is one that cannot be shared."""
+    found: list[Finding] = []
+    if kind := network_disk(path.parent):
+        what = f"{path.parent} is on a network disk or shared folder ({kind}), where a ledger can be damaged"
+        found.append(note("data folder's disk", what, LOCAL_HINT))
+    if os.path.exists(path.parent) and (fault := openness(path)):
+        foreign = is_foreign(os.stat(path.parent)) and not named
+        kept = "" if named else "; the next start takes that away if it can"
+        found.append(
+            problem("data folder's owner", f"{fault}.", OWN_HINT, "output_not_writable")
+            if foreign
+            else note("data folder's owner", f"{fault}{kept}", OWN_HINT)
+        )
+    return found
+
+
+def state_of(path: Path) -> Finding:
+    """Tell how the ledger stands."""
+    try:
+        for file in files_of(path):
+            with suppress(FileNotFoundError):  # a journal lies there only while somebody writes
+                refuse_foreign(file)
+        found = counts(path)
+        if found is None:
+            return ok("ledger", f"{path} begins with the first task")
+        tasks, running, unsaved = found
+        counted = f"{tasks} tasks, {running} of them unfinished, {unsaved} finished but not saved"
+        return ok("ledger", f"{path} is sound: {counted}")
+    except (sqlite3.Error, OSError) as error:
+        if getattr(error, "sqlite_errorcode", sqlite3.SQLITE_OK) == sqlite3.SQLITE_READONLY_ROLLBACK:
+            return note("ledger", f"{path} was being written when a server was killed.", UNDONE)
+        said = error.strerror if isinstance(error, OSError) else error
+        fix = advice(error, path) or (OTHER_DATA if isinstance(error, OSError) else RESCUE)
+        return problem("ledger", f"{path} cannot be used: {said}.", fix, "output_not_writable")
+
+
+def output_folder(settings: Settings) -> list[Finding]:
+    """Try whether videos can be saved."""
+    if not settings.saves:
+        return [ok("output folder", "not used by itself: finished videos are given as links")]
+    return [writable("output folder", settings.output_dir, OTHER_OUTPUT)]
+
+
+def writable(check: str, folder: Path, fix: str) -> Finding:
+    """Try whether a folder, or the one that it will be made in, takes a file, and whether there is room."""
+    there = next(place for place in (folder, *folder.parents) if os.path.exists(place))
+    try:
+        with suppress(FileNotFoundError):
+            folder.stat()  # whose name may be too long, or lie below a file
+        probe_folder(there)
+        free = shutil.disk_usage(there).free
+    except OSError as error:
+        return problem(check, f"{there} cannot be written: {error.strerror}.", fix, "output_not_writable")
+    if free < SPARE_BYTES:
+        more = f"Free some space on its disk. {fix}"
+        return problem(check, f"{there} has only {megabytes(free)} left.", more, "output_not_writable")
+    made = "" if there == folder else " is made when it is needed; its place"
+    return ok(check, f"{folder}{made} can be written, {megabytes(free)} are free")
+
+
+def source_folders(settings: Settings) -> list[Finding]:
+    """Look at the folders that clips may be read from."""
+    if not settings.readable_folders:
+        return [note("source folders", "none: clips can only be given as URLs", NAME_OTHERS)]
+    own = {settings.output_dir}  # looked at already
+    return [readable(folder) for folder in settings.readable_folders if folder not in own]
+
+
+def readable(folder: Path) -> Finding:
+    """Try whether a folder can be listed."""
+    try:
+        with os.scandir(folder):
+            return ok("source folder", f"{folder} can be read")
+    except FileNotFoundError:
+        return note("source folder", f"{folder} is not there, so no clip can be read from it", NAME_OTHERS)
+    except OSError as error:
+        return problem("source folder", f"{folder} cannot be read: {error.strerror}.", ALLOW, "source_not_allowed")

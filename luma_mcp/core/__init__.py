@@ -1,0 +1,1 @@
+"""The words that everybody uses: records, errors, settings, and tools without a subject."""

@@ -1,0 +1,263 @@
+"""Settings: read once, frozen, passed as an argument (design 2.4). The only place that looks at the environment."""
+
+import os
+from pathlib import Path
+from typing import Annotated, Any, Literal, cast
+
+from pydantic import AfterValidator, BeforeValidator, SecretStr, ValidationError
+from pydantic.fields import FieldInfo
+from pydantic_settings import BaseSettings, InitSettingsSource, PydanticBaseSettingsSource, SettingsConfigDict
+
+from luma_mcp.core.models import LOCAL_CALLER
+from luma_mcp.core.settings_sources import (
+    BASE_URL_VARIABLE,
+    FILE_FIELD,
+    KEY_VARIABLE,
+    PREFIX,
+    Meant,
+    RunAPIFile,
+    Variables,
+    environment,
+    file_named_by,
+    read_runapi_file,
+    variables_in,
+)
+from luma_mcp.core.settings_values import (
+    ApiKey,
+    BadSetting,
+    Folder,
+    Folders,
+    Hosts,
+    LogLevel,
+    Tokens,
+    api_origin,
+    callable_address,
+    name_and_token,
+    setting,
+    typed_path,
+)
+from luma_mcp.core.user_folders import default_data_folder, default_output_folder, source_folders
+
+LONGEST_WAIT_SECONDS = 3600
+
+
+class Settings(BaseSettings):
+    """All that can be set. Flags beat environment beats a file that either names beats RunAPI's own file."""
+
+    model_config = SettingsConfigDict(frozen=True, extra="ignore", populate_by_name=True)
+
+    api_key: ApiKey | None = setting(
+        "the RunAPI key", "the key as RunAPI shows it", default=None, validation_alias=KEY_VARIABLE
+    )
+    base_url: Annotated[str, AfterValidator(api_origin)] = setting(
+        "the address of RunAPI",
+        "an https:// address (http:// only on this machine or a private network)",
+        default="https://runapi.ai",
+        validation_alias=BASE_URL_VARIABLE,
+    )
+    data_dir: Folder = setting(
+        "the folder of the task ledger",
+        "an absolute path",
+        shown="your data folder",
+        default_factory=default_data_folder,
+    )
+    output_dir: Folder = setting(
+        "the folder for saved videos",
+        "an absolute path",
+        shown="your video folder, `luma` in it",
+        default_factory=default_output_folder,
+    )
+    save: Literal["auto", "never"] | None = setting(
+        "save each finished video by itself, or never",
+        "auto or never",
+        shown="`auto`, over HTTP `never`",
+        default=None,
+    )
+    media_roots: Folders | None = setting(
+        "the folders that source files may be read from, separated by ':' (on Windows ';')",
+        f"absolute paths separated by {os.pathsep!r}",
+        shown="the output folder and your video, download and desktop folders; none over HTTP",
+        default=None,
+    )
+    wait_seconds: int = setting(
+        "how long a waiting call waits by default, in seconds; common hosts cut a call at 60",
+        f"a whole number of seconds from 0 to {LONGEST_WAIT_SECONDS}",
+        default=40,
+        ge=0,
+        le=LONGEST_WAIT_SECONDS,
+    )
+    max_wait_seconds: int = setting(
+        "the longest wait of a call, in seconds; a call that asks for more waits that long",
+        f"a whole number of seconds from 1 to {LONGEST_WAIT_SECONDS}",
+        default=300,
+        ge=1,
+        le=LONGEST_WAIT_SECONDS,
+    )
+    max_active: int = setting(
+        "how many tasks may run at once, for each caller", "a whole number from 1", default=20, ge=1
+    )
+    daily_limit: int | None = setting(
+        "how many tasks may be submitted in 24 hours, by each caller", "a whole number from 1", default=None, ge=1
+    )
+    callback_hosts: Hosts = setting(
+        "the hosts that a `callback_url` may name for clips of your own: RunAPI sends the result there",
+        "host names separated by commas, each with a port or without",
+        default=(),
+    )
+    keep_days: int | None = setting(
+        "after how many days ended tasks are deleted from the ledger, so that they can be paid for again (saved videos"
+        " stay, unconfirmed tasks too); without it, never",
+        "a whole number from 1",
+        default=None,
+        ge=1,
+    )
+    transport: Literal["stdio", "sse", "streamable-http", "http"] = setting(
+        "how hosts connect; http is the last two on one port", "stdio, sse, streamable-http or http", default="stdio"
+    )
+    host: str = setting("the address that HTTP transports listen on", "a host name or address", default="127.0.0.1")
+    port: int = setting(
+        "the port of HTTP transports; 0 is any free one", "a port from 0 to 65535", default=8000, ge=0, le=65535
+    )
+    auth_tokens: Tokens | None = setting(
+        "who may connect over HTTP; each name has tasks and limits of its own",
+        "name:token pairs separated by commas (names of letters, digits, '.', '_' and '-', but not 'local'; tokens of"
+        " 16 characters or more), or none to let in all programs and users of this machine",
+        shown="one for yourself, kept in the data folder: `luma-mcp token` prints it",
+        default=None,
+    )
+    allowed_hosts: Hosts = setting(
+        "the names, beside loopback, under which HTTP clients reach this server, as behind a proxy",
+        "host names separated by commas, each with a port or without",
+        default=(),
+    )
+    public_url: Annotated[str, AfterValidator(callable_address)] = setting(
+        "the address under which RunAPI reaches this server over HTTP, to call back when a task ends",
+        "an https:// address (http:// only on this machine)",
+        default="",
+    )
+    sandbox: bool = setting(
+        "play RunAPI inside this process: no key, no network, no cost", "true or false", default=False
+    )
+    allow_private: bool = setting(
+        "take results from, and upload clips to, private and loopback addresses too", "true or false", default=False
+    )
+    log_level: Annotated[LogLevel, BeforeValidator(lambda v: v.upper() if isinstance(v, str) else v)] = setting(
+        "how much is logged, on stderr only", "DEBUG, INFO, WARNING or ERROR", default="INFO"
+    )
+    env_file: Folder | None = setting(
+        "a file of lines such as `LUMA_MCP_PORT=8000`, for settings that are given neither by flags nor by environment",
+        "an absolute path (as a flag, any path)",
+        default=None,
+    )
+
+    @property
+    def serves_http(self) -> bool:
+        """Tell whether clients come over the network."""
+        return self.transport != "stdio"
+
+    @property
+    def tokens(self) -> tuple[tuple[str, SecretStr], ...]:
+        """Give the name and the token of each who may connect over HTTP."""
+        return tuple(name_and_token(pair.get_secret_value()) for pair in self.auth_tokens or ())
+
+    @property
+    def callers(self) -> tuple[tuple[str, SecretStr], ...]:
+        """Give those of them that somebody named; the others are clients of this user's own, as on stdio."""
+        return tuple((name, token) for name, token in self.tokens if name != LOCAL_CALLER)
+
+    @property
+    def needs_no_token(self) -> bool:
+        """Tell whether all programs and users of this machine may connect over HTTP."""
+        return self.auth_tokens == ()
+
+    @property
+    def called_at(self) -> str:
+        """Give the address below which RunAPI can call back, empty for none: only a server over HTTP can be called."""
+        return self.public_url if self.serves_http else ""
+
+    @property
+    def saves(self) -> bool:
+        """Tell whether finished videos are saved by themselves."""
+        return self.save == "auto" or (self.save is None and not self.serves_http)
+
+    @property
+    def readable_folders(self) -> tuple[Path, ...]:
+        """List the folders that source files may be read from."""
+        if self.media_roots is not None:
+            return self.media_roots
+        if self.serves_http:
+            return ()
+        named = (self.output_dir,) if "output_dir" in self.model_fields_set else ()
+        return (*named, *self.unnamed_folders)
+
+    @property
+    def unnamed_folders(self) -> tuple[Path, ...]:
+        """List those of them that nobody named: nothing hidden is read below them."""
+        if self.media_roots is not None or self.serves_http:
+            return ()
+        return source_folders(() if "output_dir" in self.model_fields_set else (self.output_dir,))
+
+    def bound(self, wait_seconds: int) -> float:
+        """Give the seconds that a call may wait: -1 means the setting, and nothing exceeds the longest."""
+        return float(min(self.wait_seconds if wait_seconds < 0 else wait_seconds, self.max_wait_seconds))
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Put the sources in order, each without what was not meant. Nothing of the working directory is one."""
+        del env_settings, dotenv_settings, file_secret_settings
+        flags, variables, named = sources_before_runapis(settings_cls, init_settings)
+        return flags, variables, named, RunAPIFile(settings_cls, (flags, variables, named))
+
+
+def sources_before_runapis(
+    settings_cls: type[BaseSettings], init: PydanticBaseSettingsSource | None
+) -> tuple[Meant, Meant, Meant]:
+    """Give flags, environment, and the file that either names; raise `BadSetting` if that cannot be read."""
+    fields = settings_cls.model_fields
+    keys = {variable_of(field, name): str(field.validation_alias or name) for name, field in fields.items()}
+    flags, variables = Meant(settings_cls, init), Variables(settings_cls, keys, environment())
+    return flags, variables, Variables(settings_cls, keys, variables_in(file_named_by((flags, variables))))
+
+
+def load_settings(**flags: Any) -> Settings:
+    """Read all sources; raise `BadSetting`, which names the variable and what it accepts."""
+    given = {name: value for name, value in flags.items() if value is not None}
+    if FILE_FIELD in given:
+        given[FILE_FIELD] = typed_path(given[FILE_FIELD])
+    try:
+        return Settings(**given)
+    except ValidationError as error:
+        name = str(error.errors(include_input=False)[0]["loc"][0])
+        raise BadSetting(*blame(name)) from None
+
+
+def blame(name: str) -> tuple[str, str]:
+    """Name the variable behind a field or alias, and say what it accepts."""
+    fields = Settings.model_fields
+    field = fields.get(name) or next(field for field in fields.values() if field.validation_alias == name)
+    return variable_of(field, name), f"accepts {cast('dict[str, str]', field.json_schema_extra)['accepts']}"
+
+
+def variable_of(field: FieldInfo, name: str) -> str:
+    """Give the environment variable of a field."""
+    return str(field.validation_alias or f"{PREFIX}{name.upper()}")
+
+
+def key_sources(env_file: Path | None = None) -> list[str]:
+    """Name the sources that hold a key, the one that counts first: environment, env_file (named), file (RunAPI's)."""
+    _, variables, named = sources_before_runapis(
+        Settings, InitSettingsSource(Settings, {FILE_FIELD: env_file} if env_file else {})
+    )
+    has_key = {
+        "environment": KEY_VARIABLE in variables.given,
+        "env_file": KEY_VARIABLE in named.given,
+        "file": bool(read_runapi_file().key),
+    }
+    return [name for name, is_there in has_key.items() if is_there]

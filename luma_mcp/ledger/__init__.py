@@ -1,0 +1,1 @@
+"""The tasks on disk, shared by every process: the one truth."""

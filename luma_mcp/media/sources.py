@@ -1,0 +1,186 @@
+"""What a caller may name as a source, and what it means. Nothing is fetched and no name is resolved here."""
+
+import json
+import os
+import stat
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path, PurePath, PureWindowsPath
+from urllib.parse import unquote, urlsplit
+
+import httpx
+
+from luma_mcp.core.addresses import LONGEST_URL, is_public_host
+from luma_mcp.core.errors import InvalidRequest, SourceNotAllowed, SourceNotFound
+from luma_mcp.core.paths import hidden_parts, is_inside, real_path, resolved
+from luma_mcp.core.uris import TASK_PREFIX, task_id_of
+from luma_mcp.media.written_names import written_alike
+
+NO_FILES_HINT = "Give an http(s) URL that anyone on the internet can open, or luma://tasks/<task_id>."
+FILE_URI = "file:///C:/Users/me/clip.mp4" if sys.platform == "win32" else "file:///home/me/clip.mp4"
+MISSING = "there is no file"
+WHICH = "Ask the user which of them is meant; repeat the call with its path (here as JSON writes it)."
+HIDDEN = "the system does not let this program look at"
+MAY_NOT_READ = (
+    "Close programs that still write the file, and let this one read it (on macOS, for the host, in System Settings,"
+    " Privacy & Security, Files and Folders); or copy it into another allowed folder."
+)
+FORMS = "an http(s) URL, a file:// URI, an absolute or ~ path, or luma://tasks/<task_id>"
+
+
+@dataclass(frozen=True, slots=True)
+class PublicUrl:
+    """A clip that RunAPI fetches by itself."""
+
+    url: str
+
+
+@dataclass(frozen=True, slots=True)
+class LocalFile:
+    """A clip on this machine, which is uploaded first."""
+
+    path: Path
+
+
+@dataclass(frozen=True, slots=True)
+class TaskOutput:
+    """The output of an earlier task."""
+
+    task_id: str
+
+
+Source = PublicUrl | LocalFile | TaskOutput
+
+
+def parse_source(value: str, argument: str = "source_video_url") -> Source:
+    """Understand a source; raise `InvalidRequest` if it has none of the known forms."""
+    scheme = value.partition(":")[0].lower()
+    if os.path.isabs(path := os.path.expanduser(value)) and "\0" not in value:
+        return LocalFile(Path(path))  # people's files may be called anything
+    if not value or any((c.isspace() and c != " ") or not c.isprintable() for c in value):
+        raise InvalidRequest(f"{argument} must be {FORMS}.")
+    if value.lower().startswith(TASK_PREFIX):
+        return TaskOutput(task_id_of(value) or value[len(TASK_PREFIX) :])
+    if scheme in ("http", "https"):
+        return PublicUrl(check_public_url(value, argument))
+    if scheme == "file":
+        return LocalFile(file_uri_path(value, argument))
+    raise InvalidRequest(f"{argument} {value[:80]!r} is none of these: {FORMS}.")
+
+
+def file_uri_path(uri: str, argument: str) -> Path:
+    """Give the path in a `file://` URI of this machine."""
+    try:
+        parts = urlsplit(uri)
+    except ValueError as error:
+        raise InvalidRequest(f"{argument} is not a well-formed URI.") from error
+    path = unquote(parts.path)
+    if parts.netloc not in ("", "localhost") or not path or "\0" in path:
+        raise InvalidRequest(f"{argument}: a file:// URI must name a file on this machine, as in {FILE_URI}.")
+    return Path(path[1:] if PureWindowsPath(path[1:]).drive and sys.platform == "win32" else path)
+
+
+def check_public_url(url: str, argument: str) -> str:
+    """Give the URL if RunAPI, out on the internet, can reach its host as far as the name tells."""
+    try:
+        parsed = httpx.URL(url)
+        host = parsed.host
+    except (httpx.InvalidURL, ValueError) as error:  # the host's encoded form is read only when asked for
+        raise InvalidRequest(f"{argument} is not a well-formed URL.") from error
+    if len(url) > LONGEST_URL or " " in url or not host or not 0 < (parsed.port or 443) < 65536:
+        raise InvalidRequest(f"{argument} is not a well-formed URL of at most {LONGEST_URL} characters.")
+    if parsed.scheme not in ("http", "https"):
+        raise InvalidRequest(f"{argument} must be an http(s) URL.")
+    if parsed.userinfo:
+        raise SourceNotAllowed(f"{argument} must not contain a user name or password.")
+    if not is_public_host(host):
+        raise SourceNotAllowed(f"{argument}: {host} is not on the public internet, so RunAPI cannot reach it.")
+    return url
+
+
+def allowed_file(
+    path: Path, roots: Sequence[Path], argument: str = "source_video_url", *, unnamed: Sequence[Path] = ()
+) -> Path:
+    """Give the real path of a file inside one of the allowed folders, links resolved.
+
+    In those that are allowed although nobody named them (`unnamed`), nothing hidden is. Where there is no file of that
+    name, the one that is the same but for how its name is written is meant.
+    """
+    if not roots:
+        raise SourceNotAllowed(f"{argument}: this server reads no files of its own machine.", hint=NO_FILES_HINT)
+    try:
+        return file_inside(path, roots, argument, unnamed)
+    except (SourceNotAllowed, SourceNotFound):
+        if is_elsewhere(path, roots) or fault_at(path) != MISSING:
+            raise
+        alike = dict.fromkeys(filter(None, (readable(found, roots, unnamed) for found in written_alike(path, roots))))
+        if not alike:
+            raise
+        return the_one(path, list(alike), argument)
+
+
+def file_inside(path: Path, roots: Sequence[Path], argument: str, unnamed: Sequence[Path]) -> Path:
+    """Give the real path of a file of exactly this name inside one of the folders; where links lead is not told."""
+    elsewhere = is_elsewhere(path, roots)
+    real = None if elsewhere else resolved(path)
+    if elsewhere or (real and not any(is_open(real, root, hidden=root not in unnamed) for root in roots)):
+        listed = ", ".join(str(root) for root in roots)
+        raise SourceNotAllowed(
+            f"{argument}: {path} is outside the folders that this server may read ({listed}).",
+            hint="Have the file moved into one of these folders, or its folder added to LUMA_MCP_MEDIA_ROOTS.",
+        )
+    fault = fault_at(real) if real else MISSING
+    if fault or real is None:
+        raise SourceNotFound(f"{argument}: {fault} {path}.", hint=MAY_NOT_READ if fault == HIDDEN else "")
+    return real
+
+
+def readable(path: Path, roots: Sequence[Path], unnamed: Sequence[Path]) -> Path | None:
+    """Give the real path of a file of exactly this name, if it may be read."""
+    try:
+        return file_inside(path, roots, "", unnamed)
+    except (SourceNotAllowed, SourceNotFound):
+        return None
+
+
+def the_one(path: Path, alike: Sequence[Path], argument: str) -> Path:
+    """Give the only file that is called almost as asked for; raise `SourceNotFound` if there are several."""
+    if len(alike) == 1:
+        return alike[0]
+    listed = ", ".join(json.dumps(str(found)) for found in alike)  # in a form that shows how they differ
+    raise SourceNotFound(
+        f"{argument}: there is no file {path}, but several are called almost so: {listed}.", hint=WHICH
+    )
+
+
+def typed_file(path: Path) -> Path:
+    """Give the real path of a file, in whatever folder, that a person named on the command line."""
+    whole = Path(os.path.abspath(path))
+    if os.path.lexists(path) or not (alike := written_alike(whole, [Path(whole.anchor)])):
+        return real_path(path)
+    return the_one(path, list(dict.fromkeys(map(real_path, alike))), "SOURCE")
+
+
+def is_elsewhere(path: PurePath, roots: Sequence[PurePath]) -> bool:
+    """Tell whether a path of Windows names another machine or a device that no allowed folder is on.
+
+    It must not even be looked at: Windows would show the user's credentials to that machine.
+    """
+    return path.drive.startswith("\\\\") and path.drive.lower() not in {root.drive.lower() for root in roots}
+
+
+def is_open(path: Path, root: Path, *, hidden: bool) -> bool:
+    """Tell whether a path without links lies in a folder, and in the open there unless `hidden` files are allowed."""
+    folder = resolved(root)
+    return folder is not None and is_inside(path, folder) and (hidden or not hidden_parts(path, folder))
+
+
+def fault_at(path: Path) -> str:
+    """Say what is wrong if no regular file lies at a path; empty if one does."""
+    try:
+        return "" if stat.S_ISREG(os.stat(path).st_mode) else "no regular file lies at"
+    except PermissionError:
+        return HIDDEN
+    except (OSError, ValueError):
+        return MISSING

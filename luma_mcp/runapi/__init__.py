@@ -1,0 +1,1 @@
+"""The only room that knows RunAPI's HTTP, and what its links lead to."""

@@ -1,0 +1,1 @@
+"""What MCP clients see: tools, resources, prompts, completions, notifications."""

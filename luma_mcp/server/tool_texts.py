@@ -1,0 +1,97 @@
+"""What models read about the tools and their arguments before they call one.
+
+The texts are constants rather than docstrings, which `python -OO` takes away. `{wait}` and `{bound}` are the server's
+own seconds: how long a call is advised to wait, and within how many it answers.
+"""
+
+from collections.abc import Mapping
+
+from luma_mcp.core.models import MODEL
+
+MODIFY_VIDEO = """\
+Use this when the user wants an existing video changed: weather, light, season, style, setting or materials, \
+while the motion stays. Luma re-renders the clip from a prompt; it does not cut, trim, subtitle, or make video from \
+nothing.
+
+Each new task costs 0.50 USD, charged only if it succeeds, and takes 30 seconds to 20 minutes. The same request is \
+the same task, at any time: repeating a call joins its task or gives its result, and costs nothing. After a failure \
+that cost nothing it starts anew.
+
+The answer comes within about {bound} seconds. If done is false, the work goes on: do what next_step says, usually \
+get_task with the task_id and wait_seconds {wait} until done is true. When it is done, tell the user where the video \
+is, as next_step says: video_path, or the link in video_urls."""
+GET_TASK = """\
+Use this to see how a modify_video task is doing, or to wait for its end. It costs nothing.
+
+With wait_seconds {wait} it answers as soon as the task ends and at the latest after {wait} seconds, which saves \
+calls; with 0 it answers at once. If done is false, call it again."""
+LIST_TASKS = """\
+Use this to find earlier modify_video tasks, newest first: after a restart, when a task_id was lost, or to see \
+what was made. It costs nothing and asks nobody: the list is kept by this server. It shows each task in short, with \
+the first words of its prompt; get_task has the rest and next_step. A page may hold fewer tasks than limit: while \
+next_cursor is not empty, there are more."""
+SAVE_VIDEO = """\
+Use this to put the finished video of a task on disk: when video_path is empty, when the saved file was moved \
+or deleted, or when the user wants it under another name. Only completed tasks have one.
+
+It costs nothing and takes seconds to minutes. RunAPI deletes videos 7 days after they are finished, so save before \
+expires_at. Saving a video again under the same name, or without one, gives the same file.
+
+The answer comes within about {bound} seconds. video_path is where the file is, in the output folder; if it is empty, \
+do what next_step says."""
+CHECK_ACCOUNT = """\
+Use this before many tasks, or when the user asks what a video costs, what is left, or what was spent. It tells \
+the price of one task, the balance of the RunAPI account, what was spent, and how many tasks the limits still allow.
+
+It costs nothing and takes a second. Without a RunAPI key it tells the price. Then do what next_step says."""
+TOOLS: Mapping[str, str] = {
+    "modify_video": MODIFY_VIDEO,
+    "get_task": GET_TASK,
+    "list_tasks": LIST_TASKS,
+    "save_video": SAVE_VIDEO,
+    "check_account": CHECK_ACCOUNT,
+}
+
+PROMPT = (
+    "How the video should look, in English, as one description of the result: setting, light, weather, style, and what"
+    " must stay as it is."
+)
+SOURCE = (
+    "The clip to modify, MP4 or MOV: an http(s) URL that anyone on the internet can open, an absolute path, ~ path or"
+    " file:// URI in an allowed folder (uploaded first), or luma://tasks/<task_id> to continue from an earlier result."
+)
+SOURCE_WITHOUT_FILES = (
+    "The clip to modify, MP4 or MOV: an http(s) URL that anyone on the internet can open, or luma://tasks/<task_id> to"
+    " continue from an earlier result. This server reads no files; ask the user for a public link."
+)
+MODEL_NAME = f"The model; {MODEL} is the only one."
+WATERMARK = "True adds RunAPI's watermark."
+CALLBACK_URL = (
+    "A URL of the user's own that RunAPI calls when the task ends. For a clip of the user's own (a file, or an earlier"
+    " result), only a host that this server's settings name."
+)
+TAKE = (
+    "Which version of this request: 1 to 100. It is no attempt counter: never raise it to retry, as each new take is"
+    " paid for. Only for a user who wants another version of the same request: 2, 3 and so on."
+)
+WAIT = (
+    "How many seconds to wait for the end before answering; -1 means the setting (40 by default). Hosts often cut a"
+    " call at 60. With 0 it answers as soon as RunAPI has named the task, after 5 seconds at most."
+)
+WAIT_FOR_END = (
+    "How many seconds to wait for the end before answering; -1 means the setting (40 by default), 0 not at all. Hosts"
+    " often cut a call at 60."
+)
+TASK_ID = "The task_id that modify_video or list_tasks gave."
+SAVED_TASK_ID = "The task_id of a completed task."
+FILE_NAME = (
+    "A plain file name for the video, such as foggy-morning.mp4 (.mp4 is added if it lacks that); empty for one made of"
+    " date, prompt and id. It always goes into the output folder, and never over another file."
+)
+NAME_ON_SERVER = (
+    "A plain file name for the video, such as foggy-morning.mp4; empty for one made of date, prompt and id. The file"
+    " stays on the server's machine, one for each task: once there is one, another name is ignored."
+)
+STATUS = "Only tasks in this state: submitting, pending, processing, completed, failed or unconfirmed; empty for all."
+LIMIT = "How many tasks at most, 1 to 100."
+CURSOR = "next_cursor of the page before; empty for the first page."

@@ -1,0 +1,1 @@
+"""How a process is spoken to: stdio, streamable HTTP, SSE; who may come in; how it ends."""

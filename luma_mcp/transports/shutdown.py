@@ -1,0 +1,77 @@
+"""How a server process comes to its end."""
+
+import asyncio  # noqa: TID251 - only its loop can be woken by a signal on Windows
+import os
+import signal
+import sys
+import threading
+from collections.abc import AsyncGenerator, Generator
+from contextlib import ExitStack, asynccontextmanager, contextmanager
+from types import FrameType
+
+import anyio
+from anyio.abc import TaskStatus
+
+from luma_mcp.core.concurrency import background_work
+
+if sys.platform == "win32":
+    ENDINGS = (signal.SIGINT, signal.SIGTERM, signal.SIGBREAK)
+else:
+    ENDINGS = (signal.SIGINT, signal.SIGTERM)
+
+
+async def await_signal(ended: anyio.Event, *, task_status: TaskStatus[None] = anyio.TASK_STATUS_IGNORED) -> None:
+    """Take SIGTERM and SIGINT, and Ctrl-Break on Windows, as a request to end in order, from when this has started."""
+    if sys.platform == "win32":
+        with setting_at_signal(ended):
+            task_status.started()
+            await anyio.sleep_forever()
+    else:
+        with anyio.open_signal_receiver(*ENDINGS) as signals:
+            task_status.started()
+            async for _ in signals:
+                ended.set()
+
+
+@asynccontextmanager
+async def interruptible() -> AsyncGenerator[None]:
+    """Stop what is done inside at a signal, and raise `KeyboardInterrupt` once it has ended in order."""
+    ended, interrupted = anyio.Event(), False
+    async with background_work() as group:
+
+        async def interrupt() -> None:
+            nonlocal interrupted
+            await ended.wait()
+            interrupted = True
+            group.cancel_scope.cancel()
+
+        await group.start(await_signal, ended)
+        group.start_soon(interrupt)
+        yield
+    if interrupted:
+        raise KeyboardInterrupt
+
+
+@contextmanager
+def setting_at_signal(ended: anyio.Event) -> Generator[None]:
+    """Set an event when a signal comes; event loops take none on Windows, so the interpreter does.
+
+    There a console that is closed and a user who logs off come as Ctrl-Break too, with a few seconds to end in.
+    """
+    loop = asyncio.get_running_loop()
+
+    def end(_number: int, _frame: FrameType | None) -> None:
+        loop.call_soon_threadsafe(ended.set)  # which wakes the loop, too
+
+    with ExitStack() as afterwards:
+        for number in ENDINGS:
+            before = signal.signal(number, end)
+            afterwards.callback(signal.signal, number, before)
+        yield
+
+
+def leave_by_force(seconds: float) -> None:
+    """End the process even if what is closed in order gets stuck, on a locked ledger or a slow disk."""
+    timer = threading.Timer(seconds, os._exit, (0,))
+    timer.daemon = True
+    timer.start()

@@ -1,0 +1,1 @@
+"""What goes on while nobody calls: submit once, poll, save, under leases."""

@@ -1,0 +1,200 @@
+"""What the ledger counts as a change that callers can see, for whoever reads it, in this or another process."""
+
+from collections.abc import AsyncGenerator, Callable
+from contextlib import closing
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from luma_mcp.core.errors import GenerationFailed
+from luma_mcp.core.models import Change, Position, Reading, Status, Task
+from luma_mcp.ledger.ledger import Ledger
+from luma_mcp.ledger.queries import CHANGED
+from luma_mcp.ledger.schema import create_database
+from tests.ledger.test_ledger import add, task
+from tests.support.rig import EPOCH
+
+pytestmark = [pytest.mark.anyio, pytest.mark.usefixtures("inline_threads")]
+ANYTHING = Change(None, None, listed=True)
+WORK: dict[str, Callable[[Task], Task]] = {
+    "accept": lambda one: one if one.task_id else one.accepted(f"t-{one.key}", Status.PENDING, EPOCH),
+    "run": lambda one: one.read(Reading(status=Status.PROCESSING), EPOCH),
+    "complete": lambda one: one.read(Reading(status=Status.COMPLETED, video_urls=("u",), cost_usd=0.5), EPOCH + 9),
+    "fail": lambda one: one.refused(GenerationFailed("no").failure(), EPOCH + 9),
+    "trouble": lambda one: one.troubled(GenerationFailed("slow").failure(), EPOCH),
+    "save": lambda one: one.saved("/videos/1.mp4", EPOCH),
+    "nothing": lambda one: replace(one, attempts=one.attempts + 1),
+}
+
+
+class Reader:
+    """Reads what changed since it read last."""
+
+    def __init__(self, path: Path) -> None:
+        self.ledger = Ledger(path)
+        self.since: Position | None = None
+
+    async def news(self) -> list[Change]:
+        self.since, changed = await self.ledger.changes(self.since)
+        return changed
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "data" / "tasks.sqlite3"
+
+
+@pytest.fixture
+async def ledger(path: Path) -> AsyncGenerator[Ledger]:
+    with closing(Ledger(path)) as ledger:
+        yield ledger
+
+
+@pytest.fixture
+async def reader(path: Path, ledger: Ledger) -> AsyncGenerator[Reader]:
+    """Read from another connection, as another process does, from now on."""
+    reader = Reader(path)
+    with closing(reader.ledger):
+        await reader.news()
+        yield reader
+
+
+async def held(ledger: Ledger, number: int = 0) -> Task:
+    """Add a task and hold its lease."""
+    added, _ = await add(ledger, task(number))
+    assert await ledger.claim(added.key, EPOCH, EPOCH + 15)
+    return added
+
+
+async def test_a_new_task_its_id_and_its_states_change_the_list_too(ledger: Ledger, reader: Reader) -> None:
+    added = await held(ledger)
+    assert await reader.news() == [Change("local", "", listed=False)]
+    accepted = await ledger.record(added.accepted("t-1", Status.PENDING, EPOCH))
+    assert await reader.news() == [Change("local", "t-1", listed=True)]
+    running = await ledger.record(replace(accepted, status=Status.PROCESSING))
+    assert await reader.news() == [Change("local", "t-1", listed=True)]
+    await ledger.record(running.refused(GenerationFailed("no").failure(), EPOCH))
+    assert await reader.news() == [Change("local", "t-1", listed=True)]
+
+
+async def test_a_trouble_or_a_saved_file_changes_the_task_alone(ledger: Ledger, reader: Reader) -> None:
+    added = await held(ledger)
+    accepted = await ledger.record(added.accepted("t-1", Status.PROCESSING, EPOCH))
+    await reader.news()
+    troubled = await ledger.record(accepted.troubled(GenerationFailed("slow").failure(), EPOCH))
+    assert await reader.news() == [Change("local", "t-1", listed=False)]
+    await ledger.record(troubled.saved("/videos/1.mp4", EPOCH))
+    assert await reader.news() == [Change("local", "t-1", listed=False)]
+
+
+async def test_what_no_caller_sees_is_no_change(ledger: Ledger, reader: Reader) -> None:
+    added = await held(ledger)
+    accepted = await ledger.record(added.accepted("t-1", Status.PROCESSING, EPOCH))
+    await reader.news()
+    await ledger.renew([added.key], EPOCH + 60)
+    await ledger.record(replace(accepted, attempts=3, source_url="https://example.com/uploaded.mp4"))
+    await ledger.record(accepted)
+    await ledger.release(accepted.key)
+    await ledger.want(accepted.key, EPOCH)
+    assert await reader.news() == []
+
+
+async def test_each_change_is_read_once_and_several_of_one_task_as_one(ledger: Ledger, reader: Reader) -> None:
+    for number in range(3):
+        added = await held(ledger, number)
+        await ledger.record(added.accepted(f"t-{number}", Status.PENDING, EPOCH))
+    assert await reader.news() == [Change("local", f"t-{number}", listed=True) for number in range(3)]
+    assert await reader.news() == []
+    await held(ledger, 4)
+    assert await reader.news() == [Change("local", "", listed=False)]
+
+
+async def test_an_earlier_state_of_the_same_file_means_that_anything_may_have_changed(
+    ledger: Ledger, reader: Reader
+) -> None:
+    await held(ledger)
+    await reader.news()
+    assert reader.since
+    reader.since = replace(reader.since, revision=reader.since.revision + 5)  # as if a backup had been put back
+    assert await reader.news() == [ANYTHING]
+
+
+async def test_forgotten_tasks_change_the_list_of_their_caller(ledger: Ledger, reader: Reader) -> None:
+    added = await held(ledger)
+    await ledger.record(added.refused(GenerationFailed("no").failure(), EPOCH))
+    await reader.news()
+    await ledger.forget(EPOCH + 10 * 86_400, 1)
+    assert await reader.news() == [Change("local", None, listed=True)]
+    assert await reader.news() == []
+
+
+async def test_another_file_means_that_anything_may_have_changed(ledger: Ledger, reader: Reader, path: Path) -> None:
+    await held(ledger)
+    await reader.news()
+    create_database(path.with_name("other.sqlite3"))
+    path.with_name("other.sqlite3").replace(path)
+    assert await reader.news() == [ANYTHING]
+
+
+async def test_what_is_written_during_a_look_is_told_by_the_next_one(
+    ledger: Ledger, reader: Reader, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As when a task is completed, somebody looks, and its video is saved meanwhile."""
+    running = await ledger.record((await held(ledger)).accepted("t-1", Status.PROCESSING, EPOCH))
+    await reader.news()
+    done = await ledger.record(running.read(Reading(status=Status.COMPLETED, video_urls=("u",)), EPOCH))
+    read = reader.ledger._file.read
+    told: list[Change] = []
+
+    async def and_write(query: str, values: Any) -> Any:
+        rows = await read(query, values)
+        await ledger.record(done.saved("/videos/1.mp4", EPOCH))
+        return rows
+
+    with monkeypatch.context() as patched:
+        patched.setattr(reader.ledger._file, "read", and_write)
+        told += await reader.news()
+    told += await reader.news()
+    assert {(change.task_id, change.listed) for change in told} == {("t-1", True), ("t-1", False)}
+
+
+async def test_the_search_for_changes_has_an_index(ledger: Ledger) -> None:
+    await held(ledger)
+    plan = await ledger._file.read(f"EXPLAIN QUERY PLAN {CHANGED}", {"since": 0})
+    assert any("tasks_by_revision" in row["detail"] for row in plan)
+
+
+@given(batches=st.lists(st.lists(st.tuples(st.sampled_from(list(WORK)), st.integers(0, 4)), max_size=6), max_size=5))
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
+async def test_whatever_a_caller_sees_to_differ_is_told_and_nothing_that_nobody_touched(
+    tmp_path_factory: pytest.TempPathFactory, batches: list[list[tuple[str, int]]]
+) -> None:
+    path = tmp_path_factory.mktemp("changes") / "tasks.sqlite3"
+    reader = Reader(path)
+    with closing(Ledger(path)) as ledger, closing(reader.ledger):
+        keys = [(await held(ledger, number)).key for number in range(4)]
+        await reader.news()
+        for batch in batches:
+            before = {key: await ledger.get(key) for key in keys}
+            for name, number in batch:
+                if number == len(keys):
+                    keys.append((await held(ledger, number)).key)
+                await ledger.record(WORK[name](await ledger.get(keys[number])))
+                await ledger.want(keys[number], EPOCH)
+            after = {key: await ledger.get(key) for key in keys}
+            differs = {
+                seen(task) for key, task in after.items() if key not in before or seen(before[key]) != seen(task)
+            }
+            touched = {after[keys[number]].task_id for _, number in batch}
+            told = {change.task_id for change in await reader.news()}
+            assert {ids[0] for ids in differs} <= told <= touched
+
+
+def seen(one: Task) -> tuple[object, ...]:
+    """Give what a caller sees of a task that may change."""
+    words = (one.task_id, one.status, one.video_urls, one.video_path)
+    return (*words, one.cost_usd, one.error, one.updated_at, one.finished_at)

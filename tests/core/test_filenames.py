@@ -1,0 +1,93 @@
+"""What saved videos are called: readable, valid everywhere, and never a way out of the folder."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from luma_mcp.core.errors import InvalidRequest
+from luma_mcp.core.filenames import NAME_BYTES, RESERVED, checked_name, readable_name
+from luma_mcp.core.models import Status, Task, VideoRequest
+from tests.support.rig import EPOCH, SOURCE
+
+TASK = Task(
+    key="k",
+    caller="local",
+    request=VideoRequest(prompt="A foggy autumn morning", source=SOURCE),
+    created_at=EPOCH,
+    updated_at=EPOCH,
+    status=Status.COMPLETED,
+    task_id="550e8400-e29b",
+    finished_at=EPOCH,
+)
+
+
+def is_valid_everywhere(name: str) -> bool:
+    """Tell whether Windows, macOS and Linux all take a name as one component."""
+    plain = Path(name).name == name and name.isprintable() and not set(name) & set('<>:"/\\|?*')
+    stem = name.partition(".")[0].lower()
+    return plain and stem not in RESERVED and not name.endswith((".", " ")) and len(name.encode()) < NAME_BYTES + 50
+
+
+@given(st.text(), st.text(min_size=1))
+def test_a_name_is_one_plain_component_whatever_the_prompt_and_the_id(prompt: str, task_id: str) -> None:
+    name = readable_name(replace(TASK, request=replace(TASK.request, prompt=prompt), task_id=task_id), Path())
+    assert is_valid_everywhere(name)
+    assert name.startswith("2026-09-21")
+    assert name.endswith(".mp4")
+
+
+@pytest.mark.parametrize(
+    ("prompt", "name"),
+    [
+        ("霧の秋の朝", "2026-09-21-霧の秋の朝-550e8400.mp4"),
+        ("../../etc/passwd", "2026-09-21-etc-passwd-550e8400.mp4"),
+        ("CON: aux", "2026-09-21-550e8400.mp4"),
+        ("!!!", "2026-09-21-550e8400.mp4"),
+        ("one two three four five six seven", "2026-09-21-one-two-three-four-five-six-550e8400.mp4"),
+    ],
+)
+def test_names_are_made_of_the_words_of_the_prompt(prompt: str, name: str) -> None:
+    assert readable_name(replace(TASK, request=replace(TASK.request, prompt=prompt)), Path()) == name
+
+
+@pytest.mark.parametrize(
+    ("wanted", "name"),
+    [
+        ("", ""),
+        ("  ", ""),
+        ("foggy", "foggy.mp4"),
+        (" Foggy morning.MP4 ", "Foggy morning.MP4"),
+        ("take 2.mov", "take 2.mov"),
+        ("v1.2", "v1.2.mp4"),
+        ("clip.exe", "clip.exe.mp4"),
+        ("霧の朝", "霧の朝.mp4"),
+        ("cafe\u0301", "café.mp4"),
+    ],
+)
+def test_a_callers_own_name_is_taken_with_the_suffix_it_lacks(wanted: str, name: str) -> None:
+    assert checked_name(wanted) == name
+
+
+@pytest.mark.parametrize(
+    "wanted",
+    [
+        "../up", "..", ".", "/etc/passwd", "a/b", "a\\b", "C:\\x", "c:x", "x.mp4:stream", "a\0b", "a\nb", "\u202e4pm.x",
+        ".hidden", "-rf", "~x", "CON", "con.mp4", "Aux .txt", "LPT1", "com\u00b9.mp4", "what?", "a*b", "<a>", 'say "x"',
+        "a|b", "x.", "x" * 200, "\ud800",
+    ],
+)  # fmt: skip
+def test_a_name_that_is_a_path_or_no_name_on_some_system_is_refused(wanted: str) -> None:
+    with pytest.raises(InvalidRequest, match="filename"):
+        checked_name(wanted)
+
+
+@given(st.text())
+def test_whatever_name_is_let_through_is_valid_everywhere(wanted: str) -> None:
+    try:
+        name = checked_name(wanted)
+    except InvalidRequest:
+        return
+    assert not name or is_valid_everywhere(name)

@@ -1,0 +1,361 @@
+"""The ledger: what goes in comes out, joins are decided once, and a file that cannot be used says so."""
+
+import sqlite3
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import anyio
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from luma_mcp.core.errors import Failure, InvalidRequest
+from luma_mcp.core.models import MOST_TAKES, Limits, Status, Task, VideoRequest, new_key
+from luma_mcp.core.storage_errors import LedgerUnusable
+from luma_mcp.ledger.errors import LeaseLost
+from luma_mcp.ledger.ledger import Ledger
+from luma_mcp.ledger.queries import PAGE
+from luma_mcp.ledger.records import FIXED, row_of
+from luma_mcp.ledger.rows import insert
+from luma_mcp.ledger.schema import MIGRATIONS, open_database, transaction
+from tests.support.rig import API_URL, EPOCH, SOURCE
+
+pytestmark = [pytest.mark.anyio, pytest.mark.usefixtures("inline_threads")]
+NO_LIMITS = Limits()
+KEY = "550e8400-e29b-41d4-a716-446655440000"
+PLACE = ("caller", "status", "created_at", "before", "limit")
+words = st.text(max_size=60)
+names = st.text("abcXYZ019.-_é霧", max_size=60)
+lines = st.text(max_size=60).map(lambda text: "".join(filter(str.isprintable, text)))
+moments = st.floats(0, 4e9)
+failures = st.builds(
+    Failure,
+    st.sampled_from(["conflict", "network", "download_failed", "output_not_writable"]),
+    lines,
+    charged=st.just("no"),
+    retry_safe=st.booleans(),
+    hint=lines,
+)
+requests = st.builds(
+    VideoRequest,
+    prompt=words,
+    source=words,
+    model=names,
+    watermark=st.booleans(),
+    callback_url=words,
+    take=st.integers(1, 100),
+)
+tasks = st.builds(
+    Task,
+    key=st.uuids().map(str),
+    caller=names,
+    request=requests,
+    created_at=moments,
+    updated_at=moments,
+    wants_file=st.booleans(),
+    source_url=words,
+    task_id=st.uuids().map(str) | st.just(""),
+    status=st.sampled_from(Status),
+    attempts=st.integers(0, 9),
+    video_urls=st.lists(lines.map("https://example.com/{}".format), max_size=3).map(tuple),
+    video_path=words,
+    cost_usd=st.none() | st.floats(0, 100),
+    error=st.none() | failures,
+    finished_at=st.none() | moments,
+    charged=st.sampled_from(["no", "yes", "unknown"]),
+    wanted_at=moments,
+    failures=st.integers(0, 9),
+)
+
+
+def task(number: int = 0, *, key: str = "", caller: str = "local") -> Task:
+    """Make a task that was created `number` seconds after the epoch of the tests."""
+    request = VideoRequest(prompt=f"take {number}", source=SOURCE)
+    at, key = EPOCH + number, key or new_key()
+    draft = Task(key=key, caller=caller, request=request, origin=API_URL, created_at=at, updated_at=at)
+    return replace(draft, wanted_at=at)
+
+
+async def add(ledger: Ledger, draft: Task, name: str = "") -> tuple[Task, bool]:
+    """Add a task, under the name of a request if one is given, and take the lease that writing about it needs."""
+    added, joined = await ledger.join_or_add(draft, name or draft.key, NO_LIMITS)
+    await ledger.claim(added.key, EPOCH, EPOCH)
+    return added, joined
+
+
+@pytest.fixture
+def path(home: Path) -> Path:
+    return home / "data" / "tasks.sqlite3"
+
+
+@pytest.fixture
+def ledger(path: Path) -> Ledger:
+    return Ledger(path)
+
+
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=50, deadline=None)
+@given(draft=tasks, later=tasks)
+async def test_what_is_written_is_read_back_and_what_is_fixed_stays(home: Path, draft: Task, later: Task) -> None:
+    path, draft = home / new_key(), with_its_cost(replace(draft, status=Status.SUBMITTING))
+    later = with_its_cost(later)
+    with closing(Ledger(path)) as ledger:
+        await add(ledger, draft)
+    with closing(Ledger(path)) as ledger:
+        assert await ledger.get(draft.key) == draft
+        await ledger.claim(draft.key, EPOCH, EPOCH)
+        await ledger.record(replace(later, key=draft.key, task_id=draft.task_id))
+        found = await ledger.get(draft.key)
+    kept, changed = row_of(draft), row_of(replace(later, task_id=draft.task_id))
+    assert row_of(found) == {name: kept[name] if name in FIXED else changed[name] for name in kept}
+
+
+def with_its_cost(one: Task) -> Task:
+    """Let what went wrong with a task say what is known of the task's cost."""
+    return replace(one, error=replace(one.error, charged=one.charged)) if one.error else one
+
+
+async def test_nothing_touches_the_disk_before_the_first_use(path: Path) -> None:
+    Ledger(path).close()
+    assert not path.parent.exists()
+
+
+async def test_the_file_is_readable_by_its_owner_only(ledger: Ledger, path: Path) -> None:
+    with closing(ledger):
+        await add(ledger, task())
+        assert path.parent.stat().st_mode & 0o077 == 0
+
+
+async def test_a_request_is_known_by_its_name_its_take_and_its_caller(ledger: Ledger) -> None:
+    with closing(ledger):
+        first, joined = await add(ledger, task(), "same")
+        assert not joined
+        assert await add(ledger, task(1), "same") == (first, True)
+        assert await ledger.of_request("local", "same", 1) == first
+        assert (await add(ledger, task(1), "other"))[1] is False
+        assert (await add(ledger, task(2, caller="somebody else"), "same"))[1] is False
+        assert (await add(ledger, take(task(3), 3), "same"))[1] is False
+        assert await ledger.unused_take(first.key) == 2
+
+
+async def test_of_a_request_that_had_every_take_none_is_left(ledger: Ledger) -> None:
+    with closing(ledger):
+        made = [(await add(ledger, take(task(number), number), "same"))[0] for number in range(1, MOST_TAKES + 1)]
+        assert await ledger.unused_take(made[0].key) == 0
+
+
+def take(draft: Task, number: int) -> Task:
+    """Make another take of a task's request."""
+    return replace(draft, request=replace(draft.request, take=number))
+
+
+@pytest.mark.parametrize("charged", ["no", "yes", "unknown"])
+@pytest.mark.parametrize("status", list(Status))
+async def test_a_task_counts_unless_it_failed_and_cost_nothing(ledger: Ledger, status: Status, charged: Any) -> None:
+    with closing(ledger):
+        first, _ = await add(ledger, task(), "same")
+        ended = await ledger.record(replace(first, status=status, charged=charged))
+        assert (await add(ledger, task(1), "same"))[1] is ended.counts
+        assert ended.counts is not (status is Status.FAILED and charged == "no")
+
+
+async def test_the_database_itself_takes_no_second_task_of_a_request(ledger: Ledger, path: Path) -> None:
+    with closing(ledger):
+        await add(ledger, task(), "same")
+        row = row_of(task(1)) | {"name": "same"}
+        with closing(sqlite3.connect(path)) as db, pytest.raises(sqlite3.IntegrityError, match="UNIQUE"):
+            db.execute(f"INSERT INTO tasks ({', '.join(row)}) VALUES ({', '.join('?' * len(row))})", [*row.values()])  # noqa: S608 - column names of ours
+
+
+def test_twenty_processes_with_the_same_request_make_one_task(path: Path) -> None:
+    async def submit(number: int) -> str:
+        with closing(Ledger(path)) as ledger:
+            return (await add(ledger, task(number), "same"))[0].key
+
+    with ThreadPoolExecutor(20) as pool:
+        assert len(set(pool.map(anyio.run, [submit] * 20, range(20)))) == 1
+
+
+async def test_a_lease_has_one_owner_until_it_runs_out_or_is_given_back(ledger: Ledger, path: Path) -> None:
+    with closing(ledger) as one, closing(Ledger(path)) as other:
+        key = (await add(one, task()))[0].key
+        assert await one.claim(key, EPOCH, EPOCH + 20)
+        assert not await other.claim(key, EPOCH + 19, EPOCH + 40)
+        assert await one.claim(key, EPOCH + 19, EPOCH + 30)
+        assert await one.unattended(API_URL, "", EPOCH + 29, 100) == []
+        assert await one.unattended("https://other.example", "", EPOCH + 30, 100) == []
+        assert await one.unattended(API_URL, "", EPOCH + 30, 100) == [key]
+        assert await other.claim(key, EPOCH + 30, EPOCH + 50)
+        await one.release(key)
+        assert not await one.claim(key, EPOCH + 31, EPOCH + 50)
+        await other.release(key)
+        assert await one.claim(key, EPOCH + 31, EPOCH + 50)
+
+
+async def test_a_lease_from_the_future_does_not_strand_a_task(ledger: Ledger, path: Path) -> None:
+    with closing(ledger) as one, closing(Ledger(path)) as other:
+        key = (await add(one, task()))[0].key
+        assert await one.claim(key, EPOCH + 1e7, EPOCH + 1e7 + 15)  # then the clock was corrected
+        assert await one.unattended(API_URL, "", EPOCH + 1, 100) == [key]
+        assert await other.claim(key, EPOCH + 1, EPOCH + 16)
+
+
+async def test_who_lost_the_lease_writes_nothing(ledger: Ledger, path: Path) -> None:
+    with closing(ledger) as one, closing(Ledger(path)) as other:
+        draft, _ = await add(one, task())
+        taken = replace(draft, task_id="id", status=Status.COMPLETED, finished_at=EPOCH + 9, video_path="/v.mp4")
+        assert await other.claim(draft.key, EPOCH + 30, EPOCH + 50)
+        await other.record(taken)
+        with pytest.raises(LeaseLost):
+            await one.record(replace(draft, status=Status.FAILED))
+        await other.release(draft.key)
+        with pytest.raises(LeaseLost):
+            await one.record(replace(taken, video_path=""))
+        assert await one.get(draft.key) == taken
+
+
+async def test_tasks_of_another_account_are_left_to_those_who_have_its_key(ledger: Ledger) -> None:
+    with closing(ledger):
+        unsent = replace(task(1), key_id="theirs")
+        doubted = replace(task(2), key_id="theirs", attempts=1, status=Status.UNCONFIRMED)
+        accepted = replace(task(3), key_id="theirs", attempts=1, status=Status.PENDING, task_id="id")
+        for one in (unsent, doubted, accepted):
+            await add(ledger, one)
+            await ledger.release(one.key)
+        assert await ledger.unattended(API_URL, "ours", EPOCH + 100, 1000) == [accepted.key]
+        assert len(await ledger.unattended(API_URL, "theirs", EPOCH + 100, 1000)) == 3
+
+
+async def test_a_task_that_was_put_back_to_work_is_not_put_aside(ledger: Ledger) -> None:
+    with closing(ledger):
+        doubted, _ = await add(ledger, replace(task(), status=Status.UNCONFIRMED))
+        await ledger.resubmit(doubted.key, EPOCH + 1)
+        await ledger.release(doubted.key, EPOCH + 60, while_status="unconfirmed")
+        assert await ledger.unattended(API_URL, "", EPOCH + 2, 100) == [doubted.key]
+
+
+async def test_an_end_is_final_and_an_id_is_never_replaced(ledger: Ledger) -> None:
+    with closing(ledger):
+        draft, _ = await add(ledger, task())
+        stale = replace(draft, task_id="one", status=Status.PROCESSING)
+        ended = await ledger.record(replace(stale, status=Status.COMPLETED, finished_at=EPOCH + 9, video_path="/v.mp4"))
+        assert await ledger.record(stale) == ended
+        assert await ledger.record(replace(stale, status=Status.FAILED)) == ended
+        assert await ledger.record(replace(ended, task_id="two")) == ended
+        assert await ledger.get(draft.key) == ended
+
+
+async def test_a_state_never_goes_back(ledger: Ledger) -> None:
+    with closing(ledger):
+        draft, _ = await add(ledger, task())
+        running = await ledger.record(replace(draft, task_id="one", status=Status.PROCESSING))
+        for status in (Status.SUBMITTING, Status.UNCONFIRMED, Status.PENDING):
+            assert await ledger.record(replace(running, status=status)) == running
+        assert await ledger.get(draft.key) == running
+
+
+async def test_a_row_that_makes_no_sense_hides_no_other(ledger: Ledger, path: Path) -> None:
+    with closing(ledger):
+        rows = [(await add(ledger, replace(task(number), task_id=f"id-{number}")))[0] for number in range(6)]
+        nonsense = [("status", "'processinh'"), ("video_urls", "'[\"http'"), ("error", "'{}'")]
+        with closing(sqlite3.connect(path)) as file, file:
+            file.execute("PRAGMA ignore_check_constraints = ON")
+            for broken, (column, value) in zip(rows, nonsense, strict=False):
+                file.execute(f"UPDATE tasks SET {column} = {value} WHERE key = ?", (broken.key,))  # noqa: S608 - ours
+            file.execute("UPDATE tasks SET prompt = CAST(x'ff74' AS TEXT) WHERE key = ?", (rows[3].key,))
+        page, cursor = await ledger.page("local", "", 100, "")
+        assert ([one.key for one in page], cursor) == ([one.key for one in rows[:2:-1]], "")
+        with pytest.raises(LedgerUnusable, match=rows[0].key):
+            await ledger.find("local", "id-0")
+
+
+async def test_all_lies_in_the_one_file_and_goes_through_to_the_disk(ledger: Ledger, path: Path) -> None:
+    with closing(ledger):
+        await add(ledger, task())
+    with closing(open_database(path)) as opened:
+        (mode,) = opened.execute("PRAGMA journal_mode").fetchone()
+        (synchronous,) = opened.execute("PRAGMA synchronous").fetchone()
+    assert (mode, synchronous) == ("delete", 3)
+
+
+async def test_a_file_of_an_older_version_gets_the_migrations_that_it_lacks(
+    ledger: Ledger, path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with closing(ledger):
+        kept, _ = await add(ledger, task())
+    second = "CREATE TABLE notes (words TEXT); INSERT INTO notes VALUES ('once')"
+    monkeypatch.setattr("luma_mcp.ledger.schema.MIGRATIONS", (*MIGRATIONS, second))
+    for _ in range(2):
+        with closing(Ledger(path)) as newer:
+            assert await newer.get(kept.key) == kept
+    with closing(sqlite3.connect(path)) as file:
+        assert file.execute("SELECT words FROM notes").fetchall() == [("once",)]
+        assert file.execute("PRAGMA user_version").fetchone() == (len(MIGRATIONS) + 1,)
+
+
+async def test_pages_are_stable_while_tasks_come(ledger: Ledger) -> None:
+    with closing(ledger):
+        for number in range(25):
+            await add(ledger, task(number // 3))  # several at the same moment
+        seen: list[str] = []
+        cursor = ""
+        for _ in range(9):
+            page, cursor = await ledger.page("local", "", 4, cursor)
+            seen += [found.key for found in page]
+            await add(ledger, task(1000))
+            if not cursor:
+                break
+    assert len(seen) == len(set(seen)) == 25
+
+
+async def test_ten_thousand_tasks_are_listed_page_by_page_without_reading_them_all(ledger: Ledger, path: Path) -> None:
+    with closing(ledger):
+        await add(ledger, task())
+        made = [replace(task(n), status=Status.FAILED if n % 100 else Status.COMPLETED) for n in range(1, 10_000)]
+        with closing(open_database(path)) as db, transaction(db):
+            for one in made:
+                insert(db, row_of(one) | {"name": one.key})
+            plans = [
+                row["detail"]
+                for query in (PAGE.format(status=""), PAGE.format(status="status = :status AND"))
+                for row in db.execute(f"EXPLAIN QUERY PLAN {query}", dict.fromkeys(PLACE, ""))
+            ]
+        assert [plan.split(" (")[0] for plan in plans] == [
+            "SEARCH tasks USING INDEX tasks_by_age",
+            "SEARCH tasks USING INDEX tasks_by_status",
+        ]
+        for status, number in (("", 10_000), ("completed", 99), ("pending", 0)):
+            seen, cursor = await ledger.page("local", status, 100, "")
+            while cursor:
+                page, cursor = await ledger.page("local", status, 100, cursor)
+                seen += page
+            assert len({one.key for one in seen}) == len(seen) == number
+            assert [one.created_at for one in seen] == sorted((one.created_at for one in seen), reverse=True)
+
+
+@pytest.mark.parametrize(
+    "cursor",
+    ["x", "1_", "_", "1_x", f"x_{KEY}", f"nan_{KEY}", f"inf_{KEY}", f"1_{KEY}", f"1.0_{{{KEY}}}", "1; DROP TABLE"],
+)
+async def test_a_cursor_that_is_not_ours_is_refused(ledger: Ledger, cursor: str) -> None:
+    with closing(ledger), pytest.raises(InvalidRequest):
+        await ledger.page("local", "", 4, cursor)
+
+
+async def test_durations_are_those_of_tasks_that_were_watched(ledger: Ledger) -> None:
+    with closing(ledger):
+        for number, took in enumerate((40.0, 50.0, 90_000.0)):
+            draft = replace(task(number), status=Status.COMPLETED, finished_at=EPOCH + number + took)
+            await add(ledger, draft)
+        assert await ledger.durations("luma-modify-video") == [50, 40]
+        assert await ledger.durations("another") == []
+
+
+async def test_a_failed_write_changes_nothing(ledger: Ledger) -> None:
+    with closing(ledger):
+        draft, _ = await add(ledger, task())
+        with pytest.raises(LedgerUnusable):
+            await add(ledger, task(key=draft.key), "another")
+        assert await ledger.get(draft.key) == draft

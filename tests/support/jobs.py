@@ -1,0 +1,66 @@
+"""The typical jobs, played by a model that takes texts at their word; pinned as transcripts.
+
+Each file in `tests/support/transcripts/` is one job as it goes. After a wanted change of texts, write them anew with
+`python -m tests.support.jobs`, and read them.
+"""
+
+import random
+import shutil
+import tempfile
+from collections.abc import Awaitable, Callable
+from functools import partial
+from pathlib import Path
+from unittest.mock import patch
+
+import anyio
+import trio.testing
+
+from tests.support import troubled_jobs as troubled
+from tests.support import usual_jobs as usual
+from tests.support.rig import ERAS, run_inline
+from tests.support.transcript import Conversation
+
+PINNED = Path(__file__).with_name("transcripts")
+Job = Callable[[Path, str], Awaitable[Conversation]]
+JOBS: dict[str, Job] = {
+    "one_clip": usual.one_clip,
+    "a_long_generation": usual.a_long_generation,
+    "a_host_that_times_out": troubled.a_host_that_times_out,
+    "a_host_with_a_short_limit": troubled.a_host_with_a_short_limit,
+    "three_takes_compared": usual.three_takes_compared,
+    "three_takes_of_one_prompt": usual.three_takes_of_one_prompt,
+    "a_failed_generation": troubled.a_failed_generation,
+    "a_local_file": troubled.a_local_file,
+    "a_missing_key": troubled.a_missing_key,
+    "too_little_money": troubled.too_little_money,
+    "a_lost_answer": troubled.a_lost_answer,
+    "a_slow_submission": troubled.a_slow_submission,
+    "a_limit": troubled.a_limit,
+    "a_deleted_file": usual.a_deleted_file,
+    "a_chained_edit": usual.a_chained_edit,
+    "a_lost_id": usual.a_lost_id,
+    "over_http": usual.over_http,
+    "a_broken_download": troubled.a_broken_download,
+}
+
+
+async def played(name: str, home: Path, era: str = ERAS[0]) -> str:
+    """Play a job and give its transcript."""
+    random.seed(0)
+    job = JOBS[name]
+    return (await job(home, era)).text((job.__doc__ or "").rstrip("."))
+
+
+def write() -> None:
+    """Write all transcripts anew."""
+    shutil.rmtree(PINNED, ignore_errors=True)
+    PINNED.mkdir()
+    for name in JOBS:
+        with tempfile.TemporaryDirectory() as home, patch("anyio.to_thread.run_sync", run_inline):
+            clock = trio.testing.MockClock(autojump_threshold=0)
+            text = anyio.run(partial(played, name), Path(home), backend="trio", backend_options={"clock": clock})
+            (PINNED / f"{name}.md").write_text(text, encoding="utf-8")
+
+
+if __name__ == "__main__":
+    write()

@@ -1,0 +1,66 @@
+"""MCP over HTTP request by request, for what no well-behaved client would do."""
+
+from collections.abc import AsyncGenerator, AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+import httpx
+
+from tests.support import rig
+from tests.support.hosted import ASK, event_stream
+from tests.support.rig import ERAS
+
+ACCEPT = {"Accept": "application/json, text/event-stream"}
+MODERN = ERAS[1]
+MODERN_META = rig.MODERN_META | {"progressToken": "p"}
+
+
+@asynccontextmanager
+async def calling(plain: httpx.AsyncClient, path: str, era: str, ask: dict[str, Any] = ASK) -> AsyncGenerator[None]:
+    """Call modify_video with raw HTTP; inside there was progress, and the connection is dropped when left."""
+    call = rpc("tools/call", {"name": "modify_video", "arguments": ask, "_meta": {"progressToken": "p"}})
+    headers = ACCEPT
+    if era == MODERN:
+        call["params"]["_meta"] = MODERN_META
+        headers = ACCEPT | modern_headers("tools/call", "modify_video")
+    if path == "/sse":
+        async with event_stream(plain) as (address, lines):
+            if era != MODERN:
+                await shake_hands(plain, address, {})
+            await plain.post(address, json=call)
+            await progress(lines)
+            yield
+        return
+    if era != MODERN:
+        headers = ACCEPT | await shake_hands(plain, path, headers)
+    async with plain.stream("POST", path, headers=headers, json=call) as answer:
+        assert answer.status_code == 200
+        lines = answer.aiter_lines()
+        await progress(lines)
+        yield
+
+
+async def progress(lines: AsyncIterator[str]) -> None:
+    """Read until there is progress."""
+    while "notifications/progress" not in await anext(lines):
+        pass
+
+
+async def shake_hands(plain: httpx.AsyncClient, path: str, headers: dict[str, str]) -> dict[str, str]:
+    """Begin a session as clients of the handshake era do, and give the header that names it."""
+    about = {"protocolVersion": "2025-11-25", "capabilities": {}, "clientInfo": {"name": "raw", "version": "1"}}
+    begun = await plain.post(path, headers=headers, json=rpc("initialize", about))
+    session = {name: value for name, value in begun.headers.items() if name == "mcp-session-id"}
+    notification = {"jsonrpc": "2.0", "method": "notifications/initialized"}
+    assert (await plain.post(path, headers=headers | session, json=notification)).status_code == 202
+    return session
+
+
+def rpc(method: str, params: dict[str, Any]) -> dict[str, Any]:
+    """Make a request of JSON-RPC."""
+    return {"jsonrpc": "2.0", "id": 1 if method == "initialize" else 2, "method": method, "params": params}
+
+
+def modern_headers(method: str, name: str = "") -> dict[str, str]:
+    """Give the headers that say what a request of the modern era is about."""
+    return {"MCP-Protocol-Version": MODERN, "Mcp-Method": method} | ({"Mcp-Name": name} if name else {})

@@ -1,0 +1,91 @@
+#!/usr/bin/env bash
+# Runs the official conformance suite (@modelcontextprotocol/conformance 0.2.0-alpha.12) against this server over HTTP:
+# plain, which is the server as users have it, and overlay, with what the suite needs added; and once more plain, with the
+# token that users of the same machine show. Fails if anything is not as the expected-*.yaml say, be it worse or better.
+#
+# Usage: run.sh PYTHON SUITE
+# SUITE is the dist/index.js of the installed package; it runs on the PATH's node, which must be 22 or newer.
+set -euo pipefail
+
+revisions=(2025-11-25 2026-07-28)
+# A revision's run also tries what the revision does not require, but holds it to nothing: these are held to the same.
+# Not among them are the scenarios of extensions, which this server does not have.
+more_of() {
+  case $1 in
+    2025-11-25) echo server-session-lifecycle json-schema-2020-12 server-sse-polling ;;
+    2026-07-28) echo json-schema-2020-12 http-header-validation http-custom-header-server-validation ;;
+  esac
+}
+
+absolute() { case $1 in /*) echo "$1" ;; *) echo "$PWD/$1" ;; esac; }
+python=$(absolute "$(command -v "$1")")
+suite=$(absolute "$2")
+cd "$(dirname "$0")/../../.."
+work=$(mktemp -d)
+servers=()
+failed=0
+
+finish() {
+  for server in "${servers[@]}"; do kill "$server" 2>/dev/null || true; done
+  wait
+  rm -rf "$work"
+}
+trap finish EXIT
+
+alive() { "$python" -c 'import sys, httpx; httpx.get(sys.argv[1], timeout=2, trust_env=False).raise_for_status()' "$1" 2>/dev/null; }
+free_port() { "$python" -c 'import socket; s = socket.socket(); s.bind(("localhost", 0)); print(s.getsockname()[1])'; }
+
+# serve NAME [FLAG...]: serves in the background, and sets the address once the server answers.
+serve() {
+  local name=$1 port
+  shift
+  port=$(free_port)
+  address=http://localhost:$port
+  TMPDIR=$work "$python" -m tests.system.conformance.serve "$@" "$port" >"$work/$name.log" 2>&1 &
+  servers+=($!)
+  for _ in {1..150}; do
+    if alive "$address/healthz"; then return; fi
+    kill -0 "${servers[-1]}" 2>/dev/null || break
+    sleep 0.2
+  done
+  echo "The server did not answer:"
+  cat "$work/$name.log"
+  exit 1
+}
+
+# try NAME EXPECTED ARGUMENT...: runs a part of the suite, and shows what it said only if something was not as expected.
+try() {
+  local name=$1 expected=tests/system/conformance/expected-$2.yaml
+  shift 2
+  if ! node ${token:+--import "$PWD/tests/system/conformance/with_token.mjs"} "$suite" server --url "$address/mcp" --expected-failures "$expected" --output-dir "$work/$name" "$@" \
+    >"$work/$name.out" 2>&1; then
+    failed=1
+    echo "$name is not as expected:"
+    tail -n 40 "$work/$name.out"
+  fi
+}
+
+# count NAME STATUS: counts a run's checks, without those of extensions.
+count() {
+  find "$work/$1" -name checks.json ! -path '*/server-tasks-*' -exec cat {} + | grep -c "^    \"status\": \"$2\"" || true
+}
+
+token=
+for kind in plain overlay token; do
+  expected=plain
+  case $kind in
+    plain) serve plain --plain ;;
+    overlay) serve overlay && expected=overlay ;;
+    token) serve token --plain --token "$work/data" && token=$(cat "$work/data/http-token") && export TOKEN=$token ;;
+  esac
+  for revision in "${revisions[@]}"; do
+    name=$kind-$revision
+    try "$name" "$expected" --requirements "$revision"
+    for scenario in $(more_of "$revision"); do
+      try "$name-$scenario" "$expected" --scenario "$scenario" --spec-version "$revision"
+    done
+    echo "$name: $(count "$name" SUCCESS) passed, $(count "$name" FAILURE) failed, $(count "$name" WARNING) warned"
+  done
+done
+[ "$failed" = 0 ] && echo "All of it as expected."
+exit "$failed"

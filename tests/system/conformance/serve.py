@@ -1,0 +1,53 @@
+"""Serves the conformance suite: the server over HTTP with a sandbox behind it, as it is or with the suite's fixtures.
+
+Usage: python -m tests.system.conformance.serve [--plain] [--token FOLDER] PORT
+"""
+
+import argparse
+import tempfile
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+
+import anyio
+from mcp.server import Server
+
+from luma_mcp.app.app import App
+from luma_mcp.core.settings import Settings, load_settings
+from luma_mcp.server.server import build_server
+from luma_mcp.transports.http import serve_http
+from luma_mcp.transports.local_token import with_local_token
+from tests.system.conformance.fixtures import with_fixtures
+
+HOST = "localhost"  # the suite's name for the server: it tries whether other names are refused
+
+
+def main() -> None:
+    """Serve until a signal ends the process."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--plain", action="store_true", help="without the suite's fixtures")
+    parser.add_argument("--token", type=Path, metavar="FOLDER", help="ask for a token, and keep it in a folder")
+    parser.add_argument("port", type=int, help="the port to listen on")
+    arguments = parser.parse_args()
+    build: Callable[[App], Server[App]] = build_server if arguments.plain else with_fixtures
+    with tempfile.TemporaryDirectory() as home:
+        settings = settings_for(Path(home), arguments.port, arguments.token)
+        anyio.run(partial(serve_http, settings, print, build=build))
+
+
+def settings_for(home: Path, port: int, token: Path | None) -> Settings:
+    """Make settings that touch nothing but folders and a port."""
+    settings = load_settings(
+        sandbox=True,
+        transport="http",
+        host=HOST,
+        port=port,
+        auth_tokens=None if token else "none",
+        data_dir=token or home / "data",
+        output_dir=home / "out",
+    )
+    return with_local_token(settings)
+
+
+if __name__ == "__main__":
+    main()
