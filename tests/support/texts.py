@@ -22,7 +22,7 @@ from tests.support.surface import PINNED
 
 CODE = Path(luma_mcp.__file__).parent
 FOR_PEOPLE = frozenset(
-    {"__main__", "cli", "transports", "settings", "settings_sources", "settings_values", "settings_proxies"}
+    {"__main__", "cli", "transports", "hosts", "sandbox", "release", "settings", "settings_sources", "settings_values"}
 )
 TASK = Task(
     key="key",
