@@ -1,4 +1,4 @@
-"""Progress that is never invented: moved by bytes and by time spent generating, and by nothing else (design 2.3)."""
+"""Progress that is never invented: moved by bytes and by time spent generating, and by nothing else."""
 
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""From a request to its task: the one that it has, or a new intent after all checks that cost nothing (design 3.1)."""
+"""From a request to its task: the one that it has, or a new intent after all checks that cost nothing."""
 
 from dataclasses import dataclass
 

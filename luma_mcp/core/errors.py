@@ -44,7 +44,7 @@ Charged = Literal["no", "yes", "unknown"]
 
 @dataclass(frozen=True, slots=True)
 class Failure:
-    """What went wrong, in the five facts that a caller is always told (design 2.1)."""
+    """What went wrong, in the five facts that a caller is always told."""
 
     code: str
     message: str

@@ -19,9 +19,9 @@ SANDBOX_ORIGIN = "https://runapi.sandbox.invalid"
 MODEL = "luma-modify-video"
 DAY_SECONDS = 86_400
 OUTPUT_LIFETIME_SECONDS = 7 * DAY_SECONDS  # contract 8.1
-FOLLOW_SECONDS = DAY_SECONDS  # design 3.2: how long a task is followed
+FOLLOW_SECONDS = DAY_SECONDS  # how long a task is followed
 LEAST_LIFE_SECONDS = 300.0  # a URL with less left to live is not handed to RunAPI, which fetches when it likes
-REPLAY_SECONDS = 15 * 60  # design 3.1: how long a request goes out again that nobody repeats
+REPLAY_SECONDS = 15 * 60  # how long a request goes out again that nobody repeats
 MOST_TAKES = 100
 CLOCK_STEP_SECONDS = 60.0  # clocks are set back by as much; what is later than that was never now
 
@@ -32,7 +32,7 @@ def new_key() -> str:
 
 
 class Status(StrEnum):
-    """The state of a task (design 2.1)."""
+    """The state of a task."""
 
     SUBMITTING = "submitting"
     PENDING = "pending"

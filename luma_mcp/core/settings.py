@@ -1,4 +1,4 @@
-"""Settings: read once, frozen, passed as an argument (design 2.4). The only place that looks at the environment."""
+"""Settings: read once, frozen, passed as an argument. The only place that looks at the environment."""
 
 import os
 from pathlib import Path

@@ -36,7 +36,7 @@ COPY_AGAIN = "Make the output folder writable and room on its disk, then call sa
 
 
 class Downloads:
-    """Saves finished videos into the output folder. Carries no key and no cookies (design 3.3)."""
+    """Saves finished videos into the output folder. Carries no key and no cookies."""
 
     def __init__(
         self, connection: Connection, folder: Path, transfers: Transfers, *, trusted: str, allow_private: bool

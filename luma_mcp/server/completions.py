@@ -1,4 +1,4 @@
-"""What a host offers while a person types: earlier tasks, newest first, and ideas for looks (design 2.2)."""
+"""What a host offers while a person types: earlier tasks, newest first, and ideas for looks."""
 
 from collections.abc import Sequence
 from urllib.parse import unquote

@@ -1,4 +1,4 @@
-"""The tasks as resources: the list, one task, and the newest ones by name for a host's picker (design 2.2)."""
+"""The tasks as resources: the list, one task, and the newest ones by name for a host's picker."""
 
 import hashlib
 import re

@@ -1,4 +1,4 @@
-"""What callers are told: the one task object of design 2.1, the task list, and failures, fact for fact as text too."""
+"""What callers are told: the one task object, the task list, and failures, fact for fact as text too."""
 
 import json
 from bisect import bisect_right

@@ -1,4 +1,4 @@
-"""Telling clients of changed tasks in both ways that MCP knows, and only those who asked (design 2.2).
+"""Telling clients of changed tasks in both ways that MCP knows, and only those who asked.
 
 Clients of 2026-07-28 hold a `subscriptions/listen` request open. Earlier ones subscribe to single resources; those
 that did, or that once listed or read resources, hear when the list changes. Others are left in peace.

@@ -1,4 +1,4 @@
-"""RunAPI's calls when a task has ended: a reason to ask now, and never believed otherwise (design 3.2)."""
+"""RunAPI's calls when a task has ended: a reason to ask now, and never believed otherwise."""
 
 import hashlib
 import secrets

@@ -1,4 +1,4 @@
-"""Bringing one task to its end: submitted, polled until RunAPI has finished it, its video saved (design 3.2)."""
+"""Bringing one task to its end: submitted, polled until RunAPI has finished it, its video saved."""
 
 import random
 from collections.abc import Awaitable, Callable

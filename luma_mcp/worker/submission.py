@@ -1,4 +1,4 @@
-"""Bringing one intent to RunAPI: upload, POST under its key, until the outcome is known or cannot be (design 3.1)."""
+"""Bringing one intent to RunAPI: upload, POST under its key, until the outcome is known or cannot be."""
 
 import logging
 import math

@@ -1,4 +1,4 @@
-"""Progress tells what happens, and is moved by nothing but bytes and time spent generating (design 2.3)."""
+"""Progress tells what happens, and is moved by nothing but bytes and time spent generating."""
 
 import io
 import re

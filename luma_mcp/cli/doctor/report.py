@@ -16,7 +16,7 @@ INDENT = " " * 9
 class Finding:
     """One thing that was looked at: what it is about, how it stands, and what to do about it.
 
-    `code` is the error code (design 2.1) that a problem of this kind leads to.
+    `code` is the error code that a problem of this kind leads to.
     """
 
     check: str
