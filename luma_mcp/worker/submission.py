@@ -161,10 +161,17 @@ class Submission:
             failpoints.reach("submission.sending")
             sent_at, answer = self._now(), await self._runapi.create(task)
             failpoints.reach("submission.answered")
-            if await self._ledger.is_of_another(answer.task_id, task.key):
+            if await self._is_of_another(answer.task_id, task.key):
                 raise BadAnswer("RunAPI named another task in its answer.", charged="unknown")
             made = task if answer.replayed else replace(task, sent_at=sent_at)
             return await self._keep(made.accepted(answer.task_id, answer.status, self._now()))
+
+    async def _is_of_another(self, task_id: str, key: str) -> bool:
+        """Tell whether an id in an answer is known to be that of another task."""
+        try:
+            return await self._ledger.is_of_another(task_id, key)
+        except LedgerUnusable:
+            return False  # the answer must not be lost for want of a ledger: writing it down waits for that
 
     @contextmanager
     def _sending(self) -> Generator[None]:

@@ -256,8 +256,12 @@ async def test_what_runapi_took_is_kept_until_it_can_be_written_down(rig: Rig, m
             raise LedgerUnusable("database is locked")
         return await record(task)
 
+    async def refuse(*_: object) -> bool:
+        raise LedgerUnusable("database is locked")
+
     with monkeypatch.context() as patched:
         patched.setattr(rig.app.ledger, "record", refuse_the_id)
+        patched.setattr(rig.app.ledger, "is_of_another", refuse)
         await rig.submit()
         await anyio.sleep(HOUR)
     await anyio.sleep(60)
