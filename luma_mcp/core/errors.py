@@ -98,7 +98,6 @@ class InvalidApiKey(LumaError):
     """RunAPI refused the key (HTTP 401 or 403)."""
 
     code = "invalid_api_key"
-    retry_safe = False
     hint = "Have RUNAPI_API_KEY in this server's environment checked, then restart this server."
 
 
@@ -271,7 +270,6 @@ class WrongAddress(BadAnswer):
     """What answers at the configured address is not RunAPI; redirects are not followed, for the key would travel."""
 
     transient = False
-    retry_safe = False
     hint = "Set RUNAPI_BASE_URL to the address of RunAPI itself, such as https://runapi.ai, then restart this server."
 
     def __init__(self, host: str) -> None:

@@ -88,6 +88,20 @@ def test_an_answer_that_a_host_never_reads_is_there_for_another(home: Path, serv
     assert (again["status"], again["joined"]) == ("completed", True)
 
 
+def test_a_host_that_gives_up_drops_the_late_answer_and_asks_again_pays_once(
+    home: Path, url: str, servers: list[Crashing]
+) -> None:
+    wire, other = servers[:2]
+    ask = ASK | {"prompt": "dropped"}
+    dropped = wire.send("tools/call", {"name": "modify_video", "arguments": ask})
+    wire.send("notifications/cancelled", {"requestId": dropped}, notification=True)
+    late = wire.call("modify_video", ask)["structuredContent"]
+    for asked in (wire, other, wire):
+        again = asked.call("modify_video", ask)["structuredContent"]
+        assert (again["task_id"], again["joined"]) == (late["task_id"], True)
+    assert [task["prompt"] for task in listed(other)].count("dropped") == 1
+
+
 def test_limits_count_the_tasks_of_all_servers(home: Path, url: str) -> None:
     environment = server_environment(home, url, LUMA_MCP_MAX_ACTIVE="3")
     with ExitStack() as stack:
