@@ -209,6 +209,8 @@ class World:
     async def call(self, server: Server, work: Callable[[], Awaitable[Any]], patience: float) -> None:
         """Make a call to a server, which may die, and whose caller may be gone before the answer."""
         serving.set(server)
+        if server.over.is_set():
+            return
         with suppress_killed(), suppress(LumaError):
             async with anyio.create_task_group() as group:
                 group.start_soon(cancel_when_over, server, group.cancel_scope)
