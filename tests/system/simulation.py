@@ -81,7 +81,13 @@ class Server:
         self.over.set()
         ledger: Any = self.rig.app.ledger._file
         ledger.read = ledger.write = dying
-        self.rig.app.tracker._follower.submission._under_way = 0
+        tracker: Any = self.rig.app.tracker
+        tracker.follow = ignored
+        tracker._follower.submission._under_way = 0
+
+
+def ignored(_: str) -> None:
+    """Begin nothing."""
 
 
 async def dying(*_: Any, **__: Any) -> Any:
