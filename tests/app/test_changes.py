@@ -15,8 +15,9 @@ from luma_mcp.core.models import Change, Position, Reading, Status, Task
 from luma_mcp.ledger.ledger import Ledger
 from luma_mcp.ledger.queries import CHANGED
 from luma_mcp.ledger.schema import create_database
-from tests.ledger.test_ledger import add, task
+from tests.support.ledgers import add
 from tests.support.rig import EPOCH
+from tests.support.tasks import task
 
 pytestmark = [pytest.mark.anyio, pytest.mark.usefixtures("inline_threads")]
 ANYTHING = Change(None, None, listed=True)

@@ -29,9 +29,9 @@ from luma_mcp.core.models import Task, VideoRequest
 from luma_mcp.core.settings import load_settings
 from luma_mcp.hosts.known import known_hosts
 from luma_mcp.ledger.place import LEDGER_NAME
-from tests.cli.test_main import Terminal
 from tests.support.rig import EPOCH, SOURCE, settings_for, silent
 from tests.support.served import SERVER
+from tests.support.terminals import Terminal
 
 ODD = "\x1b]0;owned\x07\x1b[2J\r\x00\x7f\x9b31m\x85\u2028\u2029\u202e\u2066\u200b\u200d\ufeff\u00ad\U000e0041\ud83d"
 SEEN = "霧 é e\u0301 \u3000\u00a0 🎬\ufe0f a\\b"

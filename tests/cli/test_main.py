@@ -24,6 +24,7 @@ from luma_mcp.core.settings import load_settings
 from luma_mcp.sandbox.http import bundled_clip
 from tests.support.rig import EPOCH, KEY, SOURCE
 from tests.support.served import SERVER, sandbox_process
+from tests.support.terminals import Terminal
 
 
 @pytest.fixture(scope="module")
@@ -202,13 +203,6 @@ def test_the_version_is_told(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit):
         main(["--version"])
     assert capsys.readouterr().out == "runapi-luma-mcp 0.1.0\n"
-
-
-class Terminal(io.StringIO):
-    """A stream that says it is a terminal."""
-
-    def isatty(self) -> bool:
-        return True
 
 
 def test_a_person_sees_upload_generation_and_saving_in_one_display(home: Path, url: str) -> None:

@@ -9,19 +9,7 @@ from hypothesis import strategies as st
 
 from luma_mcp.core.errors import InvalidRequest
 from luma_mcp.core.filenames import NAME_BYTES, RESERVED, checked_name, readable_name
-from luma_mcp.core.models import Status, Task, VideoRequest
-from tests.support.rig import EPOCH, SOURCE
-
-TASK = Task(
-    key="k",
-    caller="local",
-    request=VideoRequest(prompt="A foggy autumn morning", source=SOURCE),
-    created_at=EPOCH,
-    updated_at=EPOCH,
-    status=Status.COMPLETED,
-    task_id="550e8400-e29b",
-    finished_at=EPOCH,
-)
+from tests.support.tasks import COMPLETED
 
 
 def is_valid_everywhere(name: str) -> bool:
@@ -33,7 +21,7 @@ def is_valid_everywhere(name: str) -> bool:
 
 @given(st.text(), st.text(min_size=1))
 def test_a_name_is_one_plain_component_whatever_the_prompt_and_the_id(prompt: str, task_id: str) -> None:
-    name = readable_name(replace(TASK, request=replace(TASK.request, prompt=prompt), task_id=task_id), Path())
+    name = readable_name(replace(COMPLETED, request=replace(COMPLETED.request, prompt=prompt), task_id=task_id), Path())
     assert is_valid_everywhere(name)
     assert name.startswith("2026-09-21")
     assert name.endswith(".mp4")
@@ -50,7 +38,7 @@ def test_a_name_is_one_plain_component_whatever_the_prompt_and_the_id(prompt: st
     ],
 )
 def test_names_are_made_of_the_words_of_the_prompt(prompt: str, name: str) -> None:
-    assert readable_name(replace(TASK, request=replace(TASK.request, prompt=prompt)), Path()) == name
+    assert readable_name(replace(COMPLETED, request=replace(COMPLETED.request, prompt=prompt)), Path()) == name
 
 
 @pytest.mark.parametrize(

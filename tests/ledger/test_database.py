@@ -3,7 +3,6 @@
 import errno
 import os
 import sqlite3
-import sys
 import tempfile
 from collections.abc import Generator
 from concurrent.futures import ThreadPoolExecutor
@@ -19,11 +18,12 @@ from luma_mcp.core.models import DAY_SECONDS, Status, Task
 from luma_mcp.core.storage_errors import LedgerDamaged, LedgerUnusable
 from luma_mcp.ledger.ledger import Ledger
 from luma_mcp.ledger.schema import MIGRATIONS, open_database
-from tests.ledger.test_ledger import add, task
+from tests.support.ledgers import add, aside, damage_index, listed
+from tests.support.privileges import without_privileges
 from tests.support.rig import API_URL, EPOCH
+from tests.support.tasks import task
 
 pytestmark = pytest.mark.anyio
-NOBODY = 65534
 
 
 @pytest.fixture
@@ -51,11 +51,6 @@ def locked(path: Path) -> Generator[None]:
         yield
 
 
-async def listed(ledger: Ledger) -> list[Task]:
-    """Give the newest tasks of the ledger."""
-    return (await ledger.page("local", "", 100, ""))[0]
-
-
 async def all_of(ledger: Ledger) -> list[Task]:
     """Give every task of the ledger."""
     found, cursor = await ledger.page("local", "", 100, "")
@@ -63,11 +58,6 @@ async def all_of(ledger: Ledger) -> list[Task]:
         page, cursor = await ledger.page("local", "", 100, cursor)
         found += page
     return found
-
-
-def aside(path: Path) -> list[Path]:
-    """List the files that were kept aside."""
-    return sorted(found for found in path.parent.iterdir() if ".damaged-" in found.name and found.name[-1].isdigit())
 
 
 async def test_anothers_lock_holds_up_neither_readers_nor_the_event_loop(ledger: Ledger, path: Path) -> None:
@@ -307,15 +297,6 @@ async def test_closing_waits_for_a_write_that_nobody_awaits_any_more(ledger: Led
     assert [found.key for found in await listed(ledger)] == [first.key]
 
 
-def damage_index(path: Path) -> None:
-    """Write nonsense over the page that listing starts from."""
-    with closing(sqlite3.connect(path)) as file:
-        (root,) = file.execute("SELECT rootpage FROM sqlite_master WHERE name = 'tasks_by_age'").fetchone()
-    with path.open("r+b") as content:
-        content.seek((root - 1) * 4096)
-        content.write(os.urandom(4096))
-
-
 def test_processes_that_meet_a_damaged_file_together_keep_it_aside_once(path: Path) -> None:
     path.parent.mkdir()
     path.write_bytes(b"no database" * 1000)
@@ -401,19 +382,6 @@ async def test_on_a_full_disk_writing_is_refused_and_reading_goes_on(
     assert kept
     await fill(ledger)
     assert {found.key for found in kept} <= {found.key for found in await listed(ledger)}
-
-
-@contextmanager
-def without_privileges() -> Generator[None]:
-    """Be a user whom permissions bind."""
-    if sys.platform != "win32" and os.geteuid() == 0:
-        os.seteuid(NOBODY)
-        try:
-            yield
-        finally:
-            os.seteuid(0)
-    else:
-        yield
 
 
 @pytest.fixture

@@ -21,9 +21,10 @@ from luma_mcp.ledger.errors import MOVED_HINT, SILENT_HINT
 from luma_mcp.ledger.ledger import Ledger
 from luma_mcp.ledger.place import identity
 from luma_mcp.ledger.schema import create_database
-from tests.ledger.test_database import NOBODY, damage_index, listed, without_privileges
-from tests.ledger.test_ledger import add, task
+from tests.support.ledgers import add, damage_index, listed
+from tests.support.privileges import NOBODY, without_privileges
 from tests.support.rig import EPOCH
+from tests.support.tasks import task
 from tests.support.writing import WRITTEN
 
 pytestmark = pytest.mark.anyio

@@ -13,7 +13,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from luma_mcp.core.errors import Failure, InvalidRequest
-from luma_mcp.core.models import MOST_TAKES, Limits, Status, Task, VideoRequest, new_key
+from luma_mcp.core.models import MOST_TAKES, Status, Task, VideoRequest, new_key
 from luma_mcp.core.storage_errors import LedgerUnusable
 from luma_mcp.ledger.errors import LeaseLost
 from luma_mcp.ledger.ledger import Ledger
@@ -21,10 +21,11 @@ from luma_mcp.ledger.queries import PAGE
 from luma_mcp.ledger.records import FIXED, row_of
 from luma_mcp.ledger.rows import insert
 from luma_mcp.ledger.schema import MIGRATIONS, open_database, transaction
-from tests.support.rig import API_URL, EPOCH, SOURCE
+from tests.support.ledgers import add
+from tests.support.rig import API_URL, EPOCH
+from tests.support.tasks import task
 
 pytestmark = [pytest.mark.anyio, pytest.mark.usefixtures("inline_threads")]
-NO_LIMITS = Limits()
 KEY = "550e8400-e29b-41d4-a716-446655440000"
 PLACE = ("caller", "status", "created_at", "before", "limit")
 words = st.text(max_size=60)
@@ -69,21 +70,6 @@ tasks = st.builds(
     wanted_at=moments,
     failures=st.integers(0, 9),
 )
-
-
-def task(number: int = 0, *, key: str = "", caller: str = "local") -> Task:
-    """Make a task that was created `number` seconds after the epoch of the tests."""
-    request = VideoRequest(prompt=f"take {number}", source=SOURCE)
-    at, key = EPOCH + number, key or new_key()
-    draft = Task(key=key, caller=caller, request=request, origin=API_URL, created_at=at, updated_at=at)
-    return replace(draft, wanted_at=at)
-
-
-async def add(ledger: Ledger, draft: Task, name: str = "") -> tuple[Task, bool]:
-    """Add a task, under the name of a request if one is given, and take the lease that writing about it needs."""
-    added, joined = await ledger.join_or_add(draft, name or draft.key, NO_LIMITS)
-    await ledger.claim(added.key, EPOCH, EPOCH)
-    return added, joined
 
 
 @pytest.fixture

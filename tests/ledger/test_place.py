@@ -21,10 +21,11 @@ from luma_mcp.ledger.errors import FULL_HINT, LOCAL_HINT, LOCKED_HINT, advice
 from luma_mcp.ledger.ledger import Ledger
 from luma_mcp.ledger.place import beside, disk_kind, network_disk
 from luma_mcp.ledger.schema import MIGRATIONS, create_database, open_database
-from tests.ledger.test_database import NOBODY, damage_index, listed
-from tests.ledger.test_ledger import add, task
+from tests.support.ledgers import add, damage_index, listed
 from tests.support.planting import plant
+from tests.support.privileges import NOBODY
 from tests.support.rig import settings_for
+from tests.support.tasks import task
 
 pytestmark = pytest.mark.anyio
 posix = pytest.mark.skipif(sys.platform == "win32", reason="Windows has other permissions")

@@ -18,7 +18,7 @@ from luma_mcp.core.text import Json
 from luma_mcp.release.__main__ import with_tables
 from luma_mcp.release.bundle import build_bundle, manifest
 from luma_mcp.release.registry import NAME, PACKAGE, server_json
-from tests.server.test_surface import TOOLS
+from tests.support.surface import TOOLS
 
 CHECKOUT = Path(__file__).parents[2]
 README = (CHECKOUT / "README.md").read_text(encoding="utf-8")

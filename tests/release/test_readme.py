@@ -29,8 +29,8 @@ from luma_mcp.transports.sockets import MOST_CONNECTIONS, REQUEST_SECONDS, STALL
 from luma_mcp.transports.sse import MOST_AT_ONCE
 from luma_mcp.worker.polling import DOCUMENTED
 from luma_mcp.worker.submission import STALE_SECONDS
-from tests.server.test_surface import TOOLS
 from tests.support.rig import EPOCH, SOURCE
+from tests.support.surface import TOOLS
 
 README = (Path(__file__).parents[2] / "README.md").read_text(encoding="utf-8")
 

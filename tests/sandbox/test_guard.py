@@ -21,9 +21,9 @@ from luma_mcp.sandbox.guard import Guard, is_of_this_machine
 from luma_mcp.sandbox.http import LARGEST_BODY_BYTES
 from luma_mcp.sandbox.state import UPLOAD_LIFETIME_SECONDS
 from luma_mcp.transports.sockets import Bounded, uvicorn_config
+from tests.support.raw import all_that_comes, answered
 from tests.support.rig import API_URL, EPOCH, SOURCE
 from tests.support.served import sandbox_process
-from tests.transports.test_sockets import all_that_comes, answered
 
 pytestmark = [pytest.mark.anyio, pytest.mark.sockets]
 KEYED = {"Authorization": "Bearer sandbox"}

@@ -14,10 +14,9 @@ from luma_mcp.core.text import Json, is_list, is_object
 from luma_mcp.core.uris import TASKS_URI
 from luma_mcp.server.server import INSTRUCTIONS, SAVED
 from tests.support.rig import ERAS, SOURCE, Rig, facts
-from tests.support.surface import PINNED, surfaces
+from tests.support.surface import PINNED, TOOLS, surfaces
 
 pytestmark = pytest.mark.anyio
-TOOLS = ("modify_video", "get_task", "list_tasks", "save_video", "check_account")
 ARGUMENTS: dict[str, dict[str, Any]] = {
     "modify_video": {
         "prompt": None,

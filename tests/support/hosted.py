@@ -27,7 +27,7 @@ from luma_mcp.transports.local_token import with_local_token
 from luma_mcp.transports.routes import Web
 from luma_mcp.transports.sockets import listening
 from luma_mcp.worker import polling
-from tests.support.rig import EPOCH, ERAS, SOURCE, sandbox_for, settings_for
+from tests.support.rig import EPOCH, ERAS, SOURCE, sandbox_for, settings_for, waiting_calls
 
 TOKENS = {"ann": "token-of-ann-0123456789", "bob": "token-of-bob-0123456789"}
 PAIRS = ",".join(f"{name}:{token}" for name, token in TOKENS.items())
@@ -149,6 +149,12 @@ async def hosted(
                     ended.set()
     finally:
         sandbox.state.close()
+
+
+async def waited_for(server: Hosted, calls: int) -> None:
+    """Wait until as many calls wait for the one task, which RunAPI has by then."""
+    while (waiting_calls(server.app), server.charges()) != (calls, 1):
+        await server.app.tracker.changed()
 
 
 @contextmanager

@@ -1,5 +1,6 @@
-"""MCP over HTTP request by request, for what no well-behaved client would do."""
+"""HTTP request by request and byte by byte, for what no well-behaved client would do."""
 
+import socket
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
@@ -7,7 +8,7 @@ from typing import Any
 import httpx
 
 from tests.support import rig
-from tests.support.hosted import ASK, event_stream
+from tests.support.hosted import ASK, BOUND_SECONDS, Hosted, dialled, event_stream
 from tests.support.rig import ERAS
 
 ACCEPT = {"Accept": "application/json, text/event-stream"}
@@ -64,3 +65,37 @@ def rpc(method: str, params: dict[str, Any]) -> dict[str, Any]:
 def modern_headers(method: str, name: str = "") -> dict[str, str]:
     """Give the headers that say what a request of the modern era is about."""
     return {"MCP-Protocol-Version": MODERN, "Mcp-Method": method} | ({"Mcp-Name": name} if name else {})
+
+
+def answered(place: tuple[str, int], request: bytes) -> bytes:
+    """Send some bytes, and give the first that come back."""
+    with socket.create_connection(place, timeout=BOUND_SECONDS) as connection:
+        connection.sendall(request)
+        return connection.recv(4096)
+
+
+def all_that_comes(port: int, request: bytes) -> bytes:
+    """Send some bytes, and give all that comes back until the other end has closed the connection."""
+    with dialled(port) as connection:
+        connection.sendall(request)
+        pieces: list[bytes] = []
+        try:
+            while piece := connection.recv(4096):
+                pieces.append(piece)
+        except ConnectionResetError:
+            pass
+        return b"".join(pieces)
+
+
+@asynccontextmanager
+async def unread(server: Hosted, answer_to: dict[str, Any]) -> AsyncGenerator[None]:
+    """Ask, and do not read the answer, which is larger than what fits in between."""
+    asked = httpx.Request(
+        "POST", server.url + "/mcp", headers=ACCEPT | modern_headers("tools/call", "modify_video"), json=answer_to
+    )
+    head = "".join(f"{name}: {value}\r\n" for name, value in asked.headers.items())
+    with socket.socket() as connection:
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1024)
+        connection.connect(("127.0.0.1", server.port))
+        connection.sendall(f"POST /mcp HTTP/1.1\r\n{head}\r\n".encode() + asked.content)
+        yield

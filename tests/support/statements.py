@@ -20,10 +20,10 @@ from luma_mcp.core.models import Limits, Status
 from luma_mcp.core.storage_errors import LedgerDamaged
 from luma_mcp.ledger.database import counts
 from luma_mcp.ledger.ledger import Ledger
-from tests.ledger.test_database import damage_index
-from tests.ledger.test_ledger import add, task
+from tests.support.ledgers import add, damage_index
 from tests.support.old_sqlite import Statement, run
 from tests.support.rig import API_URL, EPOCH
+from tests.support.tasks import task
 
 SQL = re.compile(r"\s*(SELECT|INSERT|UPDATE|DELETE|PRAGMA|BEGIN|CREATE|DROP|ALTER|WITH)\b.*", re.DOTALL)
 WHERE_SQL_IS = ("ledger/*.py",)

@@ -11,7 +11,8 @@ import anyio
 
 from luma_mcp.core.storage_errors import LedgerUnusable
 from luma_mcp.ledger.ledger import Ledger
-from tests.ledger.test_ledger import NO_LIMITS, task
+from tests.support.ledgers import NO_LIMITS
+from tests.support.tasks import task
 
 WRITTEN = "written"
 

@@ -27,10 +27,9 @@ from luma_mcp.media.clips import Clips
 from luma_mcp.media.files import check_writable, publish, remove_leftovers, temporary
 from luma_mcp.media.sources import allowed_file, file_uri_path, is_elsewhere
 from luma_mcp.sandbox.http import bundled_clip
-from tests.core.test_filenames import TASK
-from tests.ledger.test_database import aside, damage_index, listed
-from tests.ledger.test_ledger import add, task
+from tests.support.ledgers import add, aside, damage_index, listed
 from tests.support.served import SERVER, sandbox_process, server_environment
+from tests.support.tasks import COMPLETED, task
 from tests.support.wire import Wire
 from tests.system.like_windows import CTRL_BREAK, LEAVING_SECONDS
 
@@ -392,7 +391,7 @@ async def test_a_file_that_the_system_hides_is_not_said_to_be_missing(
 
 def test_a_name_has_fewer_words_where_the_path_would_be_too_long(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(filenames, "LONGEST_PATH", 250)
-    wordy = replace(TASK, request=replace(TASK.request, prompt="surroundings " * 6))
+    wordy = replace(COMPLETED, request=replace(COMPLETED.request, prompt="surroundings " * 6))
     folders = [PureWindowsPath("C:/" + "f" * length) for length in (20, 160, 200, 300)]
     names = [readable_name(wordy, folder) for folder in folders]
     assert names[0] == f"2026-09-21-{'-'.join(['surroundings'] * 6)}-550e8400.mp4"
@@ -406,7 +405,7 @@ def test_a_name_has_fewer_words_where_the_path_would_be_too_long(monkeypatch: py
 
 def test_a_name_has_only_what_file_names_can_have_here(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(os, "fsencode", partial(str.encode, encoding="ascii"))
-    foggy = replace(TASK, request=replace(TASK.request, prompt="霧 fog ½ snow"))
+    foggy = replace(COMPLETED, request=replace(COMPLETED.request, prompt="霧 fog ½ snow"))
     assert readable_name(foggy, Path()) == "2026-09-21-fog-snow-550e8400.mp4"
     with pytest.raises(InvalidRequest, match="file names cannot have here"):
         checked_name("霧")

@@ -11,9 +11,9 @@ from mcp_types import CallToolResult
 
 from tests.support.films import film
 from tests.support.hearing import Heard
-from tests.support.hosted import ASK, PAIRS, PATHS, TOKENS, WAYS, Hosted, hosted
+from tests.support.hosted import ASK, PAIRS, PATHS, TOKENS, WAYS, Hosted, hosted, waited_for
 from tests.support.raw import calling
-from tests.support.rig import ERAS, facts, waiting_calls
+from tests.support.rig import ERAS, facts
 from tests.support.scenario import live_tasks
 
 pytestmark = [pytest.mark.anyio, pytest.mark.sockets]
@@ -162,12 +162,6 @@ async def test_the_clients_token_goes_no_further(home: Path, path: str, era: str
         sent = json.dumps([dict(seen.headers) for seen in server.sandbox.seen])
     assert "Bearer runapi_live_" in sent
     assert TOKENS["ann"] not in sent
-
-
-async def waited_for(server: Hosted, calls: int) -> None:
-    """Wait until as many calls wait for the one task, which RunAPI has by then."""
-    while (waiting_calls(server.app), server.charges()) != (calls, 1):
-        await server.app.tracker.changed()
 
 
 async def joins_and_pays_nothing(server: Hosted, client: Client) -> None:

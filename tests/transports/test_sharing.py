@@ -2,14 +2,11 @@
 
 import logging
 import socket
-from collections.abc import AsyncGenerator
-from contextlib import AsyncExitStack, ExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, ExitStack
 from pathlib import Path
-from typing import Any
 
 import anyio
 import anyio.to_thread
-import httpx
 import pytest
 from mcp import Client, MCPError
 from mcp_types import ResourceTemplateReference
@@ -18,8 +15,8 @@ from luma_mcp.core.uris import TASK_TEMPLATE, TASKS_URI
 from luma_mcp.server import subscriptions
 from luma_mcp.server.completions import LONGEST_TYPED
 from luma_mcp.transports import routes, sockets, sse
-from tests.support.hosted import ASK, PAIRS, Hosted, bearer, dialled, event_stream, hosted
-from tests.support.raw import ACCEPT, modern_headers, rpc, shake_hands
+from tests.support.hosted import ASK, PAIRS, bearer, dialled, event_stream, hosted
+from tests.support.raw import ACCEPT, rpc, shake_hands
 from tests.support.rig import ERAS, facts, waiting_calls
 
 pytestmark = [pytest.mark.anyio, pytest.mark.sockets]
@@ -176,17 +173,3 @@ async def test_what_is_typed_is_looked_for_only_so_far(home: Path, typed: str) -
         template = ResourceTemplateReference(type="ref/resource", uri=TASK_TEMPLATE)
         found = await client.complete(template, {"name": "task_id", "value": typed})
         assert len(found.completion.values) == 1
-
-
-@asynccontextmanager
-async def unread(server: Hosted, answer_to: dict[str, Any]) -> AsyncGenerator[None]:
-    """Ask, and do not read the answer, which is larger than what fits in between."""
-    asked = httpx.Request(
-        "POST", server.url + "/mcp", headers=ACCEPT | modern_headers("tools/call", "modify_video"), json=answer_to
-    )
-    head = "".join(f"{name}: {value}\r\n" for name, value in asked.headers.items())
-    with socket.socket() as connection:
-        connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1024)
-        connection.connect(("127.0.0.1", server.port))
-        connection.sendall(f"POST /mcp HTTP/1.1\r\n{head}\r\n".encode() + asked.content)
-        yield

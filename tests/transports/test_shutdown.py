@@ -12,12 +12,10 @@ import anyio
 import pytest
 
 from luma_mcp.core.uris import TASKS_URI
-from tests.support.hosted import ASK, PAIRS, WAYS, connected, dialled, event_stream, hosted
-from tests.support.raw import ACCEPT, MODERN_META, rpc, shake_hands
+from tests.support.hosted import ASK, PAIRS, WAYS, connected, dialled, event_stream, hosted, waited_for
+from tests.support.raw import ACCEPT, MODERN_META, rpc, shake_hands, unread
 from tests.support.rig import ERAS, facts
 from tests.support.served import SERVER, sandbox_process, server_environment
-from tests.transports.test_http import waited_for
-from tests.transports.test_sharing import unread
 
 pytestmark = [pytest.mark.anyio, pytest.mark.sockets]
 LEGACY, MODERN = ERAS

@@ -13,7 +13,8 @@ from luma_mcp.core.settings import load_settings
 from luma_mcp.transports.framing import is_ambiguous
 from luma_mcp.transports.http import Uvicorn
 from luma_mcp.transports.sockets import Bounded, listening, uvicorn_config
-from tests.support.hosted import BOUND_SECONDS, dialled, hosted
+from tests.support.hosted import hosted
+from tests.support.raw import all_that_comes, answered
 
 pytestmark = pytest.mark.anyio
 sockets = pytest.mark.sockets
@@ -44,13 +45,6 @@ async def test_each_piece_of_an_answer_is_sent_at_once(host: str) -> None:
             web.should_exit = True
     assert len(seen) == len(opened)
     assert all(seen)
-
-
-def answered(place: tuple[str, int], request: bytes) -> bytes:
-    """Send some bytes, and give the first that come back."""
-    with socket.create_connection(place, timeout=BOUND_SECONDS) as connection:
-        connection.sendall(request)
-        return connection.recv(4096)
 
 
 @sockets
@@ -152,19 +146,6 @@ async def test_requests_that_come_together_are_answered_in_turn(home: Path) -> N
     async with hosted(home) as server:
         answer = await anyio.to_thread.run_sync(all_that_comes, server.port, whole + NEXT + last)
     assert [part[:3] for part in answer.split(b"HTTP/1.1 ")[1:]] == [b"405", b"200", b"200"]
-
-
-def all_that_comes(port: int, request: bytes) -> bytes:
-    """Send some bytes, and give all that comes back until the other end has closed the connection."""
-    with dialled(port) as connection:
-        connection.sendall(request)
-        pieces: list[bytes] = []
-        try:
-            while piece := connection.recv(4096):
-                pieces.append(piece)
-        except ConnectionResetError:
-            pass
-        return b"".join(pieces)
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,38 @@
+"""What tests do to a ledger and to its file."""
+
+import os
+import sqlite3
+from contextlib import closing
+from pathlib import Path
+
+from luma_mcp.core.models import Limits, Task
+from luma_mcp.ledger.ledger import Ledger
+from tests.support.rig import EPOCH
+
+NO_LIMITS = Limits()
+
+
+async def add(ledger: Ledger, draft: Task, name: str = "") -> tuple[Task, bool]:
+    """Add a task, under the name of a request if one is given, and take the lease that writing about it needs."""
+    added, joined = await ledger.join_or_add(draft, name or draft.key, NO_LIMITS)
+    await ledger.claim(added.key, EPOCH, EPOCH)
+    return added, joined
+
+
+async def listed(ledger: Ledger) -> list[Task]:
+    """Give the newest tasks of the ledger."""
+    return (await ledger.page("local", "", 100, ""))[0]
+
+
+def damage_index(path: Path) -> None:
+    """Write nonsense over the page that listing starts from."""
+    with closing(sqlite3.connect(path)) as file:
+        (root,) = file.execute("SELECT rootpage FROM sqlite_master WHERE name = 'tasks_by_age'").fetchone()
+    with path.open("r+b") as content:
+        content.seek((root - 1) * 4096)
+        content.write(os.urandom(4096))
+
+
+def aside(path: Path) -> list[Path]:
+    """List the files that were kept aside."""
+    return sorted(found for found in path.parent.iterdir() if ".damaged-" in found.name and found.name[-1].isdigit())
