@@ -6,11 +6,12 @@ from pathlib import Path
 from typing import Any
 
 import anyio
+import anyio.to_thread
 import pytest
 from mcp import Client
 
 from luma_mcp.core.models import new_key
-from luma_mcp.media import files
+from luma_mcp.media import downloads, fetching, files
 from luma_mcp.media.files import SPARE_BYTES
 from luma_mcp.sandbox.faults import Fault
 from luma_mcp.sandbox.http import bundled_clip
@@ -215,7 +216,7 @@ async def test_a_refused_address_is_told_at_once_and_seldom_tried_again(rig: Rig
 async def test_what_is_too_large_is_not_fetched_again_by_itself(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
     async with rig.client() as client:
         with monkeypatch.context() as patched:
-            patched.setattr("luma_mcp.media.fetching.LARGEST_BYTES", 100)
+            patched.setattr(fetching, "LARGEST_BYTES", 100)
             task = await made(client)
             assert "larger than" in task["error"]["message"]
             tried = outputs(rig)
@@ -225,7 +226,7 @@ async def test_what_is_too_large_is_not_fetched_again_by_itself(rig: Rig, monkey
 
 
 async def test_a_folder_without_room_is_found_before_money_is_spent(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("shutil.disk_usage", disk_with(1_000_000))
+    monkeypatch.setattr(shutil, "disk_usage", disk_with(1_000_000))
     async with rig.client() as client:
         refused = await made(client)
     assert (refused["error"]["code"], refused["error"]["charged"]) == ("output_not_writable", "no")
@@ -322,7 +323,7 @@ async def test_a_repeated_call_joins_although_the_folder_cannot_be_written_now(
 ) -> None:
     async with rig.client() as client:
         first = await made(client, wait_seconds=0)
-        monkeypatch.setattr("shutil.disk_usage", disk_with(0))
+        monkeypatch.setattr(shutil, "disk_usage", disk_with(0))
         again = await made(client, wait_seconds=0)
         assert (again["task_id"], again["joined"]) == (first["task_id"], True)
         assert (await made(client, take=2))["error"]["code"] == "output_not_writable"
@@ -334,7 +335,7 @@ async def test_there_must_be_room_for_a_video_as_large_as_its_clip(
     (home / "out").mkdir()
     clip = home / "out" / "clip.mp4"
     clip.write_bytes(VIDEO + b"\0" * 4_000_000)
-    monkeypatch.setattr("shutil.disk_usage", disk_with(SPARE_BYTES + 1_000_000))
+    monkeypatch.setattr(shutil, "disk_usage", disk_with(SPARE_BYTES + 1_000_000))
     async with rig.client() as client:
         refused = await made(client, source_video_url=str(clip))
         assert refused["error"]["code"] == "output_not_writable"
@@ -351,7 +352,7 @@ async def test_a_folder_that_does_not_answer_holds_a_call_up_for_seconds_only(
     async with rig.client() as client:
         task = await made(client)
         Path(task["video_path"]).unlink()
-        monkeypatch.setattr("anyio.to_thread.run_sync", stuck_for(files.check_writable, stuck))
+        monkeypatch.setattr(anyio.to_thread, "run_sync", stuck_for(files.check_writable, stuck))
         asked = anyio.current_time()
         assert "did not answer" in (await save(client, task))["error"]["message"]
         assert anyio.current_time() - asked < 15
@@ -419,7 +420,7 @@ async def test_a_bug_while_saving_is_told_instead_of_waited_for(rig: Rig, monkey
 
     async with rig.client() as client:
         with monkeypatch.context() as patched:
-            patched.setattr("luma_mcp.media.downloads.publish", bug)
+            patched.setattr(downloads, "publish", bug)
             task = await made(client)
             assert task["error"]["code"] == "download_failed"
             assert "problem of its own" in task["error"]["message"]

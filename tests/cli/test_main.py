@@ -12,6 +12,7 @@ from collections.abc import Generator
 from contextlib import closing
 from pathlib import Path
 
+import anyio
 import httpx
 import pytest
 
@@ -126,7 +127,7 @@ def test_an_interruption_says_that_the_task_goes_on(
     def interrupted(*_: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("luma_mcp.cli.commands.anyio.run", interrupted)
+    monkeypatch.setattr(anyio, "run", interrupted)
     assert main(["modify", SOURCE, "fog", "--sandbox"]) == 130
     assert "goes on" in capsys.readouterr().err
 

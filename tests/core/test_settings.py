@@ -437,7 +437,7 @@ def without_a_home(monkeypatch: pytest.MonkeyPatch) -> None:
         raise KeyError("uid not found")
 
     monkeypatch.delenv("HOME")
-    monkeypatch.setattr("pwd.getpwuid", unknown)
+    monkeypatch.setattr(pytest.importorskip("pwd"), "getpwuid", unknown)
 
 
 def test_a_user_without_a_home_is_told_which_folders_to_name(

@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from luma_mcp.cli.doctor.network import proxy_for
+from luma_mcp.core import settings_proxies
 from luma_mcp.core.errors import ProxyUnusable
 from luma_mcp.core.settings_proxies import Proxies, read_proxies
 
@@ -136,7 +137,7 @@ def test_what_is_no_proxy_is_told_by_its_variable_and_never_by_its_value(
 
 
 def test_the_systems_own_settings_count_where_the_environment_is_silent(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("luma_mcp.core.settings_proxies.getproxies", lambda: {"https": PROXY, "http": "socks4://x:1"})
+    monkeypatch.setattr(settings_proxies, "getproxies", lambda: {"https": PROXY, "http": "socks4://x:1"})
     assert place() == "proxy.example:3128"
     with pytest.raises(ProxyUnusable, match="system's proxy settings") as raised:
         read_proxies().proxy_for(httpx.URL("http://runapi.ai"))

@@ -4,6 +4,7 @@ import json
 import os
 import stat
 import sys
+import sysconfig
 from pathlib import Path
 from typing import Any
 
@@ -461,7 +462,7 @@ def test_without_a_command_of_its_own_python_starts_it(monkeypatch: pytest.Monke
     def scripts(_: str) -> str:
         return str(home)
 
-    monkeypatch.setattr("sysconfig.get_path", scripts)
+    monkeypatch.setattr(sysconfig, "get_path", scripts)
     assert start_here() == Start(sys.executable, ["-P", "-m", "luma_mcp"])
     (home / "luma-mcp").touch()
     assert start_here() == Start(str(home / "luma-mcp"), [])
@@ -694,7 +695,7 @@ def test_a_file_of_somebody_else_is_left_alone_or_stays_theirs(home: Path, monke
         found = real(self, follow_symlinks=follow_symlinks)
         return os.stat_result((*found[:4], 4321, 4321, *found[6:])) if self == path else found
 
-    monkeypatch.setattr("luma_mcp.hosts.files.os.chown", chown)
+    monkeypatch.setattr(os, "chown", chown)
     monkeypatch.setattr(Path, "stat", stat_of)
     assert main(["config", "cursor", "--write"]) == 4
     assert given == [(4321, 4321)]

@@ -2,6 +2,7 @@
 
 import errno
 import os
+import shutil
 import sqlite3
 import tempfile
 from collections.abc import Generator
@@ -16,6 +17,7 @@ import pytest
 from luma_mcp.core import failpoints
 from luma_mcp.core.models import DAY_SECONDS, Status, Task
 from luma_mcp.core.storage_errors import LedgerDamaged, LedgerUnusable
+from luma_mcp.ledger import connection, database, schema
 from luma_mcp.ledger.ledger import Ledger
 from luma_mcp.ledger.schema import MIGRATIONS, open_database
 from tests.support.ledgers import add, aside, damage_index, listed
@@ -82,8 +84,8 @@ async def test_anothers_lock_holds_up_neither_readers_nor_the_event_loop(ledger:
 async def test_a_lock_that_is_never_given_back_ends_in_an_error_for_all_who_wait(
     ledger: Ledger, path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("luma_mcp.ledger.schema.LOCK_SECONDS", 0.2)
-    monkeypatch.setattr("luma_mcp.ledger.database.QUEUE_SECONDS", 0.1)
+    monkeypatch.setattr(schema, "LOCK_SECONDS", 0.2)
+    monkeypatch.setattr(database, "QUEUE_SECONDS", 0.1)
     first, _ = await add(ledger, task())
     said: list[str] = []
 
@@ -237,7 +239,7 @@ async def test_a_rescue_without_room_says_so_and_leaves_the_file_alone(
     damage_index(path)
     before = path.read_bytes()
     with monkeypatch.context() as patched:
-        patched.setattr("shutil.copy2", full)
+        patched.setattr(shutil, "copy2", full)
         with pytest.raises(LedgerUnusable, match="damaged, and cannot be kept aside: No space"):
             await listed(ledger)
     assert path.read_bytes() == before
@@ -376,7 +378,7 @@ async def test_on_a_full_disk_writing_is_refused_and_reading_goes_on(
         db.execute("PRAGMA max_page_count = 30")
         return db
 
-    monkeypatch.setattr("luma_mcp.ledger.connection.open_database", cramped)
+    monkeypatch.setattr(connection, "open_database", cramped)
     await fill(ledger)
     kept = await listed(ledger)
     assert kept

@@ -16,7 +16,8 @@ import anyio
 import pytest
 
 from luma_mcp.core.storage_errors import LedgerDamaged, LedgerUnusable
-from luma_mcp.ledger import rows
+from luma_mcp.ledger import connection, database, rows
+from luma_mcp.ledger import ledger as ledger_module
 from luma_mcp.ledger.errors import MOVED_HINT, SILENT_HINT
 from luma_mcp.ledger.ledger import Ledger
 from luma_mcp.ledger.place import identity
@@ -58,7 +59,7 @@ def after_inserting(monkeypatch: pytest.MonkeyPatch, then: Callable[[], object])
         rows.insert(db, row)
         then()
 
-    monkeypatch.setattr("luma_mcp.ledger.ledger.insert", insert)
+    monkeypatch.setattr(ledger_module, "insert", insert)
 
 
 @pytest.fixture
@@ -187,8 +188,8 @@ def answers() -> Generator[threading.Event]:
 
 @pytest.fixture
 def impatient(monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
-    monkeypatch.setattr("luma_mcp.ledger.database.ANSWER_SECONDS", 0.3)
-    monkeypatch.setattr("luma_mcp.ledger.connection.STUCK_SECONDS", 0.1)
+    monkeypatch.setattr(database, "ANSWER_SECONDS", 0.3)
+    monkeypatch.setattr(connection, "STUCK_SECONDS", 0.1)
     return monkeypatch
 
 
@@ -214,7 +215,7 @@ async def test_a_disk_that_hangs_keeps_nobody_waiting_and_is_used_again_when_it_
         said.append(raised.value)
 
     before = threading.active_count()
-    impatient.setattr("luma_mcp.ledger.connection.identity", hanging)
+    impatient.setattr(connection, "identity", hanging)
     for _ in range(2):
         async with anyio.create_task_group() as group:
             for _ in range(10):

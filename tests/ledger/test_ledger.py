@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from luma_mcp.core.errors import Failure, InvalidRequest
 from luma_mcp.core.models import MOST_TAKES, Status, Task, VideoRequest, new_key
 from luma_mcp.core.storage_errors import LedgerUnusable
+from luma_mcp.ledger import schema
 from luma_mcp.ledger.errors import LeaseLost
 from luma_mcp.ledger.ledger import Ledger
 from luma_mcp.ledger.queries import PAGE
@@ -272,7 +273,7 @@ async def test_a_file_of_an_older_version_gets_the_migrations_that_it_lacks(
     with closing(ledger):
         kept, _ = await add(ledger, task())
     second = "CREATE TABLE notes (words TEXT); INSERT INTO notes VALUES ('once')"
-    monkeypatch.setattr("luma_mcp.ledger.schema.MIGRATIONS", (*MIGRATIONS, second))
+    monkeypatch.setattr(schema, "MIGRATIONS", (*MIGRATIONS, second))
     for _ in range(2):
         with closing(Ledger(path)) as newer:
             assert await newer.get(kept.key) == kept

@@ -9,19 +9,19 @@ from pathlib import Path
 
 import pytest
 
-from luma_mcp.ledger.schema import MIGRATIONS, OLDEST_SQLITE, statements
-from tests.support import old_sqlite
-from tests.support.statements import recorded
+from luma_mcp.ledger import schema
+from tests.support import old_sqlite, statements
 
 NEWER_THAN_OLDEST = re.compile(r"\bSTRICT\b|->|\bRETURNING\b|\biif\b|octet_length|sqlite_schema|json_valid\(\w+, ")
 
 
 def test_every_statement_of_the_code_runs_and_asks_for_nothing_that_the_oldest_lacks(home: Path) -> None:
-    listed = recorded()
+    listed = statements.recorded()
     assert len(listed) > 60
-    assert {statement for script in MIGRATIONS for statement in statements(script)} <= {each["sql"] for each in listed}
+    migrating = {statement for script in schema.MIGRATIONS for statement in schema.statements(script)}
+    assert migrating <= {each["sql"] for each in listed}
     assert [each["sql"] for each in listed if NEWER_THAN_OLDEST.search(each["sql"])] == []
-    assert OLDEST_SQLITE == (3, 34)
+    assert schema.OLDEST_SQLITE == (3, 34)
     (home / "listed.json").write_text(json.dumps(listed))
     ran = subprocess.run(
         [sys.executable, old_sqlite.__file__, "run", str(home / "listed.json")], capture_output=True, check=True
@@ -30,6 +30,6 @@ def test_every_statement_of_the_code_runs_and_asks_for_nothing_that_the_oldest_l
 
 
 def test_a_statement_that_is_never_run_is_missed(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("tests.support.statements.in_code", lambda: [re.compile("SELECT forgotten")])
+    monkeypatch.setattr(statements, "in_code", lambda: [re.compile("SELECT forgotten")])
     with pytest.raises(AssertionError, match="forgotten"):
-        recorded()
+        statements.recorded()

@@ -12,11 +12,11 @@ from typing import Any
 
 import pytest
 
-from luma_mcp.cli.doctor import run
+from luma_mcp.cli.doctor import run, storage
 from luma_mcp.cli.doctor.storage import ledger as examined
 from luma_mcp.core.models import Task
 from luma_mcp.core.storage_errors import LedgerDamaged, LedgerUnusable
-from luma_mcp.ledger import errors
+from luma_mcp.ledger import errors, place, schema
 from luma_mcp.ledger.errors import FULL_HINT, LOCAL_HINT, LOCKED_HINT, advice
 from luma_mcp.ledger.ledger import Ledger
 from luma_mcp.ledger.place import beside, disk_kind, network_disk
@@ -120,8 +120,8 @@ async def test_a_journal_that_is_gone_by_the_time_it_is_looked_at_holds_nobody_u
     def there_a_moment_ago(path: Path) -> list[Path]:
         return [path, beside(path, "-journal")]
 
-    monkeypatch.setattr("luma_mcp.ledger.place.files_of", there_a_moment_ago)
-    monkeypatch.setattr("luma_mcp.cli.doctor.storage.files_of", there_a_moment_ago)
+    monkeypatch.setattr(place, "files_of", there_a_moment_ago)
+    monkeypatch.setattr(storage, "files_of", there_a_moment_ago)
     assert len(await use(found)) == 1
     assert examined(settings_for(found.parents[1]))[-1].state == "ok"
 
@@ -277,7 +277,7 @@ async def test_a_damaged_file_with_a_schema_of_others_is_not_rescued(found: Path
 
 
 async def test_a_schema_written_with_other_blanks_is_ours(found: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("luma_mcp.ledger.schema.MIGRATIONS", tuple(" \n".join(each.split(" ")) for each in MIGRATIONS))
+    monkeypatch.setattr(schema, "MIGRATIONS", tuple(" \n".join(each.split(" ")) for each in MIGRATIONS))
     assert len(await use(found)) == 1
 
 
@@ -400,9 +400,9 @@ def test_a_network_disk_is_told_from_a_local_one(
     home: Path, monkeypatch: pytest.MonkeyPatch, folder: str, kind: str
 ) -> None:
     (home / "mounts").write_text(MOUNTS)
-    monkeypatch.setattr("luma_mcp.ledger.place.MOUNTS", home / "mounts")
+    monkeypatch.setattr(place, "MOUNTS", home / "mounts")
     assert network_disk(Path(folder)) == kind
-    monkeypatch.setattr("luma_mcp.ledger.place.MOUNTS", home / "none")
+    monkeypatch.setattr(place, "MOUNTS", home / "none")
     assert network_disk(Path(folder)) == ""
 
 
@@ -412,7 +412,7 @@ def test_a_list_of_mounts_that_makes_no_sense_tells_nothing() -> None:
 
 def test_the_doctor_tells_of_a_network_disk(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (home / "mounts").write_text("30 22 0:26 / / rw - nfs4 server:/ rw")
-    monkeypatch.setattr("luma_mcp.ledger.place.MOUNTS", home / "mounts")
+    monkeypatch.setattr(place, "MOUNTS", home / "mounts")
     found = [each for each in examined(settings_for(home)) if each.state == "note"]
     assert ["network disk" in each.message for each in found] == [True]
     assert found[0].fix == LOCAL_HINT

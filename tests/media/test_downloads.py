@@ -15,6 +15,7 @@ from luma_mcp.core.models import Status, Task, VideoRequest
 from luma_mcp.core.rename import rename_without_replacing
 from luma_mcp.core.storage_errors import DownloadFailed, OutputNotWritable
 from luma_mcp.media import downloads as saving_downloads
+from luma_mcp.media import files
 from luma_mcp.media.downloads import AT_ONCE, Downloads
 from luma_mcp.media.files import copy_published, publish
 from luma_mcp.media.transfers import Transfers
@@ -46,7 +47,7 @@ async def save(home: Path, answer: Answer | httpx.Response, task: Task = TASK, *
         return (await downloads.save(task)).path
 
 
-def files(home: Path) -> list[str]:
+def kept(home: Path) -> list[str]:
     return sorted(path.name for path in (home / "out").iterdir())
 
 
@@ -60,7 +61,7 @@ async def test_a_video_is_saved_whole_under_a_readable_name_and_without_credenti
     path = await save(home, answer)
     assert path == home / "out" / NAME
     assert path.read_bytes() == VIDEO
-    assert files(home) == [NAME]
+    assert kept(home) == [NAME]
     assert not {"authorization", "cookie"} & seen[0].headers.keys()
 
 
@@ -77,7 +78,7 @@ async def test_another_file_of_that_name_is_never_replaced(home: Path) -> None:
 async def test_saving_again_finds_the_same_file(home: Path) -> None:
     first = await save(home, httpx.Response(200, content=VIDEO))
     assert await save(home, httpx.Response(200, content=VIDEO)) == first
-    assert files(home) == [NAME]
+    assert kept(home) == [NAME]
 
 
 async def test_a_file_of_the_same_size_is_not_taken_for_the_same(home: Path) -> None:
@@ -99,8 +100,8 @@ async def test_a_video_is_on_the_disk_before_it_gets_its_name(home: Path, monkey
         done.append("named")
         rename(part, target)
 
-    monkeypatch.setattr("os.fsync", synced)
-    monkeypatch.setattr("luma_mcp.media.files.rename_without_replacing", named)
+    monkeypatch.setattr(os, "fsync", synced)
+    monkeypatch.setattr(files, "rename_without_replacing", named)
     path = await save(home, httpx.Response(200, content=VIDEO))
     assert done == ["synced", "named", "synced"], "the file, its name, the folder with it"
     done.clear()
@@ -145,7 +146,7 @@ async def test_those_that_drip_keep_no_others_waiting_and_end_too(home: Path, dr
     assert max(saved[number] for number in range(dripping, 50)) < 240
     assert storage.most_open == AT_ONCE
     assert storage.open == 0
-    assert len(files(home)) == 50
+    assert len(kept(home)) == 50
     resumed = [asked for path, asked in storage.asked if path in storage.slow[dripping - with_ranges :]]
     assert len([asked for asked in resumed if not asked]) == with_ranges, "not one that can be resumed begins anew"
     assert len(resumed) > with_ranges
@@ -180,7 +181,7 @@ async def test_a_turn_that_is_over_closes_its_connection(home: Path, monkeypatch
                 for number in range(many):
                     task = replace(TASK, key=f"k{number}", video_urls=(f"{address}/{number}",))
                     saving.start_soon(downloads.save, replace(task, file_name=f"{number}.mp4"))
-    assert len(files(home)) == many
+    assert len(kept(home)) == many
     assert server.left >= many - AT_ONCE
     assert server.left == server.stuck, "the client closes each connection that it does not read to the end"
 
@@ -238,7 +239,7 @@ async def test_what_an_earlier_try_left_behind_is_not_written_through(home: Path
     with pytest.raises(DownloadFailed):
         await save(home, lambda _: httpx.Response(200, content=broken(VIDEO)))
     assert saved.read_text() == "precious"
-    assert files(home) == []
+    assert kept(home) == []
 
 
 async def test_a_video_that_never_ends_to_arrive_is_given_up(home: Path) -> None:
@@ -249,7 +250,7 @@ async def test_a_video_that_never_ends_to_arrive_is_given_up(home: Path) -> None
 
     with pytest.raises(DownloadFailed, match="7200 seconds"):
         await save(home, httpx.Response(200, content=drip()))
-    assert files(home) == []
+    assert kept(home) == []
 
 
 async def broken(content: bytes, *, half: bool = True) -> AsyncIterator[bytes]:
@@ -298,7 +299,7 @@ async def test_an_incomplete_video_leaves_nothing_behind(home: Path, answer: Cal
     with pytest.raises(DownloadFailed) as raised:
         await save(home, lambda _: answer())
     assert raised.value.charged == "yes"
-    assert files(home) == []
+    assert kept(home) == []
 
 
 @pytest.mark.parametrize(
@@ -361,8 +362,8 @@ async def test_a_disk_that_fails_is_told_as_paid(home: Path, monkeypatch: pytest
     def full(*_: object) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("luma_mcp.media.downloads.publish", full)
+    monkeypatch.setattr(saving_downloads, "publish", full)
     with pytest.raises(OutputNotWritable, match="No space left") as raised:
         await save(home, httpx.Response(200, content=VIDEO))
     assert raised.value.charged == "yes"
-    assert files(home) == []
+    assert kept(home) == []

@@ -1,6 +1,7 @@
 """A download that breaks off goes on where it stopped if the server allows, and is never of two files."""
 
 import gzip
+import shutil
 import sys
 from collections.abc import AsyncIterator, Callable, Mapping
 from pathlib import Path
@@ -285,7 +286,7 @@ async def test_the_room_on_the_disk_is_watched_where_no_length_is_announced(
     home: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(fetching, "LOOK_BYTES", 1000)
-    monkeypatch.setattr("shutil.disk_usage", disk_with(1000))
+    monkeypatch.setattr(shutil, "disk_usage", disk_with(1000))
 
     async def unannounced() -> AsyncIterator[bytes]:
         yield VIDEO
@@ -444,7 +445,7 @@ async def test_what_is_too_large_is_refused(home: Path, monkeypatch: pytest.Monk
 
 
 async def test_a_disk_without_room_is_found_before_the_bytes_come(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("shutil.disk_usage", disk_with(len(VIDEO)))
+    monkeypatch.setattr(shutil, "disk_usage", disk_with(len(VIDEO)))
     storage = Storage(VIDEO, step=len(VIDEO) + 1)
     with pytest.raises(OutputNotWritable, match=r"nearly full: 2\.0 MB are free"):
         await received(home, storage)

@@ -133,7 +133,7 @@ def test_a_file_that_vanishes_while_its_links_are_resolved_is_no_file(
             raise FileNotFoundError(2, "No such file or directory")
         return real(path)
 
-    monkeypatch.setattr("os.path.realpath", raced)
+    monkeypatch.setattr(os.path, "realpath", raced)
     with pytest.raises(SourceNotFound, match="there is no file"):
         allowed_file(root / "clip.mp4", [root])
     assert typed_file(root / "clip.mp4") == root / "clip.mp4"

@@ -20,6 +20,7 @@ from luma_mcp.core.models import Change
 from luma_mcp.core.storage_errors import LedgerUnusable
 from luma_mcp.core.uris import TASKS_URI, task_uri
 from luma_mcp.ledger.schema import create_database
+from luma_mcp.server import subscriptions
 from luma_mcp.server.server import build_server
 from luma_mcp.server.subscriptions import MOST_URIS, Interest
 from tests.support.hearing import LIST, Heard, hearing, subscribe, unsubscribe
@@ -295,7 +296,7 @@ async def test_the_same_resource_counts_once(rig: Rig) -> None:
 
 
 async def test_a_server_holds_so_many_streams_and_no_more(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("luma_mcp.server.subscriptions.MOST_STREAMS", 2)
+    monkeypatch.setattr(subscriptions, "MOST_STREAMS", 2)
     async with rig.client(MODERN) as client, client.listen(resources_list_changed=True):
         async with client.listen(resources_list_changed=True):
             with pytest.raises(MCPError, match="At most 2 streams"):

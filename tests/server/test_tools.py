@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import anyio
+import anyio.to_thread
 import pytest
 from mcp import Client
 
@@ -297,7 +298,7 @@ async def test_a_source_that_cannot_be_read_in_time_is_refused_within_the_bound(
     clip = home / "out" / "clip.mp4"
     clip.parent.mkdir()
     clip.touch()
-    monkeypatch.setattr("anyio.to_thread.run_sync", hang)
+    monkeypatch.setattr(anyio.to_thread, "run_sync", hang)
     async with rig.client() as client:
         result = await client.call_tool("modify_video", ASK | {"source_video_url": str(clip)})
     assert anyio.current_time() == pytest.approx(40)

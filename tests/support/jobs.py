@@ -13,6 +13,7 @@ from pathlib import Path
 from unittest.mock import patch
 
 import anyio
+import anyio.to_thread
 import trio.testing
 
 from tests.support import troubled_jobs as troubled
@@ -56,7 +57,7 @@ def write() -> None:
     shutil.rmtree(PINNED, ignore_errors=True)
     PINNED.mkdir()
     for name in JOBS:
-        with tempfile.TemporaryDirectory() as home, patch("anyio.to_thread.run_sync", run_inline):
+        with tempfile.TemporaryDirectory() as home, patch.object(anyio.to_thread, "run_sync", run_inline):
             clock = trio.testing.MockClock(autojump_threshold=0)
             text = anyio.run(partial(played, name), Path(home), backend="trio", backend_options={"clock": clock})
             (PINNED / f"{name}.md").write_text(text, encoding="utf-8")

@@ -23,6 +23,7 @@ from luma_mcp.core.filenames import checked_name, readable_name
 from luma_mcp.core.rename import rename_without_replacing
 from luma_mcp.core.storage_errors import LedgerDamaged, LedgerUnusable
 from luma_mcp.ledger.ledger import Ledger
+from luma_mcp.media import sources
 from luma_mcp.media.clips import Clips
 from luma_mcp.media.files import check_writable, publish, remove_leftovers, temporary
 from luma_mcp.media.sources import allowed_file, file_uri_path, is_elsewhere
@@ -314,8 +315,8 @@ def test_a_share_of_another_machine_is_known_by_its_name(path: str, root: str, e
 
 
 def test_a_path_that_lies_elsewhere_is_refused_without_a_look(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("luma_mcp.media.sources.is_elsewhere", Mock(return_value=True))
-    monkeypatch.setattr("luma_mcp.media.sources.real_path", None)
+    monkeypatch.setattr(sources, "is_elsewhere", Mock(return_value=True))
+    monkeypatch.setattr(sources, "real_path", None)
     with pytest.raises(SourceNotAllowed, match="outside"):
         allowed_file(home / "clip.mp4", [home])
 

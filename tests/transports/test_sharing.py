@@ -111,7 +111,7 @@ def test_some_files_are_left_beside_the_connections(monkeypatch: pytest.MonkeyPa
     def limits(_: int) -> tuple[int, int]:
         return files, files  # -1 is no limit
 
-    monkeypatch.setattr("resource.getrlimit", limits)
+    monkeypatch.setattr(pytest.importorskip("resource"), "getrlimit", limits)
     assert sockets.most_connections() == most
 
 

@@ -15,6 +15,7 @@ from luma_mcp.app.progress import Progress
 from luma_mcp.core.errors import LimitReached, LumaError
 from luma_mcp.core.models import Status, Task
 from luma_mcp.core.storage_errors import LedgerUnusable
+from luma_mcp.ledger import database
 from luma_mcp.ledger.database import unusable
 from luma_mcp.sandbox.faults import Fault, Kind
 from luma_mcp.sandbox.http import Shape
@@ -217,7 +218,7 @@ async def test_a_ledger_that_fails_at_any_write_loses_and_charges_nothing_twice(
     rig: Rig, monkeypatch: pytest.MonkeyPatch, failing: int
 ) -> None:
     flaky = FlakyWrites(failing)
-    monkeypatch.setattr("luma_mcp.ledger.database.unusable", flaky)
+    monkeypatch.setattr(database, "unusable", flaky)
     for _ in range(3):
         charged = await charged_by(rig)
         assert charged != "no" or rig.charges() == 0

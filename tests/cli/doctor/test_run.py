@@ -17,12 +17,13 @@ import trustme
 
 from luma_mcp.__main__ import main
 from luma_mcp.cli.console import EXIT_CODES
-from luma_mcp.cli.doctor import run
+from luma_mcp.cli.doctor import installation, run, storage
 from luma_mcp.cli.doctor.network import certificate_advice, proxy_for
 from luma_mcp.cli.doctor.report import BAD_SETTING
 from luma_mcp.core.settings import Settings, load_settings
 from luma_mcp.core.text import Json
 from luma_mcp.ledger.schema import MIGRATIONS
+from luma_mcp.runapi import client
 from tests.support.rig import KEY, SOURCE
 from tests.support.served import sandbox_process
 
@@ -281,7 +282,7 @@ def test_the_proxy_of_an_address_is_named_as_httpx_chooses_it(monkeypatch: pytes
 
 
 def test_a_server_that_does_not_answer_is_told(doctor: Doctor, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("luma_mcp.runapi.client.REACH_SECONDS", 0.05)
+    monkeypatch.setattr(client, "REACH_SECONDS", 0.05)
     with create_server(("127.0.0.1", 0)) as silent:
         finding = doctor("--base-url", f"http://127.0.0.1:{silent.getsockname()[1]}")[1]["RunAPI"]
     assert "did not finish its answer" in finding["message"]
@@ -341,7 +342,7 @@ def test_folders_that_cannot_be_written_or_read_are_told(configured: str, home: 
 
 
 def test_a_full_disk_is_told(configured: str, doctor: Doctor, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("luma_mcp.cli.doctor.storage.SPARE_BYTES", 1 << 62)
+    monkeypatch.setattr(storage, "SPARE_BYTES", 1 << 62)
     assert "left" in doctor()[1]["data folder"]["message"]
 
 
@@ -395,7 +396,7 @@ def test_a_ledger_that_cannot_be_written_is_told(
     def refused(path: Path, mode: int) -> bool:
         return mode != os.W_OK
 
-    monkeypatch.setattr("luma_mcp.cli.doctor.storage.os.access", refused)
+    monkeypatch.setattr(os, "access", refused)
     assert "cannot be written" in doctor()[1]["ledger"]["message"]
     assert sorted(ledger_of(home).parent.iterdir()) == beside
 
@@ -420,7 +421,7 @@ def test_an_sdk_that_does_not_fit_is_told(configured: str, doctor: Doctor, monke
         def installed(_: str, version: str = version) -> str:
             return version
 
-        monkeypatch.setattr("luma_mcp.cli.doctor.installation.version", installed)
+        monkeypatch.setattr(installation, "version", installed)
         assert doctor()[1]["versions"]["state"] == state
 
 
