@@ -10,11 +10,17 @@ from luma_mcp.release import registry
 from luma_mcp.release.bundle import build_bundle
 from luma_mcp.release.host_texts import host_sections, host_table
 from luma_mcp.release.inputs import settings_table
-from luma_mcp.release.rooms import room_list
+from luma_mcp.release.rooms import layer_picture, room_list
 
 CHECKOUT = Path(__file__).parents[2]
 MOVING = ("_HOME", "_DIR", "_PATH", "APPDATA")
-TABLES = {"settings": settings_table, "hosts": host_table, "entries": host_sections, "rooms": room_list}
+TABLES = {
+    "settings": settings_table,
+    "hosts": host_table,
+    "entries": host_sections,
+    "layers": layer_picture,
+    "rooms": room_list,
+}
 
 
 def with_tables(readme: str) -> str:

@@ -64,7 +64,7 @@ def test_numbers_in_the_text_are_those_of_the_code() -> None:
         f"this server does so by itself for {REPLAY_SECONDS / 60:.0f} minutes",
         f"At most {settings.max_active} tasks run at once",
         f"by default {settings.wait_seconds}, the answer is",
-        f"`config` for {NUMBERS[len(known_hosts())]} hosts",
+        f"For another of the {NUMBERS[len(known_hosts())]} hosts, take its name from the table",
         f'"{MissingApiKey().message.partition(",")[0]}"',
     ):
         assert sentence in text, sentence
@@ -72,7 +72,7 @@ def test_numbers_in_the_text_are_those_of_the_code() -> None:
     assert "A bad value ends the start with exit code 2" in text
 
 
-NUMBERS = {12: "twelve"}
+NUMBERS = dict(enumerate(("twelve", "thirteen", "fourteen", "fifteen", "sixteen"), 12))
 
 
 def test_the_table_of_prompts_names_every_prompt_and_its_form() -> None:

@@ -36,6 +36,7 @@ async def test_the_tools_that_say_that_they_cost_nothing_submit_nothing(rig: Rig
             assert not (await client.call_tool(name, arguments)).is_error
     assert rig.creates() == 1
     assert {name for name, tool in TOOLS.items() if FREE not in tool["description"]} == {"modify_video"}
+    assert {"modify_video", *calls("")} == TOOLS.keys()
     assert "0.50 USD, charged only if it succeeds" in TOOLS["modify_video"]["description"]
 
 
