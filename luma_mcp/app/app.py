@@ -240,7 +240,7 @@ async def open_network(
     async with AsyncExitStack() as stack:
         folder, base_url, key = settings.data_dir, settings.base_url, settings.api_key
         if settings.sandbox:
-            from luma_mcp.sandbox import embedded  # noqa: PLC0415 - only those who play need it
+            from luma_mcp.sandbox.application import embedded  # noqa: PLC0415 - only those who play need it
 
             folder, base_url, key = folder / "sandbox", SANDBOX_ORIGIN, SecretStr("sandbox")
             transport = transport or await stack.enter_async_context(embedded(folder, now))

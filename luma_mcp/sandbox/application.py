@@ -1,6 +1,7 @@
 """The sandbox as an ASGI application."""
 
-from collections.abc import Mapping
+from collections.abc import AsyncGenerator, Mapping
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -12,7 +13,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 from starlette.types import Receive, Scope, Send
 
-from luma_mcp.core.models import Clock
+from luma_mcp.core.models import SANDBOX_ORIGIN, Clock
 from luma_mcp.sandbox.account import Account
 from luma_mcp.sandbox.callbacks import CallingBack
 from luma_mcp.sandbox.faults import Endpoint, Fault, Faults, Kind
@@ -20,7 +21,9 @@ from luma_mcp.sandbox.files import Files
 from luma_mcp.sandbox.http import Refused, Setup, Shape, json_body, refused, with_ids
 from luma_mcp.sandbox.state import State
 from luma_mcp.sandbox.tasks import PATH, Tasks
+from luma_mcp.sandbox.transport import InProcess, in_process
 
+STORAGE_URL = "https://storage.sandbox.invalid"
 SECONDS = 8.0
 CREDIT_CENTS = 1_000_000
 
@@ -119,3 +122,14 @@ async def order_fault(faults: Faults, request: Request) -> Response:
         return await refused(request, error if isinstance(error, Refused) else Refused(400, {"error": str(error)}))
     faults.order(fault)
     return Response(status_code=204)
+
+
+@asynccontextmanager
+async def embedded(folder: Path, now: Clock) -> AsyncGenerator[InProcess]:
+    """Give a transport behind which a sandbox, with its state in `folder`, answers for every host."""
+    sandbox = Sandbox(folder, now, api_url=SANDBOX_ORIGIN, storage_url=STORAGE_URL, watch=False)
+    try:
+        async with in_process(sandbox) as transport:
+            yield transport
+    finally:
+        sandbox.state.close()

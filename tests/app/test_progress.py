@@ -20,9 +20,9 @@ from luma_mcp.core.models import Reading, Status, Task, VideoRequest
 from luma_mcp.core.storage_errors import DownloadFailed
 from luma_mcp.media.fetching import MOST_BREAKS
 from luma_mcp.media.transfers import Transfer
-from luma_mcp.sandbox import in_process
 from luma_mcp.sandbox.faults import Fault
 from luma_mcp.sandbox.http import bundled_clip
+from luma_mcp.sandbox.transport import in_process
 from luma_mcp.worker.polling import DOCUMENTED, Usual
 from tests.support.networks import Outage, SlowOutput, SlowUpload
 from tests.support.rig import EPOCH, ERAS, SOURCE, Rig, Told, VirtualClock, facts, open_rig, sandbox_for

@@ -15,8 +15,8 @@ import pytest
 from luma_mcp.core.errors import InvalidRequest, SourceNotFound
 from luma_mcp.core.models import DAY_SECONDS, Status, Task
 from luma_mcp.core.storage_errors import LedgerUnusable
-from luma_mcp.sandbox import in_process
 from luma_mcp.sandbox.http import bundled_clip
+from luma_mcp.sandbox.transport import in_process
 from tests.support.planting import KEY_ID, THEIRS, finished, ledger_file, plant
 from tests.support.rig import EPOCH, SOURCE, Rig, VirtualClock, facts, open_rig, sandbox_for
 

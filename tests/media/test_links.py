@@ -11,8 +11,8 @@ import httpx
 import pytest
 
 from luma_mcp.core.models import Status
-from luma_mcp.sandbox import in_process
 from luma_mcp.sandbox.http import bundled_clip
+from luma_mcp.sandbox.transport import in_process
 from tests.support.rig import SOURCE, Rig, VirtualClock, facts, open_rig, sandbox_for
 
 pytestmark = [pytest.mark.anyio, pytest.mark.usefixtures("inline_threads")]

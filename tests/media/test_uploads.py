@@ -16,9 +16,9 @@ from luma_mcp.core.errors import SourceNotAllowed, SourceNotFound
 from luma_mcp.core.models import Status, Task
 from luma_mcp.media import clips, mp4
 from luma_mcp.media.clips import Clips
-from luma_mcp.sandbox import in_process
 from luma_mcp.sandbox.faults import Fault
 from luma_mcp.sandbox.http import bundled_clip
+from luma_mcp.sandbox.transport import in_process
 from tests.support.films import FTYP, PICTURES, box, film_header_first, movie, table, track
 from tests.support.networks import SlowUpload
 from tests.support.rig import Rig, VirtualClock, facts, open_rig, sandbox_for

@@ -15,7 +15,8 @@ import httpx
 import pytest
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from luma_mcp.sandbox import STORAGE_URL, Sandbox, guard, serve, state
+from luma_mcp.sandbox import guard, serve, state
+from luma_mcp.sandbox.application import STORAGE_URL, Sandbox
 from luma_mcp.sandbox.callbacks import may_be_called
 from luma_mcp.sandbox.guard import Guard, is_of_this_machine
 from luma_mcp.sandbox.http import LARGEST_BODY_BYTES

@@ -20,7 +20,7 @@ from runapi.core import errors as official
 from runapi.luma import LumaClient
 from starlette.types import Receive, Scope, Send
 
-from luma_mcp.sandbox import STORAGE_URL, Sandbox
+from luma_mcp.sandbox.application import STORAGE_URL, Sandbox
 from luma_mcp.sandbox.faults import Fault, Kind
 from luma_mcp.sandbox.http import Shape, bundled_clip
 from luma_mcp.sandbox.serve import HOST

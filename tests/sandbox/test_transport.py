@@ -7,7 +7,7 @@ import httpx
 import pytest
 from starlette.types import Receive, Scope, Send
 
-from luma_mcp.sandbox import in_process
+from luma_mcp.sandbox.transport import in_process
 
 pytestmark = pytest.mark.anyio
 START = {"type": "http.response.start", "status": 200, "headers": [(b"x-from", b"app")]}

@@ -20,7 +20,7 @@ from mcp.client.streamable_http import streamable_http_client
 
 from luma_mcp.app.app import App, open_app
 from luma_mcp.core.models import LOCAL_CALLER
-from luma_mcp.sandbox import Sandbox
+from luma_mcp.sandbox.application import Sandbox
 from luma_mcp.server.server import build_server
 from luma_mcp.transports.http import serve_web
 from luma_mcp.transports.local_token import with_local_token

@@ -19,9 +19,9 @@ from luma_mcp.app.progress import Progress
 from luma_mcp.core.models import Clock, Task, VideoRequest
 from luma_mcp.core.settings import Settings, load_settings
 from luma_mcp.core.text import is_object
-from luma_mcp.sandbox import STORAGE_URL, Sandbox, in_process
-from luma_mcp.sandbox.application import SECONDS
+from luma_mcp.sandbox.application import SECONDS, STORAGE_URL, Sandbox
 from luma_mcp.sandbox.http import Shape
+from luma_mcp.sandbox.transport import in_process
 from luma_mcp.server.server import build_server
 
 API_URL = "https://runapi.ai"

@@ -13,7 +13,7 @@ from mcp import Client
 from mcp_types import CallToolResult
 
 from luma_mcp.core.money import PRICE_USD
-from luma_mcp.sandbox import Sandbox
+from luma_mcp.sandbox.application import Sandbox
 from luma_mcp.server.server import instructions
 from tests.support.reader import Arguments, Call, Step, understood
 from tests.support.rig import ERAS, SOURCE, Rig, Told, facts, open_rig, said, sandbox_for

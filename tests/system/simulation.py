@@ -35,9 +35,10 @@ from luma_mcp.core import failpoints
 from luma_mcp.core.errors import LumaError
 from luma_mcp.core.models import Status, Task
 from luma_mcp.ledger import schema
-from luma_mcp.sandbox import Sandbox, in_process
+from luma_mcp.sandbox.application import Sandbox
 from luma_mcp.sandbox.faults import Fault, Kind
 from luma_mcp.sandbox.state import Generation
+from luma_mcp.sandbox.transport import in_process
 from tests.support.rig import Rig, VirtualClock, open_rig, run_inline, sandbox_for, silent
 
 SERVERS = 3

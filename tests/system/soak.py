@@ -27,7 +27,7 @@ from mcp import Client, MCPError, StdioServerParameters
 
 from luma_mcp.core.models import Status, Task
 from luma_mcp.ledger.ledger import Ledger
-from luma_mcp.sandbox import Sandbox
+from luma_mcp.sandbox.application import Sandbox
 from luma_mcp.sandbox.faults import Fault, Faults, Kind
 from tests.support.rig import SOURCE, facts
 from tests.support.served import SERVER, server_environment

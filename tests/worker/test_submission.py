@@ -13,9 +13,9 @@ from luma_mcp.app.app import App, open_app
 from luma_mcp.app.progress import Progress
 from luma_mcp.cli.commands import UNREACHED_SECONDS
 from luma_mcp.core.models import Status, Task, VideoRequest
-from luma_mcp.sandbox import in_process
 from luma_mcp.sandbox.faults import Fault
 from luma_mcp.sandbox.http import bundled_clip
+from luma_mcp.sandbox.transport import in_process
 from tests.support.rig import SOURCE, Rig, VirtualClock, open_rig, sandbox_for, settings_for, silent
 
 pytestmark = [pytest.mark.anyio, pytest.mark.usefixtures("inline_threads")]

@@ -13,7 +13,7 @@ from luma_mcp.core.models import Reading, Status, Task
 from luma_mcp.core.storage_errors import LedgerUnusable
 from luma_mcp.ledger.ledger import Ledger
 from luma_mcp.ledger.place import LEDGER_NAME
-from luma_mcp.sandbox import Sandbox
+from luma_mcp.sandbox.application import Sandbox
 from luma_mcp.sandbox.faults import Fault, Kind
 from luma_mcp.sandbox.http import bundled_clip
 from luma_mcp.sandbox.state import State
