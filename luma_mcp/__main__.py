@@ -10,37 +10,36 @@ from collections.abc import Callable, Sequence
 from io import TextIOWrapper
 from typing import cast
 
-from luma_mcp.cli.console import EXIT_CODES, explain, say
-from luma_mcp.cli.main import parser
+from luma_mcp.cli.console import EXIT_CODES, ExitCode, print_failure, print_message
+from luma_mcp.cli.main import build_parser
 from luma_mcp.core.errors import LumaError
 from luma_mcp.core.settings import Settings
-from luma_mcp.core.settings_values import BadSetting
-from luma_mcp.transports.stderr import spare_stderr
+from luma_mcp.core.settings_sources import BadSetting
+from luma_mcp.transports.stderr import install_nonblocking_stderr
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run a command and give its exit code."""
-    spare_stderr()
+    install_nonblocking_stderr()
     for stream in (sys.stdout, sys.stderr):  # noqa: TID251 - only its encoding is set
         if isinstance(stream, TextIOWrapper):
             stream.reconfigure(encoding="utf-8", errors="backslashreplace")
-    arguments = vars(parser().parse_args(argv))
+    arguments = vars(build_parser().parse_args(argv))
     run = cast("Callable[..., int]", arguments.pop("run"))
     own = {name: arguments.pop(name) for name in list(arguments) if name not in Settings.model_fields}
     try:
         return run(arguments, **own)
     except BadSetting as error:
-        say(error.message)
-        return EXIT_CODES["missing_api_key"]
+        print_message(error.message)
+        return ExitCode.SETTING_OR_KEY
     except LumaError as error:
-        explain(error.failure())
+        print_failure(error.failure())
         return EXIT_CODES[error.code]
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # so that nothing is flushed into the closed pipe at exit
-        return 141
+        return ExitCode.BROKEN_PIPE
     except KeyboardInterrupt:
-        say("Interrupted. A submitted task goes on; the same command joins it again.")
-        return 130
+        print_message("Interrupted. A submitted task goes on; the same command joins it again.")
+        return ExitCode.INTERRUPTED
 
 
 if __name__ == "__main__":

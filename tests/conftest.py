@@ -11,7 +11,7 @@ import hypothesis
 import pytest
 import trio.testing
 
-from luma_mcp.cli.logs import Redacting
+from luma_mcp.cli.logs import RedactingFormatter
 from tests.support.rig import Rig, open_rig, run_inline
 
 hypothesis.settings.register_profile("usual", deadline=None, derandomize=True, max_examples=30)
@@ -35,7 +35,7 @@ def nobody(tmp_path_factory: pytest.TempPathFactory) -> Generator[None]:
 @pytest.fixture(autouse=True)
 def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Give each test a home folder."""
-    for handler in [found for found in logging.root.handlers if isinstance(found.formatter, Redacting)]:
+    for handler in [found for found in logging.root.handlers if isinstance(found.formatter, RedactingFormatter)]:
         logging.root.removeHandler(handler)  # it writes to what was stderr in an earlier test
     monkeypatch.setenv("HOME", str(tmp_path))
     monkeypatch.chdir(tmp_path)

@@ -1,4 +1,4 @@
-"""What a caller can spend: price, balance, what was spent, which limits are left."""
+"""What a caller can spend: price, balance, what was spent, and which limits are left."""
 
 import math
 from collections.abc import Awaitable, Callable
@@ -8,21 +8,20 @@ from typing import Generic, TypeVar
 import anyio
 
 from luma_mcp.core.errors import Failure, LumaError, MissingApiKey, NetworkFailure
-from luma_mcp.core.models import Clock, Limits
-from luma_mcp.core.money import Balance, Price, Spending
+from luma_mcp.core.models import Balance, Clock, Limits, Price, Spending
 from luma_mcp.core.settings import Settings
 from luma_mcp.ledger.ledger import Ledger
 from luma_mcp.runapi.client import RunAPI
 
-ANSWER_SECONDS = 25.0
-KEPT_SECONDS = 10.0
-FAILURE_KEPT_SECONDS = 3.0
+ACCOUNT_TIMEOUT_SECONDS = 25.0
+ANSWER_CACHE_SECONDS = 10.0
+FAILURE_CACHE_SECONDS = 3.0
 
 T = TypeVar("T")
 
 
-class Kept(Generic[T]):
-    """An answer of RunAPI's that is asked for once, however many want it, and kept for some seconds; a failure too."""
+class CachedAnswer(Generic[T]):
+    """An answer of RunAPI's, fetched once for all who wait for it and cached for some seconds; so is a failure."""
 
     def __init__(self, ask: Callable[[], Awaitable[T]]) -> None:
         self._ask = ask
@@ -31,11 +30,11 @@ class Kept(Generic[T]):
         self._until = -math.inf
 
     async def get(self) -> T:
-        """Give the answer, asking within `ANSWER_SECONDS` if it is too old; raise the `LumaError` that came of it."""
+        """Give the answer, fetched again within `ACCOUNT_TIMEOUT_SECONDS` if it is too old; raise a `LumaError`."""
         async with self._asking:
             if self._answer is None or anyio.current_time() >= self._until:
                 self._answer = await self._asked()
-                kept = FAILURE_KEPT_SECONDS if isinstance(self._answer, LumaError) else KEPT_SECONDS
+                kept = FAILURE_CACHE_SECONDS if isinstance(self._answer, LumaError) else ANSWER_CACHE_SECONDS
                 self._until = anyio.current_time() + kept
             answer = self._answer
         if isinstance(answer, LumaError):
@@ -44,46 +43,46 @@ class Kept(Generic[T]):
 
     async def _asked(self) -> T | LumaError:
         try:
-            with anyio.move_on_after(ANSWER_SECONDS):
+            with anyio.move_on_after(ACCOUNT_TIMEOUT_SECONDS):
                 return await self._ask()
         except LumaError as error:
             return error
-        return NetworkFailure(f"RunAPI did not answer in {ANSWER_SECONDS:.0f} seconds.")
+        return NetworkFailure(f"RunAPI did not answer in {ACCOUNT_TIMEOUT_SECONDS:.0f} seconds.")
 
 
 @dataclass(slots=True)
 class Account:
-    """What is known; `failure` says why the rest is not. Without a key nothing is known of an account."""
+    """What a caller may know of the account in USD; None is not known."""
 
-    spending: Spending
+    spending: Spending  # of the caller alone
     limits: Limits
     price: Price | None = None
     balance: Balance | None = None
-    failure: Failure | None = None
-    has_key: bool = True
+    failure: Failure | None = None  # why RunAPI did not tell price or balance
+    has_key: bool = True  # without one there is no balance to ask for
 
     @property
     def tasks_left(self) -> int | None:
-        """Give how many tasks the limits allow now; None for any number."""
+        """How many more tasks the limits allow now; None for any number."""
         bounds = ((self.limits.active, self.spending.active), (self.limits.daily, self.spending.submitted))
         left = [max(0, allowed - used) for allowed, used in bounds if allowed is not None]
         return min(left) if left else None
 
 
-class Accounts:
-    """Finds out about the account and a caller's share in it. Price and balance are shared by all callers."""
+class AccountChecker:
+    """Asks RunAPI for price and balance, shared by all callers, and the ledger for one caller's spending."""
 
     def __init__(self, settings: Settings, ledger: Ledger, runapi: RunAPI, now: Clock) -> None:
-        self._limits = Limits(settings.max_active, settings.daily_limit)
+        self._limits = settings.limits
         self._ledger = ledger
         self._origin = runapi.origin
-        self._price = Kept(runapi.price)
-        self._balance = Kept(runapi.balance)
+        self._price = CachedAnswer(runapi.price)
+        self._balance = CachedAnswer(runapi.balance)
         self._now = now
 
     async def check(self, caller: str) -> Account:
-        """Give price and balance, asked for at once; what fails leaves the rest as it is."""
-        spending = await self._ledger.sums.spending(caller, self._origin, self._now())
+        """Ask for price and balance at once: if one fails, the account has the other, and the failure."""
+        spending = await self._ledger.spending(caller, self._origin, self._now())
         account = Account(spending, self._limits)
 
         async def price() -> None:
@@ -98,8 +97,7 @@ class Accounts:
         return account
 
 
-async def known(account: Account, answer: Kept[T]) -> T | None:
-    """Give an answer, or note in the account why it is not known."""
+async def known(account: Account, answer: CachedAnswer[T]) -> T | None:
     try:
         return await answer.get()
     except MissingApiKey:

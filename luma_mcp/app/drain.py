@@ -1,40 +1,43 @@
-"""Requests that are being answered, and how that comes to an end."""
+"""The requests being answered, and how the end of a server waits for them."""
 
 from collections.abc import Generator
 from contextlib import contextmanager
 
 import anyio
 
+from luma_mcp.core.concurrency import Signal
+
 QUIET_SECONDS = 0.3
-STUCK_SECONDS = 1.0
+MAX_STALL_SECONDS = 1.0
 
 
-class Answering:
-    """Counts the requests under way. Once `ending` is set, whoever waits should answer with how things stand."""
+class ActiveRequests:
+    """Counts the requests being answered. Once `draining` is set, whoever waits answers with how things stand."""
 
     def __init__(self) -> None:
-        self.ending = anyio.Event()
+        self.draining = anyio.Event()
         self._under_way = 0
-        self._changed = anyio.Event()
+        self._changed = Signal()
 
     @contextmanager
-    def under_way(self) -> Generator[None]:
-        """Answer a request inside."""
-        self._count(1)
+    def track_request(self) -> Generator[None]:
+        self._change_active(1)
         try:
             yield
         finally:
-            self._count(-1)
+            self._change_active(-1)
 
-    async def quiet(self) -> None:
-        """Wait until nothing is being answered, for as long as a client needs to ask for more, or nothing comes on."""
+    async def wait_until_idle(self) -> None:
+        """Wait until no request was under way for `QUIET_SECONDS`, or none began or ended for `MAX_STALL_SECONDS`.
+
+        The quiet moment is what a client needs to read an answer and ask for more.
+        """
         while True:
-            with anyio.move_on_after(STUCK_SECONDS if self._under_way else QUIET_SECONDS) as still:
+            with anyio.move_on_after(MAX_STALL_SECONDS if self._under_way else QUIET_SECONDS) as still:
                 await self._changed.wait()
             if still.cancelled_caught:
                 return
 
-    def _count(self, difference: int) -> None:
+    def _change_active(self, difference: int) -> None:
         self._under_way += difference
-        self._changed.set()
-        self._changed = anyio.Event()
+        self._changed.give()

@@ -1,26 +1,31 @@
-"""From a request to its task: the one that it has, or a new intent after all checks that cost nothing."""
+"""From a request to its task: the checks that cost nothing, then the task that it has, or a new one."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import anyio
 import anyio.to_thread
+import httpx
 
-from luma_mcp.app.arguments import check_callback, check_words
-from luma_mcp.core.errors import InvalidRequest
-from luma_mcp.core.models import Clock, Limits, Task, VideoRequest, new_key
+from luma_mcp.core.errors import InvalidRequest, SourceNotAllowed, TaskUnreadable
+from luma_mcp.core.models import MAX_TAKES, MODEL, Clock, Task, VideoRequest, new_key
 from luma_mcp.core.settings import Settings
-from luma_mcp.core.storage_errors import TaskUnreadable
 from luma_mcp.ledger.ledger import Ledger
 from luma_mcp.media.clips import Clip
 from luma_mcp.media.files import check_writable
+from luma_mcp.media.sources import PublicUrl, check_public_url, parse_source
 from luma_mcp.media.uploads import Uploads
 from luma_mcp.runapi.client import RunAPI
-from luma_mcp.worker.callbacks import callback_address
+from luma_mcp.worker.callbacks import new_callback_url
+
+MAX_PROMPT_LENGTH = 20_000
+TAKE_HINT = f"Leave take out, or give 2, 3, … (up to {MAX_TAKES}) when the user wants another version."
+DEFAULT_PORTS = {"http": 80, "https": 443}
 
 
 @dataclass(frozen=True, slots=True)
-class Intents:
-    """Writes down what callers want: the same request is the same task."""
+class TaskCreator:
+    """Finds the task of a request, or records a new one: the same request is the same task."""
 
     settings: Settings
     ledger: Ledger
@@ -29,25 +34,24 @@ class Intents:
     now: Clock
 
     async def join_or_add(self, request: VideoRequest, caller: str, *, seconds: float) -> tuple[Task, bool]:
-        """Give the task of a request, or write down a new one after checks within some seconds; tell whether it joined.
+        """Give the task of a request, a new one after checks within `seconds`, and whether it was there before.
 
-        A repetition needs no key, no room on the disk, no place within the limits, and its callback does not matter.
+        A repetition needs no key, no room on the disk and no place within the limits, and its callback does not count.
         Raises a `LumaError`, charged "no".
         """
         check_words(request)
         name, task, joined = await self._find_or_draft(request, caller, seconds)
         if not joined:
-            limits = Limits(self.settings.max_active, self.settings.daily_limit)
-            task, joined = await self.ledger.join_or_add(task, name, limits)
+            task, joined = await self.ledger.join_or_add(task, name, self.settings.limits)
         check_name(task, name, request.take)
         return task, joined
 
     async def _find_or_draft(self, request: VideoRequest, caller: str, seconds: float) -> tuple[str, Task, bool]:
-        """Name a request, and give the task that it has or a new one; tell whether it has one."""
+        """Give the name of a request, its task (found, or drafted and not yet recorded), and whether it was found."""
         with anyio.move_on_after(seconds):
-            clip = await self.uploads.named_clip(request.source)
+            clip = await self.uploads.inspect_source_file(request.source)
             name = request.name(caller, self.runapi.origin, clip.digest if clip else "")
-            found = await self.ledger.of_request(caller, name, request.take)
+            found = await self.ledger.find_by_request(caller, name, request.take)
             return name, found or await self._draft(request, caller, clip), found is not None
         raise InvalidRequest(
             f"The source file or the output folder could not be read within {seconds:.0f} seconds.",
@@ -55,11 +59,11 @@ class Intents:
         )
 
     async def _draft(self, request: VideoRequest, caller: str, named: Clip | None) -> Task:
-        """Make a new task, after all checks that cost nothing; its source may be a clip that names it."""
+        """Draft a new task after all checks that cost nothing; `named` is the clip if the source is a file."""
         check_callback(request, self.settings.callback_hosts)
         self.runapi.check_ready()
-        clip = named or await self.uploads.kept_output(request.source, caller)
-        await self._check_room(clip.size if clip else 0)
+        clip = named or await self.uploads.saved_output(request.source, caller)
+        await self._check_free_space(clip.size if clip else 0)
         return Task(
             key=new_key(),
             caller=caller,
@@ -69,21 +73,71 @@ class Intents:
             wanted_at=self.now(),
             origin=self.runapi.origin,
             key_id=self.runapi.key_id,
-            callback="" if request.callback_url else callback_address(self.settings.called_at),
+            callback="" if request.callback_url else new_callback_url(self.settings.callback_base_url),
             wants_file=self.settings.saves,
             source_digest=clip.digest if clip else "",
             source_bytes=clip.size if clip else None,
             source_seconds=clip.seconds if clip else None,
         )
 
-    async def _check_room(self, size: int) -> None:
+    async def _check_free_space(self, size: int) -> None:
         """Check that a video about as large as its source can be saved, before any money is spent."""
         if self.settings.saves:
             folder = self.settings.output_dir
             await anyio.to_thread.run_sync(check_writable, folder, size, abandon_on_cancel=True)
 
 
+def check_request(request: VideoRequest, callback_hosts: Sequence[str]) -> None:
+    """Raise `InvalidRequest` for a request that RunAPI could not fulfil, or `SourceNotAllowed` for its callback.
+
+    `callback_hosts` may receive the result of a clip of the user's own.
+    """
+    check_words(request)
+    check_callback(request, callback_hosts)
+
+
+def check_words(request: VideoRequest) -> None:
+    if not any(c.isprintable() and not c.isspace() for c in request.prompt):
+        raise InvalidRequest("prompt must say how the video should change.")
+    if any("\ud800" <= c <= "\udfff" for c in request.prompt + request.source):
+        raise InvalidRequest("prompt and source_video_url must be valid Unicode text.")
+    if len(request.prompt) > MAX_PROMPT_LENGTH:
+        raise InvalidRequest(f"prompt must be at most {MAX_PROMPT_LENGTH} characters.")
+    if request.model != MODEL:
+        raise InvalidRequest(f"model must be {MODEL}, the only one that RunAPI offers here.")
+    if not 1 <= request.take <= MAX_TAKES:
+        raise InvalidRequest(f"take must be from 1 to {MAX_TAKES}.", hint=TAKE_HINT)
+
+
+def check_callback(request: VideoRequest, hosts: Sequence[str]) -> None:
+    """Raise `SourceNotAllowed` or `InvalidRequest` for an address that RunAPI could not call, or must not.
+
+    RunAPI sends it the result. The result of a clip of the user's own (a file, or an earlier result) goes only to
+    `hosts` that the user named, each a name or `name:port`; for a public clip any public address may be called.
+    """
+    if not request.callback_url:
+        return
+    try:
+        check_public_url(request.callback_url, "callback_url")
+    except SourceNotAllowed as error:
+        error.hint = "Give an http(s) URL that RunAPI can reach, or no callback_url."
+        raise
+    host = host_of(request.callback_url)
+    if not isinstance(parse_source(request.source), PublicUrl) and not {host, host.rpartition(":")[0]} & {*hosts}:
+        raise SourceNotAllowed(
+            f"callback_url: RunAPI would send the result of a clip of the user's own to {host}, which nobody allowed.",
+            hint="Leave callback_url out, or have its host added to LUMA_MCP_CALLBACK_HOSTS in this server's settings.",
+        )
+
+
+def host_of(url: str) -> str:
+    """Give the host and port of a URL as settings write them: `name:port`, in lower case."""
+    parsed = httpx.URL(url)
+    name = parsed.raw_host.decode("ascii").lower().removesuffix(".")
+    return f"{f'[{name}]' if ':' in name else name}:{parsed.port or DEFAULT_PORTS[parsed.scheme]}"
+
+
 def check_name(task: Task, name: str, take: int) -> None:
-    """Raise `TaskUnreadable` for a task that the ledger holds under the name of another request."""
+    """Raise `TaskUnreadable` if the task in the ledger is not that of the request it is recorded under."""
     if (task.request.name(task.caller, task.origin, task.source_digest), task.request.take) != (name, take):
         raise TaskUnreadable(f"The ledger holds task {task.task_id or task.key} under the name of another request.")

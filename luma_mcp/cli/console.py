@@ -6,32 +6,53 @@ import sys
 import unicodedata
 from collections.abc import Sequence
 from datetime import UTC, datetime
+from enum import IntEnum
 from io import TextIOWrapper
 from typing import TextIO
 
-from luma_mcp.cli.printable import LINES, printable, printable_json
+from luma_mcp.cli.printable import LAYOUT_CHARACTERS, printable, printable_json
 from luma_mcp.core.errors import Failure
 from luma_mcp.core.models import Task
 from luma_mcp.transports.stderr import drain_stderr
 
+BAD_SETTING = "bad_setting"  # no error code of a task, but of the command line
+
+
+class ExitCode(IntEnum):
+    """How a command ends, as `EXIT_HELP` tells people; 1 is an error that nobody foresaw."""
+
+    DONE = 0
+    UNEXPECTED = 1
+    SETTING_OR_KEY = 2
+    CREDITS = 3
+    REFUSED = 4
+    OUTCOME_UNKNOWN = 5
+    SERVICE_OR_NETWORK = 6
+    GENERATION_FAILED = 7
+    NOT_SAVED = 8
+    INTERRUPTED = 130  # as shells say it of SIGINT
+    BROKEN_PIPE = 141  # as shells say it of SIGPIPE
+
+
 EXIT_CODES = {
-    "missing_api_key": 2,
-    "invalid_api_key": 2,
-    "insufficient_credits": 3,
-    "invalid_request": 4,
-    "source_not_allowed": 4,
-    "source_not_found": 4,
-    "limit_reached": 4,
-    "conflict": 4,
-    "task_not_found": 4,
-    "output_not_writable": 4,
-    "submission_unconfirmed": 5,
-    "rate_limited": 6,
-    "service_unavailable": 6,
-    "network": 6,
-    "bad_answer": 6,
-    "generation_failed": 7,
-    "download_failed": 8,
+    BAD_SETTING: ExitCode.SETTING_OR_KEY,
+    "missing_api_key": ExitCode.SETTING_OR_KEY,
+    "invalid_api_key": ExitCode.SETTING_OR_KEY,
+    "insufficient_credits": ExitCode.CREDITS,
+    "invalid_request": ExitCode.REFUSED,
+    "source_not_allowed": ExitCode.REFUSED,
+    "source_not_found": ExitCode.REFUSED,
+    "limit_reached": ExitCode.REFUSED,
+    "conflict": ExitCode.REFUSED,
+    "task_not_found": ExitCode.REFUSED,
+    "output_not_writable": ExitCode.REFUSED,
+    "submission_unconfirmed": ExitCode.OUTCOME_UNKNOWN,
+    "rate_limited": ExitCode.SERVICE_OR_NETWORK,
+    "service_unavailable": ExitCode.SERVICE_OR_NETWORK,
+    "network": ExitCode.SERVICE_OR_NETWORK,
+    "bad_answer": ExitCode.SERVICE_OR_NETWORK,
+    "generation_failed": ExitCode.GENERATION_FAILED,
+    "download_failed": ExitCode.NOT_SAVED,
 }
 EXIT_HELP = """\
 exit codes: 0 done, 1 unexpected error, 2 setting or key, 3 credits, 4 request refused,
@@ -53,7 +74,6 @@ class ProgressBar:
         self._drawn = 0
 
     async def report(self, progress: float, total: float, message: str) -> None:
-        """Draw progress out of total, and what is going on."""
         if self._alive:
             message = printable(message)
             columns = self._columns()
@@ -63,14 +83,13 @@ class ProgressBar:
             self._write(line[: columns - 1])
 
     def _columns(self) -> int:
-        """Tell how wide the terminal is that is drawn on; stdout may be something else."""
+        """Measure the terminal that is drawn on; stdout may be something else."""
         try:
             return os.get_terminal_size(self._stream.fileno()).columns or USUAL_COLUMNS
         except (OSError, ValueError):
             return USUAL_COLUMNS
 
     def clear(self) -> None:
-        """Leave an empty line for what follows."""
         if self._alive:
             self._write("")
 
@@ -81,22 +100,17 @@ class ProgressBar:
         self._drawn = len(line)
 
 
-def exit_code(task: Task) -> int:
-    """Give the exit code for how a task ended."""
-    if task.error is None:
-        return 0
-    return EXIT_CODES.get(task.error.code, 1)
+def exit_code(task: Task) -> ExitCode:
+    return EXIT_CODES.get(task.error.code, ExitCode.UNEXPECTED) if task.error else ExitCode.DONE
 
 
-def table(tasks: Sequence[Task]) -> str:
-    """Lay tasks out for reading, one a line."""
+def format_tasks(tasks: Sequence[Task]) -> str:
     if not tasks:
         return "No tasks."
     return "\n".join(table_line(task) for task in tasks)
 
 
 def table_line(task: Task) -> str:
-    """Show one task: when, state, id, prompt, and where the result is."""
     where = task.video_path or (task.video_urls[0] if task.video_urls else task.error.message if task.error else "")
     known = f"{local_time(task.created_at)}  {task.status.value:<11}  {task.task_id or '-':<36}"
     take = f"(take {task.request.take}) " if task.request.take > 1 else ""
@@ -104,7 +118,6 @@ def table_line(task: Task) -> str:
 
 
 def local_time(seconds: float) -> str:
-    """Write POSIX seconds as a person here reads them."""
     return datetime.fromtimestamp(seconds, UTC).astimezone().strftime("%Y-%m-%d %H:%M")
 
 
@@ -119,32 +132,31 @@ def clipped(prompt: str) -> str:
     return kept + " " * (PROMPT_WIDTH + 1 - width)
 
 
-def explain(failure: Failure) -> None:
-    """Say on stderr what went wrong, whether it cost money, and what to do."""
-    say(f"{failure.code}: {failure.message}")
-    say(f"charged: {failure.charged}. {failure.hint}".rstrip())
+def print_failure(failure: Failure) -> None:
+    print_message(f"{failure.code}: {failure.message}")
+    print_message(f"charged: {failure.charged}. {failure.hint}".rstrip())
 
 
-def show(result: str) -> None:
+def print_result(result: str) -> None:
     """Put a command's result on stdout, fit for a terminal; raise `BrokenPipeError` if nobody reads it."""
-    put(printable(result, kept=LINES))
+    write_stdout(printable(result, kept=LAYOUT_CHARACTERS))
 
 
-def show_json(document: str) -> None:
+def print_json(document: str) -> None:
     """Put a JSON document on stdout, with the values that it has and fit for a terminal."""
-    put(printable_json(document))
+    write_stdout(printable_json(document))
 
 
-def show_path(path: str) -> None:
+def print_path(path: str) -> None:
     """Put a path on stdout: fit for a terminal where that is one, else as it is, byte for byte, for a script to use."""
-    stdout = sys.stdout  # noqa: TID251 - as `put`
+    stdout = sys.stdout  # noqa: TID251 - as `write_stdout`
     if stdout.isatty() or not isinstance(stdout, TextIOWrapper):
-        show(path)
+        print_result(path)
     else:
-        put(path, errors="surrogateescape")
+        write_stdout(path, errors="surrogateescape")
 
 
-def put(result: str, errors: str = "backslashreplace") -> None:
+def write_stdout(result: str, errors: str = "backslashreplace") -> None:
     """Write a result; raise `BrokenPipeError` if nobody reads it, on Windows too."""
     drain_stderr()  # on a terminal, both are one
     stdout = sys.stdout  # noqa: TID251 - the result of a command line call; no protocol is served then
@@ -159,6 +171,5 @@ def put(result: str, errors: str = "backslashreplace") -> None:
         raise
 
 
-def say(line: str) -> None:
-    """Tell a person something on stderr, in one line."""
+def print_message(line: str) -> None:
     print(printable(line), file=sys.stderr)  # noqa: T201 - stderr, for people

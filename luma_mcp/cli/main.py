@@ -8,11 +8,12 @@ from typing import Any, NoReturn
 
 from luma_mcp import __version__
 from luma_mcp.cli.commands import run_modify, run_sandbox, run_tasks, run_token, serve, with_settings
-from luma_mcp.cli.config import run_config
+from luma_mcp.cli.config import ADDRESS_FLAGS, run_config
 from luma_mcp.cli.console import EXIT_HELP
 from luma_mcp.cli.doctor.run import run_doctor
 from luma_mcp.cli.printable import printable
-from luma_mcp.core.settings import Settings, variable_of
+from luma_mcp.core.models import PRICE_USD
+from luma_mcp.core.settings import Settings, variable_name
 
 ABOUT = """\
 Modify videos with Luma at RunAPI: a prompt and a clip in, the re-rendered clip out, saved on disk.
@@ -22,9 +23,9 @@ start it by themselves. With --transport http it serves many of them on a port. 
 job without a key, network or cost:
 
   luma-mcp modify CLIP.mp4 "a foggy autumn morning" --sandbox"""
-MODIFY_ABOUT = """\
+MODIFY_ABOUT = f"""\
 Modify one clip: submits it, shows progress, saves the result, and prints the path of the saved
-file on stdout. Costs 0.50 USD when it succeeds (nothing with --sandbox). The same request is the
+file on stdout. Costs {PRICE_USD:.2f} USD when it succeeds (nothing with --sandbox). The same request is the
 same task: interrupting it leaves the task alive, and the same command joins it, or shows its
 result, at any time and without another charge. --take 2, 3, … makes other versions."""
 CONFIG_ABOUT = """\
@@ -43,27 +44,34 @@ as the header Authorization: Bearer TOKEN. It is made when it is first needed, a
 folder, readable by you only. To have a new one, delete the file http-token there, and start the
 server anew."""
 SECRET: frozenset[str] = frozenset({"api_key", "auth_tokens"})
-ADDRESS = frozenset({"transport", "host", "port", "public_url"})
-HTTP_ONLY = ADDRESS | {"allowed_hosts"}
+ADDRESS_SETTINGS = ADDRESS_FLAGS | {"transport"}
+HTTP_ONLY = ADDRESS_SETTINGS | {"allowed_hosts"}
+
+
+AddCommand = Callable[..., argparse.ArgumentParser]
 
 
 class Parser(argparse.ArgumentParser):
-    """Repeats what cannot be understood in a form that is fit for a terminal."""
+    """Repeats arguments that it does not understand in a form that is fit for a terminal."""
 
     def error(self, message: str) -> NoReturn:
-        """Say what is wrong, and end the process."""
         super().error(printable(message))
 
 
-def parser() -> argparse.ArgumentParser:
-    """Describe commands and flags."""
+def build_parser() -> argparse.ArgumentParser:
     top = Parser(prog="luma-mcp", description=ABOUT, formatter_class=argparse.RawDescriptionHelpFormatter)
     top.add_argument("--version", action="version", version=f"runapi-luma-mcp {__version__}")
     top.set_defaults(run=with_settings(serve))
     add_setting_flags(top, hidden=SECRET)
     commands = top.add_subparsers(title="commands", metavar="COMMAND")
     command = partial(add_command, commands)
+    add_work_commands(command)
+    add_server_commands(command)
+    add_setup_commands(command)
+    return top
 
+
+def add_work_commands(command: AddCommand) -> None:
     modify = command("modify", with_settings(run_modify), "modify one clip and save the result", MODIFY_ABOUT)
     modify.add_argument("source", metavar="SOURCE", help="the clip: a file, an http(s) URL, or luma://tasks/TASK_ID")
     modify.add_argument("prompt", metavar="PROMPT", help="how it should look")
@@ -78,13 +86,17 @@ def parser() -> argparse.ArgumentParser:
     tasks.add_argument("--limit", type=int, default=20, metavar="N", help="how many, 1 to 100 (default 20)")
     tasks.add_argument("--json", action="store_true", dest="as_json", help="print the list as JSON")
 
+
+def add_server_commands(command: AddCommand) -> None:
     command("token", with_settings(run_token), "print the token of your own clients over HTTP", ACCESS_ABOUT)
 
     sandbox = command("sandbox", with_settings(run_sandbox), "serve the sandbox RunAPI on a port of this machine")
     sandbox.add_argument("--listen", type=port_number, default=8788, metavar="PORT", help="the port (default 8788)")
     sandbox.add_argument("--seconds", type=float, default=8, metavar="S", help="how long a task takes (default 8)")
 
-    config = command("config", run_config, "let a host know this server", CONFIG_ABOUT, shown=ADDRESS)
+
+def add_setup_commands(command: AddCommand) -> None:
+    config = command("config", run_config, "let a host know this server", CONFIG_ABOUT, shown=ADDRESS_SETTINGS)
     config.add_argument("for_host", metavar="HOST", nargs="?", default="", help="the host; none lists all")
     config.add_argument("--write", action="store_true", help="put it into the host's file, and keep a backup of that")
     config.add_argument("--file", type=Path, metavar="PATH", help="another file than the host's own")
@@ -94,7 +106,6 @@ def parser() -> argparse.ArgumentParser:
     doctor.add_argument(
         "--probe", action="store_true", help="ask RunAPI what is free, and print a report without secrets to hand back"
     )
-    return top
 
 
 def port_number(value: str) -> int:
@@ -113,7 +124,7 @@ def add_command(
     *,
     shown: frozenset[str] = frozenset(),
 ) -> argparse.ArgumentParser:
-    """Add a command with the flags that all share, and those of `shown` that else only servers have."""
+    """Add a command with the flags that all share; `shown` are flags of servers that it has too."""
     added: argparse.ArgumentParser = commands.add_parser(
         name,
         help=summary,
@@ -133,5 +144,5 @@ def add_setting_flags(to: argparse.ArgumentParser, *, hidden: frozenset[str]) ->
         if name in hidden:
             continue
         more: dict[str, Any] = {"action": "store_true"} if field.annotation is bool else {"metavar": "VALUE"}
-        about = f"{field.description} [{variable_of(field, name)}]".replace("%", "%%")
+        about = f"{field.description} [{variable_name(field, name)}]".replace("%", "%%")
         group.add_argument(f"--{name.replace('_', '-')}", dest=name, default=argparse.SUPPRESS, help=about, **more)

@@ -1,18 +1,19 @@
 """Which addresses and names are on the public internet, in every way to write them.
 
-The table is our own, because those of Python's versions differ.
-
-From IANA's registries of special-purpose addresses, and what clouds keep for themselves.
+The table is our own, because those of Python's versions differ: IANA's registries of special-purpose addresses, and
+what clouds keep for themselves.
 """
 
 import ipaddress
 import re
 import socket
 
-LONGEST_URL = 4096
-LOCAL_SUFFIXES = (".localhost", ".local", ".internal", ".intranet", ".lan", ".home.arpa", ".home", ".corp")
-Address = ipaddress.IPv4Address | ipaddress.IPv6Address
+import httpx
 
+MAX_URL_LENGTH = 4096
+LOCAL_SUFFIXES = (".localhost", ".local", ".internal", ".intranet", ".lan", ".home.arpa", ".home", ".corp")
+WILDCARD_ADDRESSES = frozenset({"0.0.0.0", "::", "[::]", ""})  # noqa: S104 - named to be told apart from real addresses
+Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 PRIVATE_V4 = tuple(
     map(
         ipaddress.IPv4Network,
@@ -29,13 +30,12 @@ EMBEDDING = tuple(map(ipaddress.IPv6Network, ("::/96", "64:ff9b::/96", "::ffff:0
 
 
 def is_public_address(address: Address) -> bool:
-    """Tell whether an address is one that the public internet leads to."""
     if isinstance(address, ipaddress.IPv4Address):
         return not any(address in network for network in PRIVATE_V4)
     return address in UNICAST_V6 and not any(address in network for network in PRIVATE_V6)
 
 
-def unwrapped(address: Address) -> Address:
+def unwrap_address(address: Address) -> Address:
     """Give the IPv4 address that an IPv6 address stands for: mapped, translated or 6to4; else the address itself."""
     if isinstance(address, ipaddress.IPv4Address):
         return address
@@ -45,9 +45,9 @@ def unwrapped(address: Address) -> Address:
 
 
 def is_public_host(host: str) -> bool:
-    """Tell whether a host name or address could be public; every way to write an address is understood."""
+    """Tell whether a host name or address could be on the public internet, however the address is written."""
     name = host.rstrip(".").lower()
-    if address := address_of(name):
+    if address := parse_address(name):
         return is_public_address(address)
     return "." in name and not name.endswith(LOCAL_SUFFIXES)
 
@@ -57,10 +57,10 @@ def is_port(port: int | None) -> bool:
     return port is None or 0 < port < 65536
 
 
-def address_of(host: str) -> Address | None:
+def parse_address(host: str) -> Address | None:
     """Read a literal address: dotted, decimal, hexadecimal, octal, IPv6, IPv4 inside IPv6; None for a name."""
     try:
-        return unwrapped(ipaddress.ip_address(host.strip("[]").partition("%")[0]))
+        return unwrap_address(ipaddress.ip_address(host.strip("[]").partition("%")[0]))
     except ValueError:
         return inet_aton_address(host)
 
@@ -73,3 +73,18 @@ def inet_aton_address(host: str) -> ipaddress.IPv4Address | None:
         return ipaddress.IPv4Address(socket.inet_aton(host))
     except OSError:
         return None
+
+
+def is_loopback_url(url: str) -> bool:
+    """Tell whether an address is on this machine."""
+    try:
+        host = httpx.URL(url).host
+    except httpx.InvalidURL:
+        return False
+    address = parse_address(host)
+    return host == "localhost" or (address is not None and address.is_loopback)
+
+
+def bracketed(host: str) -> str:
+    """Write a host as URLs and `Host` headers do, which put an IPv6 address into brackets."""
+    return f"[{host}]" if ":" in host and not host.startswith("[") else host

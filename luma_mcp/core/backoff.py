@@ -1,15 +1,24 @@
-"""How long to wait after failures in a row."""
+"""How long to wait after failures in a row: one rule for every loop that tries again."""
 
-TROUBLED_LONGEST_SECONDS = 60.0
+import random
+from collections.abc import Callable
+from dataclasses import dataclass
+
+MAX_BACKOFF_SECONDS = 60.0
 
 
-def backoff(
-    failures: int, *, jitter: float, retry_after: float | None = None, longest: float = TROUBLED_LONGEST_SECONDS
-) -> float:
-    """Give the seconds to wait after `failures` failures in a row (1, 2, …).
+def random_share() -> float:
+    return random.random()  # noqa: S311 - spreads load, guards nothing
 
-    Doubles from 1 s to `longest`; `jitter` in 0..1 adds up to half, so that many clients do not return together. What
-    the server asked for is the least.
-    """
-    wait = min(2.0 ** min(failures - 1, 20), longest)
-    return max(wait * (1 + jitter / 2), retry_after or 0.0)
+
+@dataclass(frozen=True, slots=True)
+class Backoff:
+    """Waits that double from 1 s to `max_seconds`; `jitter` gives 0..1, so that many clients do not return together."""
+
+    max_seconds: float = MAX_BACKOFF_SECONDS
+    jitter: Callable[[], float] = random_share
+
+    def after(self, failures: int, retry_after: float | None = None) -> float:
+        """Give the seconds to wait after `failures` in a row (1, 2, …); what the server asked for is the least."""
+        wait = min(2.0 ** min(failures - 1, 20), self.max_seconds)
+        return max(wait * (1 + self.jitter() / 2), retry_after or 0.0)

@@ -37,23 +37,44 @@ class Pause:
         self._cut.set()
 
     async def wait(self, seconds: float) -> None:
-        """Wait, at most some seconds."""
+        """Wait until it is cut short, at most `seconds`."""
         with anyio.move_on_after(seconds):
             await self._cut.wait()
         self._cut = anyio.Event()
 
 
+class Signal:
+    """Wakes all who wait for it, each time that it is given; who comes later waits for the next time."""
+
+    def __init__(self) -> None:
+        self._event = anyio.Event()
+
+    def give(self) -> None:
+        """Wake all who wait now."""
+        self._event.set()
+        self._event = anyio.Event()
+
+    async def wait(self) -> None:
+        """Wait for the next time."""
+        await self._event.wait()
+
+    @property
+    def waiting(self) -> int:
+        """How many wait."""
+        return self._event.statistics().tasks_waiting
+
+
 async def cancel_after(event: anyio.Event, scope: anyio.CancelScope) -> None:
-    """Cancel something once an event has happened."""
+    """Cancel `scope` once `event` is set."""
     await event.wait()
     scope.cancel()
 
 
 async def guarded(work: Callable[[], Awaitable[T]], *, otherwise: T, what: str) -> T:
-    """Do some work and give its result, or `otherwise` if it ends unexpectedly: a bug in it must end nothing else."""
+    """Give the result of `work`, or `otherwise` if it raises: a bug is logged under `what`, and ends nothing else."""
     try:
         return await work()
     except Exception:
-        # The one boundary of all background work: a follower's bug stays that follower's.
+        # The one boundary of all background work, and the one broad `except` of this package.
         logger.exception("%s ended unexpectedly", what)
         return otherwise

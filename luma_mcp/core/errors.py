@@ -10,16 +10,16 @@ LumaError
 ├── LimitReached             limit_reached
 ├── RateLimited              rate_limited
 ├── ServiceUnavailable       service_unavailable
-│   ├── Unfinished
+│   ├── TaskUnfinished
 │   └── UploadRefused
 ├── NetworkFailure           network
 │   └── ProxyUnusable
 ├── Conflict                 conflict
 ├── TaskNotFound             task_not_found
-│   └── NeverKnown
+│   └── TaskNeverKnown
 ├── GenerationFailed         generation_failed
 ├── SubmissionUnconfirmed    submission_unconfirmed
-├── OutputNotWritable        output_not_writable     (these and those below them in storage_errors)
+├── OutputNotWritable        output_not_writable
 │   ├── LedgerUnusable
 │   │   ├── LedgerDamaged
 │   │   └── TaskUnreadable
@@ -27,11 +27,11 @@ LumaError
 ├── DownloadFailed           download_failed
 │   ├── VideoGone
 │   ├── LinkRefused
-│   ├── NoVideoThere
+│   ├── VideoUnusable
 │   └── DownloadRefused
 │       └── VideoTooLarge
 └── BadAnswer                bad_answer
-    ├── NoVideoNamed
+    ├── VideoUrlMissing
     ├── UploadAddressRefused
     └── WrongAddress
 """
@@ -44,24 +44,24 @@ Charged = Literal["no", "yes", "unknown"]
 
 @dataclass(frozen=True, slots=True)
 class Failure:
-    """What went wrong, in the five facts that a caller is always told."""
+    """What went wrong, as it is stored and shown."""
 
     code: str
     message: str
     charged: Charged
-    retry_safe: bool
-    hint: str
+    retry_safe: bool  # whether the same call may be repeated
+    hint: str  # what to do about it
 
 
 class LumaError(Exception):
     """A failure with a code, a statement about money, and advice."""
 
-    code: ClassVar[str]
+    code: ClassVar[str]  # stable, for programs
     charged: Charged = "no"
-    retry_safe: bool = True
+    retry_safe: bool = True  # whether the same call may be repeated
     hint: str = ""
-    transient: ClassVar[bool] = False
-    retry_after: float | None = None
+    transient: ClassVar[bool] = False  # whether it may pass by itself, so that this server tries again
+    retry_after: float | None = None  # seconds that RunAPI asks to wait
 
     def __init__(self, message: str, *, hint: str = "", charged: Charged | None = None) -> None:
         super().__init__(message)
@@ -75,7 +75,11 @@ class LumaError(Exception):
 
 
 KEEPS_ASKING = "This server keeps asking; call get_task to see how the task is doing."
+
+
 CHARGED_HINT = "RunAPI charged for it. Have the RunAPI account looked at before asking for another result."
+
+
 UNCLEAR_HINT = (
     "RunAPI did not say whether it was charged. Have the RunAPI account looked at before asking for another result."
 )
@@ -159,7 +163,7 @@ class ServiceUnavailable(LumaError):
     hint = "RunAPI is having trouble; repeat the call in a few minutes."
 
 
-class Unfinished(ServiceUnavailable):
+class TaskUnfinished(ServiceUnavailable):
     """RunAPI does not finish a task."""
 
     charged: Charged = "unknown"
@@ -212,7 +216,7 @@ class TaskNotFound(LumaError):
     hint = "Call list_tasks to see the tasks that this server knows."
 
 
-class NeverKnown(TaskNotFound):
+class TaskNeverKnown(TaskNotFound):
     """RunAPI does not know a task, long after it took it."""
 
     charged: Charged = "unknown"
@@ -253,7 +257,7 @@ class BadAnswer(LumaError):
     hint = "Check RUNAPI_BASE_URL; if it is right, RunAPI is having trouble: repeat the call in a few minutes."
 
 
-class NoVideoNamed(BadAnswer):
+class VideoUrlMissing(BadAnswer):
     """RunAPI calls a task completed, and names no video that can be used."""
 
     charged: Charged = "yes"
@@ -274,3 +278,112 @@ class WrongAddress(BadAnswer):
 
     def __init__(self, host: str) -> None:
         super().__init__(f"{host} does not serve RunAPI's Luma endpoint, or redirects elsewhere.")
+
+
+class OutputNotWritable(LumaError):
+    """A folder that this server writes to cannot be written."""
+
+    code = "output_not_writable"
+    hint = "Make the folder writable, or name another one with LUMA_MCP_OUTPUT_DIR."
+
+
+class LedgerUnusable(OutputNotWritable):
+    """The ledger of tasks cannot be opened, read or written."""
+
+    hint = (
+        "Make the data folder readable and writable for this user; or move it, with the ledger in it, and name its new"
+        " place with LUMA_MCP_DATA_DIR."
+    )
+
+
+class TaskUnreadable(LedgerUnusable):
+    """What the ledger holds of one task makes no sense: somebody else wrote it, or the disk is failing."""
+
+    retry_safe = False
+    hint = (
+        "Nothing is done with it. Look at the RunAPI account for the task before it is asked for again; if the file was"
+        " not changed by anybody, have its disk looked at."
+    )
+
+
+class LedgerDamaged(LedgerUnusable):
+    """The ledger's file was damaged; it is kept aside, and a new one is in its place."""
+
+    retry_safe = False
+    hint = (
+        "Call list_tasks. A task that is missing may have been charged: look at the RunAPI account before repeating it."
+    )
+
+
+class VideoNotWritten(OutputNotWritable):
+    """The finished video was paid for, and there is no place to save it."""
+
+    charged: Charged = "yes"
+    hint = (
+        "Make the output folder writable and room on its disk: the video is then saved by itself, or at once by"
+        " save_video. Or download it from video_urls before expires_at."
+    )
+
+
+class DownloadFailed(LumaError):
+    """The finished video could not be saved; it exists and was paid for."""
+
+    code = "download_failed"
+    transient = True
+    charged: Charged = "yes"
+    hint = (
+        "This server keeps trying to save it. Call save_video later to try at once, or give the user the link in"
+        " video_urls, which works until expires_at."
+    )
+
+
+class VideoGone(DownloadFailed):
+    """The finished video was not saved while RunAPI kept it."""
+
+    transient = False
+    hint = (
+        "Tell the user that it was paid for and is gone: its link has expired, and there is no saved file where this"
+        " server looks."
+    )
+
+
+class LinkRefused(DownloadFailed):
+    """RunAPI's storage refuses the link to the finished video."""
+
+    hint = (
+        "The link in video_urls is refused at the moment, so do not give it to the user: call save_video later, and"
+        " this server asks RunAPI for a new one. It was paid for; RunAPI's support can help with the task_id."
+    )
+
+
+class VideoUnusable(DownloadFailed):
+    """What lies where the finished video should is no whole video."""
+
+    hint = (
+        "What the link in video_urls leads to is no whole video at the moment: call save_video later, or let the user"
+        " look at it there. It was paid for; RunAPI's support can help with the task_id."
+    )
+
+
+class DownloadRefused(DownloadFailed):
+    """The finished video is not fetched from where it lies."""
+
+    transient = False
+    hint = "Give the user the link in video_urls; it works until expires_at."
+
+
+class VideoTooLarge(DownloadRefused):
+    """What should be the finished video is too large for one; it is not fetched by itself again."""
+
+
+class UploadRefused(ServiceUnavailable):
+    """RunAPI's storage does not take a clip, and would not if it were sent again."""
+
+    transient = False
+    hint = "Nothing was submitted. Repeat the call in a few minutes, or give an http(s) URL that RunAPI can fetch."
+
+
+class UploadAddressRefused(BadAnswer):
+    """RunAPI named an address that clips are not sent to."""
+
+    transient = False

@@ -2,4 +2,4 @@
 
 
 def reach(point: str) -> None:
-    """Pass a named moment. This does nothing: the tests' own process puts something else in its place."""
+    """Pass a named moment. This does nothing: tests put something else in its place."""

@@ -1,4 +1,4 @@
-"""The records that move through the server, and the rules of how a task may change. No I/O."""
+"""The records that move through the server, money among them, and the rules of how a task may change. No I/O."""
 
 import hashlib
 import json
@@ -13,17 +13,18 @@ from luma_mcp.core.uris import task_id_of, task_uri
 
 Clock = Callable[[], float]
 """Gives POSIX seconds."""
-
 LOCAL_CALLER = "local"  # the user of this machine: on stdio, and over HTTP where no tokens are set
 SANDBOX_ORIGIN = "https://runapi.sandbox.invalid"
 MODEL = "luma-modify-video"
 DAY_SECONDS = 86_400
 OUTPUT_LIFETIME_SECONDS = 7 * DAY_SECONDS  # contract 8.1
+UPLOAD_LIFETIME_SECONDS = 3600.0  # contract 5.1
 FOLLOW_SECONDS = DAY_SECONDS  # how long a task is followed
-LEAST_LIFE_SECONDS = 300.0  # a URL with less left to live is not handed to RunAPI, which fetches when it likes
+MIN_URL_LIFETIME_SECONDS = 300.0  # a URL with less left to live is not handed to RunAPI, which fetches when it likes
 REPLAY_SECONDS = 15 * 60  # how long a request goes out again that nobody repeats
-MOST_TAKES = 100
+MAX_TAKES = 100
 CLOCK_STEP_SECONDS = 60.0  # clocks are set back by as much; what is later than that was never now
+PRICE_USD = 0.50  # contract 6: flat, for each task that succeeds
 
 
 def new_key() -> str:
@@ -48,12 +49,16 @@ class Status(StrEnum):
 
     @property
     def rank(self) -> int:
-        """Order the states: a task never goes back to a lower one."""
+        """Where the state stands on the way: a task never goes back to a lower rank."""
         return RANKS[self]
 
 
 RUNNING = (Status.SUBMITTING, Status.PENDING, Status.PROCESSING)
+
+
 DONE = (Status.COMPLETED, Status.FAILED)
+
+
 RANKS = {
     Status.SUBMITTING: 0,
     Status.UNCONFIRMED: 0,
@@ -102,77 +107,62 @@ class Limits:
 
 
 @dataclass(frozen=True, slots=True)
-class Position:
-    """Up to where the changes of a ledger were read. Another file, however alike, is another `ledger`."""
+class LedgerPosition:
+    """Up to where the changes of a ledger were read."""
 
-    ledger: str
+    ledger: str  # another for every file, however alike
     revision: int
 
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """That something a caller sees changed: a task, which may have no id yet; None stands for any task or any caller.
+    """That something a caller sees changed."""
 
-    `listed` tells whether the list of tasks with an id changed too: one came or went, or is in another state.
-    """
-
-    caller: str | None
-    task_id: str | None
-    listed: bool
+    caller: str | None  # None for any caller
+    task_id: str | None  # empty for a task without one, None for any task
+    listed: bool  # whether the list of tasks with an id changed too: one came or went, or is in another state
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Reading:
-    """What RunAPI said about a task at one moment; `charged` is about one that failed."""
+class TaskSnapshot:
+    """What RunAPI said about a task at one moment."""
 
     status: Status
-    charged: Charged = "no"
+    charged: Charged = "no"  # of a task that failed
     video_urls: tuple[str, ...] = ()
     error: str = ""
     cost_usd: float | None = None
-    retry_after: float | None = None
+    retry_after: float | None = None  # seconds
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Task:
-    """One paid generation, from intent to saved file. Times are POSIX seconds.
+    """One paid generation, from intent to saved file. Times are POSIX seconds."""
 
-    `key` is the idempotency key and the identity on this machine, `task_id` the identity at RunAPI. `source_url` is
-    what RunAPI is told, known once a local file has been uploaded; of such a file `source_digest`, `source_bytes` and
-    `source_seconds` (where its header says so) tell what was asked for. `wanted_at` is when a caller last asked for it
-    before RunAPI had named it. `attempts` counts the submissions that may have reached RunAPI, `sent_at` is when the
-    first went out that it may have taken, and then the one that it answered. `failures` counts the tries in a row that
-    failed in the present stage; `given_up` tells that RunAPI said for too long that it is not done, or not known.
-    `charged` tells what is known of its cost. `file_name` is what the saved video is to be called, if the caller chose.
-    `origin` is the address that it is submitted to; `key_id` tells RunAPI keys apart, because an idempotency key means
-    nothing to another account. `callback` is where RunAPI is to call this server, if anywhere; it is known to nobody
-    else.
-    """
-
-    key: str
+    key: str  # the idempotency key, and the identity on this machine
     caller: str
     request: VideoRequest
     created_at: float
     updated_at: float
-    wanted_at: float = 0.0
-    origin: str = ""
-    key_id: str = ""
-    callback: str = field(default="", repr=False)
+    wanted_at: float = 0.0  # when a caller last asked for it before RunAPI had named it
+    origin: str = ""  # the address of the RunAPI that it is submitted to
+    key_id: str = ""  # tells RunAPI keys apart: an idempotency key means nothing to another account
+    callback: str = field(default="", repr=False)  # where RunAPI is to call this server, known to nobody else; or empty
     wants_file: bool = False
-    source_url: str = ""
-    source_digest: str = ""
+    source_url: str = ""  # what RunAPI is told; empty until a local file has been uploaded
+    source_digest: str = ""  # of a local file, like the next two
     source_bytes: int | None = None
-    source_seconds: float | None = None
-    sent_at: float | None = None
-    file_name: str = ""
-    task_id: str = ""
+    source_seconds: float | None = None  # where the file's header gives it
+    sent_at: float | None = None  # when the first submission went out that RunAPI may have taken, then the answered one
+    file_name: str = ""  # what the saved video is to be called, if the caller chose
+    task_id: str = ""  # the identity at RunAPI
     status: Status = Status.SUBMITTING
-    attempts: int = 0
-    failures: int = 0
-    given_up: bool = False
-    charged: Charged = "no"
+    attempts: int = 0  # submissions that may have reached RunAPI
+    failures: int = 0  # tries in a row that failed in the present stage
+    given_up: bool = False  # RunAPI said for too long that it is not done, or not known
+    charged: Charged = "no"  # what is known of its cost
     video_urls: tuple[str, ...] = ()
-    video_path: str = ""
+    video_path: str = ""  # of the saved file
     cost_usd: float | None = None
     error: Failure | None = None
     finished_at: float | None = None
@@ -183,6 +173,15 @@ class Task:
         if self.status is not Status.COMPLETED or self.finished_at is None:
             return None
         return self.finished_at + OUTPUT_LIFETIME_SECONDS
+
+    def is_available(self, now: float) -> bool:
+        """Tell whether RunAPI still keeps the output, and this server knows until when."""
+        return self.expires_at is not None and now < self.expires_at
+
+    @property
+    def account(self) -> tuple[str, str]:
+        """Give the RunAPI account that a task belongs to: address, and id of the key."""
+        return self.origin, self.key_id
 
     @property
     def is_uploading(self) -> bool:
@@ -195,8 +194,8 @@ class Task:
         return self.created_at if self.sent_at is None else self.sent_at
 
     @property
-    def counts(self) -> bool:
-        """Tell whether this is the task of its request: all are but those that failed and cost nothing."""
+    def blocks_repeat(self) -> bool:
+        """Tell whether the same request joins this task: it does unless the task failed and cost nothing."""
         return not (self.status is Status.FAILED and self.charged == "no")
 
     def has_fresh_key(self, now: float) -> bool:
@@ -204,12 +203,12 @@ class Task:
         return self.sent_at is None or now - self.sent_at <= REPLAY_SECONDS
 
     def is_young(self, now: float) -> bool:
-        """Tell whether a submission may go out: somebody asked for it, or it first went out, not long ago."""
+        """Tell whether it may be submitted: asked for, or first sent, at most `REPLAY_SECONDS` ago."""
         moments = (self.wanted_at, self.sent_at or 0.0)  # what is in the future was never now
         return any(now - REPLAY_SECONDS <= moment <= now + CLOCK_STEP_SECONDS for moment in moments)
 
     @property
-    def awaits_file(self) -> bool:
+    def needs_saving(self) -> bool:
         """Tell whether the finished video still has to be saved."""
         return self.status is Status.COMPLETED and self.wants_file and not self.video_path and bool(self.video_urls)
 
@@ -222,26 +221,26 @@ class Task:
             gone = not self.video_urls or (self.expires_at is not None and self.expires_at <= now)
             return gone and not self.video_path
         if self.status in (Status.FAILED, Status.UNCONFIRMED):
-            return self.counts
+            return self.blocks_repeat
         return self.given_up
 
     @property
-    def settled(self) -> bool:
+    def is_settled(self) -> bool:
         """Tell whether waiting longer can bring nothing new."""
-        if self.awaits_file:
+        if self.needs_saving:
             return self.error is not None
         return self.status.done or self.status is Status.UNCONFIRMED
 
-    def elapsed(self, now: float) -> float:
+    def elapsed_seconds(self, now: float) -> float:
         """Give the seconds from submission to the end, or to `now`."""
         return max(0.0, (now if self.finished_at is None else self.finished_at) - self.created_at)
 
-    def generating(self, now: float) -> float:
+    def generating_seconds(self, now: float) -> float:
         """Give the seconds from the first request to RunAPI to the end, or to `now`: those that tasks share."""
         return max(0.0, (now if self.finished_at is None else self.finished_at) - self.asked_at)
 
     def sending(self, callback: str, now: float) -> "Task":
-        """Be about to go out, once more: whatever was known of the cost before, this may be charged."""
+        """Give the task as it is before another submission, which may be charged whatever was known of its cost."""
         begun = self if self.attempts else replace(self, callback=callback)
         sent_at = self.sent_at if self.charged == "unknown" else now
         doubt = replace(self.error, charged="unknown") if self.error else None
@@ -262,17 +261,17 @@ class Task:
         return replace(self, status=Status.UNCONFIRMED, charged="unknown", error=failure, updated_at=now)
 
     def troubled(self, failure: Failure, now: float) -> "Task":
-        """Tell of a trouble that does not end the task, nor changes what is known of its cost."""
+        """Note a failure that neither ends the task nor changes what is known of its cost."""
         told = replace(failure, charged=self.charged)
         goes_on = self.error is not None and self.error.code == told.code  # in other words, as of another request
         return replace(self, error=told, updated_at=self.updated_at if goes_on else now)
 
     def left(self, failure: Failure, now: float) -> "Task":
-        """Give up on RunAPI, until it says something else about the task."""
+        """Note that RunAPI was given up on, until it says something else about the task."""
         return replace(self.troubled(failure, now), given_up=True)
 
-    def read(self, reading: Reading, now: float) -> "Task":
-        """Take what RunAPI said; a task never goes back to an earlier state."""
+    def read(self, reading: TaskSnapshot, now: float) -> "Task":
+        """Take what RunAPI said; an end is final, and a state never goes back."""
         if reading.status.rank < self.status.rank or self.status.done:
             return replace(self, error=None, failures=0, given_up=False)
         if reading.status is Status.FAILED:
@@ -303,5 +302,32 @@ class Task:
         )
 
     def saved(self, path: str, now: float) -> "Task":
-        """Tell where the finished video lies."""
+        """Note where the finished video was saved."""
         return replace(self, video_path=path, error=None, failures=0, updated_at=now)
+
+
+@dataclass(frozen=True, slots=True)
+class Price:
+    """What one task costs."""
+
+    usd: float
+    as_of: str  # since when, in RunAPI's words
+
+
+@dataclass(frozen=True, slots=True)
+class Balance:
+    """What is left on the RunAPI account, and what was spent from it; None where RunAPI does not say."""
+
+    usd: float
+    spent_today_usd: float | None
+    spent_total_usd: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class Spending:
+    """What a caller spent through this server."""
+
+    today_usd: float  # since midnight, UTC
+    total_usd: float
+    active: int  # tasks that run
+    submitted: int  # tasks in the last 24 hours

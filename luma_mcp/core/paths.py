@@ -1,4 +1,4 @@
-"""Where paths lead: links resolved, folders compared as the file system compares them."""
+"""Links resolved, and folders compared as the file system compares them."""
 
 import os
 from pathlib import Path
@@ -19,7 +19,6 @@ def hidden_parts(path: Path, folder: Path) -> list[str]:
 
 
 def is_same_folder(one: Path, other: Path) -> bool:
-    """Tell whether two names of folders stand for one."""
     try:
         return one.samefile(other)
     except (OSError, ValueError):
@@ -27,15 +26,15 @@ def is_same_folder(one: Path, other: Path) -> bool:
 
 
 def real_path(path: Path) -> Path:
-    """Resolve every link in a path; one that leads in a circle, or cannot be resolved, stays as it is."""
-    return resolved(path) or path
+    """Resolve every link in a path; one in a circle, or that cannot be resolved, stays as it is."""
+    return try_resolve(path) or path
 
 
-def resolved(path: Path) -> Path | None:
-    """Resolve every link in a path; None if somebody changes it meanwhile. A path that cannot be written is no file."""
+def try_resolve(path: Path) -> Path | None:
+    """Resolve every link in a path; None if it is changed meanwhile."""
     try:
         return Path(os.path.realpath(path))
-    except ValueError:  # in an old locale of Linux
+    except ValueError:  # it cannot be encoded, in an old locale of Linux, so there is no such file
         return path
     except OSError:
         return None

@@ -16,11 +16,10 @@ def rename_without_replacing(part: Path, target: Path) -> None:
     if sys.platform == "win32":
         part.rename(target)
     else:
-        link_or_replace_nothing(part, target)
+        link_without_replacing(part, target)
 
 
-def link_or_replace_nothing(part: Path, target: Path) -> None:
-    """Do so where a rename replaces what is there."""
+def link_without_replacing(part: Path, target: Path) -> None:
     try:
         target.hardlink_to(part)
     except FileExistsError:
@@ -30,8 +29,8 @@ def link_or_replace_nothing(part: Path, target: Path) -> None:
         part.replace(target)
 
 
-def is_reserved(path: Path) -> bool:
-    """Tell whether an empty file lies at a path: one that keeps a name, or was left by a process that was killed."""
+def is_empty_file(path: Path) -> bool:
+    """Tell whether an empty file lies at a path: it reserves a name, perhaps for a process that was killed."""
     try:
         found = os.lstat(path)
     except OSError:

@@ -8,37 +8,37 @@ from pydantic import AfterValidator, BeforeValidator, SecretStr, ValidationError
 from pydantic.fields import FieldInfo
 from pydantic_settings import BaseSettings, InitSettingsSource, PydanticBaseSettingsSource, SettingsConfigDict
 
-from luma_mcp.core.models import LOCAL_CALLER
+from luma_mcp.core.default_folders import default_data_folder, default_output_folder, default_source_folders
+from luma_mcp.core.models import LOCAL_CALLER, Limits
 from luma_mcp.core.settings_sources import (
     BASE_URL_VARIABLE,
     FILE_FIELD,
     KEY_VARIABLE,
     PREFIX,
-    Meant,
-    RunAPIFile,
-    Variables,
-    environment,
-    file_named_by,
-    read_runapi_file,
-    variables_in,
-)
-from luma_mcp.core.settings_values import (
     ApiKey,
     BadSetting,
     Folder,
     Folders,
     Hosts,
     LogLevel,
+    NonEmptySource,
+    RunAPIFile,
     Tokens,
-    api_origin,
-    callable_address,
+    Variables,
+    environment,
+    find_env_file,
     name_and_token,
+    read_env_file,
+    read_runapi_file,
+    resolve_typed_path,
     setting,
-    typed_path,
+    validate_api_url,
+    validate_public_url,
 )
-from luma_mcp.core.user_folders import default_data_folder, default_output_folder, source_folders
+from luma_mcp.core.uris import CALLBACKS_PATH
 
-LONGEST_WAIT_SECONDS = 3600
+WAIT_LIMIT_SECONDS = 3600
+DEFAULT_WAIT_SECONDS = 40  # below the 60 s at which common hosts cut a call
 
 
 class Settings(BaseSettings):
@@ -49,7 +49,7 @@ class Settings(BaseSettings):
     api_key: ApiKey | None = setting(
         "the RunAPI key", "the key as RunAPI shows it", default=None, validation_alias=KEY_VARIABLE
     )
-    base_url: Annotated[str, AfterValidator(api_origin)] = setting(
+    base_url: Annotated[str, AfterValidator(validate_api_url)] = setting(
         "the address of RunAPI",
         "an https:// address (http:// only on this machine or a private network)",
         default="https://runapi.ai",
@@ -81,17 +81,17 @@ class Settings(BaseSettings):
     )
     wait_seconds: int = setting(
         "how long a waiting call waits by default, in seconds; common hosts cut a call at 60",
-        f"a whole number of seconds from 0 to {LONGEST_WAIT_SECONDS}",
-        default=40,
+        f"a whole number of seconds from 0 to {WAIT_LIMIT_SECONDS}",
+        default=DEFAULT_WAIT_SECONDS,
         ge=0,
-        le=LONGEST_WAIT_SECONDS,
+        le=WAIT_LIMIT_SECONDS,
     )
     max_wait_seconds: int = setting(
         "the longest wait of a call, in seconds; a call that asks for more waits that long",
-        f"a whole number of seconds from 1 to {LONGEST_WAIT_SECONDS}",
+        f"a whole number of seconds from 1 to {WAIT_LIMIT_SECONDS}",
         default=300,
         ge=1,
-        le=LONGEST_WAIT_SECONDS,
+        le=WAIT_LIMIT_SECONDS,
     )
     max_active: int = setting(
         "how many tasks may run at once, for each caller", "a whole number from 1", default=20, ge=1
@@ -130,7 +130,7 @@ class Settings(BaseSettings):
         "host names separated by commas, each with a port or without",
         default=(),
     )
-    public_url: Annotated[str, AfterValidator(callable_address)] = setting(
+    public_url: Annotated[str, AfterValidator(validate_public_url)] = setting(
         "the address under which RunAPI reaches this server over HTTP, to call back when a task ends",
         "an https:// address (http:// only on this machine)",
         default="",
@@ -162,7 +162,7 @@ class Settings(BaseSettings):
 
     @property
     def callers(self) -> tuple[tuple[str, SecretStr], ...]:
-        """Give those of them that somebody named; the others are clients of this user's own, as on stdio."""
+        """Give those of `tokens` that have a name of their own; who has another token is this user, as on stdio."""
         return tuple((name, token) for name, token in self.tokens if name != LOCAL_CALLER)
 
     @property
@@ -171,13 +171,38 @@ class Settings(BaseSettings):
         return self.auth_tokens == ()
 
     @property
-    def called_at(self) -> str:
-        """Give the address below which RunAPI can call back, empty for none: only a server over HTTP can be called."""
+    def callback_base_url(self) -> str:
+        """Give the address below which RunAPI can call back; empty on stdio, and where none is set."""
         return self.public_url if self.serves_http else ""
 
     @property
+    def callback_prefix(self) -> str:
+        """Give the beginning of the addresses that RunAPI calls, one for each task; empty if it cannot call."""
+        return f"{self.callback_base_url}{CALLBACKS_PATH}/" if self.callback_base_url else ""
+
+    @property
+    def limits(self) -> Limits:
+        """Give how many tasks may run at once, and be submitted in 24 hours."""
+        return Limits(self.max_active, self.daily_limit)
+
+    @property
+    def tasks_dir(self) -> Path:
+        """Give the folder of the ledger, which the sandbox has one of its own for."""
+        return self.sandbox_dir if self.sandbox else self.data_dir
+
+    @property
+    def sandbox_dir(self) -> Path:
+        """Give the folder of the sandbox's state and ledger."""
+        return self.data_dir / "sandbox"
+
+    @property
+    def saved_folders(self) -> tuple[Path, ...]:
+        """List the folders that a saved video may lie in."""
+        return (self.output_dir, *self.readable_folders)
+
+    @property
     def saves(self) -> bool:
-        """Tell whether finished videos are saved by themselves."""
+        """Tell whether finished videos are saved without being asked for."""
         return self.save == "auto" or (self.save is None and not self.serves_http)
 
     @property
@@ -188,16 +213,16 @@ class Settings(BaseSettings):
         if self.serves_http:
             return ()
         named = (self.output_dir,) if "output_dir" in self.model_fields_set else ()
-        return (*named, *self.unnamed_folders)
+        return (*named, *self.implicit_folders)
 
     @property
-    def unnamed_folders(self) -> tuple[Path, ...]:
-        """List those of them that nobody named: nothing hidden is read below them."""
+    def implicit_folders(self) -> tuple[Path, ...]:
+        """List the readable folders that no setting names: nothing hidden is read below them."""
         if self.media_roots is not None or self.serves_http:
             return ()
-        return source_folders(() if "output_dir" in self.model_fields_set else (self.output_dir,))
+        return default_source_folders(() if "output_dir" in self.model_fields_set else (self.output_dir,))
 
-    def bound(self, wait_seconds: int) -> float:
+    def clamp_wait(self, wait_seconds: int) -> float:
         """Give the seconds that a call may wait: -1 means the setting, and nothing exceeds the longest."""
         return float(min(self.wait_seconds if wait_seconds < 0 else wait_seconds, self.max_wait_seconds))
 
@@ -210,49 +235,48 @@ class Settings(BaseSettings):
         dotenv_settings: PydanticBaseSettingsSource,
         file_secret_settings: PydanticBaseSettingsSource,
     ) -> tuple[PydanticBaseSettingsSource, ...]:
-        """Put the sources in order, each without what was not meant. Nothing of the working directory is one."""
+        """Put the sources in order. Nothing in the working directory is one."""
         del env_settings, dotenv_settings, file_secret_settings
-        flags, variables, named = sources_before_runapis(settings_cls, init_settings)
+        flags, variables, named = load_sources(settings_cls, init_settings)
         return flags, variables, named, RunAPIFile(settings_cls, (flags, variables, named))
 
 
-def sources_before_runapis(
+def load_sources(
     settings_cls: type[BaseSettings], init: PydanticBaseSettingsSource | None
-) -> tuple[Meant, Meant, Meant]:
+) -> tuple[NonEmptySource, NonEmptySource, NonEmptySource]:
     """Give flags, environment, and the file that either names; raise `BadSetting` if that cannot be read."""
     fields = settings_cls.model_fields
-    keys = {variable_of(field, name): str(field.validation_alias or name) for name, field in fields.items()}
-    flags, variables = Meant(settings_cls, init), Variables(settings_cls, keys, environment())
-    return flags, variables, Variables(settings_cls, keys, variables_in(file_named_by((flags, variables))))
+    keys = {variable_name(field, name): str(field.validation_alias or name) for name, field in fields.items()}
+    flags, variables = NonEmptySource(settings_cls, init), Variables(settings_cls, keys, environment())
+    return flags, variables, Variables(settings_cls, keys, read_env_file(find_env_file((flags, variables))))
 
 
 def load_settings(**flags: Any) -> Settings:
     """Read all sources; raise `BadSetting`, which names the variable and what it accepts."""
     given = {name: value for name, value in flags.items() if value is not None}
     if FILE_FIELD in given:
-        given[FILE_FIELD] = typed_path(given[FILE_FIELD])
+        given[FILE_FIELD] = resolve_typed_path(given[FILE_FIELD])
     try:
         return Settings(**given)
     except ValidationError as error:
         name = str(error.errors(include_input=False)[0]["loc"][0])
-        raise BadSetting(*blame(name)) from None
+        raise BadSetting(*describe_accepted(name)) from None
 
 
-def blame(name: str) -> tuple[str, str]:
-    """Name the variable behind a field or alias, and say what it accepts."""
+def describe_accepted(name: str) -> tuple[str, str]:
     fields = Settings.model_fields
     field = fields.get(name) or next(field for field in fields.values() if field.validation_alias == name)
-    return variable_of(field, name), f"accepts {cast('dict[str, str]', field.json_schema_extra)['accepts']}"
+    return variable_name(field, name), f"accepts {cast('dict[str, str]', field.json_schema_extra)['accepts']}"
 
 
-def variable_of(field: FieldInfo, name: str) -> str:
+def variable_name(field: FieldInfo, name: str) -> str:
     """Give the environment variable of a field."""
     return str(field.validation_alias or f"{PREFIX}{name.upper()}")
 
 
 def key_sources(env_file: Path | None = None) -> list[str]:
     """Name the sources that hold a key, the one that counts first: environment, env_file (named), file (RunAPI's)."""
-    _, variables, named = sources_before_runapis(
+    _, variables, named = load_sources(
         Settings, InitSettingsSource(Settings, {FILE_FIELD: env_file} if env_file else {})
     )
     has_key = {

@@ -10,23 +10,22 @@ from urllib.request import getproxies
 
 import httpx
 
-from luma_mcp.core.addresses import is_port
+from luma_mcp.core.addresses import Address, is_port
 from luma_mcp.core.errors import ProxyUnusable
+from luma_mcp.core.text import strip_all_quotes
 
 PORTS = {"http": 80, "https": 443}
 SOCKS = ("socks5", "socks5h")
 HOST = re.compile(r"[A-Za-z0-9._-]+|[0-9A-Fa-f:.]+(%[A-Za-z0-9]+)?")
 WITH_PORT = re.compile(r"(\[[^\]]*\]|[^:]*):([0-9]{1,5})")
 
-Address = ipaddress.IPv4Address | ipaddress.IPv6Address
-
 
 @dataclass(frozen=True, slots=True)
 class Proxy:
-    """A proxy that can be used. Its address may hold a password; `variable` is what names it, empty for the system."""
+    """A proxy that can be used."""
 
-    url: httpx.URL = field(repr=False)
-    variable: str
+    url: httpx.URL = field(repr=False)  # may hold a password
+    variable: str  # which names it, empty for the system's settings
 
     @property
     def place(self) -> str:
@@ -35,23 +34,24 @@ class Proxy:
 
     @property
     def is_tls(self) -> bool:
-        """Tell whether the way to the proxy itself is encrypted."""
+        """Tell whether the connection to the proxy itself is encrypted."""
         return self.url.scheme == "https"
 
 
 @dataclass(frozen=True, slots=True)
 class Proxies:
-    """Proxies by scheme (http, https, all), each as written and with its variable, and what goes past all of them."""
+    """Which proxies are set."""
 
-    named: Mapping[str, tuple[str, str]] = field(default_factory=dict[str, tuple[str, str]], repr=False)
-    exceptions: tuple[str, ...] = ()
+    # By http, https or all: the address as it is written, and the variable that holds it.
+    by_scheme: Mapping[str, tuple[str, str]] = field(default_factory=dict[str, tuple[str, str]], repr=False)
+    exceptions: tuple[str, ...] = ()  # the parts of NO_PROXY
 
     def proxy_for(self, url: httpx.URL) -> Proxy | None:
         """Give the proxy that a URL goes through, None for none; raise `ProxyUnusable` if that one cannot be used."""
         if any(is_excepted(url, part) for part in self.exceptions):
             return None
-        named = self.named.get(url.scheme) or self.named.get("all")
-        return usable(*named) if named else None
+        named = self.by_scheme.get(url.scheme) or self.by_scheme.get("all")
+        return parse_proxy(*named) if named else None
 
 
 def read_proxies() -> Proxies:
@@ -59,23 +59,17 @@ def read_proxies() -> Proxies:
 
     Lower case counts before upper case, and what is empty unsets; a CGI program does not look at `HTTP_PROXY`.
     """
-    found = {scheme: bare(value) for scheme, value in getproxies().items()}
-    named = {scheme: (found[scheme], variable_of(scheme)) for scheme in (*PORTS, "all") if found.get(scheme)}
+    found = {scheme: strip_all_quotes(value) for scheme, value in getproxies().items()}
+    named = {scheme: (found[scheme], proxy_variable(scheme)) for scheme in (*PORTS, "all") if found.get(scheme)}
     return Proxies(named, tuple(part for part in re.split(r"[\s,;]+", found.get("no", "")) if part))
 
 
-def bare(value: str) -> str:
-    """Take blanks and quotes off."""
-    return value.strip().strip("\"'").strip()
-
-
-def variable_of(scheme: str) -> str:
-    """Name the variable that names the proxy of a scheme, empty if none does."""
+def proxy_variable(scheme: str) -> str:
     names = [name for name, value in os.environ.items() if value and name.lower() == f"{scheme}_proxy"]
     return min(names, key=lambda name: name != name.lower(), default="")
 
 
-def usable(address: str, variable: str) -> Proxy:
+def parse_proxy(address: str, variable: str) -> Proxy:
     """Give the proxy at an address; raise `ProxyUnusable`, which does not repeat the address: it may hold a password.
 
     Without a scheme it is http. An `@` behind the host shows that a password was cut at a `/`, `?` or `#` in it.
@@ -103,11 +97,13 @@ def is_excepted(url: httpx.URL, part: str) -> bool:
     if scheme not in ("", "all", url.scheme) or port not in (None, url.port or PORTS.get(url.scheme)):
         return False
     address = address_in(url.raw_host.decode("ascii"))
-    return host == "*" or (is_in_range(address, host) if address else any(is_below(name, host) for name in names(url)))
+    return host == "*" or (
+        is_in_range(address, host) if address else any(is_in_domain(name, host) for name in host_spellings(url))
+    )
 
 
 def address_in(host: str) -> Address | None:
-    """Read an address; None for a name. IPv4 inside IPv6 is IPv4."""
+    """Read an address, IPv4 where it is mapped into IPv6; None for a name, which includes the number forms of IPv4."""
     try:
         address = ipaddress.ip_address(host.partition("%")[0])
     except ValueError:
@@ -116,7 +112,6 @@ def address_in(host: str) -> Address | None:
 
 
 def is_in_range(address: Address, written: str) -> bool:
-    """Tell whether an address is the one that is written, or in the range."""
     plain = re.sub(r"[\[\]]|%[^/]*", "", written)
     try:
         return address_in(plain) == address or address in ipaddress.ip_network(plain, strict=False)
@@ -124,8 +119,8 @@ def is_in_range(address: Address, written: str) -> bool:
         return False
 
 
-def names(url: httpx.URL) -> Iterator[str]:
-    """Yield the host of a URL as it goes over the network, and as people write it."""
+def host_spellings(url: httpx.URL) -> Iterator[str]:
+    """Yield the host of a URL in its ASCII form and as people write it."""
     yield url.raw_host.decode("ascii").lower().rstrip(".")
     try:
         yield url.host.lower().rstrip(".")
@@ -133,7 +128,6 @@ def names(url: httpx.URL) -> Iterator[str]:
         return
 
 
-def is_below(name: str, written: str) -> bool:
-    """Tell whether a host name is the one that is written, or below it."""
+def is_in_domain(name: str, written: str) -> bool:
     ending = written.lstrip("*").strip(".")
     return bool(ending) and f".{name}".endswith(f".{ending}")

@@ -1,49 +1,198 @@
-"""Where settings come from, beside flags: the environment, a file that was named, RunAPI's own file. Nothing else."""
+"""What may stand in a setting, and where settings come from.
+
+Beside flags that is the environment, a file that was named and RunAPI's own file. Nothing else.
+"""
 
 import io
 import json
 import logging
 import os
+import re
 import sys
 from collections.abc import Collection, Generator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, Literal
 
+import httpx
 from dotenv import dotenv_values
-from pydantic import SecretStr
+from pydantic import AfterValidator, BeforeValidator, Field, SecretStr
 from pydantic.fields import FieldInfo
-from pydantic_settings import BaseSettings, PydanticBaseSettingsSource
+from pydantic_settings import BaseSettings, NoDecode, PydanticBaseSettingsSource
 
-from luma_mcp.core.settings_values import (
-    BadSetting,
-    absolute,
-    api_origin,
-    bare,
-    bare_key,
-    expanded,
-    is_meant,
-    usable_key,
-)
+from luma_mcp.core.addresses import is_loopback_url, is_public_address, parse_address
+from luma_mcp.core.errors import LumaError
+from luma_mcp.core.models import LOCAL_CALLER
 from luma_mcp.core.small_files import OTHERS_WRITE, read_small
-from luma_mcp.core.text import is_object
+from luma_mcp.core.text import is_object, strip_all_quotes
 
+TOKEN = re.compile(r"(?!(your|change[-_]?me|undefined|none|null)([-_.]|$))[A-Za-z0-9._~+/=-]+", re.I)  # RFC 6750, meant
+MIN_TOKEN_LENGTH = 16
+NO_TOKENS = "none"
+CALLER_NAME = re.compile(r"[A-Za-z0-9._-]{1,64}")
+HOST_NAME = re.compile(r"([A-Za-z0-9_-]+(\.[A-Za-z0-9_-]+)*\.?|\[[0-9A-Fa-f:.]+\])(:\d{1,5})?")
+PLACEHOLDER = re.compile(
+    r"\$\{[^}]*\}|\$[A-Za-z_]\w*|%\w+%|\{\{[^}]*\}\}|<[^>]*>|undefined|your[-_ ](runapi[-_ ])?(api[-_ ])?key.*", re.I
+)
 if sys.platform != "win32":
     import pwd
-
 PREFIX = "LUMA_MCP_"
 KEY_VARIABLE = "RUNAPI_API_KEY"
 BASE_URL_VARIABLE = "RUNAPI_BASE_URL"
 FILE_VARIABLE = "LUMA_MCP_ENV_FILE"
 FILE_FIELD = "env_file"
 TOKENS_FIELD = "auth_tokens"
-
 logger = logging.getLogger(__name__)
 
 
-class Meant(PydanticBaseSettingsSource):
+class BadSetting(LumaError):
+    """A setting has a value that cannot be used."""
+
+    code = "invalid_request"
+
+    def __init__(self, variable: str, accepts: str) -> None:
+        super().__init__(f"{variable}: {accepts}")
+
+
+def is_filled_in(value: object) -> bool:
+    """Tell whether a value was given: empty strings and placeholders that a host left unexpanded were not."""
+    return not isinstance(value, str) or not (value.strip() == "" or PLACEHOLDER.fullmatch(value.strip()))
+
+
+def strip_quotes(value: object) -> object:
+    """Take blanks and one pair of quotes off a value, which `docker --env-file` and some hosts hand over with it."""
+    if not isinstance(value, str):
+        return value
+    plain = value.strip()
+    is_quoted = len(plain) > 1 and plain[0] == plain[-1] and plain[0] in "\"'"
+    return plain[1:-1].strip() if is_quoted else plain
+
+
+def expand_path(value: object) -> object:
+    """Expand `~` and variables in a path, which several hosts leave to the server."""
+    return Path(os.path.expanduser(os.path.expandvars(value.strip()))) if isinstance(value, str) else value
+
+
+def resolve_typed_path(value: object) -> object:
+    """Give a path as people type it on a command line: relative to where they are. What is no path stays as it is."""
+    path = expand_path(strip_quotes(value))
+    return Path(os.path.abspath(path)) if is_filled_in(strip_quotes(value)) and isinstance(path, Path) else value
+
+
+def validate_absolute(path: Path) -> Path:
+    """Refuse a relative path: hosts start servers in folders of their own choice."""
+    if not path.is_absolute() or "\0" in str(path):
+        raise ValueError("not absolute")
+    return path
+
+
+def split_paths(value: object) -> object:
+    return (
+        [expand_path(part) for part in value.split(os.pathsep) if is_filled_in(part)]
+        if isinstance(value, str)
+        else value
+    )
+
+
+def split_words(value: object) -> object:
+    return [part.strip() for part in value.split(",") if part.strip()] if isinstance(value, str) else value
+
+
+def clean_key(value: object) -> object:
+    return re.sub(r"^bearer\s+", "", strip_all_quotes(value), flags=re.I) if isinstance(value, str) else value
+
+
+def validate_key(key: SecretStr) -> SecretStr:
+    """Refuse what cannot be sent in a header."""
+    if not re.fullmatch(r"[\x21-\x7e]+", key.get_secret_value()):
+        raise ValueError("not a key")
+    return key
+
+
+def validate_api_url(value: str) -> str:
+    """Accept an https address; plain http only on this machine or a private network, for the key travels with it."""
+    try:
+        url = httpx.URL(value.strip().rstrip("/"))
+    except httpx.InvalidURL as error:
+        raise ValueError("not a URL") from error
+    address = parse_address(url.host)
+    near = url.host == "localhost" or (address is not None and not is_public_address(address))
+    safe = url.scheme == "https" or (url.scheme == "http" and near)
+    if not url.host or not safe or url.userinfo or url.query or url.fragment or not 0 < (url.port or 443) < 65536:
+        raise ValueError("not an API address")
+    return str(url)
+
+
+def split_pairs(value: object) -> object:
+    """Split a list of pairs by commas, `none` for no pair; an empty list is a mistake, and must let nobody in."""
+    if isinstance(value, str) and value.lower() == NO_TOKENS:
+        return ()
+    pairs = split_words(value)
+    if isinstance(value, str) and not pairs:
+        raise ValueError("no pairs")
+    return pairs
+
+
+def name_and_token(pair: str) -> tuple[str, SecretStr]:
+    name, _, token = pair.partition(":")
+    return name.strip(), SecretStr(token.strip())
+
+
+def validate_callers(pairs: tuple[SecretStr, ...]) -> tuple[SecretStr, ...]:
+    """Refuse names that are none, tokens that are short or placeholders, and a token of two callers."""
+    callers = [name_and_token(pair.get_secret_value()) for pair in pairs]
+    tokens = {token.get_secret_value() for _, token in callers}
+    if not all(CALLER_NAME.fullmatch(name) and name != LOCAL_CALLER for name, _ in callers):
+        raise ValueError("not a name")
+    if not all(is_filled_in(token) and TOKEN.fullmatch(token) and len(token) >= MIN_TOKEN_LENGTH for token in tokens):
+        raise ValueError("not a token")
+    if len(tokens) < len(callers):
+        raise ValueError("two callers with one token")
+    return pairs
+
+
+def validate_host(value: str) -> str:
+    if not HOST_NAME.fullmatch(value):
+        raise ValueError("not a host name")
+    return value.lower().removesuffix(".")
+
+
+def validate_public_url(value: str) -> str:
+    """Accept an address that RunAPI can call: https, or plain http on this machine."""
+    if not value.strip():
+        return ""
+    address = validate_api_url(value)
+    if not (address.startswith("https:") or is_loopback_url(address)):
+        raise ValueError("not an address to call back")
+    return address
+
+
+Folder = Annotated[Path, BeforeValidator(expand_path), AfterValidator(validate_absolute)]
+
+
+Folders = Annotated[tuple[Folder, ...], NoDecode, BeforeValidator(split_paths)]
+
+
+Hosts = Annotated[tuple[Annotated[str, AfterValidator(validate_host)], ...], NoDecode, BeforeValidator(split_words)]
+
+
+Tokens = Annotated[tuple[SecretStr, ...], NoDecode, BeforeValidator(split_pairs), AfterValidator(validate_callers)]
+
+
+ApiKey = Annotated[SecretStr, BeforeValidator(clean_key), AfterValidator(validate_key)]
+
+
+LogLevel = Literal["DEBUG", "INFO", "WARNING", "ERROR"]
+
+
+def setting(meaning: str, accepts: str, *, shown: str = "", **more: Any) -> Any:
+    """Declare a setting with what it means, what it accepts, and how a default is shown that is no plain value."""
+    return Field(description=meaning, json_schema_extra={"accepts": accepts, "shown": shown}, **more)
+
+
+class NonEmptySource(PydanticBaseSettingsSource):
     """A source without empty values and unexpanded placeholders, so that the next source counts for them."""
 
     def __init__(self, settings_cls: type[BaseSettings], inner: PydanticBaseSettingsSource | None = None) -> None:
@@ -55,26 +204,25 @@ class Meant(PydanticBaseSettingsSource):
         raise NotImplementedError
 
     def values(self) -> Mapping[str, Any]:
-        """Read the source."""
         return self._inner() if self._inner else {}
 
     @cached_property
     def given(self) -> dict[str, Any]:
-        """Give what was meant, by alias or field."""
-        plain = {name: bare(value) for name, value in self.values().items()}
-        return {name: value for name, value in plain.items() if is_meant(value) or is_lock(name, value)}
+        """What is filled in, by alias or field."""
+        plain = {name: strip_quotes(value) for name, value in self.values().items()}
+        return {name: value for name, value in plain.items() if is_filled_in(value) or restricts_access(name, value)}
 
     def __call__(self) -> dict[str, Any]:
         """Give what was meant, as pydantic-settings asks for it."""
         return self.given
 
 
-def is_lock(name: str, value: object) -> bool:
+def restricts_access(name: str, value: object) -> bool:
     """Tell whether leaving a value out would let in others than was meant: then it is better refused than ignored."""
     return name.lower().endswith(TOKENS_FIELD) and bool(value)
 
 
-class Variables(Meant):
+class Variables(NonEmptySource):
     """Settings by the names of their variables, in whatever case; `keys` tells what a variable sets."""
 
     def __init__(
@@ -85,30 +233,25 @@ class Variables(Meant):
         self._variables = variables
 
     def values(self) -> Mapping[str, Any]:
-        """Pick the variables that set something."""
         found = {self._keys.get(name.upper(), ""): value for name, value in self._variables.items()}
         return {key: value for key, value in found.items() if key and value is not None}
 
 
 def environment() -> Mapping[str, str]:
-    """Give the variables of this process."""
     return os.environ
 
 
-def file_named_by(sources: Sequence[Meant]) -> Path | None:
-    """Find which file of variables the flags or the environment name; raise `BadSetting` for a relative path."""
+def find_env_file(sources: Sequence[NonEmptySource]) -> Path | None:
+    """Find the file of variables that flags or environment name; raise `BadSetting` for a relative path."""
     value = next((source.given[FILE_FIELD] for source in sources if FILE_FIELD in source.given), None)
     try:
-        return None if value is None else absolute(Path(str(expanded(value))))
+        return None if value is None else validate_absolute(Path(str(expand_path(value))))
     except ValueError as error:
         raise BadSetting(FILE_VARIABLE, "accepts an absolute path") from error
 
 
-def variables_in(path: Path | None) -> dict[str, str | None]:
-    """Read a file of variables as it is written, nothing in it filled in, but for the name of another such file.
-
-    Raises `BadSetting`.
-    """
+def read_env_file(path: Path | None) -> dict[str, str | None]:
+    """Read a file of variables literally; it cannot name another such file. Raise `BadSetting` if it cannot be read."""
     if path is None:
         return {}
     try:
@@ -122,86 +265,84 @@ def variables_in(path: Path | None) -> dict[str, str | None]:
 
 
 def reason(error: OSError | ValueError) -> str:
-    """Say what the system has against a file."""
     return (isinstance(error, OSError) and error.strerror) or "it has no such name"
 
 
 @dataclass(frozen=True, slots=True)
-class Own:
-    """What RunAPI's own file says: a key, and an address that counts for this key only; or why it does not count."""
+class RunAPIFileContent:
+    """What RunAPI's own file says."""
 
     key: str = ""
-    base_url: str = ""
-    fault: str = ""
+    base_url: str = ""  # counts for this key only
+    fault: str = ""  # why nothing in the file counts
 
 
-class RunAPIFile(Meant):
+class RunAPIFile(NonEmptySource):
     """RunAPI's own configuration file, for key and address only (contract 7.2), where no other source has a key."""
 
-    def __init__(self, settings_cls: type[BaseSettings], before: Sequence[Meant]) -> None:
+    def __init__(self, settings_cls: type[BaseSettings], before: Sequence[NonEmptySource]) -> None:
         super().__init__(settings_cls)
         self._before = before
 
     def values(self) -> Mapping[str, Any]:
-        """Give the key and its address, unless a key comes from elsewhere: it must not be sent where this file says."""
         own = read_runapi_file()
         counts = bool(own.key) and not self._is_given(KEY_VARIABLE, "api_key")
         if own.fault and not self._is_given(KEY_VARIABLE, "api_key"):
             logger.warning("%s, so nothing in it counts", own.fault)
         if own.base_url and not counts and not self._is_given(BASE_URL_VARIABLE, "base_url"):
-            logger.warning("base_url in %s is ignored, because the key comes from elsewhere", runapi_file())
+            logger.warning("base_url in %s is ignored, because the key comes from elsewhere", runapi_file_path())
         return {KEY_VARIABLE: own.key, BASE_URL_VARIABLE: own.base_url} if counts else {}
 
     def _is_given(self, *names: str) -> bool:
         return any(name in source.given for source in self._before for name in names)
 
 
-def read_runapi_file() -> Own:
+def read_runapi_file() -> RunAPIFileContent:
     """Read RunAPI's own file; one that is not there says nothing, and one that is wrong anywhere does not count."""
-    path = runapi_file()
+    path = runapi_file_path()
     if path is None:
-        return Own()
+        return RunAPIFileContent()
     try:
-        return own_settings(json.loads(read_small(path, refused_bits=OTHERS_WRITE).decode("utf-8-sig")))
+        return parse_runapi_file(json.loads(read_small(path, refused_bits=OTHERS_WRITE).decode("utf-8-sig")))
     except FileNotFoundError:
-        return Own()
+        return RunAPIFileContent()
     except OSError as error:
-        return Own(fault=f"{path} cannot be used: {error.strerror}")
+        return RunAPIFileContent(fault=f"{path} cannot be used: {error.strerror}")
     except (ValueError, RecursionError) as error:
-        told = error.args[0] if isinstance(error, NotOurs) else "is not JSON"
-        return Own(fault=f"{path} {told}")
+        told = error.args[0] if isinstance(error, BadRunAPIFile) else "is not JSON"
+        return RunAPIFileContent(fault=f"{path} {told}")
 
 
-class NotOurs(ValueError):
+class BadRunAPIFile(ValueError):
     """The file is JSON, but does not hold what it should."""
 
 
-def own_settings(content: object) -> Own:
-    """Take key and address out of the file's content; raise `NotOurs` for what cannot be used."""
+def parse_runapi_file(content: object) -> RunAPIFileContent:
+    """Take key and address out of the file's content; raise `BadRunAPIFile` for what cannot be used."""
     if not is_object(content):
-        raise NotOurs("is JSON of another kind")
+        raise BadRunAPIFile("is JSON of another kind")
     key = content.get("api_key") or content.get("apiKey") or ""
     address = content.get("base_url") or content.get("baseUrl") or ""
     if not (isinstance(key, str) and isinstance(address, str)):
-        raise NotOurs("holds something else than texts")
-    key, address = (value if is_meant(value) else "" for value in (str(bare_key(key)), str(bare(address))))
+        raise BadRunAPIFile("holds something else than texts")
+    key, address = (value if is_filled_in(value) else "" for value in (str(clean_key(key)), str(strip_quotes(address))))
     try:
         if key:
-            usable_key(SecretStr(key))
+            validate_key(SecretStr(key))
     except ValueError as error:
-        raise NotOurs("holds a key that cannot be one") from error
+        raise BadRunAPIFile("holds a key that cannot be one") from error
     try:
-        return Own(key, api_origin(address) if address else "")
+        return RunAPIFileContent(key, validate_api_url(address) if address else "")
     except ValueError as error:
-        raise NotOurs("holds an address that cannot be RunAPI's") from error
+        raise BadRunAPIFile("holds an address that cannot be RunAPI's") from error
 
 
-def runapi_file() -> Path | None:
+def runapi_file_path() -> Path | None:
     """Find RunAPI's configuration file where its own tools keep it; None for a user without a home folder."""
-    if own := named_folder("RUNAPI_CONFIG_DIR"):
+    if own := folder_from_variable("RUNAPI_CONFIG_DIR"):
         return own / "config.json"
     home = home_folder()
-    folder = named_folder("XDG_CONFIG_HOME") or (home / ".config" if home else None)
+    folder = folder_from_variable("XDG_CONFIG_HOME") or (home / ".config" if home else None)
     return folder / "runapi" / "config.json" if folder else None
 
 
@@ -211,7 +352,6 @@ def home_folder() -> Path | None:
 
 
 def homes() -> Generator[str]:
-    """Name the places that may be the home folder, the one that counts first."""
     if sys.platform == "win32":
         yield os.path.expanduser("~")
     else:
@@ -220,7 +360,7 @@ def homes() -> Generator[str]:
             yield pwd.getpwuid(os.getuid()).pw_dir
 
 
-def named_folder(variable: str) -> Path | None:
+def folder_from_variable(variable: str) -> Path | None:
     """Give the folder that a variable of the environment names; relative ones lead somewhere else each time."""
     folder = os.path.expanduser(os.environ.get(variable, "").strip())
     return Path(folder) if os.path.isabs(folder) else None
@@ -234,6 +374,6 @@ def find_program(name: str) -> Path | None:
     return next((place for place in places if place.is_file() and os.access(place, os.X_OK)), None)
 
 
-def set_variables(known: Collection[str]) -> dict[str, str]:
+def list_our_variables(known: Collection[str]) -> dict[str, str]:
     """Give the variables of the environment that are ours, or look as if they were meant to be."""
     return {name: value for name, value in os.environ.items() if name in known or name.upper().startswith(PREFIX)}

@@ -9,13 +9,15 @@ from typing import Any, TypeGuard
 import httpx
 from pydantic import SecretStr
 
-LONGEST_TEXT = 300
-SHORTEST_SECRET = 8
-LONGEST_WHOLE = 40
+from luma_mcp.core.uris import CALLBACKS_PATH
+
+MAX_TEXT_LENGTH = 300
+MIN_SECRET_LENGTH = 8
+MAX_INT_DIGITS = 40
 MARKUP = re.compile(r"<[^>]*>|&#?\w+;|[<>`]")
 SURROGATE = re.compile("[\ud800-\udfff]")
-OWN_ADDRESS = re.compile(r"/callbacks/[A-Za-z0-9_-]{20,}")
-HALVES = "Text must be valid Unicode; half of a surrogate pair is no character."
+CALLBACK_ADDRESS = re.compile(rf"{CALLBACKS_PATH}/[A-Za-z0-9_-]{{20,}}")
+SURROGATE_MESSAGE = "Text must be valid Unicode; half of a surrogate pair is no character."
 
 Json = dict[str, Any]
 
@@ -38,7 +40,7 @@ def json_value(response: httpx.Response) -> object:
     content = response.content
     try:
         written = content.decode(json.detect_encoding(content), "replace")
-        body: object = json.loads(written, parse_constant=not_a_number, parse_float=finite, parse_int=whole)
+        body: object = json.loads(written, parse_constant=drop_nan, parse_float=parse_finite, parse_int=parse_whole)
     except (ValueError, RecursionError):
         return None
     return body
@@ -50,18 +52,17 @@ def json_object(response: httpx.Response) -> Json:
     return body if is_object(body) else {}
 
 
-def not_a_number(_: str) -> None:
-    """Read NaN and Infinity."""
+def drop_nan(_: str) -> None:
+    """Give None for NaN and Infinity."""
 
 
-def finite(written: str) -> float | None:
-    """Read a number with a fraction or an exponent."""
+def parse_finite(written: str) -> float | None:
     return number if math.isfinite(number := float(written)) else None
 
 
-def whole(written: str) -> int | None:
-    """Read a whole number; Python refuses those of thousands of digits, and nobody means them."""
-    return int(written) if len(written) <= LONGEST_WHOLE else None
+def parse_whole(written: str) -> int | None:
+    """Read a whole number; Python raises `ValueError` for those of thousands of digits."""
+    return int(written) if len(written) <= MAX_INT_DIGITS else None
 
 
 def child(body: Json, name: str) -> Json:
@@ -70,22 +71,27 @@ def child(body: Json, name: str) -> Json:
     return value if is_object(value) else {}
 
 
-def text(value: object) -> str:
+def stripped_string(value: object) -> str:
     """Give a string value stripped, and nothing for any other type."""
     return value.strip() if isinstance(value, str) else ""
 
 
-def is_text(words: str) -> bool:
-    """Tell whether words can be written down: half of a surrogate pair, which JSON can carry, is no character."""
+def strip_all_quotes(value: str) -> str:
+    """Take blanks and any quotes off, paired or not."""
+    return value.strip().strip("\"'").strip()
+
+
+def is_valid_unicode(words: str) -> bool:
+    """Tell whether text can be encoded: half of a surrogate pair, which JSON can carry, cannot."""
     return words.isascii() or not SURROGATE.search(words)
 
 
-def all_text(value: object) -> bool:
-    """Tell whether all words in a value out of JSON can be written down, however deep they lie."""
+def has_valid_unicode(value: object) -> bool:
+    """Tell whether all text in a value out of JSON, keys too, can be encoded, however deep it is nested."""
     waiting = [value]
     while waiting:
         part = waiting.pop()
-        if isinstance(part, str) and not is_text(part):
+        if isinstance(part, str) and not is_valid_unicode(part):
             return False
         if is_object(part):
             waiting += [*part.keys(), *part.values()]
@@ -94,35 +100,35 @@ def all_text(value: object) -> bool:
     return True
 
 
-def as_text_throughout(value: Any) -> Any:
+def replace_surrogates(value: Any) -> Any:
     """Give a value for JSON with a replacement character for each half of a surrogate pair."""
-    if all_text(value):
+    if has_valid_unicode(value):
         return value
     if isinstance(value, str):
         return SURROGATE.sub("\ufffd", value)
     if is_object(value):
-        return {as_text_throughout(name): as_text_throughout(part) for name, part in value.items()}
-    return [as_text_throughout(part) for part in value]
+        return {replace_surrogates(name): replace_surrogates(part) for name, part in value.items()}
+    return [replace_surrogates(part) for part in value]
 
 
-def without_secret(words: str, secret: SecretStr | None) -> str:
-    """Take a secret, and addresses that only RunAPI may know, out of foreign text, which may echo them.
+def redact_secret(words: str, secret: SecretStr | None) -> str:
+    """Replace a secret, and callback addresses, in foreign text, which may echo them.
 
-    What is too short to be a secret is part of ordinary words.
+    Nothing shorter than `MIN_SECRET_LENGTH` is replaced: it may be part of ordinary words.
     """
     hidden = secret.get_secret_value() if secret else ""
-    plain = OWN_ADDRESS.sub("/callbacks/[secret]", words)
-    return re.sub(re.escape(hidden), "[key]", plain, flags=re.I) if len(hidden) >= SHORTEST_SECRET else plain
+    plain = CALLBACK_ADDRESS.sub(f"{CALLBACKS_PATH}/[secret]", words)
+    return re.sub(re.escape(hidden), "[key]", plain, flags=re.I) if len(hidden) >= MIN_SECRET_LENGTH else plain
 
 
-def quoted(words: str) -> str:
-    """Quote foreign text, so that nobody takes it for ours."""
-    return '"' + safe_text(words).replace('"', "'") + '"'
+def quote_text(words: str) -> str:
+    """Sanitise foreign text and quote it, so that nobody takes it for ours."""
+    return '"' + sanitise_text(words).replace('"', "'") + '"'
 
 
-def safe_text(words: str) -> str:
-    """Make foreign text fit for a log and a model: one line, no markup, no control or invisible characters, bounded."""
-    plain = MARKUP.sub(" ", words[: 20 * LONGEST_TEXT]).replace("](", "] (")
+def sanitise_text(words: str) -> str:
+    """Make foreign text one line for a log or a model, without markup, control or invisible characters, and bounded."""
+    plain = MARKUP.sub(" ", words[: 20 * MAX_TEXT_LENGTH]).replace("](", "] (")
     visible = "".join(" " if unicodedata.category(c)[0] in "CZ" else c for c in plain)
     line = " ".join(visible.split())
-    return line if len(line) <= LONGEST_TEXT else line[: LONGEST_TEXT - 1] + "…"
+    return line if len(line) <= MAX_TEXT_LENGTH else line[: MAX_TEXT_LENGTH - 1] + "…"

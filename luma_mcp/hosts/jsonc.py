@@ -21,67 +21,67 @@ DECODER = json.JSONDecoder()
 
 
 class Part(NamedTuple):
-    """A member of an object or an item of a list: its name, empty for an item, where it begins, and its value."""
+    """A member of an object or an item of a list, by its places in the text."""
 
-    name: str
-    begin: int
-    start: int
-    end: int
+    name: str  # empty for an item
+    name_start: int  # for an item, where its value begins
+    value_start: int
+    value_end: int
 
 
 @dataclass(frozen=True, slots=True)
 class Container:
-    """An object or a list in a text: where its brackets stand, and what is between them."""
+    """An object or a list in a text."""
 
-    start: int
-    end: int
+    start: int  # of its opening bracket
+    end: int  # of its closing bracket
     parts: list[Part]
 
 
-def read(text: str) -> Any:
+def parse_jsonc(text: str) -> Any:
     """Decode a text; an empty one, but for comments, is an empty object. Raises `ValueError`."""
     try:
-        plain = bare(text)
+        plain = blank_to_json(text)
         return json.loads(plain) if plain.strip() else {}
     except RecursionError as error:
         raise ValueError("it is nested too deeply") from error
 
 
-def with_value(text: str, path: Sequence[str], value: object) -> str:
-    """Put a value at a path, and make the objects on the way that are missing; raise `ValueError` for other things."""
-    plain = bare(text)
+def set_value(text: str, path: Sequence[str], value: object) -> str:
+    """Put a value at a path, with the objects on the way; raise `ValueError` if something else is on the way."""
+    plain = blank_to_json(text)
     if not plain.strip():
         text = f"{text.rstrip()}\n{{}}\n".lstrip()
-        plain = bare(text)
+        plain = blank_to_json(text)
     here = container(plain, skip(plain, 0), "{")
     for depth, name in enumerate(path):
         found = next((part for part in reversed(here.parts) if part.name == name), None)
         rest = path[depth + 1 :]
         if found is None:
-            return inserted(text, here, f"{json.dumps(name)}: ", nested(rest, value))
-        if not rest or plain[found.start : found.end] == "null":
-            new = written(nested(rest, value), text, indent_at(text, found.begin))
-            return text[: found.start] + new + text[found.end :]
-        here = container(plain, found.start, "{")
+            return insert_part(text, here, f"{json.dumps(name)}: ", nest_value(rest, value))
+        if not rest or plain[found.value_start : found.value_end] == "null":
+            new = written(nest_value(rest, value), text, indent_at(text, found.name_start))
+            return text[: found.value_start] + new + text[found.value_end :]
+        here = container(plain, found.value_start, "{")
     return text
 
 
-def with_item(text: str, path: Sequence[str], item: object) -> str:
+def append_item(text: str, path: Sequence[str], item: object) -> str:
     """Append an item to the list at a path, which is made if it is missing. Raises `ValueError` for what is no list."""
-    plain = bare(text)
+    plain = blank_to_json(text)
     place = skip(plain, 0)
     for name in path:
         here = container(plain, place, "{") if plain.strip() else None
         found = next((part for part in reversed(here.parts) if part.name == name), None) if here else None
-        if found is None or plain[found.start : found.end] == "null":
-            return with_value(text, path, [item])
-        place = found.start
-    return inserted(text, container(plain, place, "["), "", item)
+        if found is None or plain[found.value_start : found.value_end] == "null":
+            return set_value(text, path, [item])
+        place = found.value_start
+    return insert_part(text, container(plain, place, "["), "", item)
 
 
-def bare(text: str) -> str:
+def blank_to_json(text: str) -> str:
     """Blank out what JSON does not know, so that every place stays where it is."""
-    if is_json(text):  # which is told much faster
+    if is_json(text):  # much faster
         return text
     return LAST_COMMA.sub(lambda found: found[0] if found[0][0] == '"' else " ", uncommented(text))
 
@@ -98,7 +98,6 @@ def uncommented(text: str) -> str:
 
 
 def is_json(text: str) -> bool:
-    """Tell whether a text can be decoded as it is."""
     try:
         json.loads(text)
     except ValueError:
@@ -124,17 +123,16 @@ def container(plain: str, start: int, bracket: str) -> Container:
 
 
 def skip(plain: str, place: int) -> int:
-    """Pass over what stands between values."""
     found = BETWEEN.match(plain, place)
     return found.end() if found else place
 
 
-def inserted(text: str, here: Container, label: str, value: object) -> str:
+def insert_part(text: str, here: Container, label: str, value: object) -> str:
     """Put a part at the end of an object or list, on lines of its own."""
-    last = here.parts[-1].end if here.parts else here.start + 1
+    last = here.parts[-1].value_end if here.parts else here.start + 1
     comma = "," if here.parts and "," not in uncommented(text[last : here.end]) else ""
     outer = indent_at(text, here.end)
-    inner = indent_at(text, here.parts[0].begin) if here.parts else outer
+    inner = indent_at(text, here.parts[0].name_start) if here.parts else outer
     inner = inner if len(inner) > len(outer) else outer + unit(text)
     line = "\r\n" if "\r\n" in text else "\n"
     kept = text[last : here.end].rstrip()
@@ -142,24 +140,21 @@ def inserted(text: str, here: Container, label: str, value: object) -> str:
 
 
 def written(value: object, text: str, indent: str) -> str:
-    """Write a value as the text around it is written."""
     line = "\r\n" if "\r\n" in text else "\n"
     return json.dumps(value, indent=unit(text), ensure_ascii=False).replace("\n", line + indent)
 
 
 def unit(text: str) -> str:
-    """Tell by what a text is indented."""
     found = FIRST_INDENT.search(text)
     return found[1] if found else USUAL_INDENT
 
 
 def indent_at(text: str, place: int) -> str:
-    """Give the blanks before the line of a place."""
     found = BLANKS.match(text, text.rfind("\n", 0, place) + 1)
     return found[0] if found else ""
 
 
-def nested(path: Sequence[str], value: object) -> object:
+def nest_value(path: Sequence[str], value: object) -> object:
     """Wrap a value into objects, one for each name on a path."""
     for name in reversed(path):
         value = {name: value}

@@ -1,4 +1,4 @@
-"""The ledger's file in use: one connection that reads, one that writes, and a clear error when neither can."""
+"""The ledger's file in use: one connection reads, one writes, and every failure is a `LedgerUnusable`."""
 
 import errno
 import logging
@@ -14,39 +14,188 @@ from typing import Any, TypeVar
 import anyio
 import anyio.to_thread
 
-from luma_mcp.core.storage_errors import LedgerDamaged, LedgerUnusable
-from luma_mcp.ledger.connection import Notice, Opened, held, is_doubtful
-from luma_mcp.ledger.errors import MOVED_HINT, SILENT_HINT, Refused, advice
-from luma_mcp.ledger.place import Place
+from luma_mcp.core.errors import LedgerDamaged, LedgerUnusable
+from luma_mcp.ledger.errors import DISK_STUCK_HINT, MOVED_HINT, FileRefused, hint_for_error, primary_code
+from luma_mcp.ledger.files import LedgerPath, inode_identity
 from luma_mcp.ledger.records import Row
-from luma_mcp.ledger.recovery import is_damaged, replace_damaged
-from luma_mcp.ledger.schema import prepare, refuse_newer, refuse_strange, transaction
+from luma_mcp.ledger.recovery import (
+    check_intact,
+    is_damaged,
+    list_damaged_copies,
+    replace_damaged,
+    restore_removed_file,
+)
+from luma_mcp.ledger.schema import (
+    UNENDED,
+    UNSAVED,
+    configure_connection,
+    create_database,
+    open_database,
+    refuse_newer,
+    refuse_unknown_schema,
+    schema_cookie,
+    transaction,
+)
 
-QUEUE_SECONDS = 3.0
-LONGEST_QUEUE_SECONDS = 20.0
-ANSWER_SECONDS = 8.0
-COUNTS = """
-    SELECT count(*), count(*) FILTER (WHERE status NOT IN ('completed', 'failed')),
-        count(*) FILTER (WHERE status = 'completed' AND wants_file AND video_path = '') FROM tasks"""
-RESCUED = "it is damaged, and what can be read is still being rescued"
-
-T = TypeVar("T")
+STUCK_SECONDS = 3.0  # longer than a thread waits for a lock
+DISK_ERRORS = frozenset({sqlite3.SQLITE_READONLY, sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR})
 logger = logging.getLogger(__name__)
+QUEUE_SECONDS = 3.0
+MAX_QUEUE_SECONDS = 20.0
+ANSWER_SECONDS = 8.0
+RESCUED = "it is damaged, and what can be read is still being rescued"
+T = TypeVar("T")
+
+
+class LedgerConnection:
+    """A connection to the file that lies at a path now.
+
+    One to a file that was replaced or removed is not written to. One that met an error of the disk is opened anew:
+    SQLite would go on as it was opened, for reading only perhaps, however well the disk is by then.
+    """
+
+    def __init__(self, place: LedgerPath, notice: "DamageNotice") -> None:
+        self.other: LedgerConnection | None = None  # of this process, to the same file
+        self._place = place
+        self._path = place.path
+        self._notice = notice
+        self._db: sqlite3.Connection | None = None
+        self._identity: tuple[int, int] | None = None
+        self._cookie = 0
+        self._had_disk_error = False
+        self._busy = threading.Lock()
+
+    def close(self) -> None:
+        """Close the connection, once no thread is in the middle of something; it is opened again when needed.
+
+        Raises `FileRefused` if a thread does not come to its end.
+        """
+        with hold_lock(self._busy):
+            self._let_go()
+
+    @contextmanager
+    def use_connection(self) -> Generator[sqlite3.Connection]:
+        """Give the connection to one thread at a time; raise `FileRefused` if the one before it is stuck."""
+        with hold_lock(self._busy):
+            try:
+                yield self._connection()
+            except sqlite3.OperationalError as error:
+                self._had_disk_error |= is_disk_error(error)
+                raise
+
+    def is_current_file(self) -> bool:
+        return inode_identity(self._path) == self._identity
+
+    def restore_file(self) -> None:
+        """Put a file back that was removed, if this connection has it open still."""
+        if self._db:  # otherwise it may be waiting for the other one's
+            with hold_lock(self._busy):
+                self._restore_file()
+
+    def _let_go(self) -> None:
+        if self._db:
+            self._db.close()
+            self._db = None
+
+    def _connection(self) -> sqlite3.Connection:
+        """Give the connection, opened anew if the file is another one; a file that was removed is put back.
+
+        Whatever lies there is looked at before it is used, and again when anybody has changed its schema.
+        """
+        lies_there = inode_identity(self._path)
+        if lies_there is None:
+            self._restore_file()
+        if self._db and (self._had_disk_error or lies_there != self._identity):
+            self._let_go()
+        if self._db is None:
+            self._db = self._opened()
+        elif (cookie := schema_cookie(self._db)) != self._cookie:
+            refuse_unknown_schema(self._db)
+            self._cookie = cookie
+        return self._db
+
+    def _restore_file(self) -> None:
+        if self._db:
+            logger.warning("The ledger %s was removed while in use, and is put back", self._path)
+            restore_removed_file(self._path, self._db)
+        elif self.other:
+            self.other.restore_file()
+
+    def _opened(self) -> sqlite3.Connection:
+        self._place.secure_files()
+        check_intact(self._path)
+        if not self._path.exists():
+            create_database(self._path)
+        self._identity = inode_identity(self._path)  # if it is replaced now, the next use finds another one
+        opened = open_database(self._path)
+        self._cookie, self._had_disk_error = schema_cookie(opened), False
+        self._notice.detect_replacement()
+        return opened
+
+
+class DamageNotice:
+    """The message for the next caller: that the file which this process had open was damaged, whoever found it out."""
+
+    def __init__(self, place: LedgerPath) -> None:
+        self._path = place.path
+        self._looking = threading.Lock()
+        self._identity: tuple[int, int] | None = None
+        self._kept: frozenset[str] = frozenset()
+        self.pending_message = ""
+
+    def detect_replacement(self) -> None:
+        """Note it if the file is another than before because another process found that one damaged."""
+        with self._looking:
+            before, kept_before = self._identity, self._kept
+            self._know()
+            if before not in (None, self._identity) and (new := self._kept - kept_before):
+                self.pending_message = (
+                    f"The ledger was damaged and is kept as {self._path.with_name(max(new))}. Another server has begun"
+                    " a new one with the tasks that could be read from it."
+                )
+
+    def set_message(self, words: str) -> None:
+        with self._looking:
+            self._know()
+            self.pending_message = words
+
+    def _know(self) -> None:
+        self._identity, self._kept = inode_identity(self._path), list_damaged_copies(self._path)
+
+
+@contextmanager
+def hold_lock(lock: threading.Lock, why: str = "its disk does not answer") -> Generator[None]:
+    """Hold a lock, unless whoever has it is stuck (`FileRefused`): all who came after would be stuck behind it."""
+    if not lock.acquire(timeout=STUCK_SECONDS):
+        raise FileRefused(why, DISK_STUCK_HINT)
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+def is_disk_error(error: sqlite3.OperationalError) -> bool:
+    return primary_code(error) in DISK_ERRORS
+
+
+def may_be_committed(error: BaseException | None) -> bool:
+    """Tell whether a transaction that was complete may have been written nevertheless, as when its end got stuck."""
+    return primary_code(error) == sqlite3.SQLITE_IOERR
 
 
 class LedgerFile:
     """Reads on one thread and writes on another, so that nothing of the file ever holds up the event loop.
 
     A writer may have to wait, a few seconds at most, for another process's lock or for a slow disk, and longer while
-    many write one after the other; a reader waits while somebody's writing is brought to the disk. Nobody waits longer
-    for a disk that hangs: the thread that is stuck in it is left to itself, and those who come later are told.
+    many write one after the other; a reader waits while a transaction is synced. Nobody waits longer for a disk that
+    hangs: the thread that is stuck in it is abandoned, and later calls raise `LedgerUnusable`.
     """
 
-    def __init__(self, place: Place) -> None:
+    def __init__(self, place: LedgerPath) -> None:
         self._path = place.path
-        self._notice = Notice(place)
-        self._reader = Opened(place, self._notice)
-        self._writer = Opened(place, self._notice)
+        self._notice = DamageNotice(place)
+        self._reader = LedgerConnection(place, self._notice)
+        self._writer = LedgerConnection(place, self._notice)
         self._reader.other, self._writer.other = self._writer, self._reader
         self._reading = anyio.Lock()
         self._writing = anyio.Lock()
@@ -55,9 +204,9 @@ class LedgerFile:
         self._rescuing = threading.Lock()
 
     def close(self) -> None:
-        """Close the file, but for what a thread is stuck in; a later call opens it again."""
+        """Close the file, but for a connection that a thread is stuck in; a later call opens it again."""
         for opened in (self._reader, self._writer):
-            with suppress(Refused):
+            with suppress(FileRefused):
                 opened.close()
 
     def _let_go(self) -> None:
@@ -65,7 +214,7 @@ class LedgerFile:
         self._writer.close()
 
     async def read(self, query: str, values: Sequence[Any] | Row) -> list[sqlite3.Row]:
-        """Run a query; raise `LedgerUnusable`."""
+        """Give the rows of a query; raise `LedgerUnusable`."""
         with anyio.move_on_after(ANSWER_SECONDS) as turn:
             await self._reading.acquire()
         if turn.cancelled_caught:
@@ -78,22 +227,22 @@ class LedgerFile:
         raise self._silence()
 
     async def _on_thread(self, work: Callable[[], T]) -> T:
-        """Let a thread do some work, and leave it to itself if that takes too long."""
+        """Run `work` on a thread, which is abandoned when the caller is cancelled."""
         return await anyio.to_thread.run_sync(work, abandon_on_cancel=True, limiter=self._threads)
 
     def _silence(self) -> LedgerUnusable:
         message = f"The ledger {self._path} cannot be used: its disk did not answer in {ANSWER_SECONDS:.0f} seconds."
-        return LedgerUnusable(message, hint=SILENT_HINT)
+        return LedgerUnusable(message, hint=DISK_STUCK_HINT)
 
     def _read(self, query: str, values: Sequence[Any] | Row) -> list[sqlite3.Row]:
-        with self._usable(), self._reader.in_use() as db:
+        with self._handle_damage(), self._reader.use_connection() as db:
             return db.execute(query, values).fetchall()
 
     async def write(self, work: Callable[[sqlite3.Connection], T], *, heeding: bool = False) -> T:
-        """Do some work as one transaction, alone among all processes; raise `LedgerUnusable`.
+        """Run `work` as one transaction, alone among all processes; raise `LedgerUnusable`.
 
-        That is charged "unknown" when the work may have been written, or may still be. Work that might do something
-        twice, because the file has forgotten it, heeds damage that nobody was told of.
+        The error is charged "unknown" when the work may have been committed, or may still be. With `heeding`, damage
+        that no caller was told of is raised first: work that adds might add again what a damaged file has lost.
         """
         return await self._in_turn(partial(self._write, work, heeding))
 
@@ -102,8 +251,8 @@ class LedgerFile:
         await self._in_turn(self._shrink)
 
     async def _in_turn(self, work: Callable[[threading.Event], T]) -> T:
-        """Let a thread write, once it is this one's turn; the thread is told if nobody awaits it any more."""
-        latest = anyio.current_time() + LONGEST_QUEUE_SECONDS
+        """Run `work` on a thread, in turn; the event is set once nobody awaits its result any more."""
+        latest = anyio.current_time() + MAX_QUEUE_SECONDS
         with anyio.move_on_after(QUEUE_SECONDS) as turn:
             self._queue[turn] = latest
             try:
@@ -126,108 +275,110 @@ class LedgerFile:
         raise silence
 
     def _moves_on(self) -> None:
-        """Let those who wait for their turn wait on, as long as the queue moves."""
+        """Prolong the wait of those in the queue, which moves."""
         for turn, latest in self._queue.items():
             turn.deadline = min(anyio.current_time() + QUEUE_SECONDS, latest)
 
     def _shrink(self, _: threading.Event) -> None:
-        with self._usable(), self._writer.in_use() as db:
+        with self._handle_damage(), self._writer.use_connection() as db:
             db.executescript("PRAGMA incremental_vacuum")  # `execute` would free one page only
 
     def _write(self, work: Callable[[sqlite3.Connection], T], heeding: bool, given_up: threading.Event) -> T:  # noqa: FBT001 - threads take no names
         if heeding:
-            with self._usable(), held(self._rescuing, RESCUED):
-                self._heed()
+            with self._handle_damage(), hold_lock(self._rescuing, RESCUED):
+                self._raise_if_damaged()
         written: list[T] = []
         try:
-            with self._usable(), self._writer.in_use() as db:
+            with self._handle_damage(), self._writer.use_connection() as db:
                 if heeding:
-                    self._heed()
+                    self._raise_if_damaged()
                 with transaction(db):
                     refuse_newer(db)
                     written.append(work(db))
                     if given_up.is_set():
-                        raise Refused("its disk took too long", SILENT_HINT)
+                        raise FileRefused("its disk took too long", DISK_STUCK_HINT)
                 self._check_place()
         except LedgerUnusable as error:
-            if written and is_doubtful(error.__cause__):
+            if written and may_be_committed(error.__cause__):
                 error.charged = "unknown"
             raise
         return written[0]
 
     def _check_place(self) -> None:
-        """Make sure that what was written is not in a file that nobody sees any more."""
-        if not self._writer.is_in_place():
+        """Raise `LedgerUnusable` if the file that was written to was removed or replaced meanwhile."""
+        if not self._writer.is_current_file():
             message = f"The ledger {self._path} was removed or replaced while it was written to."
             raise LedgerUnusable(message, hint=MOVED_HINT, charged="unknown")
 
-    def _heed(self) -> None:
-        if self._notice.words:
-            raise LedgerDamaged(self._notice.words)
+    def _raise_if_damaged(self) -> None:
+        if self._notice.pending_message:
+            raise LedgerDamaged(self._notice.pending_message)
 
     @contextmanager
-    def telling(self) -> Generator[None]:
-        """Let a caller know once that the ledger was damaged, whoever found it out."""
-        if words := self._notice.words:
-            self._notice.words = ""
+    def report_damage_once(self) -> Generator[None]:
+        """Raise `LedgerDamaged` once for damage that was found before or inside, whoever found it."""
+        if words := self._notice.pending_message:
+            self._notice.pending_message = ""
             raise LedgerDamaged(words)
         try:
             yield
         except LedgerDamaged:
-            self._notice.words = ""
+            self._notice.pending_message = ""
             raise
 
     def _rescue(self) -> None:
         try:
             if words := replace_damaged(self._path, self._let_go):
                 logger.error("%s", words)
-                self._notice.take(words)
+                self._notice.set_message(words)
             else:
-                self._notice.look()  # another process was faster
+                self._notice.detect_replacement()  # another process was faster
         except OSError as error:
             raise OSError(f"it is damaged, and cannot be kept aside: {error.strerror}") from error
 
     @contextmanager
-    def _usable(self) -> Generator[None]:
-        with unusable(self._path):
+    def _handle_damage(self) -> Generator[None]:
+        with raise_ledger_unusable(self._path):
             try:
                 yield
             except sqlite3.DatabaseError as error:
                 if not is_damaged(error):
                     raise
-                with held(self._rescuing, RESCUED):
+                with hold_lock(self._rescuing, RESCUED):
                     self._rescue()
-                if self._notice.words:
-                    raise LedgerDamaged(self._notice.words) from error
+                if self._notice.pending_message:
+                    raise LedgerDamaged(self._notice.pending_message) from error
                 raise  # another process was faster, and this one never had the file open
 
 
 @contextmanager
-def unusable(path: Path) -> Generator[None]:
-    """Turn what SQLite and the file system say into `LedgerUnusable`."""
+def raise_ledger_unusable(path: Path) -> Generator[None]:
+    """Turn errors of SQLite and the file system into `LedgerUnusable` with the advice that fits."""
     try:
         yield
     except (sqlite3.Error, OSError) as error:
-        raise LedgerUnusable(f"The ledger {path} cannot be used: {error}.", hint=advice(error, path)) from error
+        raise LedgerUnusable(f"The ledger {path} cannot be used: {error}.", hint=hint_for_error(error, path)) from error
 
 
-def counts(path: Path) -> tuple[int, int, int] | None:
+def count_tasks(path: Path) -> tuple[int, int, int] | None:
     """Check a whole file without changing it, and count its tasks: all, unfinished, finished but not saved.
 
     None if there is no file yet. Raises `sqlite3.Error` or `OSError` if it is damaged, refused or locked, or if nothing
     could be used.
     """
+    query = f"""
+        SELECT count(*), count(*) FILTER (WHERE {UNENDED}), count(*) FILTER (WHERE {UNSAVED}) FROM tasks"""  # noqa: S608 - conditions of ours
     if not os.path.exists(path):
         with closing(sqlite3.connect(":memory:")) as db:
-            prepare(db)
+            configure_connection(db)
         return None
     if not os.access(path, os.W_OK):
         raise PermissionError(errno.EACCES, "it cannot be written")
     with closing(sqlite3.connect(f"{path.resolve().as_uri()}?mode=ro", uri=True, timeout=2)) as db:
-        prepare(db)
-        refuse_strange(db)
+        configure_connection(db)
+        refuse_unknown_schema(db)
         verdict = db.execute("PRAGMA quick_check(1)").fetchone()[0]
         if verdict != "ok":
             raise sqlite3.DatabaseError(str(verdict))
-        tasks, running, unsaved = db.execute(COUNTS).fetchone()
+        tasks, running, unsaved = db.execute(query).fetchone()
     return tasks, running, unsaved

@@ -10,8 +10,8 @@ import sqlite3
 from pathlib import Path
 
 NEWER_HINT = "Update this server to the version that the other hosts use, then restart this server."
-OLD_HINT = "Run this server with a Python whose SQLite is newer, such as one that `uv python install` brings."
-STRANGE_HINT = (
+OLD_SQLITE_HINT = "Run this server with a Python whose SQLite is newer, such as one that `uv python install` brings."
+UNKNOWN_SCHEMA_HINT = (
     "Something else has changed this file, so nothing in it is used. Put back a copy that this server wrote, and look"
     " at your RunAPI account before anything is submitted anew."
 )
@@ -20,15 +20,14 @@ OWN_HINT = (
 )
 LOCKED_HINT = "End what else uses the ledger (another host, a backup, a database browser), then repeat the call."
 FULL_HINT = "Free some space on its disk, then repeat the call."
-SILENT_HINT = "Have the disk of the data folder looked at if this goes on, then repeat the call."
+DISK_STUCK_HINT = "Have the disk of the data folder looked at if this goes on, then repeat the call."
 MOVED_HINT = "Let nothing else move, replace or remove the ledger, and call list_tasks before the call is repeated."
 LOCAL_HINT = (
     "The ledger needs a disk whose locks work, which network disks and some shared folders lack: move the data folder,"
     " with the ledger in it, to a local disk, and name its new place with LUMA_MCP_DATA_DIR."
 )
-LOCKED = frozenset({sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED})
 FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
-UNSHARED = frozenset(
+NO_LOCKING_CODES = frozenset(
     {
         sqlite3.SQLITE_IOERR_SHMOPEN,
         sqlite3.SQLITE_IOERR_SHMSIZE,
@@ -42,13 +41,18 @@ UNSHARED = frozenset(
         sqlite3.SQLITE_NOLFS,
     }
 )
+HINTS = dict.fromkeys(NO_LOCKING_CODES, LOCAL_HINT) | {
+    sqlite3.SQLITE_BUSY: LOCKED_HINT,
+    sqlite3.SQLITE_LOCKED: LOCKED_HINT,
+    sqlite3.SQLITE_FULL: FULL_HINT,
+}
 
 
 class LeaseLost(Exception):
     """Another process has taken a task over; what this one still believes about it counts no more."""
 
 
-class Refused(sqlite3.DatabaseError):
+class FileRefused(sqlite3.DatabaseError):
     """A file that is left as it is, neither used nor rescued; `hint` says what to do."""
 
     def __init__(self, message: str, hint: str) -> None:
@@ -56,19 +60,23 @@ class Refused(sqlite3.DatabaseError):
         self.hint = hint
 
 
-def advice(error: Exception, path: Path) -> str:
+def hint_for_error(error: Exception, path: Path) -> str:
     """Say what mends an error of SQLite or the file system with the ledger at a path; empty for the usual advice."""
-    if isinstance(error, Refused):
+    if isinstance(error, FileRefused):
         return error.hint
+    if isinstance(error, OSError):
+        return FULL_HINT if error.errno in FULL else ""
     code: int = getattr(error, "sqlite_errorcode", sqlite3.SQLITE_OK)
-    if code in UNSHARED or (code == sqlite3.SQLITE_CANTOPEN and is_writable(path)):
+    if code == sqlite3.SQLITE_CANTOPEN and has_write_permission(path):
         return LOCAL_HINT
-    if code & 0xFF in LOCKED:
-        return LOCKED_HINT
-    full = code == sqlite3.SQLITE_FULL or (isinstance(error, OSError) and error.errno in FULL)
-    return FULL_HINT if full else ""
+    return HINTS.get(code) or HINTS.get(primary_code(error), "")
 
 
-def is_writable(path: Path) -> bool:
-    """Tell whether an existing file and its folder can be written, as far as permissions tell."""
+def primary_code(error: BaseException | None) -> int:
+    """Give SQLite's code of an error without what its upper bits add; 0 for an error that has none."""
+    code: int = getattr(error, "sqlite_errorcode", sqlite3.SQLITE_OK)
+    return code & 0xFF
+
+
+def has_write_permission(path: Path) -> bool:
     return os.path.exists(path) and os.access(path, os.R_OK | os.W_OK) and os.access(path.parent, os.W_OK | os.X_OK)

@@ -1,6 +1,7 @@
 """The tasks on disk: the one truth, shared by every server process on this machine (SQLite).
 
-A row is written before RunAPI is asked and changed before an answer is used.
+A row is written before RunAPI is asked and changed before an answer is used. Each query that runs often has an index,
+however long the history is.
 """
 
 import json
@@ -12,120 +13,229 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
-from luma_mcp.core.errors import TaskNotFound
+from luma_mcp.core.errors import InvalidRequest, LedgerUnusable, LimitReached, TaskNotFound, TaskUnreadable
 from luma_mcp.core.models import (
     CLOCK_STEP_SECONDS,
     DAY_SECONDS,
-    MOST_TAKES,
+    MAX_TAKES,
     OUTPUT_LIFETIME_SECONDS,
+    PRICE_USD,
     REPLAY_SECONDS,
     Change,
+    LedgerPosition,
     Limits,
-    Position,
+    Spending,
     Status,
     Task,
 )
-from luma_mcp.ledger.cursors import cursor_after, position
+from luma_mcp.core.settings import Settings
+from luma_mcp.core.text import sanitise_text
 from luma_mcp.ledger.database import LedgerFile
-from luma_mcp.ledger.place import Place
-from luma_mcp.ledger.queries import (
-    CHANGED,
-    CLAIM,
-    DURATIONS,
-    FORGET,
-    GIVE_UP_FILE,
-    GOES_ON,
-    MATCHING,
-    NAMED,
-    PAGE,
-    RELEASE,
-    RELINK,
-    RENEW,
-    RESUBMIT,
-    SAVE_TOO,
-    TAKE_PATH,
-    TAKES,
-    THAT_COUNTS,
-    UNATTENDED,
-    UNCHANGED,
-    WANT,
-    WANT_FILE,
+from luma_mcp.ledger.errors import LeaseLost
+from luma_mcp.ledger.files import LedgerPath, ledger_path
+from luma_mcp.ledger.records import (
+    IMMUTABLE_COLUMNS,
+    MAX_STORED_AMOUNT,
+    Row,
+    failure_to_json,
+    is_key,
+    is_url,
+    is_valid_row,
+    row_of,
+    task_of,
 )
-from luma_mcp.ledger.records import FIXED, Row, is_key, is_task, row_of, stored, task_of
-from luma_mcp.ledger.rows import (
-    check_lease,
-    check_limits,
-    insert,
-    position_in,
-    readable,
-)
-from luma_mcp.ledger.sums import LedgerSums
-from luma_mcp.ledger.uploads import LedgerUploads
+from luma_mcp.ledger.schema import BLOCKS_REPEAT, UNENDED, UNSAVED
 
-LONGEST_LEASES: Row = {"held": 30.0, "aside": 600.0}  # seconds; nobody holds one or puts a task aside for longer
-SEARCHED = 10_000
+# Conditions that several statements share.
+MAY_BE_SENT = "(wanted_at BETWEEN :doubted AND :latest OR coalesce(sent_at, 0) BETWEEN :doubted AND :latest)"
+"""As `Task.is_young` has it: not before `:doubted`, nor after `:latest`, which no clock that is right has written."""
+LEASE_IS_FREE = """(lease_until <= :now
+    -- nobody takes a lease or puts a task aside for longer: the clock was set back since
+    OR lease_until > :now + CASE lease_owner WHEN '' THEN :aside ELSE :held END)"""
+MAX_LEASE_SECONDS: Row = {"held": 30.0, "aside": 600.0}  # nobody holds one or puts a task aside for longer
+FIND_BY_REQUEST = f"""
+    SELECT * FROM tasks INDEXED BY tasks_that_count
+    WHERE {BLOCKS_REPEAT} AND caller = ? AND name = ? AND take = ?"""  # noqa: S608 - conditions of ours
+ACTIVE = f"""
+    SELECT count(*) FROM tasks INDEXED BY tasks_unended
+    WHERE {UNENDED} AND caller = :caller AND key <> :besides
+        -- an older one is followed no longer
+        AND wanted_at > :born
+        -- one in doubt is tried again for a while only
+        AND (status <> 'unconfirmed' OR max(wanted_at, coalesce(sent_at, 0)) > :doubted)"""  # noqa: S608 - conditions of ours
+SUBMITTED = """
+    SELECT count(*) FROM tasks WHERE caller = :caller AND created_at > :born AND key <> :besides
+        -- what failed before RunAPI had named it was not submitted
+        AND (task_id <> '' OR status <> 'failed')"""
+SEARCHED = 10_000  # tasks; so many rows are looked at
 COMPARABLE_SECONDS = 3600.0  # longer means that nobody was there to see the end
+
+
+def next_cursor(task: Task) -> str:
+    """Give the cursor of the page that begins behind a task."""
+    return format_cursor(task.created_at, task.key)
+
+
+def format_cursor(created_at: float, key: str) -> str:
+    return f"{created_at!r}_{key}"
+
+
+def parse_cursor(cursor: str) -> tuple[float, str]:
+    """Give the creation time and key of the last task of the page before; raise `InvalidRequest`."""
+    if not cursor:
+        return math.inf, ""
+    created_at, _, key = cursor.partition("_")
+    try:
+        place = float(created_at), str(uuid.UUID(key))
+    except ValueError as error:
+        raise InvalidRequest("cursor is not one that list_tasks returned.") from error
+    if not math.isfinite(place[0]) or cursor != format_cursor(*place):
+        raise InvalidRequest("cursor is not one that list_tasks returned.")
+    return place
+
+
+def insert(db: sqlite3.Connection, row: Row) -> bool:
+    """Add a row unless its request has a task that blocks a repeat; tell whether it was added."""
+    names, values = ", ".join(row), ", ".join(f":{name}" for name in row)
+    insertion = f"""
+        INSERT INTO tasks ({names}) VALUES ({values})
+        ON CONFLICT (caller, name, take) WHERE {BLOCKS_REPEAT} DO NOTHING"""  # noqa: S608 - column names and conditions of ours
+    return db.execute(insertion, row).rowcount == 1
+
+
+def check_lease(db: sqlite3.Connection, key: str, owner: str) -> None:
+    if db.execute("SELECT 1 FROM tasks WHERE key = ? AND lease_owner = ?", (key, owner)).fetchone() is None:
+        raise LeaseLost(key)
+
+
+def check_limits(db: sqlite3.Connection, limits: Limits, caller: str, now: float, *, besides: str = "") -> None:
+    """Refuse another task when as many of a caller's run, or were submitted in 24 hours, as the user allows.
+
+    `besides` is the key of a task that is asked for, which does not count.
+    """
+    active = db.execute(ACTIVE, limit_values(caller, now, besides)).fetchone()[0]
+    if limits.active is not None and active >= limits.active:
+        raise LimitReached(f"As many tasks are running as LUMA_MCP_MAX_ACTIVE allows: {active}.")
+    today = db.execute(SUBMITTED, limit_values(caller, now, besides)).fetchone()[0]
+    if limits.daily is not None and today >= limits.daily:
+        raise LimitReached(
+            f"{today} tasks were submitted in 24 hours, and LUMA_MCP_DAILY_LIMIT allows {limits.daily}.",
+            hint="Wait until older ones are more than 24 hours ago, then repeat the call; or have the limit raised"
+            " in this server's settings.",
+        )
+
+
+def limit_values(caller: str, now: float, besides: str = "") -> Row:
+    return {"caller": caller, "besides": besides, "born": now - DAY_SECONDS, "doubted": now - REPLAY_SECONDS}
+
+
+def load_task(row: sqlite3.Row) -> Task:
+    """Give the task in a row; raise `TaskUnreadable` if this server cannot have written it."""
+    if is_valid_row(row):
+        return task_of(row)
+    raise TaskUnreadable(f"The task {sanitise_text(str(row['key']))} cannot be read from the ledger.")
+
+
+def position_in(rows: Sequence[sqlite3.Row]) -> LedgerPosition:
+    ledger, last = (rows[0]["ledger"], rows[0]["last"]) if rows else (None, None)
+    if isinstance(ledger, str) and isinstance(last, int):
+        return LedgerPosition(ledger, last)
+    raise LedgerUnusable("The ledger's count of changes cannot be read.")
+
+
+class LedgerUploads:
+    """The table of uploaded clips. Every method raises `LedgerUnusable` when the file cannot be used."""
+
+    def __init__(self, file: LedgerFile) -> None:
+        self._file = file
+
+    async def find_upload_url(self, account: tuple[str, str], digest: str, until: float) -> str:
+        """Give the URL that an account (origin, key id) has of a content after `until` (POSIX seconds); else empty."""
+        query = """
+            SELECT url FROM uploads WHERE origin = ? AND key_id = ? AND digest = ? AND expires_at > ?
+                -- RunAPI keeps nothing for longer: this was not written by us, or by another clock
+                AND expires_at < ?"""
+        rows = await self._file.read(query, (*account, digest, until, until + OUTPUT_LIFETIME_SECONDS))
+        return next((row["url"] for row in rows if is_url(row["url"])), "")
+
+    async def remember_upload(
+        self, account: tuple[str, str], digest: str, url: str, expires_at: float, now: float
+    ) -> None:
+        """Note the URL of a content and when it expires (POSIX seconds), and forget those that have expired."""
+
+        def write(db: sqlite3.Connection) -> None:
+            db.execute("DELETE FROM uploads WHERE expires_at <= ?", (now,))
+            db.execute("INSERT OR REPLACE INTO uploads VALUES (?, ?, ?, ?, ?)", (*account, digest, url, expires_at))
+
+        await self._file.write(write)
+
+    async def forget_upload(self, url: str, now: float) -> None:
+        """Forget a URL that was of no use, and those that have expired."""
+        query = "DELETE FROM uploads WHERE expires_at <= ? OR url = ?"
+        await self._file.write(lambda db: db.execute(query, (now, url)).rowcount)
 
 
 class Ledger:
     """The table of tasks in the file `path`. Every method raises `LedgerUnusable` when the file cannot be used.
 
-    `named` tells whether a flag or the environment named its folder. `uploads` are the clips that lie at RunAPI, `sums`
-    what was spent. The file is input: `Place` says whose it may be, `refuse_strange` and `task_of` what it may hold.
+    `named` tells whether a flag or the environment named its folder; `uploads` are the clips that lie at RunAPI. The
+    file is input: `LedgerPath` says whose it may be, `refuse_unknown_schema` and `task_of` what it may hold.
     """
 
     def __init__(self, path: Path, *, named: bool = False) -> None:
-        self._file = LedgerFile(Place(path, named))
+        self._file = LedgerFile(LedgerPath(path, named))
         self.uploads = LedgerUploads(self._file)
-        self.sums = LedgerSums(self._file)
         self._owner = uuid.uuid4().hex
 
     def close(self) -> None:
         """Close the file; a later call opens it again."""
         self._file.close()
 
-    def telling(self) -> AbstractContextManager[None]:
-        """Serve a caller inside: one of them is told with `LedgerDamaged` that the file was damaged, if it was."""
-        return self._file.telling()
+    def report_damage_once(self) -> AbstractContextManager[None]:
+        """Serve a caller inside; if the file was damaged, the first caller since then gets `LedgerDamaged`."""
+        return self._file.report_damage_once()
 
     # -- writing ------------------------------------------------------------------------------------------------------
 
     async def join_or_add(self, draft: Task, name: str, limits: Limits) -> tuple[Task, bool]:
-        """Write the intent of a request by its name, unless it has a task that counts: then give that one; tell which.
+        """Add a task for the request `name`, unless one blocks a repeat; give the task, and whether it was there.
 
-        Whatever several processes do at the same instant, one of them writes it. Raises `LimitReached`.
+        However many processes try at the same instant, one of them adds it. Raises `LimitReached`.
         """
 
         def write(db: sqlite3.Connection) -> tuple[Task, bool]:
             if insert(db, row_of(draft) | {"name": name}):
                 check_limits(db, limits, draft.caller, draft.created_at, besides=draft.key)
                 return draft, False
-            return readable(db.execute(THAT_COUNTS, (draft.caller, name, draft.request.take)).fetchone()), True
+            return load_task(db.execute(FIND_BY_REQUEST, (draft.caller, name, draft.request.take)).fetchone()), True
 
         return await self._file.write(write, heeding=True)
 
-    async def of_request(self, caller: str, name: str, take: int) -> Task | None:
-        """Find the task of a request that counts, by the request's name."""
-        rows = await self._file.read(THAT_COUNTS, (caller, name, take))
-        return readable(rows[0]) if rows else None
+    async def find_by_request(self, caller: str, name: str, take: int) -> Task | None:
+        """Give the task of a request that blocks a repeat, by the request's name; None if there is none."""
+        rows = await self._file.read(FIND_BY_REQUEST, (caller, name, take))
+        return load_task(rows[0]) if rows else None
 
     async def unused_take(self, key: str) -> int:
-        """Give the lowest take that the request of a task never had; 0 if it had all."""
-        used = {row["take"] for row in await self._file.read(TAKES, (key,))}
-        return next((take for take in range(1, MOST_TAKES + 1) if take not in used), 0)
+        """Give the lowest take that the request of the task `key` never had; 0 if it had all."""
+        query = """
+            SELECT DISTINCT take FROM tasks INDEXED BY tasks_by_request
+            WHERE (caller, name) = (SELECT caller, name FROM tasks WHERE key = ?)"""
+        used = {row["take"] for row in await self._file.read(query, (key,))}
+        return next((take for take in range(1, MAX_TAKES + 1) if take not in used), 0)
 
     async def record(self, task: Task) -> Task:
-        """Write what may change about a task whose lease is held; what it was submitted with stays.
+        """Write what may change of a task whose lease is held; `IMMUTABLE_COLUMNS` stay.
 
-        An end is final, an id is never replaced and a state never goes back: gives the task as it stands afterwards.
+        Gives the task as it is stored afterwards: an end is final, an id is never replaced, a state never goes back.
         Raises `LeaseLost` when another owner took the task over, as after a sleep.
         """
         return await self._record(task, lambda db: check_lease(db, task.key, self._owner))
 
-    async def note_sending(self, task: Task, limits: Limits, now: float) -> Task:
-        """Write, before it happens, that a task is sent, within the limits (`LimitReached`).
+    async def record_sending(self, task: Task, limits: Limits, now: float) -> Task:
+        """Write that a task is about to be sent; raise `LimitReached`, or `LeaseLost`.
 
-        Whoever wrote the row may have asked no limits, whatever it says of itself. Raises `LeaseLost`.
+        The limits are checked again, because the row may come from elsewhere (the file is input).
         """
 
         def allow(db: sqlite3.Connection) -> None:
@@ -135,9 +245,16 @@ class Ledger:
         return await self._record(task, allow)
 
     async def _record(self, task: Task, allow: Callable[[sqlite3.Connection], None]) -> Task:
-        row = {name: value for name, value in row_of(task).items() if name not in FIXED}
+        row = {name: value for name, value in row_of(task).items() if name not in IMMUTABLE_COLUMNS}
         changes = ", ".join(f"{name} = :{name}" for name in row)
-        update = f"UPDATE tasks SET {changes} WHERE key = :key AND {GOES_ON}"  # noqa: S608 - column names of ours
+        update = f"""
+            UPDATE tasks SET {changes} WHERE key = :key
+                -- an end is final
+                AND ({UNENDED} OR status = :status)
+                -- an id is never replaced
+                AND task_id IN ('', :task_id)
+                -- a state never goes back
+                AND status IN (SELECT value FROM json_each(:past))"""  # noqa: S608 - column names and conditions of ours
         past = json.dumps([status for status in Status if status.rank <= task.status.rank])
         values = row | {"past": past, "key": task.key, "owner": self._owner}
 
@@ -147,132 +264,240 @@ class Ledger:
 
         return task if await self._file.write(write) else await self.get(task.key)
 
-    async def want(self, key: str, now: float) -> None:
-        """Note that somebody asks now for a task that RunAPI has not named."""
-        await self._change(WANT, (now, key))
+    async def set_wanted_at(self, key: str, now: float) -> None:
+        """Note that a caller asks again for a task that has no id yet; `now` in POSIX seconds."""
+        query = """
+            UPDATE tasks SET wanted_at = ? WHERE key = ?
+                -- afterwards asking prolongs nothing: a task is followed for a time from `wanted_at` on
+                AND task_id = '' AND status IN ('submitting', 'unconfirmed')"""
+        await self._change(query, (now, key))
 
     async def resubmit(self, key: str, now: float) -> None:
         """Put an unconfirmed task back to work under its key, now."""
-        await self._change(RESUBMIT, {"key": key, "now": now})
+        query = """
+            UPDATE tasks SET status = 'submitting', error = NULL, updated_at = :now,
+                -- one that was put aside is taken at once, one that is held stays so
+                lease_until = CASE lease_owner WHEN '' THEN 0 ELSE lease_until END
+            WHERE key = :key AND status = 'unconfirmed'"""
+        await self._change(query, {"key": key, "now": now})
 
-    async def want_file(self, task: Task, name: str, now: float) -> None:
+    async def request_save(self, task: Task, name: str, now: float) -> None:
         """Have a finished video saved, under a name if one is given, unless it was saved elsewhere meanwhile.
 
         Whoever waits for a later try loses the lease.
         """
+        query = """
+            UPDATE tasks SET wants_file = 1, video_path = '', error = NULL, failures = 0, updated_at = :now,
+                file_name = CASE :name WHEN '' THEN file_name ELSE :name END,
+                -- whoever else holds the lease of a task with an error only waits for a later try, and loses it
+                lease_owner = CASE WHEN error IS NULL OR lease_owner = :owner THEN lease_owner ELSE '' END,
+                -- what was put aside is taken at once
+                lease_until =
+                    CASE WHEN lease_owner = :owner OR lease_owner <> '' AND error IS NULL THEN lease_until ELSE 0 END
+            WHERE key = :key AND status = 'completed'
+                -- otherwise it was saved elsewhere meanwhile
+                AND video_path = :path"""
         seen = {"key": task.key, "path": task.video_path}
-        await self._change(WANT_FILE, {**seen, "name": name, "now": now, "owner": self._owner})
+        await self._change(query, {**seen, "name": name, "now": now, "owner": self._owner})
 
-    async def save_too(self, key: str) -> None:
+    async def set_wants_file(self, key: str) -> None:
         """Have a video saved that was not to be, unless it has been."""
-        await self._change(SAVE_TOO, (key,))
+        query = "UPDATE tasks SET wants_file = 1 WHERE key = ? AND video_path = '' AND NOT wants_file"
+        await self._change(query, (key,))
 
-    async def take_path(self, path: str, key: str) -> None:
-        """Note that a new file lies where other tasks had theirs, which must be gone."""
-        await self._change(TAKE_PATH, (path, key))
+    async def clear_path_elsewhere(self, path: str, key: str) -> None:
+        """Note that the file at `path` is that of the task `key` now: those of other tasks there are gone."""
+        query = "UPDATE tasks SET video_path = '', wants_file = 0 WHERE video_path = ? AND key <> ?"
+        await self._change(query, (path, key))
 
-    async def give_up_file(self, key: str) -> None:
+    async def clear_wants_file(self, key: str) -> None:
         """Leave a finished video unsaved until somebody asks for it."""
-        await self._change(GIVE_UP_FILE, (key,))
+        query = """
+            UPDATE tasks SET wants_file = 0 WHERE key = ? AND status = 'completed' AND video_path = ''
+                -- otherwise somebody has asked for it meanwhile
+                AND error IS NOT NULL"""
+        await self._change(query, (key,))
 
-    async def relink(self, task: Task) -> None:
-        """Note under which links a finished video lies now and what is wrong with them, whoever holds the lease."""
-        await self._change(RELINK, (json.dumps(task.video_urls), stored(task.error), task.updated_at, task.key))
+    async def update_video_urls(self, task: Task) -> None:
+        """Write the links of a finished video and what is wrong with them, whoever holds the lease."""
+        query = "UPDATE tasks SET video_urls = ?, error = ?, updated_at = ? WHERE key = ? AND status = 'completed'"
+        await self._change(query, (json.dumps(task.video_urls), failure_to_json(task.error), task.updated_at, task.key))
 
     async def check_writable(self) -> None:
         """Raise `LedgerUnusable` if nothing could be written now."""
-        await self._change(UNCHANGED, ())
+        await self._change("UPDATE revisions SET last = last", ())
 
     async def forget(self, now: float, days: int) -> None:
         """Delete the tasks that ended more than `days` days ago, never an unconfirmed one; saved videos stay."""
+        query = f"""
+            DELETE FROM tasks WHERE status IN ('completed', 'failed') AND updated_at < :before
+                -- it is saved as long as RunAPI keeps it
+                AND NOT ({UNSAVED} AND finished_at > :oldest)"""  # noqa: S608 - conditions of ours
         bounds = {"oldest": now - OUTPUT_LIFETIME_SECONDS, "before": now - days * DAY_SECONDS}
-        if await self._change(FORGET, bounds):
+        if await self._change(query, bounds):
             await self._file.shrink()
 
     # -- leases -------------------------------------------------------------------------------------------------------
 
     async def claim(self, key: str, now: float, until: float) -> bool:
         """Take or prolong the lease on a task (POSIX seconds), unless another holds it; tell whether it is held now."""
+        query = f"""
+            UPDATE tasks SET lease_owner = :owner, lease_until = :until
+            WHERE key = :key AND (lease_owner = :owner OR {LEASE_IS_FREE})"""  # noqa: S608 - conditions of ours
         lease: Row = {"key": key, "owner": self._owner, "now": now, "until": until}
-        return await self._change(CLAIM, lease | LONGEST_LEASES) == 1
+        return await self._change(query, lease | MAX_LEASE_SECONDS) == 1
 
     async def renew(self, keys: Iterable[str], until: float) -> int:
         """Prolong those leases that are held, to a moment in POSIX seconds; give their number, others run out."""
-        return await self._change(RENEW, (until, self._owner, json.dumps(list(keys))))
+        query = """
+            UPDATE tasks SET lease_until = ? WHERE lease_owner = ? AND key IN (SELECT value FROM json_each(?))
+                -- as the index `tasks_leased` has it
+                AND lease_owner <> ''"""
+        return await self._change(query, (until, self._owner, json.dumps(list(keys))))
 
     async def release(self, key: str, until: float = 0.0, *, while_status: str = "") -> None:
-        """Give a lease back; nobody takes it before `until` (POSIX seconds), as long as it stays in a certain state."""
+        """Give a lease back; while the task is in `while_status`, nobody takes it before `until` (POSIX seconds)."""
+        query = """
+            UPDATE tasks SET lease_owner = '',
+                -- in another state there is something to do at once
+                lease_until = CASE WHEN status = :status OR :status = '' THEN :until ELSE 0 END
+            WHERE key = :key AND lease_owner = :owner"""
         values = {"until": until, "key": key, "owner": self._owner, "status": while_status}
-        await self._change(RELEASE, values)
+        await self._change(query, values)
 
     # -- reading ------------------------------------------------------------------------------------------------------
 
     async def get(self, key: str) -> Task:
-        """Read a task that should be known; raise `TaskNotFound` if it was forgotten."""
+        """Give a task by its key; raise `TaskNotFound` if it was deleted, `TaskUnreadable` if it makes no sense."""
         for row in await self._file.read("SELECT * FROM tasks WHERE key = ?", (key,)):
-            return readable(row)
+            return load_task(row)
         raise TaskNotFound("The task is no longer in this server's ledger.")
 
     async def find(self, caller: str, task_id: str) -> Task | None:
         """Find a caller's task by its id at RunAPI."""
-        query = "SELECT * FROM tasks WHERE task_id = ? AND task_id <> '' AND caller = ?"
+        query = """
+            SELECT * FROM tasks WHERE task_id = ? AND caller = ?
+                -- as the index `tasks_by_id` has it
+                AND task_id <> ''"""
         rows = await self._file.read(query, (task_id, caller))
-        return readable(rows[0]) if rows else None
+        return load_task(rows[0]) if rows else None
 
-    async def unattended(self, origin: str, key_id: str, now: float, age: float) -> list[str]:
+    async def find_unattended(self, origin: str, key_id: str, now: float, age: float) -> list[str]:
         """List the keys of an origin's tasks of at most `age` seconds that need work and have no lease, oldest first.
 
-        Unfinished ones need it, finished ones of this key without their file, and for `REPLAY_SECONDS` those whose
-        outcome is unknown. What was sent with another RunAPI key is left to servers that have it; what was never sent,
-        to any address, is ended by anyone once it is too old, or was made in the future. A lease that runs implausibly
-        long does not count: the clock was set back since.
+        Unfinished ones need it, finished ones without their file, and for `REPLAY_SECONDS` those in doubt.
         """
+        query = f"""
+            SELECT key, created_at FROM tasks INDEXED BY tasks_unended
+            WHERE {UNENDED} AND {LEASE_IS_FREE}
+                -- an older one is followed no longer
+                AND wanted_at > :born
+                -- anyone ends what was never sent, to any RunAPI, once it is too old, or if it was made in the future
+                AND (origin = :origin OR task_id = '' AND attempts = 0 AND wanted_at NOT BETWEEN :doubted AND :latest)
+                -- one in doubt is tried again for a while only, and by those who have its key
+                AND (status <> 'unconfirmed' OR key_id = :key_id AND {MAY_BE_SENT})
+                -- one without an id is left to those who have its key, as long as it may be sent
+                AND (task_id <> '' OR key_id = :key_id OR NOT {MAY_BE_SENT})
+            UNION ALL
+            SELECT key, created_at FROM tasks INDEXED BY tasks_unsaved
+            WHERE {UNSAVED} AND {LEASE_IS_FREE}
+                -- RunAPI may have deleted what is older
+                AND finished_at > :oldest
+                -- a video of another RunAPI or account is saved when somebody asks, and what has no link cannot be
+                AND origin = :origin AND key_id = :key_id AND video_urls <> '[]'
+            ORDER BY created_at"""  # noqa: S608 - conditions of ours
         ages = {"born": age, "oldest": OUTPUT_LIFETIME_SECONDS, "doubted": REPLAY_SECONDS}
         bounds: Row = {name: now - seconds for name, seconds in ages.items()}
         account = {"origin": origin, "key_id": key_id}
         times = {"now": now, "latest": now + CLOCK_STEP_SECONDS}
-        rows = await self._file.read(UNATTENDED, bounds | account | times | LONGEST_LEASES)
+        rows = await self._file.read(query, bounds | account | times | MAX_LEASE_SECONDS)
         return [row["key"] for row in rows if is_key(row["key"])]
 
-    async def is_of_another(self, task_id: str, key: str) -> bool:
-        """Tell whether an id at RunAPI is that of another task than the one with a key."""
-        return bool(await self._file.read(NAMED, (task_id, key)))
+    async def is_task_id_taken(self, task_id: str, key: str) -> bool:
+        """Tell whether another task than `key` has this id at RunAPI."""
+        query = """
+            SELECT 1 FROM tasks WHERE task_id = ? AND key <> ?
+                -- as the index `tasks_by_id` has it
+                AND task_id <> ''"""
+        return bool(await self._file.read(query, (task_id, key)))
 
     async def durations(self, model: str, limit: int = 50) -> list[float]:
         """List how many seconds the newest completed tasks of a model took."""
-        return [row["seconds"] for row in await self._file.read(DURATIONS, (model, COMPARABLE_SECONDS, limit))]
+        query = """
+            SELECT finished_at - coalesce(sent_at, created_at) AS seconds FROM tasks
+            WHERE status = 'completed' AND model = ?
+                -- a clock was set back, or nobody was there to see the end
+                AND finished_at - coalesce(sent_at, created_at) BETWEEN 0 AND ?
+            ORDER BY finished_at DESC LIMIT ?"""
+        return [row["seconds"] for row in await self._file.read(query, (model, COMPARABLE_SECONDS, limit))]
+
+    async def spending(self, caller: str, origin: str, now: float) -> Spending:
+        """Add up what a caller spent at an origin, today (UTC) and in all, and count its tasks against the limits."""
+        query = """
+            SELECT coalesce(sum(cost), 0) AS total,
+                coalesce(sum(cost) FILTER (WHERE finished_at >= :midnight), 0) AS today
+            FROM (SELECT finished_at,
+                    -- what RunAPI did not report, or somebody made up, counts with the documented price
+                    CASE WHEN cost_usd BETWEEN 0 AND :largest THEN cost_usd ELSE :price END AS cost
+                FROM tasks WHERE caller = :caller AND charged = 'yes' AND origin = :origin)"""
+        facts = {"caller": caller, "origin": origin, "price": PRICE_USD, "midnight": now - now % DAY_SECONDS}
+        spent = (await self._file.read(query, facts | {"largest": MAX_STORED_AMOUNT}))[0]
+        active = (await self._file.read(ACTIVE, limit_values(caller, now)))[0][0]
+        submitted = (await self._file.read(SUBMITTED, limit_values(caller, now)))[0][0]
+        return Spending(float(spent["today"]), float(spent["total"]), active, submitted)
 
     async def page(self, caller: str, status: str, limit: int, cursor: str) -> tuple[list[Task], str]:
         """Give `limit` of a caller's tasks, newest first, from `cursor` on; and the next cursor, empty at the end.
 
         Rows that make no sense are passed over, as far as there are not more than `SEARCHED` of them.
         """
-        created_at, before = position(cursor)
+        created_at, before = parse_cursor(cursor)
         place: Row = {"created_at": created_at, "before": before, "limit": limit + 1}
-        query = PAGE.format(status="status = :status AND" if status else "")
+        query = f"""
+            SELECT * FROM tasks WHERE caller = :caller AND {"status = :status AND" if status else ""}
+                -- several may be of one moment
+                (created_at, key) < (:created_at, :before)
+            ORDER BY created_at DESC, key DESC LIMIT :limit"""  # noqa: S608 - conditions of ours
         tasks: list[Task] = []
         for _ in range(0, SEARCHED, limit):
             rows = await self._file.read(query, {"caller": caller, "status": status, **place})
-            tasks += [task_of(row) for row in rows if is_task(row)]
+            tasks += [task_of(row) for row in rows if is_valid_row(row)]
             if len(rows) <= limit or len(tasks) > limit:
                 break
             place |= {"created_at": rows[-1]["created_at"], "before": rows[-1]["key"]}
-        return tasks[:limit], cursor_after(tasks[limit - 1]) if len(tasks) > limit else ""
+        return tasks[:limit], next_cursor(tasks[limit - 1]) if len(tasks) > limit else ""
 
-    async def matching(self, caller: str, typed: str, states: Sequence[Status], limit: int) -> list[Task]:
+    async def search_tasks(self, caller: str, typed: str, states: Sequence[Status], limit: int) -> list[Task]:
         """Give the caller's newest tasks in some states that have each typed word in id or prompt, in any case.
 
         Only tasks that have an id are found, and only among the newest `SEARCHED`.
         """
+        query = """
+            SELECT * FROM tasks WHERE caller = :caller AND task_id <> ''
+                -- the time of the newest that is not searched any more, -1 where all are
+                AND created_at > coalesce((SELECT created_at FROM tasks WHERE caller = :caller
+                    ORDER BY created_at DESC LIMIT 1 OFFSET :searched), -1)
+                AND status IN (SELECT value FROM json_each(:states))
+                -- as bytes, which `casefold` reads as far as they are text
+                AND NOT EXISTS (SELECT 1 FROM json_each(:words)
+                    WHERE NOT instr(casefold(CAST(task_id || ' ' || prompt AS BLOB)), value))
+            ORDER BY created_at DESC, key DESC LIMIT :limit"""
         words = json.dumps(sorted(set(typed.casefold().split())))
         values: Row = {"caller": caller, "words": words, "states": json.dumps(states)}
-        rows = await self._file.read(MATCHING, values | {"limit": limit, "searched": SEARCHED})
-        return [task_of(row) for row in rows if is_task(row)]
+        rows = await self._file.read(query, values | {"limit": limit, "searched": SEARCHED})
+        return [task_of(row) for row in rows if is_valid_row(row)]
 
-    async def changes(self, since: Position | None) -> tuple[Position, list[Change]]:
-        """Tell how far the ledger has come, and what callers can see to have changed since a position."""
-        before = since.revision if since else math.inf
-        rows = await self._file.read(CHANGED, {"since": before})  # one statement, so that nothing is written in between
+    async def changes(self, since: LedgerPosition | None) -> tuple[LedgerPosition, list[Change]]:
+        """Give the present position, and what callers can see to have changed since an earlier one."""
+        # One statement, so that nothing is written in between.
+        query = """
+            SELECT ledger, last, caller, task_id, listed FROM revisions LEFT JOIN (
+                SELECT caller, task_id, listed > :since AS listed FROM tasks WHERE revision > :since
+                UNION ALL
+                -- which tasks are gone is not known any more
+                SELECT caller, NULL, 1 FROM forgotten WHERE revision > :since
+            ) ON true"""
+        rows = await self._file.read(query, {"since": since.revision if since else math.inf})
         now = position_in(rows)
         if since and (since.ledger != now.ledger or since.revision > now.revision):
             return now, [Change(None, None, listed=True)]
@@ -281,3 +506,9 @@ class Ledger:
 
     async def _change(self, query: str, values: Sequence[Any] | Row) -> int:
         return await self._file.write(lambda db: db.execute(query, values).rowcount)
+
+
+def open_ledger(settings: Settings) -> Ledger:
+    """Give the ledger that the settings mean; its file is opened when it is needed."""
+    place = ledger_path(settings)
+    return Ledger(place.path, named=place.is_configured)

@@ -7,17 +7,17 @@ from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
 
 from luma_mcp.core import failpoints
-from luma_mcp.ledger.errors import NEWER_HINT, OLD_HINT, STRANGE_HINT, Refused
-from luma_mcp.ledger.place import newly_made
+from luma_mcp.ledger.errors import NEWER_HINT, OLD_SQLITE_HINT, UNKNOWN_SCHEMA_HINT, FileRefused
+from luma_mcp.ledger.files import create_atomically
 
-OLDEST_SQLITE = (3, 34)  # every statement is tried on it: tests/old_sqlite.py
+OLDEST_SQLITE = (3, 34)  # every statement is tried on it: tests/support/old_sqlite.py
 LOCK_SECONDS = 2.0
 SYNCHRONOUS = "PRAGMA synchronous = EXTRA"
-LARGEST_VALUE_BYTES = 1 << 20
-# What STRICT would say, which SQLite has since 3.37 only, is said by CHECK. `revision` and `listed` count what callers
-# can see to change, so that each process finds what another has changed: the first of the whole task, the second of
-# what the list of tasks with an id says about it; `forgotten` has each caller's last deletion. `tasks_that_count` holds
-# the rule that money depends on: a take of a request has one task, unless what it had has failed and cost nothing.
+MAX_VALUE_BYTES = 1 << 20
+# CHECK stands for STRICT, which SQLite has since 3.37 only. `revision` and `listed` count what callers can see to
+# change, so that each process finds what another has changed: the first of the whole task, the second of what the list
+# of tasks with an id says about it; `forgotten` has each caller's last deletion. `tasks_that_count` is the rule that
+# money depends on: a take of a request has one task, unless what it had has failed and cost nothing.
 MIGRATIONS = (
     """
     CREATE TABLE tasks (
@@ -111,13 +111,18 @@ MIGRATIONS = (
     """,
 )
 
+# Conditions of statements, word for word as the partial indexes have them: otherwise SQLite does not use those.
+UNENDED = "status NOT IN ('completed', 'failed')"
+UNSAVED = "status = 'completed' AND wants_file AND video_path = ''"
+BLOCKS_REPEAT = "NOT (status = 'failed' AND charged = 'no')"  # as `Task.blocks_repeat` has it
+
 Objects = dict[tuple[str, str], tuple[str, str]]
 """What a schema has: by type and name, which table it belongs to and its text."""
 
 
 def create_database(path: Path) -> None:
     """Make a new file that is this user's alone, and give it its name when it is complete; another may be faster."""
-    with newly_made(path) as new:
+    with create_atomically(path) as new:
         open_database(new).close()
 
 
@@ -130,8 +135,8 @@ def open_database(path: Path) -> sqlite3.Connection:
     db = sqlite3.connect(path, timeout=LOCK_SECONDS, isolation_level=None, check_same_thread=False)
     with ExitStack() as unless_ready:
         unless_ready.callback(db.close)
-        prepare(db)
-        refuse_strange(db)
+        configure_connection(db)
+        refuse_unknown_schema(db)
         if schema_version(db) == 0:
             db.execute("PRAGMA auto_vacuum = INCREMENTAL")
         db.execute("PRAGMA journal_mode = DELETE")
@@ -141,39 +146,37 @@ def open_database(path: Path) -> sqlite3.Connection:
     return db
 
 
-def prepare(db: sqlite3.Connection) -> None:
-    """Let a connection give rows by name and damaged text as far as it goes, compare words in any case, and not trust.
+def configure_connection(db: sqlite3.Connection) -> None:
+    """Let a connection give rows by name and damaged text as far as it can be decoded, and know `casefold`.
 
-    A file may have been made to harm: nothing in its schema calls functions, and no value is larger than ours are.
+    A file may have been made to harm: nothing in its schema may call functions, and no value may be larger than ours.
     """
-    refuse_old()
+    refuse_old_sqlite()
     db.row_factory = sqlite3.Row
-    db.text_factory = legible
-    db.create_function("casefold", 1, folded, deterministic=True)
+    db.text_factory = decode_text
+    db.create_function("casefold", 1, decode_casefolded, deterministic=True)
     db.execute("PRAGMA trusted_schema = OFF")
     db.execute("PRAGMA cell_size_check = ON")
-    db.setlimit(sqlite3.SQLITE_LIMIT_LENGTH, LARGEST_VALUE_BYTES)
+    db.setlimit(sqlite3.SQLITE_LIMIT_LENGTH, MAX_VALUE_BYTES)
 
 
-def refuse_old() -> None:
-    """Refuse a SQLite that cannot run what the ledger asks of it."""
+def refuse_old_sqlite() -> None:
     if sqlite3.sqlite_version_info < OLDEST_SQLITE:
         oldest = ".".join(map(str, OLDEST_SQLITE))
-        raise Refused(f"SQLite {sqlite3.sqlite_version} is too old, it takes {oldest} or newer", OLD_HINT)
+        raise FileRefused(f"SQLite {sqlite3.sqlite_version} is too old, it takes {oldest} or newer", OLD_SQLITE_HINT)
 
 
-def legible(stored: bytes) -> str:
-    """Read text as it was written, and text that a broken disk made of it as far as it goes."""
+def decode_text(stored: bytes) -> str:
+    """Decode text, and what a broken disk made of it as far as that goes."""
     return stored.decode(errors="replace")
 
 
-def folded(stored: bytes) -> str:
-    """Read text from its bytes, in a form in which words can be compared in any case."""
-    return legible(stored).casefold()
+def decode_casefolded(stored: bytes) -> str:
+    """Give text in a form in which words are compared in any case; bytes are given, because they may be no text."""
+    return decode_text(stored).casefold()
 
 
 def migrate(db: sqlite3.Connection) -> None:
-    """Apply the migrations that the file has not seen."""
     if schema_version(db) == len(MIGRATIONS):
         return
     with transaction(db):
@@ -183,14 +186,13 @@ def migrate(db: sqlite3.Connection) -> None:
 
 
 def run(db: sqlite3.Connection, scripts: Sequence[str]) -> None:
-    """Run scripts in the transaction that is open."""
     for script in scripts:
         for statement in statements(script):
             db.execute(statement)
 
 
 def statements(script: str) -> Iterator[str]:
-    """Take a script apart; a trigger is one statement, with others in it."""
+    """Split a script; a trigger is one statement, with others in it."""
     begun = ""
     for part in filter(str.strip, script.split(";")):
         begun += f"{part};"
@@ -202,45 +204,42 @@ def statements(script: str) -> Iterator[str]:
 def refuse_newer(db: sqlite3.Connection) -> None:
     """Refuse a file that a newer version has written, before anything about it is changed."""
     if (version := schema_version(db)) > len(MIGRATIONS):
-        raise Refused(f"it was written by a newer version of this server (schema {version})", NEWER_HINT)
+        raise FileRefused(f"it was written by a newer version of this server (schema {version})", NEWER_HINT)
 
 
-def refuse_strange(db: sqlite3.Connection) -> None:
+def refuse_unknown_schema(db: sqlite3.Connection) -> None:
     """Refuse a newer file, and one with other tables, indexes, triggers or views than its version has."""
     refuse_newer(db)
-    found, ours = objects(db), made_by(MIGRATIONS[: max(0, schema_version(db))])
+    found, ours = read_schema(db), build_schema(MIGRATIONS[: max(0, schema_version(db))])
     if strange := sorted(name for name in found.keys() | ours.keys() if found.get(name) != ours.get(name)):
-        raise strangeness(strange)
+        raise schema_mismatch(strange)
 
 
-def refuse_strangers(db: sqlite3.Connection) -> None:
+def refuse_unknown_objects(db: sqlite3.Connection) -> None:
     """Refuse a damaged file with anything in it that no version of this server has made; what lacks may be damaged."""
-    ours = made_by(MIGRATIONS)
-    if strange := sorted(name for name, made in objects(db).items() if ours.get(name) != made):
-        raise strangeness(strange)
+    ours = build_schema(MIGRATIONS)
+    if strange := sorted(name for name, made in read_schema(db).items() if ours.get(name) != made):
+        raise schema_mismatch(strange)
 
 
-def strangeness(strange: list[tuple[str, str]]) -> Refused:
-    """Say what of a schema is not as this server makes it."""
+def schema_mismatch(strange: list[tuple[str, str]]) -> FileRefused:
     kind, name = strange[0]
-    return Refused(f"it is not as this server makes it: {kind} {name[:80]!r} differs", STRANGE_HINT)
+    return FileRefused(f"it is not as this server makes it: {kind} {name[:80]!r} differs", UNKNOWN_SCHEMA_HINT)
 
 
-def made_by(scripts: Sequence[str]) -> Objects:
-    """Tell what scripts of ours make."""
+def build_schema(scripts: Sequence[str]) -> Objects:
     with closing(sqlite3.connect(":memory:")) as db:
         run(db, scripts)
-        return objects(db)
+        return read_schema(db)
 
 
-def objects(db: sqlite3.Connection) -> Objects:
+def read_schema(db: sqlite3.Connection) -> Objects:
     """Read a schema, blanks collapsed; indexes that SQLite makes by itself have no text."""
     rows = db.execute("SELECT type, name, tbl_name, sql FROM sqlite_master").fetchall()
-    return {(str(kind), str(name)): (str(table), collapsed(text)) for kind, name, table, text in rows}
+    return {(str(kind), str(name)): (str(table), collapse_blanks(text)) for kind, name, table, text in rows}
 
 
-def collapsed(text: object) -> str:
-    """Write each run of what SQLite takes for blanks as one."""
+def collapse_blanks(text: object) -> str:
     return re.sub(r"[ \t\n\f\r]+", " ", str(text)).strip()
 
 

@@ -14,38 +14,37 @@ import anyio
 import anyio.to_thread
 
 from luma_mcp.core.errors import SourceNotFound
-from luma_mcp.media.files import megabytes, open_real
-from luma_mcp.media.films import Flaw, flaw_in
-from luma_mcp.media.mp4 import HEAD_BYTES, duration, other_kind
+from luma_mcp.media.files import megabytes, open_without_links
+from luma_mcp.media.mp4 import HEAD_BYTES, Flaw, find_flaw, other_kind, read_duration
 from luma_mcp.media.sources import MAY_NOT_READ
 from luma_mcp.media.transfers import Transfer
 
 PIECE_BYTES = 1 << 18
-LARGEST_BYTES = 16 << 30
-REMEMBERED = 100
+MAX_CLIP_BYTES = 16 << 30
+MAX_CACHED_CLIPS = 100
 CHANGED_HINT = "Nothing was submitted. Call modify_video again once the file is complete."
 HINTS = {
-    Flaw.OTHER: "Luma takes MP4 and MOV; convert the clip.",
-    Flaw.CUT_OFF: "Nothing was submitted. Copy or download the clip again, or export it anew.",
+    Flaw.NOT_MP4: "Luma takes MP4 and MOV; convert the clip.",
+    Flaw.TRUNCATED: "Nothing was submitted. Copy or download the clip again, or export it anew.",
     Flaw.NO_HEADER: "Nothing was submitted. End the recording or download, or have the clip repaired, then call again.",
-    Flaw.NO_PICTURES: "Nothing was submitted. Give a clip with pictures; this one has at most sound.",
+    Flaw.NO_VIDEO: "Nothing was submitted. Give a clip with pictures; this one has at most sound.",
 }
 
-Identity = tuple[int, int, int, int, int]
+FileIdentity = tuple[int, int, int, int, int]
 
 
 @dataclass(frozen=True, slots=True)
 class Clip:
-    """A local video that is fit to be uploaded: bytes, seconds if known, and its MD5 in base64 (contract 5.1)."""
+    """A local video that is fit to be uploaded; `str()` gives its name, size and length."""
 
     path: Path
-    size: int
-    seconds: float | None
-    md5: str
+    size: int  # bytes
+    seconds: float | None  # None where the file does not say
+    md5: str  # in base64 (contract 5.1)
 
     @property
     def digest(self) -> str:
-        """Name the content, whatever the file is called."""
+        """Identify the content, whatever the file is called."""
         return f"md5:{self.md5}:{self.size}"
 
     def __str__(self) -> str:
@@ -53,20 +52,20 @@ class Clip:
         return f"{self.path.name} ({megabytes(self.size)}{lasting})"
 
     async def pieces(self, moved: Transfer) -> AsyncGenerator[bytes]:
-        """Read the file piece by piece, and note how far that has come; raise `SourceNotFound` if it has changed."""
+        """Yield the bytes, counting them in `moved.done`; raise `SourceNotFound` if the file has changed since."""
         moved.done = 0
-        async with anyio.wrap_file(await anyio.to_thread.run_sync(open_real, self.path)) as file:
+        async with anyio.wrap_file(await anyio.to_thread.run_sync(open_without_links, self.path)) as file:
             while piece := await file.read(PIECE_BYTES):
                 if moved.done + len(piece) > self.size:
                     break
                 yield piece
                 moved.done += len(piece)
             if piece or moved.done != self.size:
-                raise SourceNotFound(f"{self} has changed since it was asked for.", hint=CHANGED_HINT)
+                raise changed_clip_error(self)
 
 
 class Content:
-    """The bytes of a clip, from the beginning each time that they are asked for."""
+    """The bytes of a clip, from the beginning each time that they are asked for: uploads are repeated."""
 
     def __init__(self, clip: Clip, moved: Transfer) -> None:
         self._clip = clip
@@ -74,12 +73,10 @@ class Content:
         self._opened: list[AsyncGenerator[bytes]] = []
 
     def __aiter__(self) -> AsyncGenerator[bytes]:
-        """Read the clip, and note how far that has come."""
         self._opened.append(self._clip.pieces(self._moved))
         return self._opened[-1]
 
     async def aclose(self) -> None:
-        """Close the file."""
         for pieces in self._opened:
             await pieces.aclose()
 
@@ -88,7 +85,7 @@ class Clips:
     """Measures clips, and remembers those that have not changed since: reading a large file takes seconds."""
 
     def __init__(self) -> None:
-        self._known: OrderedDict[tuple[Path, Identity], Clip] = OrderedDict()
+        self._known: OrderedDict[tuple[Path, FileIdentity], Clip] = OrderedDict()
         self._being_read: dict[Path, threading.Lock] = {}
 
     async def inspect(self, path: Path) -> Clip:
@@ -99,7 +96,7 @@ class Clips:
         return await anyio.to_thread.run_sync(self._measured, path, abandon_on_cancel=True)
 
     def _measured(self, path: Path) -> Clip:
-        """Measure a file, or wait for whoever does and whose caller may have gone."""
+        """Measure a file, or wait for a thread that does: its caller may be gone, the result is remembered."""
         with self._being_read.setdefault(path, threading.Lock()):
             try:
                 return self._measured_alone(path)
@@ -108,41 +105,45 @@ class Clips:
 
     def _measured_alone(self, path: Path) -> Clip:
         try:
-            with open_real(path) as file:
-                found = (path, identity(file.fileno()))
+            with open_without_links(path) as file:
+                found = (path, file_identity(file.fileno()))
                 if clip := self._known.get(found):
                     return clip
                 size = os.fstat(file.fileno()).st_size
                 check_film(path, file, size)
-                seconds = duration(file, size)
+                seconds = read_duration(file, size)
                 file.seek(0)
                 digest = hashlib.file_digest(file, lambda: hashlib.md5(usedforsecurity=False))
                 clip = Clip(path, file.tell(), seconds, base64.b64encode(digest.digest()).decode())
-                if identity(file.fileno()) == found[1]:
+                if file_identity(file.fileno()) == found[1]:
                     self._remember(found, clip)
                 return clip
         except OSError as error:
             hint = MAY_NOT_READ if isinstance(error, PermissionError) else ""
             raise SourceNotFound(f"{path.name} cannot be read: {error.strerror}.", hint=hint) from error
 
-    def _remember(self, found: tuple[Path, Identity], clip: Clip) -> None:
+    def _remember(self, found: tuple[Path, FileIdentity], clip: Clip) -> None:
         self._known[found] = clip
-        while len(self._known) > REMEMBERED:
+        while len(self._known) > MAX_CACHED_CLIPS:
             self._known.popitem(last=False)
 
 
+def changed_clip_error(clip: Clip) -> SourceNotFound:
+    return SourceNotFound(f"{clip} has changed since it was asked for.", hint=CHANGED_HINT)
+
+
 def check_film(path: Path, file: BinaryIO, size: int) -> None:
-    """Raise `SourceNotFound` for a file that is too large, or no whole MP4 or MOV video; say what it is if known."""
-    if size > LARGEST_BYTES:
+    """Raise `SourceNotFound` for a file that is too large, or no whole MP4 or MOV video; name what it is if known."""
+    if size > MAX_CLIP_BYTES:
         raise SourceNotFound(f"{path.name} ({megabytes(size)}) is too large.", hint="Give a shorter or smaller clip.")
-    if flaw := flaw_in(file, size):
+    if flaw := find_flaw(file, size):
         file.seek(0)
-        found = other_kind(file.read(HEAD_BYTES)) if flaw is Flaw.OTHER else ""
+        found = other_kind(file.read(HEAD_BYTES)) if flaw is Flaw.NOT_MP4 else ""
         kind = f"{found}, " if found else ""
         raise SourceNotFound(f"{path.name} ({kind}{megabytes(size)}) {flaw}.", hint=HINTS[flaw])
 
 
-def identity(descriptor: int) -> Identity:
-    """Tell whether a file is still the one that was read: where it lies, how large it is, when it was written."""
+def file_identity(descriptor: int) -> FileIdentity:
+    """Give what differs as soon as another file lies there, or the file was written to."""
     found = os.fstat(descriptor)
     return found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns

@@ -6,22 +6,21 @@ import stat
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
+from enum import StrEnum
 from pathlib import Path, PurePath, PureWindowsPath
 from urllib.parse import unquote, urlsplit
 
 import httpx
 
-from luma_mcp.core.addresses import LONGEST_URL, is_public_host
+from luma_mcp.core.addresses import MAX_URL_LENGTH, is_public_host
 from luma_mcp.core.errors import InvalidRequest, SourceNotAllowed, SourceNotFound
-from luma_mcp.core.paths import hidden_parts, is_inside, real_path, resolved
+from luma_mcp.core.paths import hidden_parts, is_inside, real_path, try_resolve
 from luma_mcp.core.uris import TASK_PREFIX, task_id_of
-from luma_mcp.media.written_names import written_alike
+from luma_mcp.media.similar_names import find_similar_names
 
 NO_FILES_HINT = "Give an http(s) URL that anyone on the internet can open, or luma://tasks/<task_id>."
 FILE_URI = "file:///C:/Users/me/clip.mp4" if sys.platform == "win32" else "file:///home/me/clip.mp4"
-MISSING = "there is no file"
 WHICH = "Ask the user which of them is meant; repeat the call with its path (here as JSON writes it)."
-HIDDEN = "the system does not let this program look at"
 MAY_NOT_READ = (
     "Close programs that still write the file, and let this one read it (on macOS, for the host, in System Settings,"
     " Privacy & Security, Files and Folders); or copy it into another allowed folder."
@@ -53,8 +52,16 @@ class TaskOutput:
 Source = PublicUrl | LocalFile | TaskOutput
 
 
+class PathFault(StrEnum):
+    """Why no file can be read at a path, as the beginning of a sentence that the path ends."""
+
+    MISSING = "there is no file"
+    IRREGULAR = "no regular file lies at"
+    HIDDEN = "the system does not let this program look at"
+
+
 def parse_source(value: str, argument: str = "source_video_url") -> Source:
-    """Understand a source; raise `InvalidRequest` if it has none of the known forms."""
+    """Understand a source; raise `InvalidRequest` or `SourceNotAllowed` for one that cannot be used."""
     scheme = value.partition(":")[0].lower()
     if os.path.isabs(path := os.path.expanduser(value)) and "\0" not in value:
         return LocalFile(Path(path))  # people's files may be called anything
@@ -70,7 +77,7 @@ def parse_source(value: str, argument: str = "source_video_url") -> Source:
 
 
 def file_uri_path(uri: str, argument: str) -> Path:
-    """Give the path in a `file://` URI of this machine."""
+    """Give the path in a `file://` URI of this machine; raise `InvalidRequest`."""
     try:
         parts = urlsplit(uri)
     except ValueError as error:
@@ -82,14 +89,17 @@ def file_uri_path(uri: str, argument: str) -> Path:
 
 
 def check_public_url(url: str, argument: str) -> str:
-    """Give the URL if RunAPI, out on the internet, can reach its host as far as the name tells."""
+    """Give the URL if it is well formed and its host, as far as the name tells, is public.
+
+    Raises `InvalidRequest` or `SourceNotAllowed`.
+    """
     try:
         parsed = httpx.URL(url)
         host = parsed.host
     except (httpx.InvalidURL, ValueError) as error:  # the host's encoded form is read only when asked for
         raise InvalidRequest(f"{argument} is not a well-formed URL.") from error
-    if len(url) > LONGEST_URL or " " in url or not host or not 0 < (parsed.port or 443) < 65536:
-        raise InvalidRequest(f"{argument} is not a well-formed URL of at most {LONGEST_URL} characters.")
+    if len(url) > MAX_URL_LENGTH or " " in url or not host or not 0 < (parsed.port or 443) < 65536:
+        raise InvalidRequest(f"{argument} is not a well-formed URL of at most {MAX_URL_LENGTH} characters.")
     if parsed.scheme not in ("http", "https"):
         raise InvalidRequest(f"{argument} must be an http(s) URL.")
     if parsed.userinfo:
@@ -99,53 +109,54 @@ def check_public_url(url: str, argument: str) -> str:
     return url
 
 
-def allowed_file(
+def resolve_allowed_file(
     path: Path, roots: Sequence[Path], argument: str = "source_video_url", *, unnamed: Sequence[Path] = ()
 ) -> Path:
     """Give the real path of a file inside one of the allowed folders, links resolved.
 
-    In those that are allowed although nobody named them (`unnamed`), nothing hidden is. Where there is no file of that
-    name, the one that is the same but for how its name is written is meant.
+    Folders that are allowed by default (`unnamed`) give no hidden files. If there is no file of that name, one whose
+    name differs only in how it is written is meant. Raises `SourceNotAllowed` or `SourceNotFound`.
     """
     if not roots:
         raise SourceNotAllowed(f"{argument}: this server reads no files of its own machine.", hint=NO_FILES_HINT)
     try:
         return file_inside(path, roots, argument, unnamed)
     except (SourceNotAllowed, SourceNotFound):
-        if is_elsewhere(path, roots) or fault_at(path) != MISSING:
+        if is_on_other_machine(path, roots) or fault_at(path) is not PathFault.MISSING:
             raise
-        alike = dict.fromkeys(filter(None, (readable(found, roots, unnamed) for found in written_alike(path, roots))))
+        alike = dict.fromkeys(
+            filter(None, (find_readable_file(found, roots, unnamed) for found in find_similar_names(path, roots)))
+        )
         if not alike:
             raise
-        return the_one(path, list(alike), argument)
+        return pick_only_match(path, list(alike), argument)
 
 
 def file_inside(path: Path, roots: Sequence[Path], argument: str, unnamed: Sequence[Path]) -> Path:
-    """Give the real path of a file of exactly this name inside one of the folders; where links lead is not told."""
-    elsewhere = is_elsewhere(path, roots)
-    real = None if elsewhere else resolved(path)
-    if elsewhere or (real and not any(is_open(real, root, hidden=root not in unnamed) for root in roots)):
+    """Give the real path of a file of exactly this name inside a folder; errors do not reveal where links lead."""
+    elsewhere = is_on_other_machine(path, roots)
+    real = None if elsewhere else try_resolve(path)
+    if elsewhere or (real and not any(is_visible_in(real, root, hidden=root not in unnamed) for root in roots)):
         listed = ", ".join(str(root) for root in roots)
         raise SourceNotAllowed(
             f"{argument}: {path} is outside the folders that this server may read ({listed}).",
             hint="Have the file moved into one of these folders, or its folder added to LUMA_MCP_MEDIA_ROOTS.",
         )
-    fault = fault_at(real) if real else MISSING
+    fault = fault_at(real) if real else PathFault.MISSING
     if fault or real is None:
-        raise SourceNotFound(f"{argument}: {fault} {path}.", hint=MAY_NOT_READ if fault == HIDDEN else "")
+        raise SourceNotFound(f"{argument}: {fault} {path}.", hint=MAY_NOT_READ if fault is PathFault.HIDDEN else "")
     return real
 
 
-def readable(path: Path, roots: Sequence[Path], unnamed: Sequence[Path]) -> Path | None:
-    """Give the real path of a file of exactly this name, if it may be read."""
+def find_readable_file(path: Path, roots: Sequence[Path], unnamed: Sequence[Path]) -> Path | None:
     try:
         return file_inside(path, roots, "", unnamed)
     except (SourceNotAllowed, SourceNotFound):
         return None
 
 
-def the_one(path: Path, alike: Sequence[Path], argument: str) -> Path:
-    """Give the only file that is called almost as asked for; raise `SourceNotFound` if there are several."""
+def pick_only_match(path: Path, alike: Sequence[Path], argument: str) -> Path:
+    """Give the only path; raise `SourceNotFound`, which lists them, if there are several."""
     if len(alike) == 1:
         return alike[0]
     listed = ", ".join(json.dumps(str(found)) for found in alike)  # in a form that shows how they differ
@@ -154,15 +165,18 @@ def the_one(path: Path, alike: Sequence[Path], argument: str) -> Path:
     )
 
 
-def typed_file(path: Path) -> Path:
-    """Give the real path of a file, in whatever folder, that a person named on the command line."""
+def resolve_typed_file(path: Path) -> Path:
+    """Give the real path of a file, in whatever folder, that a person typed on the command line.
+
+    Raises `SourceNotFound` if several names are meant.
+    """
     whole = Path(os.path.abspath(path))
-    if os.path.lexists(path) or not (alike := written_alike(whole, [Path(whole.anchor)])):
+    if os.path.lexists(path) or not (alike := find_similar_names(whole, [Path(whole.anchor)])):
         return real_path(path)
-    return the_one(path, list(dict.fromkeys(map(real_path, alike))), "SOURCE")
+    return pick_only_match(path, list(dict.fromkeys(map(real_path, alike))), "SOURCE")
 
 
-def is_elsewhere(path: PurePath, roots: Sequence[PurePath]) -> bool:
+def is_on_other_machine(path: PurePath, roots: Sequence[PurePath]) -> bool:
     """Tell whether a path of Windows names another machine or a device that no allowed folder is on.
 
     It must not even be looked at: Windows would show the user's credentials to that machine.
@@ -170,17 +184,16 @@ def is_elsewhere(path: PurePath, roots: Sequence[PurePath]) -> bool:
     return path.drive.startswith("\\\\") and path.drive.lower() not in {root.drive.lower() for root in roots}
 
 
-def is_open(path: Path, root: Path, *, hidden: bool) -> bool:
-    """Tell whether a path without links lies in a folder, and in the open there unless `hidden` files are allowed."""
-    folder = resolved(root)
+def is_visible_in(path: Path, root: Path, *, hidden: bool) -> bool:
+    """Tell whether a path without links lies in a folder, and hidden only where that is allowed (`hidden`)."""
+    folder = try_resolve(root)
     return folder is not None and is_inside(path, folder) and (hidden or not hidden_parts(path, folder))
 
 
-def fault_at(path: Path) -> str:
-    """Say what is wrong if no regular file lies at a path; empty if one does."""
+def fault_at(path: Path) -> PathFault | None:
     try:
-        return "" if stat.S_ISREG(os.stat(path).st_mode) else "no regular file lies at"
+        return None if stat.S_ISREG(os.stat(path).st_mode) else PathFault.IRREGULAR
     except PermissionError:
-        return HIDDEN
+        return PathFault.HIDDEN
     except (OSError, ValueError):
-        return MISSING
+        return PathFault.MISSING

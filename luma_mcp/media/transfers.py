@@ -14,23 +14,23 @@ class Transfer:
 
     @property
     def share(self) -> float:
-        """Give how much has been moved, 0..1."""
+        """Give how much has been moved, 0..1; 0 if the total is unknown."""
         return min(1.0, self.done / self.total) if self.total else 0.0
 
 
 class Transfers:
-    """What is being moved for which task, by the task's key."""
+    """The files that are being moved now, by the key of their task."""
 
     def __init__(self) -> None:
         self._under_way: dict[str, Transfer] = {}
 
     def of(self, key: str) -> Transfer | None:
-        """Find what is being moved for a task now."""
+        """Give what is being moved for a task, None if nothing is."""
         return self._under_way.get(key)
 
     @contextmanager
     def moving(self, key: str, total: int | None = None) -> Generator[Transfer]:
-        """Move something for a task inside."""
+        """Let a task have a transfer, of `total` bytes if known, inside."""
         self._under_way[key] = transfer = Transfer(total=total)
         try:
             yield transfer

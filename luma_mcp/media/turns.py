@@ -10,14 +10,11 @@ import anyio
 
 @dataclass(eq=False, slots=True)
 class Turn:
-    """A turn of so many seconds; who has it works inside `scope`, which is cancelled when others wait for the place.
+    """A turn of a worker, who works inside `scope`, which is cancelled when others wait for the place."""
 
-    It is somebody's turn before those of who is `due_at` a later moment.
-    """
-
-    seconds: float
-    due_at: float
-    ends_at: float = math.inf
+    seconds: float  # how long it lasts even if others wait
+    due_at: float  # who is due earlier gets a free place first
+    ends_at: float = math.inf  # until it has begun
     begun: anyio.Event = field(default_factory=anyio.Event)
     scope: anyio.CancelScope = field(default_factory=anyio.CancelScope)
 
@@ -38,7 +35,7 @@ class Turns:
 
     @asynccontextmanager
     async def turn(self, earlier: int) -> AsyncGenerator[anyio.CancelScope]:
-        """Wait for a place, and have it inside, after so many earlier turns."""
+        """Wait for a place, and have it inside, after so many earlier turns of the same worker."""
         came_at = anyio.current_time()
         turn = Turn(self._seconds * 2.0**earlier, came_at + (self._seconds if earlier else 0.0))
         self._waiting.append(turn)
@@ -51,7 +48,6 @@ class Turns:
             self._share_out()
 
     def _share_out(self) -> None:
-        """Give free places to those who come next, and let turns end for the others."""
         now = anyio.current_time()
         self._waiting.sort(key=lambda turn: turn.due_at)
         while self._waiting and len(self._having) < self._places:

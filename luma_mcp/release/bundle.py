@@ -1,27 +1,34 @@
-"""The bundle for Claude Desktop (.mcpb, manifest 0.4): this package and what uv needs to run it."""
+"""The bundle for Claude Desktop (MCPB), with its manifest and an icon that is drawn here."""
 
 import json
+import struct
 import tomllib
 import zipfile
+import zlib
 from collections.abc import Generator
 from pathlib import Path
 
 import tomlkit
 
 from luma_mcp import __version__
+from luma_mcp.core.models import PRICE_USD
 from luma_mcp.core.settings import Settings
 from luma_mcp.core.text import Json
-from luma_mcp.release.icon import icon
-from luma_mcp.release.registry import DESCRIPTION, PACKAGE
+from luma_mcp.hosts.entries import DISTRIBUTION
+from luma_mcp.release.server_json import DESCRIPTION
 from luma_mcp.server.server import TITLE, WEBSITE
-from luma_mcp.server.tool_handlers import ToolHandlers
+from luma_mcp.server.tools import ToolHandlers
 
-LONG_DESCRIPTION = """\
+SIZE = 512
+HOLE, EDGE = 32, 64
+SKY, SUN, HILL, FILM, WHITE = (36, 45, 80), (255, 190, 92), (88, 128, 112), (18, 20, 32), (240, 240, 240)
+Color = tuple[int, int, int]
+LONG_DESCRIPTION = f"""\
 Say what a clip should look like, and get it back re-rendered: "make this clip a foggy autumn morning". Your clip goes \
 to RunAPI's Luma `modify_video`, and the result is saved in a folder on your disk.
 
-A new task costs 0.50 USD, charged by RunAPI only if it succeeds. A repeated call joins the task that it repeats \
-instead of paying again, and the work goes on in the background if Claude stops waiting or is closed.
+A new task costs {PRICE_USD:.2f} USD, charged by RunAPI only if it succeeds. A repeated call joins the task that it \
+repeats instead of paying again, and the work goes on in the background if Claude stops waiting or is closed.
 
 Switch on "Try it without a key" to play the whole job without an account: nothing is charged then."""
 USER_CONFIG: Json = {
@@ -59,11 +66,31 @@ NOT_SHIPPED = {"__pycache__", "release"}
 EPOCH = (1980, 1, 1, 0, 0, 0)  # the same sources make the same bytes
 
 
+def icon() -> bytes:
+    rows = b"".join(b"\0" + b"".join(bytes(color(x, y)) for x in range(SIZE)) for y in range(SIZE))
+    header = struct.pack(">IIBBBBB", SIZE, SIZE, 8, 2, 0, 0, 0)
+    parts = (part(b"IHDR", header), part(b"IDAT", zlib.compress(rows, 9)), part(b"IEND", b""))
+    return b"\x89PNG\r\n\x1a\n" + b"".join(parts)
+
+
+def color(x: int, y: int) -> Color:
+    if not EDGE <= y < SIZE - EDGE:
+        middle = abs(y % (SIZE - EDGE) - EDGE // 2) < HOLE // 2
+        return WHITE if middle and x % EDGE < HOLE else FILM
+    if y > 300 + (x - 160) ** 2 // 600:
+        return HILL
+    return SUN if (x - 330) ** 2 + (y - 230) ** 2 < 90**2 else SKY
+
+
+def part(name: bytes, content: bytes) -> bytes:
+    return struct.pack(">I", len(content)) + name + content + struct.pack(">I", zlib.crc32(name + content))
+
+
 def manifest() -> Json:
-    """Describe the bundle; every field of its form has a default, so that no placeholder reaches the server."""
+    """Describe the bundle (MCPB 0.4); each field of its form has a default, or placeholders would reach the server."""
     return {
         "manifest_version": "0.4",
-        "name": PACKAGE,
+        "name": DISTRIBUTION,
         "display_name": TITLE,
         "version": __version__,
         "description": DESCRIPTION,
@@ -84,7 +111,7 @@ def manifest() -> Json:
         },
         "tools": [
             {"name": tool.name, "description": tool.title}
-            for tool in ToolHandlers(Settings.model_construct()).described()
+            for tool in ToolHandlers(Settings.model_construct()).wire_tools()
         ],
         "prompts_generated": True,
         "user_config": USER_CONFIG,
@@ -104,9 +131,9 @@ def project_file(pyproject: str) -> str:
 
 
 def build_bundle(checkout: Path, folder: Path) -> Path:
-    """Make the bundle of a checkout in a folder, and give its path."""
+    """Write the bundle of a checkout, byte for byte the same for the same sources, and return its path."""
     folder.mkdir(parents=True, exist_ok=True)
-    path = folder / f"{PACKAGE}-{__version__}.mcpb"
+    path = folder / f"{DISTRIBUTION}-{__version__}.mcpb"
     with zipfile.ZipFile(path, "w") as archive:
         for name, content in sorted(files(checkout)):
             entry = zipfile.ZipInfo(name, EPOCH)
@@ -116,7 +143,6 @@ def build_bundle(checkout: Path, folder: Path) -> Path:
 
 
 def files(checkout: Path) -> Generator[tuple[str, bytes]]:
-    """Give the name and content of everything in the bundle."""
     yield "manifest.json", json.dumps(manifest(), indent=2, ensure_ascii=False).encode()
     yield "icon.png", icon()
     yield "pyproject.toml", project_file((checkout / "pyproject.toml").read_text(encoding="utf-8")).encode()

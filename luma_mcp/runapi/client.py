@@ -1,58 +1,66 @@
-"""RunAPI's endpoints as this server needs them: tasks, files, account. Contract: sections 1, 2, 5 and 6."""
+"""RunAPI's endpoints as this server needs them: tasks, files, account; bounded answers, and failures as our errors.
 
+Contract: sections 1, 2, 5 and 6.
+"""
+
+import hashlib
+import math
 import re
-from collections.abc import AsyncIterable
+from collections.abc import AsyncIterable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from http import HTTPStatus
+from typing import Any, cast
 from urllib.parse import quote, unquote
 
 import anyio
 import httpx
 from pydantic import SecretStr
 
-from luma_mcp.core.addresses import LONGEST_URL
+from luma_mcp.core.addresses import MAX_URL_LENGTH
 from luma_mcp.core.errors import (
     BadAnswer,
+    Conflict,
     InvalidRequest,
     LumaError,
+    MissingApiKey,
     NetworkFailure,
     RateLimited,
     ServiceUnavailable,
     TaskNotFound,
+    UploadRefused,
     WrongAddress,
 )
-from luma_mcp.core.models import MODEL, Reading, Status, Task
-from luma_mcp.core.money import Balance, Price
-from luma_mcp.core.storage_errors import UploadRefused
-from luma_mcp.core.text import child, json_object, text, without_secret
-from luma_mcp.runapi.api import Api, network_failure
-from luma_mcp.runapi.connection import Connection
-from luma_mcp.runapi.error_map import explanation, retry_after_seconds
+from luma_mcp.core.models import MODEL, Balance, Price, Status, Task, TaskSnapshot
+from luma_mcp.core.text import Json, child, json_object, redact_secret, stripped_string
+from luma_mcp.runapi.connection import (
+    HttpClients,
+    network_failure,
+    read_bounded,
+)
+from luma_mcp.runapi.error_map import error_from_response, is_error_body, quoted_error_text, retry_after_seconds
 from luma_mcp.runapi.responses import (
     balance_in,
-    held_task_id_in,
+    conflict_task_id_in,
     is_about_task,
-    is_link,
+    is_refusal,
+    is_web_url,
     lifetime_in,
+    parse_task,
     price_in,
-    reading,
-    refuses,
     status_in,
     task_id_in,
 )
-from luma_mcp.runapi.ssrf import PublicNetwork, UploadNetwork
-from luma_mcp.runapi.upload_targets import UploadTarget, put
+from luma_mcp.runapi.ssrf import DownloadGuard, UploadGuard
+from luma_mcp.runapi.upload_targets import UploadTarget, put_file
 
+TOTAL_SECONDS = 60.0
 REACH_SECONDS = 5.0
 PRICE_SECONDS = 20.0
-LONGEST_UPLOAD_SECONDS = 3600.0
-TOO_LARGE = 413
-PASSING = frozenset((408, 425, 429))
-NOT_MODIFIED = 304
-CONFLICT = 409
-TASKS = "/api/v1/luma/modify_video"
-PRICES = f"/api/v1/price_schedules?service=luma&action=modify_video&model={MODEL}"
-BALANCE = "/api/v1/me/balance"
+MAX_UPLOAD_SECONDS = 3600.0
+RETRYABLE_UPLOAD_STATUSES = frozenset((HTTPStatus.REQUEST_TIMEOUT, HTTPStatus.TOO_EARLY, HTTPStatus.TOO_MANY_REQUESTS))
+MODIFY_VIDEO_PATH = "/api/v1/luma/modify_video"
+PRICES_PATH = f"/api/v1/price_schedules?service=luma&action=modify_video&model={MODEL}"
+BALANCE_PATH = "/api/v1/me/balance"
 SIGNED_ID = re.compile(r"[\x21-\x7e]{1,4096}")
 ETAG = re.compile(r"[\x20-\x7e]{1,200}")
 WATERMARK = b"watermark"
@@ -63,111 +71,125 @@ WATERMARK_HINT = (
 
 @dataclass(frozen=True, slots=True)
 class Accepted:
-    """RunAPI's answer to a submission, which an earlier request under the same key may have made."""
+    """RunAPI's answer to a submission."""
 
     task_id: str
     status: Status
-    replayed: bool
+    replayed: bool  # an earlier request under the same key made the task
 
 
 @dataclass(frozen=True, slots=True)
 class Stored:
-    """Where RunAPI finds an uploaded file, and for how many seconds after that was asked (contract 5.1)."""
+    """An uploaded file at RunAPI (contract 5.1)."""
 
     url: str
-    seconds: float
+    seconds: float  # for which it is kept, from when this was asked
 
 
-class RunAPI(Api):
-    """The API. Errors raised are `LumaError`s whose `charged` is about the task asked for.
+class RunAPI:
+    """The API at one address, with one key or none.
 
-    `allow_private` lets files come from and go to private addresses; `network` is what looks at where they come from.
+    Methods raise `LumaError`s, whose `charged` is about the task. `allow_private` lets files come from and go to
+    private addresses; `download_guard` checks where they come from.
     """
 
-    _priced: tuple[str, Price] | None = None
-
     def __init__(
-        self, connection: Connection, base_url: str, api_key: SecretStr | None, *, allow_private: bool = False
+        self, connection: HttpClients, base_url: str, api_key: SecretStr | None, *, allow_private: bool = False
     ) -> None:
-        super().__init__(connection, base_url, api_key)
-        self.network = PublicNetwork(trusted=base_url, allow_private=allow_private)
-        self._upload_network = UploadNetwork(trusted=base_url, allow_private=allow_private)
+        self.connection = connection
+        self.api_key = api_key
+        self.origin = base_url
+        self.key_id = hashlib.sha256(api_key.get_secret_value().encode()).hexdigest()[:16] if api_key else ""
+        self.account = (self.origin, self.key_id)  # an idempotency key means nothing to another one
+        self.last_answer_at = -math.inf  # of a status below 500, on the event loop's clock
+        self.download_guard = DownloadGuard(trusted=base_url, allow_private=allow_private)
+        self._upload_guard = UploadGuard(trusted=base_url, allow_private=allow_private)
+        self._priced: tuple[str, Price] | None = None
+
+    def check_ready(self) -> None:
+        """Raise `MissingApiKey` or `ProxyUnusable` if no request can be sent from here."""
+        if self.api_key is None:
+            raise MissingApiKey
+        self.connection.check_proxy(self.origin)
 
     # -- tasks --------------------------------------------------------------------------------------------------------
 
-    async def create(self, task: Task) -> Accepted:
+    async def create_task(self, task: Task) -> Accepted:
         """Submit a task under its idempotency key; a repetition under it cannot charge twice (contract 1.4).
 
         A conflict about the key is about this task, as keys are fresh and what is sent under one never changes: it may
         name the task, and else an earlier request is still being worked on (`Conflict`, which passes).
         """
         try:
-            response = await self.send("POST", TASKS, submission(task), {"Idempotency-Key": task.key})
+            response = await self.send_with_key(
+                "POST", MODIFY_VIDEO_PATH, submission(task), {"Idempotency-Key": task.key}
+            )
         except NetworkFailure as error:
             error.charged = "unknown" if error.sent else "no"
             raise
         body = json_object(response)
-        taken = response.is_success and not refuses(body)
-        held = held_task_id_in(body, response.headers) if response.status_code == CONFLICT else ""
+        taken = response.is_success and not is_refusal(body)
+        held = conflict_task_id_in(body, response.headers) if response.status_code == HTTPStatus.CONFLICT else ""
         if task_id := held or task_id_in(body if taken else {}, response.headers):
             self._check_without_key(task_id)
             return Accepted(task_id, status_in(body), replayed=bool(held) or body.get("task_replayed") is True)
-        refused = in_doubt(self.refusal(response))
+        refused = mark_charge_unknown(self._error_from(response))
         if isinstance(refused, TaskNotFound):
             raise WrongAddress(response.request.url.host)
         if isinstance(refused, InvalidRequest) and task.request.watermark and WATERMARK in response.content.lower():
             refused.hint = WATERMARK_HINT
         raise refused
 
-    async def read(self, task_id: str) -> Reading:
+    async def read_task(self, task_id: str) -> TaskSnapshot:
         """Ask for the state of a task (contract 2)."""
-        response = await self.send("GET", f"{TASKS}/{quote(task_id, safe='')}")
+        response = await self.send_with_key("GET", f"{MODIFY_VIDEO_PATH}/{quote(task_id, safe='')}")
         body = json_object(response)
         if not response.is_success or (body and not is_about_task(body)):
-            raise self.refusal(response)
-        found = reading(body, retry_after_seconds(response.headers), self.api_key)
+            raise self._error_from(response)
+        found = parse_task(body, retry_after_seconds(response.headers), self.api_key)
         self._check_without_key(*found.video_urls)
         return found
 
     def _check_without_key(self, *words: str) -> None:
         """Raise `BadAnswer`, charged "unknown", for what would be shown and holds the key, in whatever encoding."""
         for plain in map(unquote, words):
-            if plain != without_secret(plain, self.api_key):
+            if plain != redact_secret(plain, self.api_key):
                 raise BadAnswer("RunAPI's answer about the task repeats the key.", charged="unknown")
 
     # -- files --------------------------------------------------------------------------------------------------------
 
     async def prepare_upload(self, name: str, size: int, checksum: str) -> UploadTarget:
         """Ask where to put a file of `size` bytes whose MD5 in base64 is `checksum` (contract 5.1)."""
-        answer = await self.post("/api/v1/files/prepare", {"filename": name, "byte_size": size, "checksum": checksum})
+        answer = await self._post("/api/v1/files/prepare", {"filename": name, "byte_size": size, "checksum": checksum})
         target = UploadTarget(
-            text(answer.get("signed_id")),
-            text(answer.get("upload_url")),
+            stripped_string(answer.get("signed_id")),
+            stripped_string(answer.get("upload_url")),
             {name: str(value) for name, value in child(answer, "headers").items()},
         )
-        if not target.url or not SIGNED_ID.fullmatch(target.signed_id) or len(target.url) > LONGEST_URL:
+        if not target.url or not SIGNED_ID.fullmatch(target.signed_id) or len(target.url) > MAX_URL_LENGTH:
             raise BadAnswer("RunAPI did not say where to upload the file.")
         return target
 
     async def put_upload(self, target: UploadTarget, size: int, content: AsyncIterable[bytes]) -> None:
-        """Send the bytes to their target: without the key, and from their beginning wherever that leads.
+        """Send `size` bytes to their target, without the key; `content` is read anew for each redirect.
 
-        Raises `UploadRefused` for what the storage does not take, and would not take again.
+        Raises `InvalidRequest` for a file that is too large, `UploadRefused` for what the storage would not take again
+        either, `ServiceUnavailable` or `NetworkFailure` for what may pass.
         """
         host = "RunAPI's storage"
         try:
-            with anyio.move_on_after(LONGEST_UPLOAD_SECONDS) as bound:
-                response = await put(self.connection.storage, self._upload_network, target, size, content)
-                check_taken(response, self.api_key)
+            with anyio.move_on_after(MAX_UPLOAD_SECONDS) as bound:
+                response = await put_file(self.connection.storage, self._upload_guard, target, size, content)
+                check_upload_response(response, self.api_key)
         except httpx.HTTPError as error:
             raise network_failure(error, host, self.api_key) from error
         if bound.cancelled_caught:
-            raise NetworkFailure(f"{host} did not take the file in {LONGEST_UPLOAD_SECONDS:.0f} seconds.")
+            raise NetworkFailure(f"{host} did not take the file in {MAX_UPLOAD_SECONDS:.0f} seconds.")
 
     async def confirm_upload(self, target: UploadTarget) -> Stored:
-        """Finish an upload and tell where RunAPI finds the file, for about an hour."""
-        answer = await self.post("/api/v1/files/confirm", {"signed_id": target.signed_id})
-        if is_link(url := text(answer.get("url"))):
+        """Finish an upload, and give where RunAPI finds the file."""
+        answer = await self._post("/api/v1/files/confirm", {"signed_id": target.signed_id})
+        if is_web_url(url := stripped_string(answer.get("url"))):
             return Stored(url, lifetime_in(answer))
         raise BadAnswer("RunAPI did not say where the uploaded file is.")
 
@@ -176,52 +198,108 @@ class RunAPI(Api):
     async def price(self) -> Price:
         """Ask what one task costs; public, so it takes no key, and unchanged it is not sent again (contract 6)."""
         known = {"If-None-Match": self._priced[0]} if self._priced else {}
-        response = await self.ask_publicly(PRICES, {"Accept": "application/json", **known}, PRICE_SECONDS)
-        if self._priced and response.status_code == NOT_MODIFIED:
+        response = await self.get_without_key(PRICES_PATH, {"Accept": "application/json", **known}, PRICE_SECONDS)
+        if self._priced and response.status_code == HTTPStatus.NOT_MODIFIED:
             return self._priced[1]
-        if response.status_code == NOT_MODIFIED:
+        if response.status_code == HTTPStatus.NOT_MODIFIED:
             raise BadAnswer("RunAPI says that the price has not changed, but never told it.")
-        price = price_in(self.answered(response))
+        price = price_in(self._object_or_raise(response))
         etag = response.headers.get("etag", "")
         self._priced = (etag, price) if ETAG.fullmatch(etag) else None
         return price
 
     async def balance(self) -> Balance:
         """Ask what is left on the account and what was spent (contract 6)."""
-        return balance_in(await self.get(BALANCE))
+        return balance_in(await self._get(BALANCE_PATH))
 
-    async def reach(self) -> None:
-        """Ask for something public, without the key, to learn whether RunAPI answers at all (contract 6).
-
-        Raises `NetworkFailure` or `ServiceUnavailable`.
-        """
-        response = await self.ask_publicly(PRICES, {}, REACH_SECONDS)
+    async def check_reachable(self) -> None:
+        """Ask for something public, without the key (contract 6); raise `NetworkFailure` or `ServiceUnavailable`."""
+        response = await self.get_without_key(PRICES_PATH, {}, REACH_SECONDS)
         if response.is_server_error:
-            raise self.refusal(response)
+            raise self._error_from(response)
+
+    # -- requests ------------------------------------------------------------------------------------------------------
+
+    async def _post(self, path: str, body: Json) -> Json:
+        return self._object_or_raise(await self.send_with_key("POST", path, body))
+
+    async def _get(self, path: str) -> Json:
+        return self._object_or_raise(await self.send_with_key("GET", path))
+
+    def _object_or_raise(self, response: httpx.Response) -> Json:
+        """Give the JSON object of an answer that is about no task; raise a `LumaError`, charged "no"."""
+        body = json_object(response)
+        if not response.is_success or is_error_body(body):
+            raise as_taskless_error(self._error_from(response))
+        return body
+
+    async def send_with_key(
+        self, method: str, path: str, body: Json | None = None, headers: Mapping[str, str] | None = None
+    ) -> httpx.Response:
+        """Send a request with the key, and give any response that comes in time.
+
+        Raises `MissingApiKey`, `ProxyUnusable`, `NetworkFailure` or `BadAnswer`.
+        """
+        self.check_ready()
+        key = cast("SecretStr", self.api_key).get_secret_value()
+        sent = {"Accept": "application/json", "Authorization": f"Bearer {key}", **(headers or {})}
+        request = self.connection.http.build_request(method, self.origin + path, json=body, headers=sent)
+        return await self._ask(request, TOTAL_SECONDS)
+
+    async def get_without_key(self, path: str, headers: Mapping[str, str], seconds: float) -> httpx.Response:
+        """Send a GET without the key, and give any response within `seconds`.
+
+        Raises `ProxyUnusable`, `NetworkFailure` or `BadAnswer`.
+        """
+        self.connection.check_proxy(self.origin)
+        request = self.connection.http.build_request("GET", self.origin + path, headers=headers)
+        return await self._ask(request, seconds)
+
+    async def _ask(self, request: httpx.Request, seconds: float) -> httpx.Response:
+        with anyio.move_on_after(seconds):
+            response = await self._exchange(self.connection.http, request)
+            if not response.is_server_error:
+                self.last_answer_at = anyio.current_time()
+            return response
+        raise NetworkFailure(f"{request.url.host} did not finish its answer in {seconds:.0f} seconds.")
+
+    async def _exchange(self, client: httpx.AsyncClient, request: httpx.Request) -> httpx.Response:
+        """Send a request and read the response whole; raise `NetworkFailure` or `BadAnswer`."""
+        try:
+            response = await client.send(request, follow_redirects=False, stream=True)
+            try:
+                return await read_bounded(response)
+            finally:
+                await response.aclose()
+        except (httpx.HTTPError, ValueError) as error:  # the latter for a redirect to what is no address
+            raise network_failure(error, request.url.host, self.api_key) from error
+
+    def _error_from(self, response: httpx.Response) -> LumaError:
+        return error_from_response(response, hidden=self.api_key)
 
 
-def check_taken(response: httpx.Response, hidden: SecretStr | None) -> None:
+def check_upload_response(response: httpx.Response, hidden: SecretStr | None) -> None:
     """Raise `InvalidRequest` for a file that is too large, `UploadRefused` for one not taken, else what may pass."""
     if response.is_success:
         return
-    said = without_secret(f"its storage answered {response.status_code}: {explanation(response)}", hidden)
-    if response.status_code == TOO_LARGE:
+    said = redact_secret(f"its storage answered {response.status_code}: {quoted_error_text(response)}", hidden)
+    if response.status_code == HTTPStatus.REQUEST_ENTITY_TOO_LARGE:
         raise InvalidRequest(f"The file is too large for RunAPI: {said}", hint="Give a smaller clip.")
-    passing = response.is_server_error or response.status_code in PASSING
+    passing = response.is_server_error or response.status_code in RETRYABLE_UPLOAD_STATUSES
     error = (ServiceUnavailable if passing else UploadRefused)(f"RunAPI did not take the upload: {said}")
     error.retry_after = retry_after_seconds(response.headers)
     raise error
 
 
-def in_doubt(error: LumaError) -> LumaError:
-    """Mark what leaves open whether a submission was accepted: trouble on RunAPI's side, but not a refusal for pace."""
+def mark_charge_unknown(error: LumaError) -> LumaError:
+    """Mark failures on RunAPI's side, which leave open whether a submission was accepted; rate limiting does not."""
     if error.transient and not isinstance(error, RateLimited):
         error.charged = "unknown"
     return error
 
 
 def submission(task: Task) -> dict[str, Any]:
-    """Build the body of a create request: optional fields only when they say something (contract 1.1)."""
+    """Build the body of a create request; optional fields only if they are set (contract 1.1)."""
     wanted = task.request
     body: dict[str, Any] = {
         "model": wanted.model,
@@ -233,3 +311,10 @@ def submission(task: Task) -> dict[str, Any]:
     if wanted.watermark:
         body["watermark"] = True
     return body
+
+
+def as_taskless_error(error: LumaError) -> LumaError:
+    """Replace errors about tasks where a question is about none: nothing can be charged or missing then."""
+    if isinstance(error, Conflict | TaskNotFound):
+        return ServiceUnavailable(error.message)
+    return error

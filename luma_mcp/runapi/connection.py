@@ -1,24 +1,36 @@
-"""The HTTP clients of the process: one for RunAPI, one for files."""
+"""HTTP as this server uses it: clients with their proxies and trusted certificates, bounded answers, and what broke."""
 
+import re
 import ssl
 from collections.abc import AsyncGenerator
-from contextlib import asynccontextmanager
+from contextlib import aclosing, asynccontextmanager
 from functools import cached_property
 from http.cookiejar import CookieJar, DefaultCookiePolicy
+from typing import cast
 
 import httpx
 import truststore
+from pydantic import SecretStr
 
 from luma_mcp import __version__
+from luma_mcp.core.errors import (
+    BadAnswer,
+    NetworkFailure,
+)
 from luma_mcp.core.settings_proxies import Proxies, Proxy, read_proxies
+from luma_mcp.core.text import redact_secret, sanitise_text
 
 CONNECT_SECONDS = 10.0
 TIMEOUT = httpx.Timeout(30.0, connect=CONNECT_SECONDS, pool=30.0)
-MOST_CONNECTIONS = 20
-KEPT = 10
+MAX_HTTP_CONNECTIONS = 20
+MAX_IDLE_CONNECTIONS = 10
+MAX_RESPONSE_BYTES = 1 << 22
+PROXY_STATUS = re.compile(r"^(\d{3})\b.*$")
+NEVER_SENT = (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout, httpx.ProxyError, httpx.UnsupportedProtocol)
+BODY_HEADERS = frozenset({b"content-encoding", b"content-length", b"transfer-encoding"})
 
 
-class Connection:
+class HttpClients:
     """Holds the clients, which are made at first use: a server that is only probed should not pay for them.
 
     With a `transport` in place of the network, no proxy counts. `timeout` bounds each wait.
@@ -33,21 +45,21 @@ class Connection:
     @property
     def http(self) -> httpx.AsyncClient:
         """Give the client for RunAPI."""
-        self._for_runapi = self._for_runapi or self._make(KEPT)
+        self._for_runapi = self._for_runapi or self._make(MAX_IDLE_CONNECTIONS)
         return self._for_runapi
 
     @property
     def storage(self) -> httpx.AsyncClient:
-        """Give the client for files at any address; it uses no connection twice, so that each can be looked at."""
+        """Give the client for files at any address; it keeps no connection, so that each new one can be checked."""
         self._for_storage = self._for_storage or self._make(0)
         return self._for_storage
 
-    def check(self, url: str) -> None:
+    def check_proxy(self, url: str) -> None:
         """Raise `ProxyUnusable` if a URL goes through a proxy that cannot be used."""
         self._proxies.proxy_for(httpx.URL(url))
 
     async def aclose(self) -> None:
-        """Close the clients that there are."""
+        """Close the clients that were made."""
         for client in (self._for_runapi, self._for_storage):
             if client is not None:
                 await client.aclose()
@@ -57,24 +69,22 @@ class Connection:
         return Proxies() if self._transport else read_proxies()
 
     def _make(self, kept: int) -> httpx.AsyncClient:
-        return http_client(self._transport or Routed(self._proxies, kept), self._timeout)
+        return http_client(self._transport or ProxyTransport(self._proxies, kept), self._timeout)
 
 
-class Routed(httpx.AsyncBaseTransport):
-    """The network, with the system's trust store: each request goes through the proxy that is meant for it, or none."""
+class ProxyTransport(httpx.AsyncBaseTransport):
+    """The network, with the system's trust store; each request goes through its URL's proxy, if it has one."""
 
     def __init__(self, proxies: Proxies, kept: int) -> None:
         self._proxies = proxies
-        self._limits = httpx.Limits(max_connections=MOST_CONNECTIONS, max_keepalive_connections=kept)
+        self._limits = httpx.Limits(max_connections=MAX_HTTP_CONNECTIONS, max_keepalive_connections=kept)
         self._trust = truststore.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
         self._ways: dict[Proxy | None, httpx.AsyncHTTPTransport] = {}
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
-        """Send one request; raise `ProxyUnusable` before anything is sent."""
         return await self._way(self._proxies.proxy_for(request.url)).handle_async_request(request)
 
     async def aclose(self) -> None:
-        """Close all connections."""
         for way in self._ways.values():
             await way.aclose()
 
@@ -88,11 +98,11 @@ class Routed(httpx.AsyncBaseTransport):
 
 
 @asynccontextmanager
-async def open_connection(
+async def open_http_clients(
     transport: httpx.AsyncBaseTransport | None, timeout: httpx.Timeout = TIMEOUT
-) -> AsyncGenerator[Connection]:
-    """Give a connection to the network, or to `transport` in its place, and close it when left."""
-    connection = Connection(transport, timeout)
+) -> AsyncGenerator[HttpClients]:
+    """Give clients for the network, or for `transport` in its place, and close them when left."""
+    connection = HttpClients(transport, timeout)
     try:
         yield connection
     finally:
@@ -108,3 +118,35 @@ def http_client(transport: httpx.AsyncBaseTransport, timeout: httpx.Timeout = TI
         headers={"User-Agent": f"runapi-luma-mcp/{__version__}", "Accept-Encoding": "identity"},
         cookies=CookieJar(DefaultCookiePolicy(allowed_domains=[])),
     )
+
+
+async def read_bounded(response: httpx.Response) -> httpx.Response:
+    """Read a response whole; raise `BadAnswer` for one that is larger than any API's, or compressed more than once."""
+    if "," in response.headers.get("content-encoding", ""):
+        raise BadAnswer(f"{response.request.url.host} sent an answer that is packed more than once.")
+    content = bytearray()
+    async with aclosing(cast("AsyncGenerator[bytes]", response.aiter_bytes())) as pieces:
+        async for piece in pieces:
+            content += piece
+            if len(content) > MAX_RESPONSE_BYTES:
+                raise BadAnswer(f"{response.request.url.host} sent an answer that is too large.")
+    headers = [(name, value) for name, value in response.headers.raw if name.lower() not in BODY_HEADERS]
+    return httpx.Response(response.status_code, headers=headers, content=bytes(content), request=response.request)
+
+
+def network_failure(error: httpx.HTTPError | ValueError, host: str, hidden: SecretStr | None) -> NetworkFailure:
+    """Say in one sentence what broke on the way to `host`; `hidden` is not in it."""
+    causes: dict[type[httpx.HTTPError], str] = {
+        httpx.ConnectTimeout: "did not accept a connection in time",
+        httpx.PoolTimeout: "is busy with this server's other requests",
+        httpx.TimeoutException: "did not answer in time",
+        httpx.ProxyError: "could not be reached through the proxy",
+        httpx.ConnectError: "could not be reached",
+    }
+    cause = next((words for kind, words in causes.items() if isinstance(error, kind)), "broke the connection")
+    detail = sanitise_text(str(error)) or type(error).__name__
+    if isinstance(error, httpx.ProxyError):
+        detail = PROXY_STATUS.sub(r"\1", detail)  # what a proxy says beside it may repeat a password
+    failure = NetworkFailure(redact_secret(f"{host} {cause} ({detail}).", hidden))
+    failure.sent = not isinstance(error, NEVER_SENT)
+    return failure

@@ -8,10 +8,9 @@ from typing import Any
 import httpx
 
 from luma_mcp.core.addresses import is_port, is_public_host
-from luma_mcp.core.errors import LumaError
-from luma_mcp.core.storage_errors import DownloadFailed, DownloadRefused, UploadAddressRefused
+from luma_mcp.core.errors import DownloadFailed, DownloadRefused, LumaError, UploadAddressRefused
 
-REDIRECTS = 5
+MAX_REDIRECTS = 5
 CONNECTING = "connection.connect_tcp.started"
 CONNECTED = "connection.connect_tcp.complete"
 
@@ -20,12 +19,12 @@ Origin = tuple[str, str, int | None]
 
 @dataclass(frozen=True, slots=True)
 class Purpose:
-    """What an address is used for: the words for it, the error where it cannot be used, and advice if it is private."""
+    """What an address is used for, and what is said where it cannot be."""
 
-    address: str
-    unused: str
+    address: str  # how a message names the address
+    unused: str  # what is not done with it
     refused: type[LumaError]
-    private_hint: str
+    private_hint: str  # the advice if it is private
 
 
 FETCHING = Purpose(
@@ -45,12 +44,11 @@ UPLOADING = Purpose(
 
 
 def origin(url: httpx.URL) -> Origin:
-    """Name where a URL leads: scheme, host and port."""
     return url.scheme, url.host, url.port
 
 
-class PublicNetwork:
-    """Keeps files off private networks. RunAPI's own address is trusted, whatever it is; so is all if allowed."""
+class DownloadGuard:
+    """Keeps downloads off private networks, unless these are allowed or are RunAPI's own address."""
 
     purpose = FETCHING
     schemes = frozenset(("http", "https"))
@@ -59,14 +57,14 @@ class PublicNetwork:
         self._trusted = origin(httpx.URL(trusted))
         self._allow_private = allow_private
 
-    def watch(self, url: httpx.URL) -> "Watch":
-        """Check an address by its name, and give what looks at the connection to it; raise the purpose's error."""
+    def check_url(self, url: httpx.URL) -> "ConnectionCheck":
+        """Check an address by its name, and give what checks the connection to it; raise the purpose's error."""
         try:
-            return self._watch(url)
+            return self._check_url(url)
         except ValueError as error:  # a host in a form that no host can have
             raise self.purpose.refused(f"{self.purpose.address} names no host.") from error
 
-    def _watch(self, url: httpx.URL) -> "Watch":
+    def _check_url(self, url: httpx.URL) -> "ConnectionCheck":
         address, unused, refused = self.purpose.address, self.purpose.unused, self.purpose.refused
         if url.scheme not in self.schemes:
             raise refused(f"{address} has the scheme {url.scheme[:20]!r}, so it {unused}.")
@@ -76,16 +74,19 @@ class PublicNetwork:
             raise refused(f"{address} asks for a user name or password to be sent.")
         free = self._allow_private or origin(url) == self._trusted
         if not free and not is_public_host(url.host):
-            raise private(self.purpose, url.host)
-        return Watch(url.raw_host.decode("ascii"), self.purpose, free=free)
+            raise private_address_error(self.purpose, url.host)
+        return ConnectionCheck(url.raw_host.decode("ascii"), self.purpose, free=free)
 
     @asynccontextmanager
     async def get(
         self, http: httpx.AsyncClient, url: httpx.URL, headers: Mapping[str, str], timeout: httpx.Timeout
     ) -> AsyncGenerator[httpx.Response]:
-        """Ask for what lies at an address, after redirects too, each step checked; the answer is read inside."""
-        for _ in range(REDIRECTS + 1):
-            watch = self.watch(url)
+        """Send a GET, following redirects, each step checked; the response is streamed inside.
+
+        Raises `DownloadRefused`, `DownloadFailed` and httpx's errors.
+        """
+        for _ in range(MAX_REDIRECTS + 1):
+            watch = self.check_url(url)
             request = http.build_request("GET", url, headers=headers, timeout=timeout, extensions={"trace": watch})
             try:
                 response = await http.send(request, stream=True, follow_redirects=False)
@@ -102,7 +103,7 @@ class PublicNetwork:
         raise DownloadFailed("The finished video's address redirects in circles.")
 
 
-class UploadNetwork(PublicNetwork):
+class UploadGuard(DownloadGuard):
     """Keeps uploads on https and off private networks, unless RunAPI itself is at a private address."""
 
     purpose = UPLOADING
@@ -114,10 +115,10 @@ class UploadNetwork(PublicNetwork):
         self.schemes = frozenset(("https", home.scheme) if near else ("https",))
 
 
-class Watch:
-    """Looks at one connection before anything is sent on it: a public name may lead to a private address.
+class ConnectionCheck:
+    """Checks one connection before anything is sent on it: a public name may lead to a private address.
 
-    A connection to a proxy of the user's is let through; what the proxy connects to is the proxy's decision.
+    A proxy of the user's is let through; what it connects to is its decision.
     """
 
     def __init__(self, host: str, purpose: Purpose, *, free: bool) -> None:
@@ -128,7 +129,7 @@ class Watch:
         self._seen = False
 
     async def __call__(self, event: str, info: Mapping[str, Any]) -> None:
-        """Take an event of httpcore's `trace` extension."""
+        """Take an event of httpcore's `trace` extension; raise the purpose's error for a private peer."""
         if event == CONNECTING:
             self._direct = info["host"] == self._host
         elif event == CONNECTED:
@@ -140,14 +141,13 @@ class Watch:
                 raise httpx.ConnectError("the connection was broken at once")
             if self._direct and not self._free and not is_public_host(str(peer[0])):
                 await stream.aclose()
-                raise private(self._purpose, f"{self._host} ({peer[0]})")
+                raise private_address_error(self._purpose, f"{self._host} ({peer[0]})")
 
     def confirm(self, response: httpx.Response) -> None:
-        """Refuse an answer that came on a connection nobody looked at."""
+        """Refuse a response on a connection that was not checked."""
         if "network_stream" in response.extensions and not self._free and not self._seen:
             raise self._purpose.refused(f"{self._purpose.address}: the connection could not be checked.")
 
 
-def private(purpose: Purpose, host: str) -> LumaError:
-    """Refuse an address that is not on the public internet."""
+def private_address_error(purpose: Purpose, host: str) -> LumaError:
     return purpose.refused(f"{purpose.address} {host} is private, so it {purpose.unused}.", hint=purpose.private_hint)

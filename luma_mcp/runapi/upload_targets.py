@@ -3,19 +3,20 @@
 import re
 from collections.abc import AsyncIterable, Mapping
 from dataclasses import dataclass
+from http import HTTPStatus
 
 import httpx
 
-from luma_mcp.core.storage_errors import UploadAddressRefused, UploadRefused
-from luma_mcp.runapi.api import bounded
-from luma_mcp.runapi.ssrf import REDIRECTS, UploadNetwork
+from luma_mcp.core.errors import UploadAddressRefused, UploadRefused
+from luma_mcp.runapi.connection import CONNECT_SECONDS, read_bounded
+from luma_mcp.runapi.ssrf import MAX_REDIRECTS, UploadGuard
 
-TIMEOUT = httpx.Timeout(120.0, connect=10.0)
-MOVED = frozenset((307, 308))
-LONGEST_VALUE = 4096
-TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]{1,200}")
-OF_THE_CONTENT = re.compile(r"content-.*|cache-control|x-(amz|goog|ms)-.*")  # what S3, Google and Azure may ask for
-OURS = frozenset(("content-length",))
+UPLOAD_TIMEOUT = httpx.Timeout(120.0, connect=CONNECT_SECONDS)
+MOVED = frozenset((HTTPStatus.TEMPORARY_REDIRECT, HTTPStatus.PERMANENT_REDIRECT))
+MAX_HEADER_LENGTH = 4096
+HEADER_NAME_PATTERN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]{1,200}")
+ALLOWED_HEADERS = re.compile(r"content-.*|cache-control|x-(amz|goog|ms)-.*")  # what S3, Google and Azure may ask for
+OWN_HEADERS = frozenset(("content-length",))
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,51 +28,48 @@ class UploadTarget:
     headers: dict[str, str]
 
 
-async def put(
-    http: httpx.AsyncClient, network: UploadNetwork, target: UploadTarget, size: int, content: AsyncIterable[bytes]
+async def put_file(
+    http: httpx.AsyncClient, network: UploadGuard, target: UploadTarget, size: int, content: AsyncIterable[bytes]
 ) -> httpx.Response:
-    """Send a file of `size` bytes, and once more to each address that this leads to; give the last answer.
+    """Send a file of `size` bytes, and once more to each address that this redirects to; give the last response.
 
-    `content` is gone through anew for each. Raises `UploadAddressRefused`, `UploadRefused` and httpx's errors.
+    `content` is read anew for each. Raises `UploadAddressRefused`, `UploadRefused` and httpx's errors.
     """
     headers = content_headers(target.headers) | {"Content-Length": str(size)}
-    url = address(target.url)
-    for _ in range(REDIRECTS + 1):
+    url = parse_upload_url(target.url)
+    for _ in range(MAX_REDIRECTS + 1):
         response = await put_once(http, network, url, headers, content)
         if response.status_code not in MOVED:
             return response
-        url = address(response.headers.get("location", ""), url)
+        url = parse_upload_url(response.headers.get("location", ""), url)
     raise UploadRefused("The upload address that RunAPI named redirects in circles.")
 
 
 async def put_once(
     http: httpx.AsyncClient,
-    network: UploadNetwork,
+    network: UploadGuard,
     url: httpx.URL,
     headers: Mapping[str, str],
     content: AsyncIterable[bytes],
 ) -> httpx.Response:
-    """Send a file to one address."""
-    watch = network.watch(url)
+    watch = network.check_url(url)
     more = {"trace": watch}
-    request = http.build_request("PUT", url, headers=headers, content=content, timeout=TIMEOUT, extensions=more)
+    request = http.build_request("PUT", url, headers=headers, content=content, timeout=UPLOAD_TIMEOUT, extensions=more)
     try:
         response = await http.send(request, follow_redirects=False, stream=True)
     except (httpx.RemoteProtocolError, ValueError) as error:
-        if isinstance(error, ValueError) or isinstance(
-            error.__context__, httpx.InvalidURL
-        ):  # of where a redirect leads
+        # httpx reads where a redirect leads, though it does not follow it
+        if isinstance(error, ValueError) or isinstance(error.__context__, httpx.InvalidURL):
             raise UploadAddressRefused("The upload address that RunAPI named redirects to what is none.") from error
         raise
     try:
         watch.confirm(response)
-        return await bounded(response)
+        return await read_bounded(response)
     finally:
         await response.aclose()
 
 
-def address(written: str, base: httpx.URL | None = None) -> httpx.URL:
-    """Read an address, which may be relative to another."""
+def parse_upload_url(written: str, base: httpx.URL | None = None) -> httpx.URL:
     try:
         return base.join(written) if base else httpx.URL(written)
     except (httpx.InvalidURL, ValueError) as error:
@@ -79,12 +77,16 @@ def address(written: str, base: httpx.URL | None = None) -> httpx.URL:
 
 
 def content_headers(given: Mapping[str, str]) -> dict[str, str]:
-    """Give those headers that say something of the content or to a storage; all others are not for RunAPI to choose.
+    """Keep the headers about the content or for a storage; all others are not for RunAPI to choose.
 
     Raises `UploadAddressRefused` for what cannot be a header.
     """
     for name, value in given.items():
-        if not TOKEN.fullmatch(name) or len(value) > LONGEST_VALUE or not (value.isascii() and value.isprintable()):
+        if (
+            not HEADER_NAME_PATTERN.fullmatch(name)
+            or len(value) > MAX_HEADER_LENGTH
+            or not (value.isascii() and value.isprintable())
+        ):
             raise UploadAddressRefused("RunAPI named headers for the upload that cannot be used.")
     lower = {name.lower(): value for name, value in given.items()}
-    return {name: value for name, value in lower.items() if OF_THE_CONTENT.fullmatch(name) and name not in OURS}
+    return {name: value for name, value in lower.items() if ALLOWED_HEADERS.fullmatch(name) and name not in OWN_HEADERS}

@@ -7,13 +7,12 @@ from typing import Any
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
-from luma_mcp.core.models import MODEL
-from luma_mcp.sandbox.http import Json, Refused, Setup, authorise, json_body, timestamp
+from luma_mcp.core.models import DAY_SECONDS, MODEL
+from luma_mcp.sandbox.requests import EndpointContext, ErrorReply, JsonObject, read_json_body, require_key, timestamp
 from luma_mcp.sandbox.state import PRICE_CENTS
 
-DAY_SECONDS = 86_400
 OFFER = {"service": "luma", "action": "modify_video", "model": MODEL}
-PRICE: Json = {
+PRICE: JsonObject = {
     "pricing_status": "available",
     "catalog_status": "active",
     "currency": "USD",
@@ -24,35 +23,33 @@ PRICE: Json = {
 }
 
 
-class Account:
-    """Tells who asks, what is left, and what things cost."""
+class AccountEndpoints:
+    """Who the key belongs to, what is left, and what a task costs; amounts in cents."""
 
-    def __init__(self, setup: Setup) -> None:
+    def __init__(self, setup: EndpointContext) -> None:
         self._setup = setup
 
     async def me(self, request: Request) -> Response:
-        """Tell who the key belongs to."""
-        authorise(request)
+        require_key(request)
         account = {"id": 1, "name": "Sandbox"}
         return JSONResponse({"id": 1, "name": "Sandbox", "email": "sandbox@example.com", "account": account})
 
     async def balance(self, request: Request) -> Response:
-        """Tell what is left and what was spent, in cents."""
-        authorise(request)
+        require_key(request)
         state, now = self._setup.state, self._setup.now()
-        balance = state.balance()
+        balance = state.balance_cents()
         return JSONResponse(
             {
                 "balance_cents": balance,
                 "paid_balance_cents": balance,
                 "bonus_balance_cents": 0,
-                "spent_cents_today": state.charges(since=now - now % DAY_SECONDS),
-                "spent_cents_total": state.charges(),
+                "spent_cents_today": state.charged_cents(since=now - now % DAY_SECONDS),
+                "spent_cents_total": state.charged_cents(),
             }
         )
 
     async def schedules(self, request: Request) -> Response:
-        """List prices; without a key, and 304 for a client that has them."""
+        """List prices; no key is needed, and the answer is 304 for a client that has them."""
         asked = {name: request.query_params[name] for name in OFFER if name in request.query_params}
         check_service(asked.get("service", ""))
         offered = all(OFFER[name] == value for name, value in asked.items())
@@ -64,21 +61,19 @@ class Account:
         return JSONResponse({"as_of": as_of, "price_schedules": schedules}, headers={"ETag": etag})
 
     async def quote(self, request: Request) -> Response:
-        """Estimate what a call would reserve."""
-        body = await json_body(request)
+        body = await read_json_body(request)
         check_service(str(body.get("service", "")))
         if any(body.get(name, OFFER[name]) != OFFER[name] for name in OFFER):
-            raise Refused(404, {"error": {"code": "not_found", "message": "No such offer"}})
+            raise ErrorReply(404, {"error": {"code": "not_found", "message": "No such offer"}})
         return JSONResponse({"price_quote": quote(timestamp(self._setup.now()))})
 
 
 def check_service(service: str) -> None:
-    """Refuse the hyphenated form of a service's name."""
+    """Raise `ErrorReply` for the hyphenated form of a service's name, as RunAPI does."""
     if "-" in service:
-        raise Refused(400, {"message": f"Unknown service {service}"})
+        raise ErrorReply(400, {"message": f"Unknown service {service}"})
 
 
-def quote(as_of: str) -> Json:
-    """Describe what a call reserves."""
+def quote(as_of: str) -> JsonObject:
     amounts: dict[str, Any] = {"reservation_amount_cents": PRICE_CENTS, "estimate_basis": "exact", "as_of": as_of}
     return OFFER | {"pricing_status": "available", "currency": "USD"} | amounts

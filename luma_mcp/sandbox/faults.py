@@ -1,6 +1,6 @@
 """Faults that a test can order from the sandbox: each request to a route takes the first one that is meant for it."""
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Literal
 
@@ -19,18 +19,17 @@ Endpoint = Callable[[Request], Awaitable[Response]]
 
 @dataclass(frozen=True, slots=True)
 class Fault:
-    """One kind of fault, for the next `times` requests to `route`.
+    """One kind of fault, for the next requests to a route.
 
-    `route` is create, read, files, account, pricing or output. `seconds` is how long a slow answer takes, or what
-    Retry-After says. `fail` lets the task be accepted and its generation end badly.
-    `answer` gives `text` as JSON with `status`, in place of what would have been done.
+    `fail` lets the task be accepted and its generation end badly. `answer` gives `text` as JSON with `status`, in place
+    of what would have been done.
     """
 
     kind: Kind
-    route: str = "create"
+    route: str = "create"  # or read, files, file, upload, account, pricing, output
     times: int = 1
-    seconds: float | None = None
-    text: str = ""
+    seconds: float | None = None  # how long a slow answer takes, or what Retry-After says
+    text: str = ""  # of an answer or an error, or where a redirect leads
     status: int = 200
 
 
@@ -40,16 +39,14 @@ class Faults:
     def __init__(self) -> None:
         self._ordered: list[Fault] = []
 
-    def order(self, *faults: Fault) -> None:
-        """Add faults to the queue."""
+    def inject(self, *faults: Fault) -> None:
         self._ordered.extend(faults)
 
     def clear(self) -> None:
-        """Forget the faults that have not happened."""
         self._ordered.clear()
 
     def take(self, route: str, *, generation: bool = False) -> Fault | None:
-        """Use up the next fault of a route; a failed generation is taken when the task is made, not before."""
+        """Use up the next fault of a route, None if there is none; `generation` asks for failed generations alone."""
         for index, fault in enumerate(self._ordered):
             if fault.route == route and (fault.kind == "fail") == generation:
                 rest = [replace(fault, times=fault.times - 1)] if fault.times > 1 else []
@@ -58,7 +55,6 @@ class Faults:
         return None
 
     async def answer(self, route: str, request: Request, endpoint: Endpoint) -> Response:
-        """Answer a request, badly if that was ordered."""
         fault = self.take(route)
         if fault is None:
             return await endpoint(request)
@@ -67,27 +63,18 @@ class Faults:
             return await endpoint(request)
         if fault.kind == "drop_after":
             await endpoint(request)
-        return broken(fault)
+        return fault_response(fault)
 
 
-def broken(fault: Fault) -> Response:
-    """Make the answer of a fault."""
-    match fault.kind:
-        case "drop_before" | "drop_after":
-            return Dropped()
-        case "html":
-            return HTMLResponse(PAGE, 502)
-        case "empty":
-            return Response(status_code=500)
-        case "malformed":
-            return Response('{"id": "550e84', media_type="application/json")
-        case "redirect":
-            return Response(status_code=307, headers={"Location": fault.text or "https://elsewhere.invalid/"})
-        case "answer":
-            return Response(fault.text, fault.status, media_type="application/json")
-        case status:
-            headers = {"Retry-After": f"{fault.seconds:g}"} if fault.seconds is not None else {}
-            return JSONResponse({"error": fault.text or REASONS.get(status, "Server error")}, int(status), headers)
+def fault_response(fault: Fault) -> Response:
+    return RESPONSES.get(fault.kind, error_status)(fault)
+
+
+def error_status(fault: Fault) -> Response:
+    """Answer with the status that the kind of the fault names."""
+    headers = {"Retry-After": f"{fault.seconds:g}"} if fault.seconds is not None else {}
+    error = fault.text or REASONS.get(fault.kind, "Server error")
+    return JSONResponse({"error": error}, int(fault.kind), headers)
 
 
 PAGE = "<!DOCTYPE html><html><head><title>502 Bad Gateway</title></head><body><h1>Bad Gateway</h1></body></html>"
@@ -104,10 +91,22 @@ REASONS = {
 }
 
 
-class Dropped(Response):
+class DroppedResponse(Response):
     """A connection that breaks in the middle of the answer, for real on a socket and as httpx reports it in process."""
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Begin an answer and do not finish it."""
         await send({"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"1000")]})
         raise httpx.RemoteProtocolError("peer closed connection without sending complete message body")
+
+
+RESPONSES: Mapping[Kind, Callable[[Fault], Response]] = {  # of the kinds that are no status
+    "drop_before": lambda _: DroppedResponse(),
+    "drop_after": lambda _: DroppedResponse(),
+    "html": lambda _: HTMLResponse(PAGE, 502),
+    "empty": lambda _: Response(status_code=500),
+    "malformed": lambda _: Response('{"id": "550e84', media_type="application/json"),
+    "redirect": lambda fault: Response(
+        status_code=307, headers={"Location": fault.text or "https://elsewhere.invalid/"}
+    ),
+    "answer": lambda fault: Response(fault.text, fault.status, media_type="application/json"),
+}

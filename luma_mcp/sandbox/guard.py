@@ -7,20 +7,21 @@ from starlette.datastructures import Headers
 from starlette.responses import JSONResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-HOSTS = ("127.0.0.1", "localhost", "[::1]")
+HOSTS = ("127.0.0.1", "localhost", "[::1]")  # as in a URL
+NAMES = {host.strip("[]") for host in HOSTS}
 PIECE_SECONDS = 60.0
 HTTP_PORT = 80
 
 
-class Guard:
-    """Lets in only who calls this address by its name, from no foreign page, and waits for nobody's body for long."""
+class LoopbackGuard:
+    """Lets in requests that call this address by its name and come from no foreign web page, against DNS rebinding."""
 
     def __init__(self, app: ASGIApp, port: int) -> None:
         self._app = app
         self._names = {f"{host}:{port}" for host in HOSTS} | (set(HOSTS) if port == HTTP_PORT else set())
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Serve one request, or refuse it with 421 (name) or 403 (origin)."""
+        """Serve a request, or refuse it with 421 (host) or 403 (origin). Each piece of a body has `PIECE_SECONDS`."""
 
         async def in_time() -> Message:
             with anyio.move_on_after(PIECE_SECONDS):
@@ -38,10 +39,9 @@ class Guard:
 
 
 def is_of_this_machine(origin: str) -> bool:
-    """Tell whether a page came from this machine."""
     try:
         page = urlsplit(origin)
     except ValueError:
         return False
     plain = page.scheme in {"http", "https"} and origin.count("/") == 2 and "@" not in origin
-    return plain and page.hostname in {"127.0.0.1", "localhost", "::1"}
+    return plain and page.hostname in NAMES

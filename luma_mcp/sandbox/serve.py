@@ -10,7 +10,7 @@ from starlette.types import ASGIApp
 
 from luma_mcp.core.concurrency import background_work
 from luma_mcp.sandbox.application import Sandbox
-from luma_mcp.sandbox.guard import Guard
+from luma_mcp.sandbox.guard import LoopbackGuard
 
 HOST = "127.0.0.1"
 BANNER = (
@@ -23,9 +23,9 @@ Configure = Callable[[ASGIApp], uvicorn.Config]
 async def serve_sandbox(
     folder: Path, port: int, seconds: float, say: Callable[[str], None], configure: Configure
 ) -> None:
-    """Serve until interrupted, on any free port if `port` is 0; uploads go to another origin, as at RunAPI.
+    """Serve on loopback until interrupted; port 0 is any free one. Uploads go to another origin, as at RunAPI.
 
-    `configure` says how connections are dealt with.
+    `seconds` is how long a generation takes, `say` gets the lines of a banner, `configure` makes uvicorn's settings.
     """
     with socket.create_server((HOST, port)) as listener:
         port = listener.getsockname()[1]
@@ -34,5 +34,5 @@ async def serve_sandbox(
         for line in BANNER:
             say(line.format(url=url, seconds=seconds))
         async with background_work() as background:
-            background.start_soon(sandbox.call_back)
-            await uvicorn.Server(configure(Guard(sandbox, port))).serve(sockets=[listener])
+            background.start_soon(sandbox.send_callbacks)
+            await uvicorn.Server(configure(LoopbackGuard(sandbox, port))).serve(sockets=[listener])

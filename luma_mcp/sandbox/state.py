@@ -13,11 +13,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from luma_mcp.core.models import Clock
+from luma_mcp.core.models import UPLOAD_LIFETIME_SECONDS, Clock
 
 PRICE_CENTS = 50
-UPLOAD_LIFETIME_SECONDS = 3600.0
-MOST_STORED_BYTES = 1 << 30
+MAX_STORED_BYTES = 1 << 30
 FAILED_SOURCE = "The source video could not be fetched."
 SCHEMA = """
 CREATE TABLE IF NOT EXISTS tasks (
@@ -33,17 +32,17 @@ CREATE TABLE IF NOT EXISTS files (
 
 @dataclass(frozen=True, slots=True)
 class Generation:
-    """A task as the sandbox knows it; times in POSIX seconds."""
+    """A task as the sandbox knows it."""
 
     id: str
     digest: str
     body: Mapping[str, Any]
-    created_at: float
-    seconds: float
-    failure: str
+    created_at: float  # POSIX seconds
+    seconds: float  # how long it takes
+    failure: str  # why it fails in the end, empty if it does not
 
     def status(self, now: float) -> str:
-        """Tell the state at a moment: pending for a quarter of the time, then processing, then the end."""
+        """Give the status at a moment: pending for a quarter of the time, then processing, then the end."""
         elapsed = now - self.created_at
         if elapsed >= self.seconds:
             return "failed" if self.failure else "completed"
@@ -52,23 +51,22 @@ class Generation:
 
 @dataclass(frozen=True, slots=True)
 class Upload:
-    """A file on its way in, or there: `state` is prepared, received or confirmed."""
+    """A file, announced or uploaded."""
 
     token: str
     signed_id: str
     name: str
     size: int
-    checksum: str
-    state: str
-    created_at: float
+    checksum: str  # MD5 as base64
+    state: str  # prepared, received or confirmed
+    created_at: float  # POSIX seconds
 
-    def alive(self, now: float) -> bool:
-        """Tell whether the file can still be fetched."""
+    def is_available(self, now: float) -> bool:
         return self.state != "prepared" and now < self.created_at + UPLOAD_LIFETIME_SECONDS
 
 
-class State:
-    """Tasks and files in a folder."""
+class SandboxState:
+    """Tasks and files in a folder, which is made when it is first needed."""
 
     def __init__(self, folder: Path, now: Clock, *, credit_cents: int) -> None:
         self._folder = folder
@@ -77,13 +75,14 @@ class State:
         self._opened: sqlite3.Connection | None = None
 
     def close(self) -> None:
-        """Close the file."""
         if self._opened:
             self._opened.close()
             self._opened = None
 
-    def accept(self, key: str | None, body: Mapping[str, Any], seconds: float, failure: str) -> tuple[Generation, bool]:
-        """Create a task, or find the one that the idempotency key made before; tell whether it is a replay."""
+    def create_or_replay(
+        self, key: str | None, body: Mapping[str, Any], seconds: float, failure: str
+    ) -> tuple[Generation, bool]:
+        """Create a task, or find the one of this idempotency key, whatever its body; the flag says which was done."""
         digest = hashlib.sha256(json.dumps(body, sort_keys=True).encode()).hexdigest()
         row = (str(uuid.uuid4()), key, digest, json.dumps(body), self._now(), seconds, failure)
         made = self._db.execute("INSERT INTO tasks VALUES (?, ?, ?, ?, ?, ?, ?) ON CONFLICT (key) DO NOTHING", row)
@@ -91,12 +90,10 @@ class State:
             return self._generation("id", row[0]), False
         return self._generation("key", key), True
 
-    def replayable(self, key: str | None) -> bool:
-        """Tell whether a task was made under this idempotency key."""
+    def has_task_for_key(self, key: str | None) -> bool:
         return bool(key) and self._db.execute("SELECT 1 FROM tasks WHERE key = ?", (key,)).fetchone() is not None
 
     def generation(self, task_id: str) -> Generation | None:
-        """Find a task."""
         row = self._db.execute("SELECT * FROM tasks WHERE id = ?", (task_id,)).fetchone()
         return generation_of(row) if row else None
 
@@ -104,63 +101,58 @@ class State:
         """List all tasks, oldest first."""
         return [generation_of(row) for row in self._db.execute("SELECT * FROM tasks ORDER BY created_at, rowid")]
 
-    def charges(self, since: float = 0.0) -> int:
-        """Add up in cents what completed tasks cost: failed ones are free."""
+    def charged_cents(self, since: float = 0.0) -> int:
+        """Add up what tasks cost that were completed since a moment in POSIX seconds; failed ones are free."""
         now = self._now()
         ended = [task for task in self.generations() if task.status(now) == "completed"]
         return PRICE_CENTS * sum(task.created_at + task.seconds >= since for task in ended)
 
-    def balance(self) -> int:
-        """Give what is left, in cents."""
-        return self._credit_cents - self.charges()
+    def balance_cents(self) -> int:
+        return self._credit_cents - self.charged_cents()
 
-    def affordable(self) -> bool:
-        """Tell whether another task could be paid, all running ones counted."""
+    def can_afford_task(self) -> bool:
+        """Tell whether another task could be paid if all running ones are completed."""
         now = self._now()
         owed = sum(task.status(now) != "failed" for task in self.generations())
         return self._credit_cents - PRICE_CENTS * owed >= PRICE_CENTS
 
     def prepare(self, name: str, size: int, checksum: str) -> Upload:
-        """Announce a file."""
         made = Upload(uuid.uuid4().hex, uuid.uuid4().hex, name, size, checksum, "prepared", self._now())
         row = (made.token, made.signed_id, made.name, made.size, made.checksum, made.state, made.created_at)
         self._db.execute("INSERT INTO files VALUES (?, ?, ?, ?, ?, ?, ?)", row)
         return made
 
     def store(self, name: str, content: bytes) -> Upload:
-        """Keep a file that came in one piece."""
         made = self.prepare(
             name, len(content), base64.b64encode(hashlib.md5(content, usedforsecurity=False).digest()).decode()
         )
         self.path(made).write_bytes(content)
-        self.advance(made, "confirmed")
-        return self.upload("token", made.token) or made
+        self.set_upload_state(made, "confirmed")
+        return self.find_upload("token", made.token) or made
 
-    def upload(self, by: str, value: str) -> Upload | None:
-        """Find a file by its token or its signed id."""
+    def find_upload(self, by: str, value: str) -> Upload | None:
+        """Find a file by `token` or `signed_id`."""
         column = {"token": "token", "signed_id": "signed_id"}[by]
         row = self._db.execute(f"SELECT * FROM files WHERE {column} = ?", (value,)).fetchone()  # noqa: S608 - one of two names
         return Upload(*row) if row else None
 
     def make_room(self, size: int) -> bool:
-        """Forget expired files, oldest first, until there is room for so many bytes; tell whether there is."""
+        """Delete expired files, oldest first, until there is room for `size` bytes; tell whether there is."""
         kept = [
             Upload(*row) for row in self._db.execute("SELECT * FROM files WHERE state != 'prepared' ORDER BY rowid")
         ]
         stored, now = sum(upload.size for upload in kept), self._now()
         for upload in kept:
-            if stored + size > MOST_STORED_BYTES and not upload.alive(now):
+            if stored + size > MAX_STORED_BYTES and not upload.is_available(now):
                 self.path(upload).unlink(missing_ok=True)
                 self._db.execute("DELETE FROM files WHERE token = ?", (upload.token,))
                 stored -= upload.size
-        return stored + size <= MOST_STORED_BYTES
+        return stored + size <= MAX_STORED_BYTES
 
-    def advance(self, upload: Upload, state: str) -> None:
-        """Note how far a file has come."""
+    def set_upload_state(self, upload: Upload, state: str) -> None:
         self._db.execute("UPDATE files SET state = ? WHERE token = ?", (state, upload.token))
 
     def path(self, upload: Upload) -> Path:
-        """Name the place of a file's content."""
         folder = self._folder / "files"
         folder.mkdir(parents=True, exist_ok=True)
         return folder / upload.token
@@ -182,6 +174,5 @@ class State:
 
 
 def generation_of(row: tuple[Any, ...]) -> Generation:
-    """Read a task back."""
     task_id, _, digest, body, created_at, seconds, failure = row
     return Generation(task_id, digest, json.loads(body), created_at, seconds, failure)

@@ -18,27 +18,26 @@ PieceReceiver = MemoryObjectReceiveStream[bytes]
 
 
 @asynccontextmanager
-async def in_process(app: ASGIApp) -> AsyncGenerator["InProcess"]:
-    """Let an application answer inside; what it is still at is stopped afterwards."""
+async def open_asgi_transport(app: ASGIApp) -> AsyncGenerator["StreamingASGITransport"]:
+    """Give a transport for use inside; requests that the application still works on are cancelled afterwards."""
     async with background_work() as serving:
-        yield InProcess(app, serving)
+        yield StreamingASGITransport(app, serving)
 
 
-class InProcess(httpx.AsyncBaseTransport):
-    """Hands requests to an application and gives its answers, without ever holding a whole body."""
+class StreamingASGITransport(httpx.AsyncBaseTransport):
+    """Passes requests to an application, and its answers back, without ever holding a whole body."""
 
     def __init__(self, app: ASGIApp, serving: TaskGroup) -> None:
         self._app = app
         self._serving = serving
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
-        """Answer one request."""
-        exchange = Exchange(request)
+        exchange = RequestResponseCycle(request)
         work = partial(exchange.run, self._app)
         self._serving.start_soon(partial(guarded, work, otherwise=None, what="The application"))
         awaited = False
         try:
-            await exchange.begun.wait()
+            await exchange.response_started.wait()
             awaited = True
         finally:
             if not awaited:  # also if it had just begun to answer
@@ -49,11 +48,11 @@ class InProcess(httpx.AsyncBaseTransport):
         return httpx.Response(exchange.status, headers=exchange.headers, stream=Body(exchange))
 
 
-class Exchange:
+class RequestResponseCycle:
     """One request and its answer."""
 
     def __init__(self, request: httpx.Request) -> None:
-        self.begun = anyio.Event()
+        self.response_started = anyio.Event()
         self.failure: httpx.TransportError | None = None
         self.status = 500
         self.headers: list[tuple[bytes, bytes]] = []
@@ -67,7 +66,7 @@ class Exchange:
         self._ended = anyio.Event()
 
     async def run(self, app: ASGIApp) -> None:
-        """Let the application answer; a connection that it breaks is broken for the client too."""
+        """Run the application; an `httpx.TransportError` of its own is raised for the client as well."""
         try:
             with self._stopping, self._send_piece:
                 await app(scope_of(self._request), self._receive, self._send)
@@ -76,11 +75,11 @@ class Exchange:
         except (anyio.BrokenResourceError, anyio.ClosedResourceError):
             pass  # the client has gone
         finally:
-            self.begun.set()
+            self.response_started.set()
             self._ended.set()
 
     async def abandon(self) -> None:
-        """Stop the application before it answers: its client has gone."""
+        """Cancel the application and wait for its end: its client has gone."""
         self._stopping.cancel()
         self.pieces.close()
         with anyio.CancelScope(shield=True):
@@ -96,7 +95,7 @@ class Exchange:
     async def _send(self, message: Message) -> None:
         if message["type"] == "http.response.start":
             self.status, self.headers = message["status"], list(message["headers"])
-            self.begun.set()
+            self.response_started.set()
         elif message["type"] == "http.response.body" and message.get("body"):
             await self._send_piece.send(message["body"])
 
@@ -104,23 +103,21 @@ class Exchange:
 class Body(httpx.AsyncByteStream):
     """The body of an answer, as it comes."""
 
-    def __init__(self, exchange: Exchange) -> None:
+    def __init__(self, exchange: RequestResponseCycle) -> None:
         self._exchange = exchange
 
     async def __aiter__(self) -> AsyncIterator[bytes]:
-        """Give the pieces, then the failure if there was one."""
+        """Give the pieces, then raise the failure if there was one."""
         async for piece in self._exchange.pieces:
             yield piece
         if self._exchange.failure is not None:
             raise self._exchange.failure
 
     async def aclose(self) -> None:
-        """Take no more."""
         self._exchange.pieces.close()
 
 
 def scope_of(request: httpx.Request) -> Scope:
-    """Describe a request to an application."""
     target, _, query = request.url.raw_path.partition(b"?")
     scope: dict[str, Any] = {
         "type": "http",

@@ -1,5 +1,6 @@
 """What all handlers of the protocol share: their request, lists of one page, and failures as protocol errors."""
 
+from collections.abc import Iterable
 from typing import Any
 
 import anyio
@@ -13,36 +14,47 @@ from luma_mcp.app.app import App
 from luma_mcp.core.errors import InvalidRequest, LumaError, SourceNotAllowed, SourceNotFound, TaskNotFound
 from luma_mcp.core.models import LOCAL_CALLER
 
-Request = ServerRequestContext[App, Any]
-Page = wire.PaginatedRequestParams | None
-GONE = "luma_mcp.gone"  # where a request's scope has the event of its client's leaving
-CALLERS_FAULT = (InvalidRequest, TaskNotFound, SourceNotAllowed, SourceNotFound)
+RequestContext = ServerRequestContext[App, Any]
+PageParams = wire.PaginatedRequestParams | None
+DISCONNECTED_KEY = "luma_mcp.gone"  # in a request's scope: the event set when its client leaves
+MAX_SHOWN_NAME = 80
+INVALID_PARAMS_ERRORS = (InvalidRequest, TaskNotFound, SourceNotAllowed, SourceNotFound)
 
 
-def caller_of(ctx: Request) -> str:
+def caller_of(ctx: RequestContext) -> str:
     """Name who asks: over HTTP the caller whose token was given, else the user of this machine."""
     settings = ctx.lifespan_context.settings
     if not (settings.serves_http and settings.callers):
         return LOCAL_CALLER
-    user = ctx.request.user if ctx.request else None
-    if not isinstance(user, AuthenticatedUser):
+    caller = caller_name(ctx.request.user) if ctx.request else ""
+    if not caller:
         raise PermissionError("This request came past the check of tokens.")
-    return user.access_token.client_id
+    return caller
 
 
-def only_page(params: Page) -> None:
-    """Raise `InvalidRequest` for a cursor: all lists fit on one page, so none was ever given; an empty one is none."""
+def caller_name(user: object) -> str:
+    """Name the caller whose token came with a request, as the SDK tells it there; empty if none did."""
+    return user.access_token.client_id if isinstance(user, AuthenticatedUser) else ""
+
+
+def reject_cursor(params: PageParams) -> None:
+    """Raise `InvalidRequest` for a cursor: all lists have one page, so none was ever given out; empty is none."""
     if params is not None and params.cursor:
         raise InvalidRequest("cursor is not one that this server returned.")
 
 
+def unknown_name(kind: str, name: str, known: Iterable[str]) -> InvalidRequest:
+    """Make the error for a name that a client cannot have from here; it lists those that there are."""
+    return InvalidRequest(f"There is no {kind} {name[:MAX_SHOWN_NAME]!r}; there are {', '.join(known)}.")
+
+
 def protocol_error(error: LumaError) -> MCPError:
-    """Say a failure in the protocol's way, for whatever is not a tool call."""
-    code = wire.INVALID_PARAMS if isinstance(error, CALLERS_FAULT) else wire.INTERNAL_ERROR
+    """Convert a failure outside tool calls, which have a form of their own, into JSON-RPC's."""
+    code = wire.INVALID_PARAMS if isinstance(error, INVALID_PARAMS_ERRORS) else wire.INTERNAL_ERROR
     return MCPError(code, f"{error.message} {error.hint}", {"code": error.code, "hint": error.hint})
 
 
-def gone_of(scope: Scope) -> anyio.Event | None:
-    """Give the event that the client of a request has left, if the answer goes back on the same connection."""
-    found: anyio.Event | None = scope.get(GONE)
+def disconnect_event(scope: Scope) -> anyio.Event | None:
+    """Give the event set when a request's client leaves, if the answer goes back on the same connection."""
+    found: anyio.Event | None = scope.get(DISCONNECTED_KEY)
     return found

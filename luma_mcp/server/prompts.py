@@ -1,4 +1,4 @@
-"""Jobs that a person can start from a host's menu; each becomes instructions that make a model use the tools well."""
+"""The prompts: forms that a person fills in, and the text for the model that comes of it."""
 
 import json
 import re
@@ -6,36 +6,37 @@ import unicodedata
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
-from luma_mcp.app.arguments import LONGEST_PROMPT
-from luma_mcp.core.errors import InvalidRequest
-from luma_mcp.core.models import Status, Task
-from luma_mcp.core.money import PRICE_USD
-from luma_mcp.core.uris import task_uri
-from luma_mcp.server.results import USUAL_WAIT
+import mcp.types as wire
 
-MOST_TAKES = 10
-TAKES_FORM = f"2 to {MOST_TAKES} descriptions, one per line or separated by |"
-MARKER = re.compile(r"^(\d{1,2}[.)]|[-*\u2022])\s+")  # of a line in a list
-PRICE = f"{PRICE_USD:.2f} USD"
-SOURCE = "source_video_url"
-TASK_ID = "task_id"
+from luma_mcp.app.submit import MAX_PROMPT_LENGTH
+from luma_mcp.core.errors import InvalidRequest
+from luma_mcp.core.models import PRICE_USD, Status, Task
+from luma_mcp.core.settings import DEFAULT_WAIT_SECONDS
+from luma_mcp.core.uris import task_uri
+from luma_mcp.server.context import PageParams, RequestContext, caller_of, reject_cursor, unknown_name
+from luma_mcp.server.results import PRICE, advised_wait
+
+MAX_COMPARED_TAKES = 10
+TAKES_FORM = f"2 to {MAX_COMPARED_TAKES} descriptions, one per line or separated by |"
+MARKER = re.compile(r"^(\d{1,2}[.)]|[-*\u2022])\s+")  # the number or bullet of a line in a list
+SOURCE_FIELD = "source_video_url"
+TASK_ID_FIELD = "task_id"
 SANDBOX_PRICE = "nothing, because this is the sandbox: results are stand-ins, cost_usd is played; outside it, "
-WORDING = """\
+WORDING_TEXT = """\
 Write each prompt for Luma in English, as one description of how the finished clip looks, in the present tense: \
 setting, light, weather, materials, style. Name what must stay as it is, above all people, faces, movement and \
 framing. Say what is there rather than what is not, and give no orders about cutting, length, camera or sound: Luma \
 keeps the motion and the timing of the clip."""
-WAITING = """\
-Do what next_step says in the answer: while done is false that is usually get_task with that task_id and wait_seconds \
-{wait}, repeated until done is true; the work goes on meanwhile. Never call modify_video again to wait or to check, \
-unless next_step says so."""
-REPORTING = """\
+WAIT_TEMPLATE = """\
+{do} what next_step says in the answer: while done is false that is usually get_task with that task_id and \
+wait_seconds {wait}, repeated until done is true; the work goes on meanwhile. Never call modify_video again to wait \
+or to check, unless next_step says so."""
+REPORT_TEXT = """\
 When done is true and next_step asks for no other call, tell me where the video is, as next_step says: the file \
 (video_path), or the link in video_urls and until when it works (expires_at)."""
-FAILING = """\
+FAILURE_TEXT = """\
 If a call is refused or a task fails, tell me error.message and error.charged, and ask me before you spend anything \
 else."""
-
 STYLES = (
     "watercolour painting", "film noir, black and white", "hand-drawn anime", "claymation", "oil painting",
     "1970s film stock", "cyberpunk", "pencil sketch", "stop-motion felt",
@@ -52,23 +53,23 @@ WEATHERS = (
 
 @dataclass(frozen=True, slots=True)
 class Argument:
-    """One field of a prompt's form; `suggestions` are offered while a person types."""
+    """One field of a prompt's form."""
 
     name: str
     title: str
     description: str
     required: bool = True
-    suggestions: tuple[str, ...] = ()
+    suggestions: tuple[str, ...] = ()  # offered while a person types
 
 
 @dataclass(frozen=True, slots=True)
-class Given:
-    """What a prompt is filled in with: the form, and the task that it speaks of, if it does."""
+class PromptInput:
+    """A filled-in form, and what its text depends on beside."""
 
     values: Mapping[str, str]
     sandbox: bool
-    earlier: Task | None = None
-    wait: int = USUAL_WAIT
+    earlier: Task | None = None  # the task that the form names, if it has a field for one
+    wait: int = DEFAULT_WAIT_SECONDS  # the advised wait_seconds
 
     def __getitem__(self, name: str) -> str:
         return self.values.get(name, "")
@@ -76,36 +77,92 @@ class Given:
 
 @dataclass(frozen=True, slots=True)
 class LumaPrompt:
-    """A job with its form, and how it reads when filled in."""
+    """A job for the model: its form, and `render`, which makes the text from a filled-in one."""
 
     name: str
     title: str
     description: str
     arguments: tuple[Argument, ...]
-    text: Callable[[Given], str]
+    render: Callable[[PromptInput], str]
 
 
 CLIP = Argument(
-    SOURCE,
+    SOURCE_FIELD,
     "Clip",
     "The clip: an http(s) URL that anyone can open, the path of a file in an allowed folder, or luma://tasks/<task_id>"
     " for the result of an earlier task.",
 )
-KEEP = Argument("keep", "Keep", "What must stay as it is, such as the faces or the logo.", required=False)
+
+
+KEEP_ARGUMENT = Argument("keep", "Keep", "What must stay as it is, such as the faces or the logo.", required=False)
+
+
+class PromptHandlers:
+    """Answers `prompts/list` and `prompts/get`."""
+
+    def __init__(self, prompts: dict[str, LumaPrompt]) -> None:
+        self._prompts = prompts
+
+    async def list_prompts(self, _: RequestContext, params: PageParams) -> wire.ListPromptsResult:
+        reject_cursor(params)
+        return wire.ListPromptsResult(prompts=[wire_prompt(prompt) for prompt in self._prompts.values()])
+
+    async def get_prompt(self, ctx: RequestContext, params: wire.GetPromptRequestParams) -> wire.GetPromptResult:
+        prompt, app = find_prompt(self._prompts, params.name), ctx.lifespan_context
+        values = parse_form(prompt, params.arguments or {})
+        earlier = await app.find(values[TASK_ID_FIELD], caller_of(ctx)) if TASK_ID_FIELD in values else None
+        await app.check_earlier_outputs(values.get(SOURCE_FIELD, ""), earlier, caller_of(ctx))
+        text = prompt.render(PromptInput(values, app.settings.sandbox, earlier, advised_wait(app.settings)))
+        message = wire.PromptMessage(role="user", content=wire.TextContent(type="text", text=text))
+        return wire.GetPromptResult(description=prompt.description, messages=[message])
+
+
+def wire_prompt(prompt: LumaPrompt) -> wire.Prompt:
+    arguments = [
+        wire.PromptArgument(
+            name=argument.name, title=argument.title, description=argument.description, required=argument.required
+        )
+        for argument in prompt.arguments
+    ]
+    return wire.Prompt(name=prompt.name, title=prompt.title, description=prompt.description, arguments=arguments)
+
+
+def find_prompt(prompts: Mapping[str, LumaPrompt], name: str) -> LumaPrompt:
+    """Look a prompt up; raise `InvalidRequest` for a name that there is not."""
+    if name not in prompts:
+        raise unknown_name("prompt", name, prompts)
+    return prompts[name]
+
+
+def parse_form(prompt: LumaPrompt, form: Mapping[str, str]) -> dict[str, str]:
+    """Give the stripped values of a form; raise `InvalidRequest` for one that is missing or too long.
+
+    Unknown fields are ignored: hosts add some of their own.
+    """
+    names = {argument.name for argument in prompt.arguments}
+    values = {name: value.strip() for name, value in form.items() if name in names}
+    for name, value in values.items():
+        if len(value) > MAX_PROMPT_LENGTH:
+            raise InvalidRequest(f"{name} must be at most {MAX_PROMPT_LENGTH} characters.")
+    for argument in prompt.arguments:
+        if argument.required and not values.get(argument.name):
+            raise InvalidRequest(f"{prompt.name} needs the argument {argument.name}. {argument.description}")
+    return values
 
 
 def luma_prompts() -> dict[str, LumaPrompt]:
-    """List the prompts by name."""
     style = Argument("style", "Style", "The look that the clip gets.", suggestions=STYLES)
     light = Argument("light", "Light", "The light that the clip gets.", suggestions=LIGHTS)
     weather = Argument("weather", "Weather", "The weather or season that comes.", suggestions=WEATHERS)
     takes = Argument("prompts", "Takes", f"How the takes look: {TAKES_FORM}.")
-    earlier = Argument(TASK_ID, "Earlier task", "The earlier task's task_id; type words of its prompt to find it.")
+    earlier = Argument(
+        TASK_ID_FIELD, "Earlier task", "The earlier task's task_id; type words of its prompt to find it."
+    )
     change = Argument("change", "Change", "What changes next; the rest stays as in the earlier result.")
     made = (
-        look("restyle", "Restyle a clip", "Give a clip another look, such as watercolour or film noir.", style),
-        look("relight", "Relight a clip", "Put a clip into another light, such as golden hour or neon.", light),
-        look(
+        look_prompt("restyle", "Restyle a clip", "Give a clip another look, such as watercolour or film noir.", style),
+        look_prompt("relight", "Relight a clip", "Put a clip into another light, such as golden hour or neon.", light),
+        look_prompt(
             "change_weather",
             "Change the weather or season",
             "Put a clip into another weather or season, such as thick fog.",
@@ -116,111 +173,96 @@ def luma_prompts() -> dict[str, LumaPrompt]:
             "Compare several takes of a clip",
             "Make one take for each of several descriptions of the same clip, to choose from."
             f" Costs {PRICE} for each take that succeeds.",
-            (CLIP, takes, KEEP),
-            several_takes,
+            (CLIP, takes, KEEP_ARGUMENT),
+            render_takes,
         ),
         LumaPrompt(
             "edit_again",
             "Edit an earlier result further",
             f"Continue from the result of an earlier task with another change. Costs {PRICE} when it succeeds.",
-            (earlier, change, KEEP),
-            another_edit,
+            (earlier, change, KEEP_ARGUMENT),
+            render_edit,
         ),
     )
     return {prompt.name: prompt for prompt in made}
 
 
-def look(name: str, title: str, about: str, wanted: Argument) -> LumaPrompt:
-    """Make a prompt that gives one clip one other look."""
+def look_prompt(name: str, title: str, about: str, wanted: Argument) -> LumaPrompt:
+    """Make a prompt that gives one clip another look, light or weather: what `wanted` asks for."""
     return LumaPrompt(
         name,
         title,
         f"{about} Costs {PRICE} when it succeeds.",
-        (CLIP, wanted, KEEP),
-        lambda given: one_take(given, f"the same scene with this {wanted.name}: {quoted(given[wanted.name])}"),
+        (CLIP, wanted, KEEP_ARGUMENT),
+        lambda given: render_one_take(
+            given, f"the same scene with this {wanted.name}: {quote_user_text(given[wanted.name])}"
+        ),
     )
 
 
-def filled_in(prompt: LumaPrompt, form: Mapping[str, str]) -> dict[str, str]:
-    """Check a form and give its values without the blanks around them; raise `InvalidRequest`.
-
-    Fields that it does not have are ignored: hosts add some of their own.
-    """
-    names = {argument.name for argument in prompt.arguments}
-    values = {name: value.strip() for name, value in form.items() if name in names}
-    for name, value in values.items():
-        if len(value) > LONGEST_PROMPT:
-            raise InvalidRequest(f"{name} must be at most {LONGEST_PROMPT} characters.")
-    for argument in prompt.arguments:
-        if argument.required and not values.get(argument.name):
-            raise InvalidRequest(f"{prompt.name} needs the argument {argument.name}. {argument.description}")
-    return values
-
-
-def one_take(given: Given, wanted: str) -> str:
-    """Ask for one modified clip."""
-    return job(
-        f"Modify one clip with Luma.\n\nClip: {quoted(given[SOURCE])}\nWanted: {wanted}{keeping(given)}",
-        agreeing(given, 1),
-        f"Call modify_video with source_video_url {quoted(given[SOURCE])} and the prompt. {waiting(given)}",
-        f"{REPORTING} {FAILING}",
+def render_one_take(given: PromptInput, wanted: str) -> str:
+    source = quote_user_text(given[SOURCE_FIELD])
+    return render_steps(
+        f"Modify one clip with Luma.\n\nClip: {source}\nWanted: {wanted}{keep_line(given)}",
+        agreement_step(given, 1),
+        f"Call modify_video with source_video_url {source} and the prompt. {wait_text(given)}",
+        f"{REPORT_TEXT} {FAILURE_TEXT}",
     )
 
 
-def several_takes(given: Given) -> str:
-    """Ask for several takes of one clip."""
+def render_takes(given: PromptInput) -> str:
     looks = [MARKER.sub("", " ".join(line.split())) for line in given["prompts"].replace("|", "\n").splitlines()]
     looks = [look for look in looks if look]
-    if not 2 <= len(looks) <= MOST_TAKES:
+    if not 2 <= len(looks) <= MAX_COMPARED_TAKES:
         raise InvalidRequest(f"prompts must hold {TAKES_FORM}; it holds {len(looks)}.")
     looks = [unicodedata.normalize("NFC", look) for look in looks]
     alike = [look.casefold() for look in looks]
     numbered = [(look, alike[:place].count(alike[place]) + 1) for place, look in enumerate(looks)]
-    takes = "\n".join(f"{place}. {quoted(look)}, take {take}" for place, (look, take) in enumerate(numbered, 1))
-    return job(
-        f"Make {len(looks)} takes of one clip with Luma, to compare.\n\nClip: {quoted(given[SOURCE])}\n"
-        f"Takes:\n{takes}{keeping(given)}",
-        agreeing(given, len(looks)),
-        f"For each line call modify_video with source_video_url {quoted(given[SOURCE])}, its prompt, its take and"
-        " wait_seconds 0, so that they run side by side. Equal descriptions get the same prompt, to the letter, and"
-        " differ in take only. Then follow each:"
-        f" {waiting(given)[0].lower()}{waiting(given)[1:]}",
+    takes = "\n".join(
+        f"{place}. {quote_user_text(look)}, take {take}" for place, (look, take) in enumerate(numbered, 1)
+    )
+    source = quote_user_text(given[SOURCE_FIELD])
+    return render_steps(
+        f"Make {len(looks)} takes of one clip with Luma, to compare.\n\nClip: {source}\n"
+        f"Takes:\n{takes}{keep_line(given)}",
+        agreement_step(given, len(looks)),
+        f"For each line call modify_video with source_video_url {source}, its prompt, its take and wait_seconds 0,"
+        " so that they run side by side. Equal descriptions get the same prompt, to the letter, and"
+        f" differ in take only. Then follow each: {wait_text(given, 'do')}",
         "When all have ended, show them in one table: number, description, where it is as next_step says (video_path,"
-        f" or the link in video_urls and its expires_at), cost. {FAILING}",
+        f" or the link in video_urls and its expires_at), cost. {FAILURE_TEXT}",
     )
 
 
-def another_edit(given: Given) -> str:
-    """Ask for a further change to an earlier result."""
+def render_edit(given: PromptInput) -> str:
     earlier = given.earlier
     if earlier is None:
         raise InvalidRequest("edit_again needs an earlier task.")
     if earlier.status is Status.FAILED:
         raise InvalidRequest(f"Task {earlier.task_id} has failed: it has no result to continue from.")
-    source, awaited = quoted(task_uri(earlier.task_id)), quoted(earlier.task_id)
+    source, awaited = quote_user_text(task_uri(earlier.task_id)), quote_user_text(earlier.task_id)
     wait = (
         f"Call get_task with task_id {awaited} and wait_seconds {given.wait}, repeated until done is true or next_step"
         " says something else. If that task has failed or will not end, tell me and stop."
     )
-    return job(
+    return render_steps(
         f"Continue from an earlier result with Luma.\n\nEarlier task: {awaited}\n"
-        f"Its prompt: {quoted(earlier.request.prompt)}\nChange: {quoted(given['change'])}{keeping(given)}",
-        agreeing(given, 1),
+        f"Its prompt: {quote_user_text(earlier.request.prompt)}\n"
+        f"Change: {quote_user_text(given['change'])}{keep_line(given)}",
+        agreement_step(given, 1),
         *([] if earlier.status.done else [wait]),
         f"Call modify_video with source_video_url {source} and a prompt that keeps what the earlier one says and adds"
-        f" the change. {waiting(given)}",
-        f"{REPORTING} {FAILING}",
+        f" the change. {wait_text(given)}",
+        f"{REPORT_TEXT} {FAILURE_TEXT}",
     )
 
 
-def job(task: str, *steps: str) -> str:
-    """Put a job and its steps together."""
-    numbered = "\n".join(f"{number}. {step}" for number, step in enumerate((WORDING, *steps), 1))
+def render_steps(task: str, *steps: str) -> str:
+    numbered = "\n".join(f"{number}. {step}" for number, step in enumerate((WORDING_TEXT, *steps), 1))
     return f"{task}\n\nDo it like this, with the Luma tools of this server:\n{numbered}"
 
 
-def agreeing(given: Given, takes: int) -> str:
-    """Have the cost said before it is spent."""
+def agreement_step(given: PromptInput, takes: int) -> str:
     total = PRICE if takes == 1 else f"up to {takes * PRICE_USD:.2f} USD ({takes} x {PRICE})"
     price = f"{SANDBOX_PRICE}{total}" if given.sandbox else total
     return (
@@ -229,17 +271,15 @@ def agreeing(given: Given, takes: int) -> str:
     )
 
 
-def waiting(given: Given) -> str:
-    """Say how to wait for the end."""
-    return WAITING.format(wait=given.wait)
+def wait_text(given: PromptInput, do: str = "Do") -> str:
+    return WAIT_TEMPLATE.format(do=do, wait=given.wait)
 
 
-def keeping(given: Given) -> str:
-    """Name what must stay."""
-    return f"\nKeep as it is: {quoted(given['keep'])}" if given["keep"] else ""
+def keep_line(given: PromptInput) -> str:
+    return f"\nKeep as it is: {quote_user_text(given['keep'])}" if given["keep"] else ""
 
 
-def quoted(words: str) -> str:
-    """Set off a person's words, so that they stay data: in one line, nothing hidden, nothing that turns it around."""
+def quote_user_text(words: str) -> str:
+    """Quote a person's words so that they stay data: one line, with invisible and direction-changing ones escaped."""
     plain = json.dumps(words, ensure_ascii=False)
     return "".join(c if c.isprintable() else json.dumps(c)[1:-1] for c in plain)

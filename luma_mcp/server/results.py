@@ -1,42 +1,54 @@
-"""What callers are told: the one task object, the task list, and failures, fact for fact as text too."""
+"""What callers are told: tasks, lists, prices and limits, and failures, fact for fact as text too."""
 
 import json
 from bisect import bisect_right
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, TypeVar, cast
 
 from pydantic import ConfigDict, Field, with_config
 from typing_extensions import TypedDict
 
-from luma_mcp.app.app import SUBMIT_SECONDS, Outcome, cursor_after
-from luma_mcp.core.errors import KEEPS_ASKING, Failure, LumaError, TaskNotFound
-from luma_mcp.core.models import SANDBOX_ORIGIN, Status, Task
-from luma_mcp.core.money import PRICE_USD
-from luma_mcp.core.settings import Settings
+from luma_mcp.app.account import Account
+from luma_mcp.app.app import MIN_SUBMIT_SECONDS, Outcome, next_page_cursor
+from luma_mcp.core.errors import KEEPS_ASKING, Failure, LumaError, MissingApiKey, TaskNotFound
+from luma_mcp.core.models import PRICE_USD, SANDBOX_ORIGIN, Status, Task
+from luma_mcp.core.settings import DEFAULT_WAIT_SECONDS, Settings
+from luma_mcp.core.text import Json
 
-USUAL_WAIT = 40
-LARGEST_PAGE_BYTES = 39_000  # of a list as hosts get it, in both forms, with room for what the protocol puts around it
-SHOWN_OF_PROMPT = 80
-PLAYED = " This is the sandbox: nothing was charged (cost_usd is played), and the video is a stand-in."
-LINK = "Give the user the link in video_urls; it works until expires_at."
-NOWHERE = (
+T = TypeVar("T")
+R = TypeVar("R")
+MAX_PAGE_BYTES = 39_000  # of a list in both forms: under 40,000 with what the protocol puts around it
+PROMPT_PREVIEW_LENGTH = 80
+SANDBOX_CHARGE_NOTE = " This is the sandbox: nothing was charged (cost_usd is played), and the video is a stand-in."
+LINK_STEP = "Give the user the link in video_urls; it works until expires_at."
+SANDBOX_LINK_STEP = (
     "This is the sandbox: nothing was charged, and the link in video_urls leads nowhere. Call save_video with task_id"
     ' "{task_id}" to put a stand-in on disk.'
 )
-ELSEWHERE = "This is the sandbox: nothing was charged, and the stand-in lies on the server's own machine, as"
-PRICED = f"costs {PRICE_USD:.2f} USD when it succeeds"
-FREE = "is free in the sandbox"
-StatusWord = Literal["submitting", "pending", "processing", "completed", "failed", "unconfirmed"]
-Moment = Annotated[str, Field(description="RFC 3339, UTC", json_schema_extra={"format": "date-time"})]
+SANDBOX_REMOTE_STEP = "This is the sandbox: nothing was charged, and the stand-in lies on the server's own machine, as"
+PRICE = f"{PRICE_USD:.2f} USD"  # of one task
+TAKE_COST = f"costs {PRICE} when it succeeds"
+SANDBOX_TAKE_COST = "is free in the sandbox"
+StatusWord = Annotated[str, Field(json_schema_extra={"enum": [*Status]})]
+Timestamp = Annotated[str, Field(description="RFC 3339, UTC", json_schema_extra={"format": "date-time"})]
+PLAY_MONEY = "This is the sandbox: it plays with money that does not exist."
+NO_KEY = f"Without a RunAPI key the balance is not known and nothing can be submitted. {MissingApiKey.hint}"
+ACTIVE_LIMIT_STEP = "The limit of tasks at once is reached: wait for one to end, or have LUMA_MCP_MAX_ACTIVE raised."
+DAILY_LIMIT_STEP = (
+    "The limit of tasks in 24 hours is reached: wait until older ones are longer ago, or have LUMA_MCP_DAILY_LIMIT"
+    " raised."
+)
+LOW_BALANCE_STEP = "The balance does not pay for another task: have credits added to the RunAPI account."
+READY_STEP = "Nothing to do: another task can be submitted."
 
 
-def described(words: str) -> ConfigDict:
-    """Describe an object of a schema; docstrings do not last where Python leaves them out (`-OO`)."""
+def schema_description(words: str) -> ConfigDict:
+    """Describe an object in a JSON schema; docstrings would be gone under `python -OO`."""
     return ConfigDict(json_schema_extra={"description": words})
 
 
-@with_config(described("why something failed, whether it cost money, and what to do"))
+@with_config(schema_description("why something failed, whether it cost money, and what to do"))
 class ErrorObject(TypedDict):
     """A failure."""
 
@@ -47,7 +59,7 @@ class ErrorObject(TypedDict):
     hint: Annotated[str, Field(description="what to do about it")]
 
 
-@with_config(described("a task; a failure that concerns no task has only error and next_step"))
+@with_config(schema_description("a task; a failure that concerns no task has only error and next_step"))
 class TaskObject(TypedDict, total=False):
     """A task as every tool tells it that speaks of one."""
 
@@ -63,11 +75,11 @@ class TaskObject(TypedDict, total=False):
     video_path: Annotated[str, Field(description="absolute path of the saved file, empty if not saved")]
     take: Annotated[int, Field(description="which take of its request this is")]
     joined: Annotated[bool, Field(description="true if this call joined a task that already existed: no new charge")]
-    created_at: Moment
-    updated_at: Moment
-    finished_at: Moment
+    created_at: Timestamp
+    updated_at: Timestamp
+    finished_at: Timestamp
     elapsed_seconds: Annotated[float, Field(description="from submission to the end, or to now")]
-    expires_at: Moment
+    expires_at: Timestamp
     cost_usd: Annotated[float, Field(description="what RunAPI reported as the charge")]
     error: ErrorObject
     ignored_arguments: Annotated[
@@ -76,21 +88,21 @@ class TaskObject(TypedDict, total=False):
     next_step: Annotated[str, Field(description="what to do next")]
 
 
-@with_config(described("a task in short; get_task has the rest"))
+@with_config(schema_description("a task in short; get_task has the rest"))
 class TaskRow(TypedDict, total=False):
     """A task as lists tell it."""
 
     task_id: Annotated[str, Field(description="id for get_task; empty until RunAPI has confirmed the submission")]
     status: StatusWord
-    prompt: Annotated[str, Field(description=f"its first {SHOWN_OF_PROMPT} characters")]
+    prompt: Annotated[str, Field(description=f"its first {PROMPT_PREVIEW_LENGTH} characters")]
     take: Annotated[int, Field(description="which take of its request this is")]
-    created_at: Moment
+    created_at: Timestamp
     cost_usd: Annotated[float, Field(description="what RunAPI reported as the charge")]
     video_path: Annotated[str, Field(description="absolute path of the saved file, empty if not saved")]
     error_code: Annotated[str, Field(description="error.code of get_task; absent if all is well")]
 
 
-@with_config(described("tasks, newest first; a failure has only error and next_step"))
+@with_config(schema_description("tasks, newest first; a failure has only error and next_step"))
 class TaskList(TypedDict, total=False):
     """A page of tasks."""
 
@@ -100,23 +112,48 @@ class TaskList(TypedDict, total=False):
     next_step: Annotated[str, Field(description="what to do next")]
 
 
+@with_config(
+    schema_description('money in USD and limits; what is not known is absent, and "today" begins at midnight UTC')
+)
+class AccountObject(TypedDict, total=False):
+    """What is known of money and limits."""
+
+    price_usd: Annotated[float, Field(description="what one task costs, charged only if it succeeds")]
+    price_as_of: Annotated[str, Field(description="when RunAPI last stated that price")]
+    balance_usd: Annotated[float, Field(description="what is left on the RunAPI account")]
+    account_spent_today_usd: Annotated[float, Field(description="spent from the account today, by whatever program")]
+    account_spent_total_usd: Annotated[float, Field(description="spent from the account in all")]
+    server_spent_today_usd: Annotated[float, Field(description="spent through this server today, by its ledger")]
+    server_spent_total_usd: Annotated[
+        float, Field(description="spent through this server in all, as far as its ledger goes back")
+    ]
+    active_tasks: Annotated[int, Field(description="tasks that run now")]
+    max_active: Annotated[int, Field(description="how many may run at once")]
+    tasks_in_24_hours: Annotated[int, Field(description="tasks submitted in the last 24 hours")]
+    daily_limit: Annotated[int, Field(description="how many may be submitted in 24 hours; absent if any number")]
+    tasks_left: Annotated[int, Field(description="how many more tasks the limits allow right now")]
+    error: ErrorObject
+    next_step: Annotated[str, Field(description="what to do next")]
+
+
 def advised_wait(settings: Settings) -> int:
-    """Give the wait_seconds that texts name: the setting, which people choose below the limit of their host."""
-    return int(settings.bound(-1) or settings.bound(USUAL_WAIT))
+    """Give the wait_seconds that texts advise: the setting, which people choose below the limit of their host."""
+    return int(settings.clamp_wait(-1) or settings.clamp_wait(DEFAULT_WAIT_SECONDS))
 
 
-def own_seconds(settings: Settings) -> dict[str, int]:
-    """Give this server's own seconds for the named fields of texts for models."""
-    return {"wait": advised_wait(settings), "bound": round(max(settings.bound(-1), SUBMIT_SECONDS))}
+def text_fields(settings: Settings) -> dict[str, object]:
+    """Give the price of a task, and this server's seconds, for the named fields of texts for models."""
+    bound = round(max(settings.clamp_wait(-1), MIN_SUBMIT_SECONDS))
+    return {"price": PRICE, "wait": advised_wait(settings), "bound": bound}
 
 
-def task_object(outcome: Outcome, now: float, *, remote: bool = False, wait: int = USUAL_WAIT) -> TaskObject:
+def task_object(outcome: Outcome, now: float, *, remote: bool = False, wait: int = DEFAULT_WAIT_SECONDS) -> TaskObject:
     """Describe a task as a call leaves it; what is not known is absent.
 
-    `remote` callers, on other machines, cannot open what is saved on this one; `wait` is how long a call should wait.
+    `remote` callers, on other machines, cannot open files saved on this one; `wait` is the advised wait in seconds.
     """
     task = outcome.task
-    answer: TaskObject = {
+    answer = {
         "task_id": task.task_id,
         "status": task.status.value,
         "done": task.status.done,
@@ -127,24 +164,18 @@ def task_object(outcome: Outcome, now: float, *, remote: bool = False, wait: int
         "video_path": task.video_path,
         "take": task.request.take,
         "joined": outcome.joined,
-        "created_at": moment(task.created_at),
-        "updated_at": moment(task.updated_at),
-        "elapsed_seconds": round(task.elapsed(now), 1),
+        "created_at": format_timestamp(task.created_at),
+        "updated_at": format_timestamp(task.updated_at),
+        "elapsed_seconds": round(task.elapsed_seconds(now), 1),
+        "source_size_bytes": task.source_bytes,
+        "source_duration_seconds": if_known(task.source_seconds, lambda seconds: round(seconds, 3)),
+        "finished_at": if_known(task.finished_at, format_timestamp),
+        "expires_at": if_known(task.expires_at, format_timestamp),
+        "cost_usd": task.cost_usd,
+        "error": if_known(task.error, error_object),
+        "next_step": " ".join(next_step_sentences(outcome, now, remote=remote, wait=wait)),
     }
-    if task.source_bytes is not None:
-        answer["source_size_bytes"] = task.source_bytes
-    if task.source_seconds is not None:
-        answer["source_duration_seconds"] = round(task.source_seconds, 3)
-    if task.finished_at is not None:
-        answer["finished_at"] = moment(task.finished_at)
-    if task.expires_at is not None:
-        answer["expires_at"] = moment(task.expires_at)
-    if task.cost_usd is not None:
-        answer["cost_usd"] = task.cost_usd
-    if task.error is not None:
-        answer["error"] = error_object(task.error)
-    answer["next_step"] = " ".join(next_steps(outcome, now, remote=remote, wait=wait))
-    return answer
+    return cast("TaskObject", without_unknown(answer))
 
 
 def failure_object(error: LumaError) -> TaskObject:
@@ -152,8 +183,69 @@ def failure_object(error: LumaError) -> TaskObject:
     return {"error": error_object(error.failure()), "next_step": error.hint}
 
 
+def task_page(tasks: Sequence[Task], next_cursor: str) -> TaskList:
+    """Describe as many tasks as fit into `MAX_PAGE_BYTES`, at least one; the cursor goes on after the last."""
+    rows = [task_row(task) for task in tasks]
+    fit = bisect_right(range(1, len(rows) + 1), MAX_PAGE_BYTES, key=lambda count: page_bytes({"tasks": rows[:count]}))
+    if fit < len(rows):
+        last = tasks[max(fit, 1) - 1]
+        next_cursor = next_page_cursor(last)
+    return {"tasks": rows[: max(fit, 1)], "next_cursor": next_cursor}
+
+
+def account_object(account: Account, origin: str, *, shared: bool) -> AccountObject:
+    """Describe an account; if several callers spend from it (`shared`), its own spending is left out."""
+    spending, limits, price, balance = account.spending, account.limits, account.price, account.balance
+    spent = None if shared else balance
+    answer = {
+        "price_usd": if_known(price, lambda price: price.usd),
+        "price_as_of": if_known(price, lambda price: price.as_of or None),
+        "balance_usd": if_known(balance, lambda balance: balance.usd),
+        "account_spent_today_usd": if_known(spent, lambda balance: balance.spent_today_usd),
+        "account_spent_total_usd": if_known(spent, lambda balance: balance.spent_total_usd),
+        "server_spent_today_usd": round(spending.today_usd, 4),
+        "server_spent_total_usd": round(spending.total_usd, 4),
+        "active_tasks": spending.active,
+        "max_active": limits.active,
+        "tasks_in_24_hours": spending.submitted,
+        "daily_limit": limits.daily,
+        "tasks_left": account.tasks_left,
+        "error": if_known(account.failure, error_object),
+        "next_step": account_step(account, origin),
+    }
+    return cast("AccountObject", without_unknown(answer))
+
+
+def is_failure(task: Task, now: float) -> bool:
+    """Tell whether an answer about this task is an error: it ended badly, or nothing is to be had for it."""
+    return task.is_lost(now) or (task.status.done and task.error is not None)
+
+
+def json_text(answer: Mapping[str, Any]) -> str:
+    """Write the structured answer as text, for hosts that show the model nothing else."""
+    return json.dumps(answer, ensure_ascii=False, indent=2)
+
+
+def task_row(task: Task) -> TaskRow:
+    row = {
+        "task_id": task.task_id,
+        "status": task.status.value,
+        "prompt": task.request.prompt[:PROMPT_PREVIEW_LENGTH],
+        "take": task.request.take,
+        "created_at": format_timestamp(task.created_at),
+        "video_path": task.video_path,
+        "cost_usd": task.cost_usd,
+        "error_code": if_known(task.error, lambda error: error.code),
+    }
+    return cast("TaskRow", without_unknown(row))
+
+
+def page_bytes(answer: TaskList) -> int:
+    """Count the bytes of an answer in both its forms, as senders write it that escape all but ASCII."""
+    return len(json.dumps(answer)) + len(json.dumps(json_text(answer)))
+
+
 def error_object(failure: Failure) -> ErrorObject:
-    """Describe what went wrong."""
     return {
         "code": failure.code,
         "message": failure.message,
@@ -163,49 +255,47 @@ def error_object(failure: Failure) -> ErrorObject:
     }
 
 
-def next_steps(outcome: Outcome, now: float, *, remote: bool, wait: int) -> Iterator[str]:
-    """Tell the model what its call has cost if it found the task there, what to do next, and how to have another."""
+def next_step_sentences(outcome: Outcome, now: float, *, remote: bool, wait: int) -> Iterator[str]:
+    """Say what a call cost that joined its task, what to do next, and how to have another version."""
     task = outcome.task
     if outcome.joined:
-        yield f"{cost_of(outcome)}: the same request was made at {moment(task.created_at)}."
+        yield f"{call_cost(outcome)}: the same request was made at {format_timestamp(task.created_at)}."
     if outcome.joined and outcome.other_callback:
         yield "The callback_url of this call is not called: the task was submitted without it."
-    yield next_step(task, now, remote=remote, wait=wait)
-    if offers_take(outcome, now):
-        yield way_on(task, outcome.next_take, now)
+    yield task_step(task, now, remote=remote, wait=wait)
+    if has_take_offer(outcome, now):
+        yield take_offer(task, outcome.next_take, now)
     elif outcome.is_new and 0 < outcome.next_take < task.request.take:
         yield f"Take {outcome.next_take} was never made: takes can be had in any order."
 
 
-def cost_of(outcome: Outcome) -> str:
-    """Say what a call has cost that joined a task: what is not completed may still be charged, once."""
-    ended = outcome.is_free and outcome.task.status is Status.COMPLETED
+def call_cost(outcome: Outcome) -> str:
+    """Say what a call cost that joined its task: while that is not completed, it may still be charged, once."""
+    ended = outcome.nothing_sent and outcome.task.status is Status.COMPLETED
     return "This call cost nothing" if ended else "This call adds no cost of its own"
 
 
-def offers_take(outcome: Outcome, now: float) -> bool:
-    """Tell whether another take is the way on: from a result that is there, or where no repetition brings one."""
+def has_take_offer(outcome: Outcome, now: float) -> bool:
+    """Tell whether another take is the way on: from a result, or where no repetition can bring one."""
     task = outcome.task
     settles_itself = task.status is Status.UNCONFIRMED and task.error is not None and task.error.retry_safe
     completed = outcome.joined and task.status is Status.COMPLETED
     return completed or (task.is_lost(now) and not settles_itself)
 
 
-def way_on(task: Task, take: int, now: float) -> str:
-    """Name the take that is another version of a task's request, and its price."""
+def take_offer(task: Task, take: int, now: float) -> str:
     if not take:
         return "All takes of this request were made: for another version, change its prompt."
     wish = "agrees to pay for another one" if task.is_lost(now) else "wants another version"
-    return f"Only if the user {wish}: modify_video with the same arguments and take {take}, which {priced(task)}."
+    return f"Only if the user {wish}: modify_video with the same arguments and take {take}, which {take_cost(task)}."
 
 
-def priced(task: Task) -> str:
+def take_cost(task: Task) -> str:
     """Say what another take of a task's request costs."""
-    return FREE if task.origin == SANDBOX_ORIGIN else PRICED
+    return SANDBOX_TAKE_COST if task.origin == SANDBOX_ORIGIN else TAKE_COST
 
 
-def next_step(task: Task, now: float, *, remote: bool = False, wait: int = USUAL_WAIT) -> str:
-    """Tell the model in one sentence what to do next about a task."""
+def task_step(task: Task, now: float, *, remote: bool = False, wait: int = DEFAULT_WAIT_SECONDS) -> str:
     match task.status:
         case Status.SUBMITTING:
             return submitting_step(task)
@@ -218,7 +308,6 @@ def next_step(task: Task, now: float, *, remote: bool = False, wait: int = USUAL
 
 
 def submitting_step(task: Task) -> str:
-    """Tell how to go on while RunAPI has not named the task."""
     so_far = "The clip is still being uploaded" if task.is_uploading else "RunAPI has not confirmed the task yet"
     if task.error:
         so_far = f"{task.error.message.rstrip('.')}. This server keeps trying"
@@ -229,7 +318,7 @@ def submitting_step(task: Task) -> str:
 
 
 def running_step(task: Task, now: float, wait: int) -> str:
-    """Tell how to wait for the end, or what keeps RunAPI from being asked for it."""
+    """Say how to wait for the end, or what to do about what keeps RunAPI from being asked."""
     named = f'get_task with task_id "{task.task_id}"'
     if task.error and task.is_lost(now):
         return task.error.hint
@@ -242,66 +331,44 @@ def running_step(task: Task, now: float, wait: int) -> str:
 
 
 def completed_step(task: Task, *, remote: bool, wait: int) -> str:
-    """Tell where a finished video is."""
     sandbox = task.origin == SANDBOX_ORIGIN
     if task.video_path and remote:
-        kept = f"{LINK} The server also keeps it, as {task.video_path} on its own machine."
-        return f"{ELSEWHERE} {task.video_path}." if sandbox else kept
+        kept = f"{LINK_STEP} The server also keeps it, as {task.video_path} on its own machine."
+        return f"{SANDBOX_REMOTE_STEP} {task.video_path}." if sandbox else kept
     if task.video_path:
-        played = PLAYED if sandbox else ""
+        played = SANDBOX_CHARGE_NOTE if sandbox else ""
         return f"Tell the user that the finished video is at {task.video_path}; nothing more is to be done.{played}"
     if task.error:
         return task.error.hint
-    if task.awaits_file:
+    if task.needs_saving:
         waiting = f'get_task with task_id "{task.task_id}" and wait_seconds {wait}'
         return f"The video is being saved: call {waiting} for its path."
     if sandbox:
-        return NOWHERE.format(task_id=task.task_id)
-    return LINK if remote else f'{LINK} Or call save_video with task_id "{task.task_id}" to keep it on disk.'
+        return SANDBOX_LINK_STEP.format(task_id=task.task_id)
+    return LINK_STEP if remote else f'{LINK_STEP} Or call save_video with task_id "{task.task_id}" to keep it on disk.'
 
 
-def is_failure(task: Task, now: float) -> bool:
-    """Tell whether an answer about this task is an error: it ended badly, or there is nothing to be had for it."""
-    return task.is_lost(now) or (task.status.done and task.error is not None)
+def account_step(account: Account, origin: str) -> str:
+    if not account.has_key:
+        return f"{account.failure.hint} {NO_KEY}" if account.failure else NO_KEY
+    if account.failure is not None:
+        return account.failure.hint
+    if account.tasks_left == 0:
+        daily = account.limits.daily
+        return DAILY_LIMIT_STEP if daily is not None and account.spending.submitted >= daily else ACTIVE_LIMIT_STEP
+    if account.balance and account.price and account.balance.usd < account.price.usd:
+        return LOW_BALANCE_STEP
+    return PLAY_MONEY if origin == SANDBOX_ORIGIN else READY_STEP
 
 
-def as_text(answer: Mapping[str, Any]) -> str:
-    """Say the same as the structured answer, for hosts that show the model only text."""
-    return json.dumps(answer, ensure_ascii=False, indent=2)
+def if_known(fact: T | None, describe: Callable[[T], R]) -> R | None:
+    return None if fact is None else describe(fact)
 
 
-def task_row(task: Task) -> TaskRow:
-    """Describe a task in short, for a list."""
-    row: TaskRow = {
-        "task_id": task.task_id,
-        "status": task.status.value,
-        "prompt": task.request.prompt[:SHOWN_OF_PROMPT],
-        "take": task.request.take,
-        "created_at": moment(task.created_at),
-        "video_path": task.video_path,
-    }
-    if task.cost_usd is not None:
-        row["cost_usd"] = task.cost_usd
-    if task.error is not None:
-        row["error_code"] = task.error.code
-    return row
+def without_unknown(answer: Mapping[str, object]) -> Json:
+    return {name: value for name, value in answer.items() if value is not None}
 
 
-def task_page(tasks: Sequence[Task], next_cursor: str) -> TaskList:
-    """Describe as many tasks of a page, at least one, as fit into `LARGEST_PAGE_BYTES`; the next page goes on there."""
-    rows = [task_row(task) for task in tasks]
-    fit = bisect_right(range(1, len(rows) + 1), LARGEST_PAGE_BYTES, key=lambda count: size({"tasks": rows[:count]}))
-    if fit < len(rows):
-        last = tasks[max(fit, 1) - 1]
-        next_cursor = cursor_after(last)
-    return {"tasks": rows[: max(fit, 1)], "next_cursor": next_cursor}
-
-
-def size(answer: TaskList) -> int:
-    """Count the bytes of an answer in both its forms, as they are sent by whoever escapes all that is not ASCII."""
-    return len(json.dumps(answer)) + len(json.dumps(as_text(answer)))
-
-
-def moment(seconds: float) -> str:
+def format_timestamp(seconds: float) -> str:
     """Write POSIX seconds as RFC 3339 in UTC."""
     return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")

@@ -1,4 +1,4 @@
-"""The MCP server around an open app: who answers what, and failures as the protocol wants them."""
+"""The MCP server around an open app: which handler answers what, and what holds for all requests."""
 
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
@@ -17,28 +17,32 @@ from luma_mcp.app.app import App
 from luma_mcp.core.concurrency import background_work, cancel_after
 from luma_mcp.core.errors import LumaError
 from luma_mcp.core.settings import Settings
-from luma_mcp.core.text import HALVES, all_text, as_text_throughout, is_object
+from luma_mcp.core.text import SURROGATE_MESSAGE, has_valid_unicode, is_object, replace_surrogates
 from luma_mcp.server.completions import Completions
-from luma_mcp.server.context import Request, gone_of, protocol_error
-from luma_mcp.server.prompt_handlers import PromptHandlers
-from luma_mcp.server.prompts import luma_prompts
+from luma_mcp.server.context import RequestContext, disconnect_event, protocol_error
+from luma_mcp.server.prompts import PromptHandlers, luma_prompts
 from luma_mcp.server.resources import list_templates
-from luma_mcp.server.results import own_seconds
+from luma_mcp.server.results import text_fields
 from luma_mcp.server.subscriptions import Subscriptions
-from luma_mcp.server.tool_handlers import ToolHandlers
+from luma_mcp.server.tools import ToolHandlers
 
-NAME = "luma"
+SERVER_NAME = "luma"
 TITLE = "Luma video modification by RunAPI"
 WEBSITE = "https://runapi.ai/models/luma"
-UNCHANGING: tuple[CacheableMethod, ...] = ("server/discover", "tools/list", "prompts/list", "resources/templates/list")
-UNCHANGING_FRESH_MS = 300_000
-PROBES = frozenset({"initialize", "server/discover", "ping", "notifications/initialized"})
+CACHEABLE_METHODS: tuple[CacheableMethod, ...] = (
+    "server/discover",
+    "tools/list",
+    "prompts/list",
+    "resources/templates/list",
+)
+CACHE_TTL_MS = 300_000
+PROBE_METHODS = frozenset({"initialize", "server/discover", "ping", "notifications/initialized"})
 INSTRUCTIONS = """\
 This server modifies existing videos with Luma at RunAPI: a prompt and a source clip in, the re-rendered clip out{kept}.
 
 Order of calls:
 1. modify_video with prompt and source_video_url. It submits the task and answers within about {bound} seconds. It is \
-the only tool that costs money: 0.50 USD for each new task that succeeds, so say so to the user before several takes.
+the only tool that costs money: {price} for each new task that succeeds, so say so to the user before several takes.
 2. Do what next_step says. While done is false that is usually get_task with the task_id and wait_seconds {wait}. Most \
 tasks take 30 to 120 seconds, some 20 minutes. The work goes on in the background whatever the host does; nothing is \
 lost by a time-out.
@@ -55,13 +59,13 @@ tells prices, balance and limits.
 Every failure has error.code, error.charged (no, yes, unknown), error.retry_safe and error.hint, and every answer \
 has next_step (of a listed task, get_task has it): follow it, and tell the user about charges truthfully."""
 
-SAVED = ", saved on the user's disk"
-LINKED = ", given as a link that works for seven days"
+SAVED_CLAUSE = ", saved on the user's disk"
+LINK_CLAUSE = ", given as a link that works for seven days"
 SANDBOX_NOTE = "Sandbox: nothing is charged, and results are stand-ins. Tell the user so.\n\n"
 
 
 class LumaServer(Server[App]):
-    """Promises what this server does, and no more: the resources change, tools and prompts never do."""
+    """The SDK's server with true capabilities: resources change, tools and prompts never do."""
 
     def create_initialization_options(
         self,
@@ -69,7 +73,7 @@ class LumaServer(Server[App]):
         experimental_capabilities: dict[str, dict[str, Any]] | None = None,
         extensions: dict[str, dict[str, Any]] | None = None,
     ) -> InitializationOptions:
-        """Promise to clients of the handshake era that they hear of changed lists of resources."""
+        """Announce changes of the list of resources to clients of the handshake era."""
         told = notification_options or NotificationOptions(resources_changed=True)
         return super().create_initialization_options(told, experimental_capabilities, extensions)
 
@@ -81,7 +85,7 @@ class LumaServer(Server[App]):
         *,
         protocol_version: str | None = None,
     ) -> wire.ServerCapabilities:
-        """Give the capabilities; whoever serves `subscriptions/listen` would promise more by the SDK's rule."""
+        """Correct the SDK's rule, which announces changes of all lists for whoever serves `subscriptions/listen`."""
         given = super().get_capabilities(
             notification_options, experimental_capabilities, extensions, protocol_version=protocol_version
         )
@@ -98,57 +102,56 @@ def build_server(app: App) -> Server[App]:
 
     forms = luma_prompts()
     tools, prompts = ToolHandlers(app.settings), PromptHandlers(forms)
-    subscriptions = Subscriptions(app.changes)
+    subscriptions = Subscriptions(app)
     server = LumaServer(
-        NAME,
+        SERVER_NAME,
         title=TITLE,
         version=__version__,
         website_url=WEBSITE,
         instructions=instructions(app.settings),
         lifespan=lifespan,
-        cache_hints=dict.fromkeys(UNCHANGING, CacheHint(ttl_ms=UNCHANGING_FRESH_MS, scope="public")),
-        on_list_tools=tools.list,
-        on_call_tool=tools.call,
+        cache_hints=dict.fromkeys(CACHEABLE_METHODS, CacheHint(ttl_ms=CACHE_TTL_MS, scope="public")),
+        on_list_tools=tools.list_tools,
+        on_call_tool=tools.call_tool,
         on_list_resources=subscriptions.list_resources,
         on_list_resource_templates=list_templates,
         on_read_resource=subscriptions.read_resource,
         on_subscribe_resource=subscriptions.subscribe,
         on_unsubscribe_resource=subscriptions.unsubscribe,
         on_subscriptions_listen=subscriptions.listen,
-        on_list_prompts=prompts.list,
-        on_get_prompt=prompts.get,
+        on_list_prompts=prompts.list_prompts,
+        on_get_prompt=prompts.get_prompt,
         on_completion=Completions(forms).complete,
     )
-    server.middleware.extend([count, in_unicode, stop_for_nobody, wake, explain, without_nulls])
+    server.middleware.extend([track_request, enforce_unicode, cancel_on_disconnect])
+    server.middleware.extend([resume_on_first_request, convert_luma_errors, drop_null_arguments])
     return server
 
 
 def instructions(settings: Settings) -> str:
-    """Tell models how to work with this server."""
     note = SANDBOX_NOTE if settings.sandbox else ""
-    saved = SAVED if settings.saves and not settings.serves_http else LINKED
-    return note + INSTRUCTIONS.format(kept=saved, **own_seconds(settings))
+    saved = SAVED_CLAUSE if settings.saves and not settings.serves_http else LINK_CLAUSE
+    return note + INSTRUCTIONS.format(kept=saved, **text_fields(settings))
 
 
-async def wake(ctx: Request, call_next: CallNext) -> HandlerResult:
-    """Go on with unfinished tasks at the first real request: a process that is only probed must do nothing."""
-    if ctx.method not in PROBES:
-        ctx.lifespan_context.wake()
+async def resume_on_first_request(ctx: RequestContext, call_next: CallNext) -> HandlerResult:
+    """Go on with unfinished tasks at the first real request: a host that only probes must cause no work."""
+    if ctx.method not in PROBE_METHODS:
+        ctx.lifespan_context.start_tracker()
     return await call_next(ctx)
 
 
-async def count(ctx: Request, call_next: CallNext) -> HandlerResult:
-    """Be known to answer a request."""
-    with ctx.lifespan_context.answering.under_way():
+async def track_request(ctx: RequestContext, call_next: CallNext) -> HandlerResult:
+    with ctx.lifespan_context.track_request():
         return await call_next(ctx)
 
 
-async def stop_for_nobody(ctx: Request, call_next: CallNext) -> HandlerResult:
+async def cancel_on_disconnect(ctx: RequestContext, call_next: CallNext) -> HandlerResult:
     """Stop working on an answer when the connection that it goes back on is gone.
 
-    For streamable HTTP in the handshake era the SDK does not; everywhere else it does.
+    The SDK does so everywhere but for streamable HTTP in the handshake era.
     """
-    gone = gone_of(ctx.request.scope) if ctx.request and ctx.request_id is not None else None
+    gone = disconnect_event(ctx.request.scope) if ctx.request and ctx.request_id is not None else None
     if gone is None:
         return await call_next(ctx)
     async with background_work() as group:
@@ -157,16 +160,15 @@ async def stop_for_nobody(ctx: Request, call_next: CallNext) -> HandlerResult:
     raise MCPError(wire.INTERNAL_ERROR, "The connection is gone.")
 
 
-async def explain(ctx: Request, call_next: CallNext) -> HandlerResult:
-    """Turn a failure of ours, outside a tool call, into an error of the protocol."""
+async def convert_luma_errors(ctx: RequestContext, call_next: CallNext) -> HandlerResult:
     try:
         return await call_next(ctx)
     except LumaError as error:
         raise protocol_error(error) from error
 
 
-async def without_nulls(ctx: Request, call_next: CallNext) -> HandlerResult:
-    """Take null for a field of a prompt's form as if the field were left out: MCP knows only text there."""
+async def drop_null_arguments(ctx: RequestContext, call_next: CallNext) -> HandlerResult:
+    """Treat null for a field of a prompt's form as left out: MCP allows only text there."""
     given: object = (ctx.params or {}).get("arguments")
     if ctx.method == "prompts/get" and is_object(given):
         form = {name: value for name, value in given.items() if value is not None}
@@ -174,13 +176,13 @@ async def without_nulls(ctx: Request, call_next: CallNext) -> HandlerResult:
     return await call_next(ctx)
 
 
-async def in_unicode(ctx: Request, call_next: CallNext) -> HandlerResult:
-    """Take and give only text that can be written down: half of a surrogate pair would never arrive anywhere."""
-    if not all_text(ctx.params):
-        raise MCPError(wire.INVALID_PARAMS, HALVES)
+async def enforce_unicode(ctx: RequestContext, call_next: CallNext) -> HandlerResult:
+    """Refuse half surrogate pairs in requests and replace them in answers: they cannot be sent as UTF-8."""
+    if not has_valid_unicode(ctx.params):
+        raise MCPError(wire.INVALID_PARAMS, SURROGATE_MESSAGE)
     try:
-        answer: HandlerResult = as_text_throughout(await call_next(ctx))
+        answer: HandlerResult = replace_surrogates(await call_next(ctx))
     except MCPError as error:
         found = error.error
-        raise MCPError(found.code, *as_text_throughout([found.message, found.data])) from error
+        raise MCPError(found.code, *replace_surrogates([found.message, found.data])) from error
     return answer

@@ -1,19 +1,20 @@
 """What models read about the tools and their arguments before they call one.
 
-The texts are constants rather than docstrings, which `python -OO` takes away. `{wait}` and `{bound}` are the server's
-own seconds: how long a call is advised to wait, and within how many it answers.
+The texts are constants rather than docstrings, which `python -OO` takes away. `{price}` is that of a task; `{wait}` and
+`{bound}` are this server's seconds: how long a call is advised to wait, and within how many it answers.
 """
 
 from collections.abc import Mapping
 
-from luma_mcp.core.models import MODEL
+from luma_mcp.core.models import MODEL, Status
+from luma_mcp.core.settings import DEFAULT_WAIT_SECONDS
 
 MODIFY_VIDEO = """\
 Use this when the user wants an existing video changed: weather, light, season, style, setting or materials, \
 while the motion stays. Luma re-renders the clip from a prompt; it does not cut, trim, subtitle, or make video from \
 nothing.
 
-Each new task costs 0.50 USD, charged only if it succeeds, and takes 30 seconds to 20 minutes. The same request is \
+Each new task costs {price}, charged only if it succeeds, and takes 30 seconds to 20 minutes. The same request is \
 the same task, at any time: repeating a call joins its task or gives its result, and costs nothing. After a failure \
 that cost nothing it starts anew.
 
@@ -75,12 +76,12 @@ TAKE = (
     " paid for. Only for a user who wants another version of the same request: 2, 3 and so on."
 )
 WAIT = (
-    "How many seconds to wait for the end before answering; -1 means the setting (40 by default). Hosts often cut a"
-    " call at 60. With 0 it answers as soon as RunAPI has named the task, after 5 seconds at most."
+    f"How many seconds to wait for the end before answering; -1 means the setting ({DEFAULT_WAIT_SECONDS} by default)."
+    " Hosts often cut a call at 60. With 0 it answers as soon as RunAPI has named the task, after 5 seconds at most."
 )
 WAIT_FOR_END = (
-    "How many seconds to wait for the end before answering; -1 means the setting (40 by default), 0 not at all. Hosts"
-    " often cut a call at 60."
+    f"How many seconds to wait for the end before answering; -1 means the setting ({DEFAULT_WAIT_SECONDS} by default),"
+    " 0 not at all. Hosts often cut a call at 60."
 )
 TASK_ID = "The task_id that modify_video or list_tasks gave."
 SAVED_TASK_ID = "The task_id of a completed task."
@@ -92,6 +93,7 @@ NAME_ON_SERVER = (
     "A plain file name for the video, such as foggy-morning.mp4; empty for one made of date, prompt and id. The file"
     " stays on the server's machine, one for each task: once there is one, another name is ignored."
 )
-STATUS = "Only tasks in this state: submitting, pending, processing, completed, failed or unconfirmed; empty for all."
+*STATES, LAST_STATE = Status
+STATUS = f"Only tasks in this state: {', '.join(STATES)} or {LAST_STATE}; empty for all."
 LIMIT = "How many tasks at most, 1 to 100."
 CURSOR = "next_cursor of the page before; empty for the first page."

@@ -1,9 +1,16 @@
-"""The tools, as plain functions; what models read about them is in `tool_texts`."""
+"""The tools: what each does with its arguments, and how they are described and called in the protocol.
 
-from collections.abc import Mapping, Sequence
-from typing import Annotated, Any
+What models read about them is in `tool_texts`.
+"""
 
+import logging
+from collections.abc import Callable, Mapping, Sequence
+from typing import Annotated, Any, cast
+
+import mcp.types as wire
 from mcp.server.mcpserver import Context
+from mcp.server.mcpserver.exceptions import ToolError
+from mcp.server.mcpserver.tools import Tool
 from mcp.types import CallToolResult, TextContent
 from pydantic import Field
 from pydantic.config import JsonDict
@@ -11,32 +18,34 @@ from pydantic.config import JsonDict
 from luma_mcp.app.app import App, Outcome
 from luma_mcp.app.progress import Progress
 from luma_mcp.core.errors import LumaError
-from luma_mcp.core.models import MODEL, MOST_TAKES, VideoRequest
-from luma_mcp.core.settings import LONGEST_WAIT_SECONDS
-from luma_mcp.core.text import is_object
+from luma_mcp.core.models import MAX_TAKES, MODEL, VideoRequest
+from luma_mcp.core.settings import WAIT_LIMIT_SECONDS, Settings
+from luma_mcp.core.text import Json, is_list, is_object
 from luma_mcp.server import tool_texts
-from luma_mcp.server.account_results import AccountObject, account_object
-from luma_mcp.server.context import caller_of
+from luma_mcp.server.context import PageParams, RequestContext, caller_of, reject_cursor, unknown_name
 from luma_mcp.server.results import (
+    AccountObject,
     TaskList,
     TaskObject,
+    account_object,
     advised_wait,
-    as_text,
     failure_object,
     is_failure,
+    json_text,
     task_object,
     task_page,
+    text_fields,
 )
+from luma_mcp.server.tool_arguments import check_misspellings, coerce_arguments, ignored_names
 
-WAIT_BOUNDS: JsonDict = {"minimum": -1, "maximum": LONGEST_WAIT_SECONDS}
+WAIT_BOUNDS: JsonDict = {"minimum": -1, "maximum": WAIT_LIMIT_SECONDS}
 NOT_EMPTY: JsonDict = {"minLength": 1}
-
 Prompt = Annotated[str, Field(description=tool_texts.PROMPT, json_schema_extra=NOT_EMPTY)]
 SourceVideo = Annotated[str, Field(description=tool_texts.SOURCE, json_schema_extra=NOT_EMPTY)]
 Model = Annotated[str, Field(description=tool_texts.MODEL_NAME)]
 Watermark = Annotated[bool, Field(description=tool_texts.WATERMARK)]
 CallbackUrl = Annotated[str, Field(description=tool_texts.CALLBACK_URL)]
-Take = Annotated[int, Field(description=tool_texts.TAKE, json_schema_extra={"minimum": 1, "maximum": MOST_TAKES})]
+Take = Annotated[int, Field(description=tool_texts.TAKE, json_schema_extra={"minimum": 1, "maximum": MAX_TAKES})]
 Wait = Annotated[int, Field(description=tool_texts.WAIT, json_schema_extra=WAIT_BOUNDS)]
 WaitForEnd = Annotated[int, Field(description=tool_texts.WAIT_FOR_END, json_schema_extra=WAIT_BOUNDS)]
 TaskId = Annotated[str, Field(description=tool_texts.TASK_ID)]
@@ -45,6 +54,12 @@ FileName = Annotated[str, Field(description=tool_texts.FILE_NAME)]
 StatusFilter = Annotated[str, Field(description=tool_texts.STATUS)]  # no enum: "" in one is refused by Gemini's API
 Limit = Annotated[int, Field(description=tool_texts.LIMIT, json_schema_extra={"minimum": 1, "maximum": 100})]
 Cursor = Annotated[str, Field(description=tool_texts.CURSOR)]
+READS = wire.ToolAnnotations(read_only_hint=True, destructive_hint=False, idempotent_hint=True, open_world_hint=True)
+READS_LOCALLY = wire.ToolAnnotations(
+    read_only_hint=True, destructive_hint=False, idempotent_hint=True, open_world_hint=False
+)
+WRITES = wire.ToolAnnotations(read_only_hint=False, destructive_hint=False, idempotent_hint=True, open_world_hint=True)
+logger = logging.getLogger(__name__)
 
 
 async def modify_video(
@@ -57,7 +72,6 @@ async def modify_video(
     callback_url: CallbackUrl = "",
     wait_seconds: Wait = -1,
 ) -> Annotated[CallToolResult, TaskObject]:
-    """Submit a request or join the task that it has, and answer within the bound."""
     app = app_of(ctx)
     request = VideoRequest(
         prompt=prompt.strip(),
@@ -68,72 +82,183 @@ async def modify_video(
         take=take,
     )
     caller, progress = caller_of(ctx.request_context), Progress(ctx.report_progress)
-    return told(app, await app.modify_video(request, caller, wait_seconds=wait_seconds, progress=progress))
+    return task_result(app, await app.modify_video(request, caller, wait_seconds=wait_seconds, progress=progress))
 
 
 async def get_task(
     task_id: TaskId, ctx: Context[App], wait_seconds: WaitForEnd = 0
 ) -> Annotated[CallToolResult, TaskObject]:
-    """Tell of one task, after waiting for its end if that is asked for."""
     app = app_of(ctx)
     caller, progress = caller_of(ctx.request_context), Progress(ctx.report_progress)
-    return told(app, await app.get_task(task_id, caller, wait_seconds=wait_seconds, progress=progress))
+    return task_result(app, await app.get_task(task_id, caller, wait_seconds=wait_seconds, progress=progress))
 
 
 async def list_tasks(
     ctx: Context[App], status: StatusFilter = "", limit: Limit = 20, cursor: Cursor = ""
 ) -> Annotated[CallToolResult, TaskList]:
-    """Tell of a page of tasks in short, from the ledger alone."""
     app = app_of(ctx)
-    app.wake()
+    app.start_tracker()
     tasks, next_cursor = await app.list_tasks(caller_of(ctx.request_context), status.strip(), limit, cursor.strip())
-    return result(task_page(tasks, next_cursor))
+    return tool_result(task_page(tasks, next_cursor))
 
 
 async def save_video(
     task_id: SavedTaskId, ctx: Context[App], filename: FileName = ""
 ) -> Annotated[CallToolResult, TaskObject]:
-    """Save a finished task's video."""
     app = app_of(ctx)
     caller, progress = caller_of(ctx.request_context), Progress(ctx.report_progress)
-    return told(app, await app.save_video(task_id, caller, filename, progress=progress))
+    return task_result(app, await app.save_video(task_id, caller, filename, progress=progress))
 
 
 async def check_account(ctx: Context[App]) -> Annotated[CallToolResult, AccountObject]:
-    """Tell prices, balance and limits."""
     app = app_of(ctx)
     account = await app.check_account(caller_of(ctx.request_context))
-    answer = account_object(account, app.runapi.origin, shared=bool(app.settings.callers))
-    return result(answer, failed=account.failure is not None)
+    answer = account_object(account, app.origin, shared=bool(app.settings.callers))
+    return tool_result(answer, failed=account.failure is not None)
+
+
+class ToolHandlers:
+    """Answers `tools/list` and `tools/call`."""
+
+    def __init__(self, settings: Settings) -> None:
+        modify = luma_tool(modify_video, "Modify a video", WRITES, settings, kind=SpendingTool)
+        if not settings.readable_folders:
+            modify.parameters["properties"]["source_video_url"]["description"] = tool_texts.SOURCE_WITHOUT_FILES
+        save = luma_tool(save_video, "Save a video", WRITES, settings)
+        if settings.callers:
+            save.parameters["properties"]["filename"]["description"] = tool_texts.NAME_ON_SERVER
+        made = (
+            modify,
+            luma_tool(get_task, "See or await a task", READS, settings),
+            luma_tool(list_tasks, "List tasks", READS_LOCALLY, settings),
+            save,
+            luma_tool(check_account, "Check price, balance and limits", READS, settings),
+        )
+        self._tools = {tool.name: tool for tool in made}
+
+    def wire_tools(self) -> Sequence[wire.Tool]:
+        """Describe all tools as `tools/list` does, without a request."""
+        return [wire_tool(tool) for tool in self._tools.values()]
+
+    async def list_tools(self, _: RequestContext, params: PageParams) -> wire.ListToolsResult:
+        """Answer `tools/list`; raise `InvalidRequest` for a cursor."""
+        reject_cursor(params)
+        return wire.ListToolsResult(tools=[*self.wire_tools()])
+
+    async def call_tool(self, ctx: RequestContext, params: wire.CallToolRequestParams) -> wire.CallToolResult:
+        """Answer `tools/call`; failures are results, never raised."""
+        tool = self._tools.get(params.name)
+        if tool is None:
+            return failure_result(unknown_name("tool", params.name, self._tools))
+        answer: wire.CallToolResult = await tool.run(
+            params.arguments or {}, Context(request_context=ctx), convert_result=True
+        )
+        return answer
+
+
+class LumaTool(Tool):
+    """A tool whose every failure, wrong arguments included, is an answer in our own form."""
+
+    async def run(self, arguments: dict[str, Any], context: Context[Any, Any], convert_result: bool = False) -> Any:  # noqa: FBT001, FBT002 - the SDK's signature
+        """Run the tool on the arguments that it knows; give `LumaError`s as results with `is_error`."""
+        try:
+            known = coerce_arguments(self.name, self.parameters, arguments)
+            return await super().run(known, context, convert_result)
+        except LumaError as error:
+            return failure_result(error)
+        except ToolError as error:
+            if isinstance(error.__cause__, LumaError):
+                return failure_result(error.__cause__)
+            logger.exception("%s ended unexpectedly", self.name)
+            text = wire.TextContent(type="text", text=str(error))
+            return wire.CallToolResult(content=[text], is_error=True)
+
+
+class SpendingTool(LumaTool):
+    """A tool that costs money: arguments that were perhaps meant are not ignored silently."""
+
+    async def run(self, arguments: dict[str, Any], context: Context[Any, Any], convert_result: bool = False) -> Any:  # noqa: FBT001, FBT002 - the SDK's signature
+        """Refuse misspelt names, and list the ignored ones in the answer."""
+        properties = self.parameters["properties"]
+        try:
+            check_misspellings(self.name, arguments, properties)
+        except LumaError as error:
+            return failure_result(error)
+        answer = await super().run(arguments, context, convert_result)
+        return add_ignored_arguments(answer, ignored_names(arguments, properties))
+
+
+def luma_tool(
+    function: Callable[..., Any],
+    title: str,
+    hints: wire.ToolAnnotations,
+    settings: Settings,
+    *,
+    kind: type[LumaTool] = LumaTool,
+) -> Tool:
+    """Make a tool of a function: its text from `tool_texts`, its schemas flat and open to what hosts add."""
+    tool = kind.from_function(
+        function,
+        title=title,
+        description=tool_texts.TOOLS[function.__name__].format(**text_fields(settings)),
+        annotations=hints.model_copy(update={"title": title}),
+    )
+    tool.fn_metadata.output_schema = inline_references(tool.fn_metadata.output_schema or {})
+    return tool
+
+
+def wire_tool(tool: Tool) -> wire.Tool:
+    return wire.Tool(
+        name=tool.name,
+        title=tool.title,
+        description=tool.description,
+        input_schema=tool.parameters,
+        output_schema=tool.output_schema,
+        annotations=tool.annotations,
+    )
+
+
+def inline_references(schema: Json) -> Json:
+    """Write a schema's definitions out where they are used: some hosts do not follow `$ref`."""
+    definitions: Json = schema.get("$defs", {})
+    plain = {name: value for name, value in schema.items() if name != "$defs"}
+
+    def resolved(node: object) -> Any:
+        if is_list(node):
+            return [resolved(item) for item in node]
+        if not is_object(node):
+            return node
+        reference: str = node.get("$ref", "")
+        target: Json = definitions[reference.rpartition("/")[2]] if reference else {}
+        return {name: resolved(value) for name, value in {**target, **node}.items() if name != "$ref"}
+
+    return cast("Json", resolved(plain))
 
 
 def app_of(ctx: Context[App]) -> App:
-    """Find the application behind a request."""
     return ctx.request_context.lifespan_context
 
 
-def told(app: App, outcome: Outcome) -> CallToolResult:
-    """Tell the caller of a task."""
+def task_result(app: App, outcome: Outcome) -> CallToolResult:
     now, remote, wait = app.now(), app.settings.serves_http, advised_wait(app.settings)
-    return result(task_object(outcome, now, remote=remote, wait=wait), failed=is_failure(outcome.task, now))
+    return tool_result(task_object(outcome, now, remote=remote, wait=wait), failed=is_failure(outcome.task, now))
 
 
-def refuse(error: LumaError) -> CallToolResult:
-    """Hand a failure that concerns no task to the caller."""
-    return result(failure_object(error), failed=True)
+def failure_result(error: LumaError) -> CallToolResult:
+    return tool_result(failure_object(error), failed=True)
 
 
-def with_ignored(answer: CallToolResult, names: Sequence[str]) -> CallToolResult:
-    """Add to an answer which of the call's arguments meant nothing, if any."""
+def add_ignored_arguments(answer: CallToolResult, names: Sequence[str]) -> CallToolResult:
+    """Add the names of ignored arguments to an answer; `next_step` stays last."""
     given: object = answer.structured_content
     if not names or not is_object(given):
         return answer
     step = {"next_step": given["next_step"]} if "next_step" in given else {}
-    return result({**given, "ignored_arguments": [*names], **step}, failed=answer.is_error is True)
+    return tool_result({**given, "ignored_arguments": [*names], **step}, failed=answer.is_error is True)
 
 
-def result(answer: Mapping[str, Any], *, failed: bool = False) -> CallToolResult:
-    """Give an answer in both forms, because hosts show the model one or the other; some fail on any third."""
+def tool_result(answer: Mapping[str, Any], *, failed: bool = False) -> CallToolResult:
+    """Give an answer as text and as structure: hosts show the model one or the other, and some fail on more."""
     return CallToolResult(
-        content=[TextContent(type="text", text=as_text(answer))], structured_content=dict(answer), is_error=failed
+        content=[TextContent(type="text", text=json_text(answer))], structured_content=dict(answer), is_error=failed
     )

@@ -10,16 +10,17 @@ import uvicorn
 from mcp.server import Server
 
 from luma_mcp.app.app import App, open_app
+from luma_mcp.core.addresses import bracketed
 from luma_mcp.core.settings import Settings
 from luma_mcp.server.server import build_server
-from luma_mcp.transports.routes import MCP_PATH, SSE_PATH, Web
-from luma_mcp.transports.shutdown import await_signal, leave_by_force
-from luma_mcp.transports.sockets import allow_files, listening, uvicorn_config
+from luma_mcp.transports.routes import TRANSPORT_PATHS, HttpTransports
+from luma_mcp.transports.shutdown import force_exit_after, watch_exit_signals
+from luma_mcp.transports.sockets import open_sockets, raise_file_limit, uvicorn_config
 
-ANSWERING_SECONDS = 2.0  # at most, while answers go out; connections then get `GRACE_SECONDS`, submissions 1.2
-FORCE_SECONDS = 4.5  # whoever asks for the end waits 5
+DRAIN_SECONDS = 2.0  # at most, while answers go out; `GRACE_SECONDS` and the app's `LAST_ANSWERS_SECONDS` follow
+FORCED_EXIT_SECONDS = 4.5  # README promises an end within 5
 
-OWN = "you: luma-mcp token prints the token"
+LOCAL_CALLER_TEXT = "you: luma-mcp token prints the token"
 
 Build = Callable[[App], Server[App]]
 Say = Callable[[str], None]
@@ -32,33 +33,32 @@ class Uvicorn(uvicorn.Server):
 
     @contextmanager
     def capture_signals(self) -> Generator[None]:
-        """Take no signal."""
         yield
 
 
 async def serve_http(settings: Settings, say: Say, *, build: Build = build_server) -> None:
-    """Serve clients over HTTP until a signal asks for the end; raise `BadSetting` if that cannot or must not be.
+    """Serve clients over HTTP until a signal; raise `BadSetting` if the sockets cannot or must not be opened.
 
     Nobody comes in unless the settings say who, with tokens or without. The app is opened once, around all transports
-    and clients. `build` makes the server; `say` tells a person where.
+    and clients. `build` makes the server; `say` prints where it is.
     """
-    allow_files()
-    with listening(settings) as sockets:
+    raise_file_limit()
+    with open_sockets(settings) as sockets:
         async with open_app(settings) as app, anyio.create_task_group() as group:
-            app.wake()
+            app.start_tracker()
             ended = anyio.Event()
-            await group.start(await_signal, ended, name="signals")
-            group.start_soon(leave_in_time, ended, name="the end")
-            web = Web(app, build(app))
+            await group.start(watch_exit_signals, ended, name="signals")
+            group.start_soon(force_exit_on_end, ended, name="the end")
+            web = HttpTransports(app, build(app))
             say(banner(settings, sockets[0]))
-            if doubts := risks(settings):
+            if doubts := missing_key_warning(settings):
                 logger.warning("%s", doubts)
             await serve_web(web, sockets, ended)
             group.cancel_scope.cancel()
 
 
-async def serve_web(web: Web, sockets: list[socket], ended: anyio.Event) -> None:
-    """Serve until asked to end; then answer whoever waits, end the streams, and close the connections."""
+async def serve_web(web: HttpTransports, sockets: list[socket], ended: anyio.Event) -> None:
+    """Serve until `ended` is set; then answer whoever waits, end the streams, and close the connections."""
     listener = Uvicorn(uvicorn_config(web.application()))
 
     async def listen() -> None:
@@ -67,22 +67,21 @@ async def serve_web(web: Web, sockets: list[socket], ended: anyio.Event) -> None
         finally:
             ended.set()
 
-    async with anyio.create_task_group() as group, web.sessions():
+    async with anyio.create_task_group() as group, web.run_sessions():
         group.start_soon(listen, name="uvicorn")
         await ended.wait()
-        with anyio.move_on_after(ANSWERING_SECONDS):
-            await web.answer_all()
+        with anyio.move_on_after(DRAIN_SECONDS):
+            await web.drain()
         listener.should_exit = True
 
 
-async def leave_in_time(ended: anyio.Event) -> None:
-    """See to it that the process ends soon after it was asked to."""
+async def force_exit_on_end(ended: anyio.Event) -> None:
     await ended.wait()
-    leave_by_force(FORCE_SECONDS)
+    force_exit_after(FORCED_EXIT_SECONDS)
 
 
-def risks(settings: Settings) -> str:
-    """Say what about the settings is probably not meant: that the key is missing, so that nothing can be made."""
+def missing_key_warning(settings: Settings) -> str:
+    """Warn that nothing can be submitted because the key is missing; empty if all is well."""
     if settings.api_key is None and not settings.sandbox:
         return (
             "RUNAPI_API_KEY is not set, or is a placeholder: nothing can be submitted. Set it, or try the sandbox with"
@@ -92,12 +91,11 @@ def risks(settings: Settings) -> str:
 
 
 def banner(settings: Settings, opened: socket) -> str:
-    """Say where clients find this server, and who may come in."""
     host, port = opened.getsockname()[:2]
-    base = f"http://{f'[{host}]' if ':' in host else host}:{port}"
-    paths = {"sse": [SSE_PATH], "streamable-http": [MCP_PATH], "http": [MCP_PATH, SSE_PATH]}[settings.transport]
+    base = f"http://{bracketed(host)}:{port}"
+    paths = TRANSPORT_PATHS[settings.transport]
     names = ", ".join(dict.fromkeys(name for name, _ in settings.callers))
-    own = "all programs and users of this machine, without a token" if settings.needs_no_token else OWN
+    own = "all programs and users of this machine, without a token" if settings.needs_no_token else LOCAL_CALLER_TEXT
     who = f"for {names or own}"
     played = "the sandbox " if settings.sandbox else ""
     return f"luma-mcp serves {played}at {' and '.join(base + path for path in paths)} ({who}). Stop it with Ctrl-C."

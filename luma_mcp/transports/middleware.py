@@ -1,103 +1,119 @@
-"""Who may come in over HTTP: by name of this server, by origin, by token; and how many requests at once."""
+"""What every HTTP request passes: the log, refusals of what is foreign or too much, and the check of tokens."""
 
-import hashlib
-import hmac
+import json
 import logging
 from collections import Counter
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection
+from contextlib import AbstractContextManager, nullcontext
 from urllib.parse import urlsplit
 
-from mcp.server.auth.middleware.bearer_auth import AuthenticatedUser
-from mcp.server.auth.provider import AccessToken, TokenVerifier
-from pydantic import SecretStr
+import anyio
 from starlette.datastructures import Headers
 from starlette.responses import JSONResponse, PlainTextResponse, Response
-from starlette.types import ASGIApp, Receive, Scope, Send
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from luma_mcp.core.settings import Settings
-from luma_mcp.transports.exchange import named
+from luma_mcp.server.context import DISCONNECTED_KEY
+from luma_mcp.transports.auth import authenticated_caller, is_own_host, is_own_origin
+from luma_mcp.transports.health import HEALTH_PATH, READY_PATH
 
-LOOPBACK = frozenset({"localhost", "127.0.0.1", "[::1]"})
+LOGGED_METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
+PROBE_PATHS = frozenset({HEALTH_PATH, READY_PATH})
 OWN_PAGES = frozenset({"none", "same-origin"})  # Sec-Fetch-Site of what a person typed, and of a server's own pages
-FORWARDED = frozenset(
+PROXY_HEADERS = frozenset(
     {"forwarded", "via", "x-real-ip", "x-client-ip", "x-cluster-client-ip", "true-client-ip", "x-host", "cdn-loop"}
 )
-FORWARDED_PREFIXES = (
+PROXY_HEADER_PREFIXES = (
     *("x-forwarded", "x-original-", "x-rewrite-", "x-proxy", "x-envoy-", "x-azure-", "x-appengine-", "x-amzn-"),
     *("cf-", "fly-", "fastly-", "tailscale-", "x-tailscale-"),
 )
-PROXIED = "Whoever comes through a proxy needs a token: set LUMA_MCP_AUTH_TOKENS, which is none."
-NAMED_TOKENS = (
+PROXY_REFUSAL = "Whoever comes through a proxy needs a token: set LUMA_MCP_AUTH_TOKENS, which is none."
+NAMED_CALLERS_HINT = (
     "This server wants the header Authorization: Bearer <token>, with one of the tokens in LUMA_MCP_AUTH_TOKENS."
 )
-OWN_TOKEN = "This server wants the header Authorization: Bearer <token>; luma-mcp token, run on its machine, prints it."  # noqa: S105 - names no token
-EVERYWHERE = frozenset({"0.0.0.0", "::", "[::]", ""})  # noqa: S104 - named to be told apart from real addresses
-LARGEST_HEAD_BYTES = 32_768
-
+LOCAL_TOKEN_HINT = (
+    "This server wants the header Authorization: Bearer <token>; luma-mcp token, run on its machine, prints it."  # noqa: S105 - names no token
+)
+MAX_HEAD_BYTES = 32_768
+access_logger = logging.getLogger("luma_mcp.access")
 logger = logging.getLogger(__name__)
 
 
-class Callers(TokenVerifier):
-    """Knows whose token is whose."""
+class ObservedRequest:
+    """Notices when the client of a request disconnects, and remembers the status of the answer."""
 
-    def __init__(self, callers: Sequence[tuple[str, SecretStr]]) -> None:
-        self._known = [(name, digest(token.get_secret_value())) for name, token in callers]
+    def __init__(self, receive: Receive, send: Send) -> None:
+        self.disconnected = anyio.Event()
+        self.status = 0
+        self._receive = receive
+        self._send = send
 
-    async def verify_token(self, token: str) -> AccessToken | None:
-        """Name the caller of a token; takes as long for every token."""
-        given, found = digest(token), ""
-        for name, known in self._known:
-            found = name if hmac.compare_digest(given, known) else found
-        return AccessToken(token="", client_id=found, scopes=[]) if found else None
+    async def receive(self) -> Message:
+        message = await self._receive()
+        if message["type"] == "http.disconnect":
+            self.disconnected.set()
+        return message
+
+    async def send(self, message: Message) -> None:
+        await self._send(message)
+        if message["type"] == "http.response.start":
+            self.status = message["status"]
 
 
-def digest(token: str) -> bytes:
-    """Make tokens of any length equally long."""
-    return hashlib.sha256(token.encode()).digest()
+class AccessLog:
+    """Logs each request when it is over, and lets whoever serves it know when its client disconnects.
 
-
-def known_hosts(settings: Settings) -> frozenset[str]:
-    """List the names that this server goes by, with a port where only that one is meant.
-
-    Its public name is one of them only where tokens keep the public out; without, it is there for RunAPI's calls alone.
+    Paths other than `paths` are not named in the log. A POST is tracked as a request that is to be answered before the
+    end.
     """
-    own = settings.host.lower()
-    public = (urlsplit(settings.public_url).hostname or "") if settings.tokens else ""
-    named = {f"[{name}]" if ":" in name and not name.startswith("[") else name for name in (own, public)}
-    return LOOPBACK | frozenset(settings.allowed_hosts) | (named - EVERYWHERE)
 
+    def __init__(
+        self, app: ASGIApp, track_request: Callable[[], AbstractContextManager[None]], paths: Collection[str]
+    ) -> None:
+        self._app = app
+        self._track_request = track_request
+        self._paths = paths
 
-def is_known_host(host: str, known: Collection[str]) -> bool:
-    """Tell whether a `Host` header names this server: a known name with any port, or a known name and port."""
-    given = host.lower()
-    name, colon, port = given.rpartition(":")
-    bare = name if colon and port.isascii() and port.isdigit() else given
-    return given in known or bare.removesuffix(".") in known
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        observed = ObservedRequest(receive, send)
+        scope[DISCONNECTED_KEY] = observed.disconnected
+        begun, path = anyio.current_time(), scope["path"]
+        try:
+            with self._track_request() if scope["method"] == "POST" else nullcontext():
+                await self._app(scope, observed.receive, observed.send)
+        finally:
+            self._log(scope, path, observed.status, anyio.current_time() - begun)
 
-
-def is_known_origin(origin: str, known: Collection[str]) -> bool:
-    """Tell whether an `Origin` header names a page of this server's, or of this machine's."""
-    scheme, _, host = origin.partition("://")
-    return scheme in {"http", "https"} and is_known_host(host, known)
+    def _log(self, scope: Scope, path: str, status: int, seconds: float) -> None:
+        """Log without what may be secret: paths beyond their first part, queries, headers."""
+        first = "/" + path.lstrip("/").partition("/")[0]
+        client = scope.get("client")
+        line = {
+            "method": scope["method"] if scope["method"] in LOGGED_METHODS else "other",
+            "path": first if first in self._paths else "other",
+            "status": status,
+            "seconds": round(seconds, 3),
+            "caller": authenticated_caller(scope),
+            "from": client[0] if client else "",
+        }
+        access_logger.log(logging.DEBUG if first in PROBE_PATHS else logging.INFO, "%s", json.dumps(line))
 
 
 def foreign_page(headers: Headers, known: Collection[str]) -> str:
     """Name the foreign web page that a browser says a request comes from; empty for none."""
     origins = headers.getlist("origin")
-    foreign = next((origin for origin in origins if not is_known_origin(origin, known)), "")
+    foreign = next((origin for origin in origins if not is_own_origin(origin, known)), "")
     sites = {site.strip().lower() for site in headers.getlist("sec-fetch-site")} - OWN_PAGES
     return foreign or ("another site" if sites and not origins else "")
 
 
 def is_forwarded(headers: Headers) -> bool:
-    """Tell whether a proxy passed a request on."""
-    return any(name in FORWARDED or name.startswith(FORWARDED_PREFIXES) for name in headers)
+    return any(name in PROXY_HEADERS or name.startswith(PROXY_HEADER_PREFIXES) for name in headers)
 
 
-class Gate:
-    """Lets in only who calls this server by its name, from no foreign web page: browsers can be tricked to come.
+class TransportSecurity:
+    """Refuses requests under foreign host names and from foreign web pages (DNS rebinding, cross-site requests).
 
-    Where no token is needed, nobody comes through a proxy, which makes whoever is behind it look like this machine.
+    Where no token is needed it refuses proxies too, which make whoever is behind them look like this machine.
     """
 
     def __init__(
@@ -116,39 +132,40 @@ class Gate:
         self._public = urlsplit(public_url)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Serve one request, or refuse it with 421 (name), 403 (origin) or 431 (bytes of its head)."""
+        """Serve one request, or refuse it with 421 (host name), 403 (origin, proxy) or 431 (size of its head)."""
         unchecked = scope["path"].startswith(self._unchecked)
         answer = None if unchecked else self._refusal(Headers(scope=scope))
-        self._put_below(scope)
+        self._apply_proxy_prefix(scope)
         await (answer or self._app)(scope, receive, send)
 
-    def _put_below(self, scope: Scope) -> None:
-        """Know the path under which the proxy shows this server to whoever comes through it: it took that off."""
+    def _apply_proxy_prefix(self, scope: Scope) -> None:
+        """Put back the public path that the proxy took off, for links that lead through the proxy."""
         prefix = self._public.path.rstrip("/")
         if prefix and Headers(scope=scope).get("host", "").lower() == self._public.netloc.lower():
             scope["root_path"], scope["path"] = prefix, prefix + scope["path"]
 
     def _refusal(self, headers: Headers) -> PlainTextResponse | None:
-        if sum(len(name) + len(value) for name, value in headers.raw) > LARGEST_HEAD_BYTES:
-            return refuse(431, f"The request's head is larger than {LARGEST_HEAD_BYTES} bytes.")
+        if sum(len(name) + len(value) for name, value in headers.raw) > MAX_HEAD_BYTES:
+            return refusal_response(431, f"The request's head is larger than {MAX_HEAD_BYTES} bytes.")
         host = headers.get("host", "")
-        if not is_known_host(host, self._known):
-            return refuse(421, f"This server does not go by the name {host[:100]!r}: add it to LUMA_MCP_ALLOWED_HOSTS.")
+        if not is_own_host(host, self._known):
+            return refusal_response(
+                421, f"This server does not go by the name {host[:100]!r}: add it to LUMA_MCP_ALLOWED_HOSTS."
+            )
         if page := foreign_page(headers, self._known):
-            return refuse(403, f"Web pages of {page[:100]!r} may not call this server.")
+            return refusal_response(403, f"Web pages of {page[:100]!r} may not call this server.")
         if not self._takes_forwarded and is_forwarded(headers):
-            return refuse(403, PROXIED)
+            return refusal_response(403, PROXY_REFUSAL)
         return None
 
 
-def refuse(status: int, reason: str) -> PlainTextResponse:
-    """Refuse a request, and log why."""
+def refusal_response(status: int, reason: str) -> PlainTextResponse:
     logger.warning("Refused with %d: %s", status, reason)
     return PlainTextResponse(reason, status)
 
 
-class NeedsToken:
-    """Lets in only whose token is known, and says where others find one; `hint` is told with a 401."""
+class RequireToken:
+    """Refuses requests without a known token; `hint` says with the 401 where to find one."""
 
     def __init__(self, app: ASGIApp, hint: str) -> None:
         self._app = app
@@ -156,7 +173,7 @@ class NeedsToken:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request, or refuse it with 401."""
-        if isinstance(scope.get("user"), AuthenticatedUser):
+        if authenticated_caller(scope):
             await self._app(scope, receive, send)
         else:
             await self._refusal()(scope, receive, send)
@@ -167,22 +184,22 @@ class NeedsToken:
         return JSONResponse(told, 401, headers={"WWW-Authenticate": header})
 
 
-class Shared:
-    """Lets each caller have only so many requests under way at once, so that there is room for others.
+class ConcurrencyLimit:
+    """Bounds how many requests of one caller are under way at once, so that there is room for others.
 
-    Several that share what is `under_way` have one bound together.
+    Instances that share `under_way` have one bound together.
     """
 
     def __init__(self, app: ASGIApp, most: int, under_way: Counter[str]) -> None:
         self._app = app
-        self._most = most
+        self._limit = most
         self._under_way = under_way
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request, or refuse it with 429."""
-        caller = named(scope)
-        if self._under_way[caller] >= self._most:
-            await refuse(429, f"{self._most} requests are under way already.")(scope, receive, send)
+        caller = authenticated_caller(scope)
+        if self._under_way[caller] >= self._limit:
+            await refusal_response(429, f"{self._limit} requests are under way already.")(scope, receive, send)
             return
         self._under_way[caller] += 1
         try:

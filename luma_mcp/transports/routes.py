@@ -11,46 +11,52 @@ from starlette.applications import Starlette
 from starlette.middleware import Middleware
 from starlette.middleware.authentication import AuthenticationMiddleware
 from starlette.requests import Request
-from starlette.responses import JSONResponse, PlainTextResponse, Response
+from starlette.responses import PlainTextResponse, Response
 from starlette.routing import BaseRoute, Mount, Route, request_response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from luma_mcp.app.app import App
 from luma_mcp.core.settings import Settings
 from luma_mcp.core.uris import CALLBACKS_PATH
-from luma_mcp.transports.exchange import Watched, named
-from luma_mcp.transports.health import OK, Health
-from luma_mcp.transports.middleware import NAMED_TOKENS, OWN_TOKEN, Callers, Gate, NeedsToken, Shared, known_hosts
-from luma_mcp.transports.sockets import most_connections
-from luma_mcp.transports.sse import MESSAGES_PATH, Streams
+from luma_mcp.transports.auth import CallerTokenVerifier, authenticated_caller, own_host_names
+from luma_mcp.transports.health import HEALTH_PATH, READY_PATH, Health, health_routes
+from luma_mcp.transports.middleware import (
+    LOCAL_TOKEN_HINT,
+    NAMED_CALLERS_HINT,
+    AccessLog,
+    ConcurrencyLimit,
+    RequireToken,
+    TransportSecurity,
+)
+from luma_mcp.transports.sockets import connection_limit
+from luma_mcp.transports.sse import MESSAGES_PATH, SseStreams
 
 MCP_PATH = "/mcp"
 SSE_PATH = "/sse"
-HEALTH_PATH = "/healthz"
-READY_PATH = "/readyz"
-PATHS = frozenset({MCP_PATH, SSE_PATH, MESSAGES_PATH, HEALTH_PATH, READY_PATH, CALLBACKS_PATH})
-UNCHECKED = (HEALTH_PATH, READY_PATH, f"{CALLBACKS_PATH}/")  # by whatever name; a secret guards the last
-LARGEST_MESSAGE_BYTES = 1 << 20
-MOST_SESSIONS = 1000
-MOST_CALLS = 50
-MOST_MESSAGES = 200  # beside streams of events, of one caller
+TRANSPORT_PATHS = {"streamable-http": (MCP_PATH,), "sse": (SSE_PATH,), "http": (MCP_PATH, SSE_PATH)}
+LOGGED_PATHS = frozenset({MCP_PATH, SSE_PATH, MESSAGES_PATH, HEALTH_PATH, READY_PATH, CALLBACKS_PATH})
+UNCHECKED_PREFIXES = (HEALTH_PATH, READY_PATH, f"{CALLBACKS_PATH}/")  # by whatever name; a secret guards the last
+MAX_MESSAGE_BYTES = 1 << 20
+MAX_SESSIONS = 1000
+MAX_CALLBACKS = 50
+MAX_SSE_MESSAGES = 200  # beside streams of events, of one caller
 SESSION_IDLE_SECONDS = 1800.0
 
 
-class Web:
-    """The server's transports over HTTP, and what stands beside them."""
+class HttpTransports:
+    """The transports over HTTP, with health checks and RunAPI's callbacks."""
 
     def __init__(self, app: App, server: Server[App]) -> None:
         self._app = app
         self._over = False
         self._under_way: Counter[str] = Counter()
-        self._streams = Streams(server, LARGEST_MESSAGE_BYTES)
+        self._streams = SseStreams(server, MAX_MESSAGE_BYTES)
         callers = {name for name, _ in app.settings.tokens} or {""}
-        self._sessions = {caller: sessions_of_one_caller(server) for caller in callers}
+        self._sessions = {caller: build_session_manager(server) for caller in callers}
 
     @asynccontextmanager
-    async def sessions(self) -> AsyncGenerator[None]:
-        """Hold sessions inside, and end them all, with their streams, when left."""
+    async def run_sessions(self) -> AsyncGenerator[None]:
+        """Run sessions while inside; end them all, with their streams, when left."""
         async with AsyncExitStack() as stack:
             for sessions in self._sessions.values():
                 await stack.enter_async_context(sessions.run())
@@ -60,101 +66,91 @@ class Web:
                 self._over = True
                 self._streams.end()
 
-    async def answer_all(self) -> None:
-        """Answer whoever waits with how things stand, and whatever is asked thereupon."""
-        self._app.end_waits()
-        await self._app.answering.quiet()
+    async def drain(self) -> None:
+        """Answer whoever waits with how things stand, and whatever is asked upon that."""
+        self._app.begin_drain()
+        await self._app.wait_until_idle()
 
     def application(self) -> Starlette:
-        """Lay out the routes behind the checks."""
         settings = self._app.settings
         made = Starlette(
             routes=[
                 *self._transports(),
-                *watching(Health(self._app)),
-                *called_back(self._app.callbacks.arrived, settings),
+                *health_routes(Health(self._app)),
+                *callback_routes(self._app.handle_callback, settings),
             ],
             middleware=[
-                Middleware(Watched, answering=self._app.answering, paths=PATHS),
+                Middleware(AccessLog, track_request=self._app.track_request, paths=LOGGED_PATHS),
                 Middleware(
-                    Gate,
-                    known=known_hosts(settings),
-                    unchecked=UNCHECKED,
-                    public_url=settings.called_at,
+                    TransportSecurity,
+                    known=own_host_names(settings),
+                    unchecked=UNCHECKED_PREFIXES,
+                    public_url=settings.callback_base_url,
                     takes_forwarded=not settings.needs_no_token,
                 ),
-                Middleware(AuthenticationMiddleware, backend=BearerAuthBackend(Callers(settings.tokens))),
+                Middleware(AuthenticationMiddleware, backend=BearerAuthBackend(CallerTokenVerifier(settings.tokens))),
             ],
         )
         made.router.redirect_slashes = False  # it would lead clients out of TLS, which only the proxy knows of
         return made
 
     def _transports(self) -> list[BaseRoute]:
-        streamable: list[BaseRoute] = [Route(path, self._guarded(self._take)) for path in (MCP_PATH, f"{MCP_PATH}/")]
-        sse: list[BaseRoute] = [
-            *(Route(path, self._guarded(self._streams.stream), methods=["GET"]) for path in (SSE_PATH, f"{SSE_PATH}/")),
-            Mount(MESSAGES_PATH, self._guarded(Shared(self._streams.take_message, MOST_MESSAGES, Counter()))),
+        served = {MCP_PATH: self._streamable_http_routes, SSE_PATH: self._sse_routes}
+        return [route for path in TRANSPORT_PATHS[self._app.settings.transport] for route in served[path]()]
+
+    def _streamable_http_routes(self) -> list[BaseRoute]:
+        endpoint = self._with_access_checks(self._handle_streamable_http)
+        return [Route(MCP_PATH, endpoint), Route(f"{MCP_PATH}/", endpoint)]
+
+    def _sse_routes(self) -> list[BaseRoute]:
+        stream = self._with_access_checks(self._streams.handle_stream)
+        messages = ConcurrencyLimit(self._streams.handle_message, MAX_SSE_MESSAGES, Counter())
+        return [
+            *(Route(path, stream, methods=["GET"]) for path in (SSE_PATH, f"{SSE_PATH}/")),
+            Mount(MESSAGES_PATH, self._with_access_checks(messages)),
         ]
-        return {"streamable-http": streamable, "sse": sse, "http": streamable + sse}[self._app.settings.transport]
 
-    async def _take(self, scope: Scope, receive: Receive, send: Send) -> None:
+    async def _handle_streamable_http(self, scope: Scope, receive: Receive, send: Send) -> None:
         known = [header for header in scope["headers"] if header[0] != b"last-event-id"]  # no events are kept
-        await self._sessions[named(scope)].handle_request({**scope, "headers": known}, receive, send)
+        await self._sessions[authenticated_caller(scope)].handle_request({**scope, "headers": known}, receive, send)
 
-    def _guarded(self, transport: ASGIApp) -> ASGIApp:
-        """Let in only callers with a token unless none is needed, and nobody after the end."""
-
+    def _with_access_checks(self, transport: ASGIApp) -> ASGIApp:
         async def unless_over(scope: Scope, receive: Receive, send: Send) -> None:
-            await (ending() if self._over else transport)(scope, receive, send)
+            await (shutdown_response() if self._over else transport)(scope, receive, send)
 
         settings = self._app.settings
-        bounded = Shared(unless_over, most_of_one(settings), self._under_way)
+        bounded = ConcurrencyLimit(unless_over, caller_request_limit(settings), self._under_way)
         if settings.needs_no_token:
             return bounded
-        return NeedsToken(bounded, NAMED_TOKENS if settings.callers else OWN_TOKEN)
+        return RequireToken(bounded, NAMED_CALLERS_HINT if settings.callers else LOCAL_TOKEN_HINT)
 
 
-def sessions_of_one_caller(server: Server[App]) -> StreamableHTTPSessionManager:
-    """Hold the sessions of streamable HTTP of one caller: who opens many takes no other caller's place."""
+def build_session_manager(server: Server[App]) -> StreamableHTTPSessionManager:
+    """Hold the sessions of one caller: opening many takes no other caller's place."""
     return StreamableHTTPSessionManager(
         server,
-        max_request_body_size=LARGEST_MESSAGE_BYTES,
-        max_sessions=MOST_SESSIONS,
+        max_request_body_size=MAX_MESSAGE_BYTES,
+        max_sessions=MAX_SESSIONS,
         session_idle_timeout=SESSION_IDLE_SECONDS,
     )
 
 
-def most_of_one(settings: Settings) -> int:
-    """Give how many requests one of several callers may have under way: a quarter of what there is stays for others."""
+def caller_request_limit(settings: Settings) -> int:
+    """Give how many requests a caller may have under way; of several, none gets more than three quarters."""
     several = len(dict(settings.callers)) > 1
-    return most_connections() * 3 // 4 if several else most_connections()
+    return connection_limit() * 3 // 4 if several else connection_limit()
 
 
-def ending() -> Response:
-    """Refuse what comes too late for this process."""
+def shutdown_response() -> Response:
     return PlainTextResponse("This server is ending.", 503, headers={"Retry-After": "5"})
 
 
-def watching(health: Health) -> list[BaseRoute]:
-    """Tell whoever watches over this server how it is."""
-
-    async def alive(_: Request) -> Response:
-        return JSONResponse({"status": "alive"})
-
-    async def ready(_: Request) -> Response:
-        parts = await health.check()
-        good = all(state == OK for state in parts.values())
-        return JSONResponse({"status": "ready" if good else "not ready", **parts}, 200 if good else 503)
-
-    return [Route(HEALTH_PATH, alive, methods=["GET"]), Route(READY_PATH, ready, methods=["GET"])]
-
-
-def called_back(arrived: Callable[[str], None], settings: Settings) -> list[BaseRoute]:
-    """Take RunAPI's calls, and answer all alike, whether anybody waits for them or not; what they say is not read."""
+def callback_routes(arrived: Callable[[str], None], settings: Settings) -> list[BaseRoute]:
+    """Take RunAPI's calls, all answered alike, whether anybody waits for them or not; their bodies are not read."""
 
     async def arrive(request: Request) -> Response:
         arrived(request.path_params["secret"])
         return Response(status_code=204)
 
-    calls = Shared(request_response(arrive), MOST_CALLS, Counter())
-    return [Route(f"{CALLBACKS_PATH}/{{secret}}", calls, methods=["POST"])] if settings.called_at else []
+    calls = ConcurrencyLimit(request_response(arrive), MAX_CALLBACKS, Counter())
+    return [Route(f"{CALLBACKS_PATH}/{{secret}}", calls, methods=["POST"])] if settings.callback_base_url else []

@@ -15,27 +15,27 @@ from anyio.abc import TaskStatus
 from luma_mcp.core.concurrency import background_work
 
 if sys.platform == "win32":
-    ENDINGS = (signal.SIGINT, signal.SIGTERM, signal.SIGBREAK)
+    EXIT_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGBREAK)
 else:
-    ENDINGS = (signal.SIGINT, signal.SIGTERM)
+    EXIT_SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
-async def await_signal(ended: anyio.Event, *, task_status: TaskStatus[None] = anyio.TASK_STATUS_IGNORED) -> None:
-    """Take SIGTERM and SIGINT, and Ctrl-Break on Windows, as a request to end in order, from when this has started."""
+async def watch_exit_signals(ended: anyio.Event, *, task_status: TaskStatus[None] = anyio.TASK_STATUS_IGNORED) -> None:
+    """Set `ended` at SIGTERM and SIGINT, and Ctrl-Break on Windows; none is lost once this has started."""
     if sys.platform == "win32":
-        with setting_at_signal(ended):
+        with install_signal_handlers(ended):
             task_status.started()
             await anyio.sleep_forever()
     else:
-        with anyio.open_signal_receiver(*ENDINGS) as signals:
+        with anyio.open_signal_receiver(*EXIT_SIGNALS) as signals:
             task_status.started()
             async for _ in signals:
                 ended.set()
 
 
 @asynccontextmanager
-async def interruptible() -> AsyncGenerator[None]:
-    """Stop what is done inside at a signal, and raise `KeyboardInterrupt` once it has ended in order."""
+async def interrupt_on_signal() -> AsyncGenerator[None]:
+    """Cancel the body at a signal, and raise `KeyboardInterrupt` once it has ended in order."""
     ended, interrupted = anyio.Event(), False
     async with background_work() as group:
 
@@ -45,7 +45,7 @@ async def interruptible() -> AsyncGenerator[None]:
             interrupted = True
             group.cancel_scope.cancel()
 
-        await group.start(await_signal, ended)
+        await group.start(watch_exit_signals, ended)
         group.start_soon(interrupt)
         yield
     if interrupted:
@@ -53,7 +53,7 @@ async def interruptible() -> AsyncGenerator[None]:
 
 
 @contextmanager
-def setting_at_signal(ended: anyio.Event) -> Generator[None]:
+def install_signal_handlers(ended: anyio.Event) -> Generator[None]:
     """Set an event when a signal comes; event loops take none on Windows, so the interpreter does.
 
     There a console that is closed and a user who logs off come as Ctrl-Break too, with a few seconds to end in.
@@ -64,14 +64,14 @@ def setting_at_signal(ended: anyio.Event) -> Generator[None]:
         loop.call_soon_threadsafe(ended.set)  # which wakes the loop, too
 
     with ExitStack() as afterwards:
-        for number in ENDINGS:
+        for number in EXIT_SIGNALS:
             before = signal.signal(number, end)
             afterwards.callback(signal.signal, number, before)
         yield
 
 
-def leave_by_force(seconds: float) -> None:
-    """End the process even if what is closed in order gets stuck, on a locked ledger or a slow disk."""
+def force_exit_after(seconds: float) -> None:
+    """End the process after some seconds even if closing in order gets stuck, on a locked ledger or a slow disk."""
     timer = threading.Timer(seconds, os._exit, (0,))
     timer.daemon = True
     timer.start()

@@ -6,28 +6,29 @@ import socket
 import sys
 from collections.abc import Generator
 from contextlib import ExitStack, contextmanager, suppress
+from itertools import takewhile
 from typing import Any, cast
 
 import h11
 import uvicorn
 from uvicorn.protocols.http.h11_impl import H11Protocol, RequestResponseCycle
 
+from luma_mcp.core.settings import Settings
+from luma_mcp.core.settings_sources import BadSetting
+from luma_mcp.transports.middleware import MAX_HEAD_BYTES
+
 if sys.platform != "win32":
     import resource
 
-from luma_mcp.core.settings import Settings
-from luma_mcp.core.settings_values import BadSetting
-from luma_mcp.transports.framing import Unambiguous
-from luma_mcp.transports.middleware import LARGEST_HEAD_BYTES
-
+HTTP_VERSIONS = frozenset({b"1.0", b"1.1"})
 REQUEST_SECONDS = 15.0
-UNFINISHED = (h11.IDLE, h11.SEND_BODY)  # what a client is at that has not said all of its request
+UNFINISHED = (h11.IDLE, h11.SEND_BODY)  # states of a client that has not sent all of its request
 STALL_SECONDS = 60.0
 KEEP_ALIVE_SECONDS = 75
 GRACE_SECONDS = 1
-MOST_CONNECTIONS = 800  # many systems allow a process 1024 open files
+MAX_CONNECTIONS = 800  # many systems allow a process 1024 open files
 OTHER_FILES = 200
-MOST_WAITING = 128  # asyncio takes as many in one go, before it counts them; fewer than the other files
+LISTEN_BACKLOG = 128  # asyncio takes as many in one go, before it counts them; fewer than the other files
 TOKENS_OR_NAMES = (
     "must not be none where LUMA_MCP_ALLOWED_HOSTS or LUMA_MCP_PUBLIC_URL says that others reach this server: whoever"
     " comes through the proxy could spend your money"
@@ -38,67 +39,88 @@ TOKENS_NEEDED = (
 )
 
 
-class Bounded(H11Protocol):
-    """A connection that is ended when its client does not say what it wants in time, or does not read the answer.
+class StrictConnection(h11.Connection):
+    """Refuses requests whose end another program before this one may see elsewhere (RFC 9112, 6.3 and 11.2)."""
 
-    When there are too many, those that ask for nothing make room for new ones.
+    def next_event(self) -> h11.Event | type[h11.NEED_DATA] | type[h11.PAUSED]:
+        """Give the next event; raise `h11.RemoteProtocolError` for a request that can be read in two ways."""
+        head = self.trailing_data[0] if self.their_state is h11.IDLE else b""
+        event = super().next_event()
+        if isinstance(event, h11.Request):
+            if event.http_version not in HTTP_VERSIONS:
+                raise h11.RemoteProtocolError("another version of HTTP is spoken")
+            if is_ambiguous(head, event.http_version):
+                raise h11.RemoteProtocolError("the length of the request is said in more than one way")
+        return event
+
+
+def is_ambiguous(request: bytes, version: bytes) -> bool:
+    """Tell whether the head of a request gives its length twice, or in a way that not every parser reads alike."""
+    lines = [line.rstrip(b"\r") for line in request.lstrip(b"\r\n").split(b"\n")]
+    fields = list(takewhile(bool, lines[1:]))
+    named = [(name.lower(), value) for name, _, value in (field.partition(b":") for field in fields)]
+    lengths = [value for name, value in named if name == b"content-length"]
+    codings = [value for name, value in named if name == b"transfer-encoding"]
+    folded = any(field[:1].isspace() for field in fields)
+    unknown = bool(codings) and version != b"1.1"
+    return folded or unknown or len(lengths) + len(codings) > 1 or any(b"," in value for value in lengths)
+
+
+class BoundedConnection(H11Protocol):
+    """A connection that is ended when its client does not finish a request in time, or does not read the answer.
+
+    When there are too many, one without a request under way makes room for the new one.
     """
 
     def __init__(self, *arguments: Any, **more: Any) -> None:
         super().__init__(*arguments, **more)
-        self.conn = Unambiguous(h11.SERVER, LARGEST_HEAD_BYTES)
-        self.heard_at = 0.0
+        self.conn = StrictConnection(h11.SERVER, MAX_HEAD_BYTES)
+        self.received_at = 0.0
         self._request_due: asyncio.TimerHandle | None = None
         self._read_due: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Begin, if there is room."""
         super().connection_made(cast("asyncio.Transport", transport))
         self.transport.set_write_buffer_limits(high=0)  # at most one message of an answer waits in memory
-        send_at_once(self.transport)
-        self.heard_at = self.loop.time()
+        disable_nagle(self.transport)
+        self.received_at = self.loop.time()
         self._expect_request()
-        all_of_them = cast("set[Bounded]", self.connections)
+        all_of_them = cast("set[BoundedConnection]", self.connections)
         alive = [each for each in all_of_them if not each.transport.is_closing()]
-        if len(alive) > most_connections():
+        if len(alive) > connection_limit():
             idle = [each for each in alive if not each.is_busy]
-            min(idle, key=lambda each: each.heard_at, default=self).transport.abort()
+            min(idle, key=lambda each: each.received_at, default=self).transport.abort()
 
     def data_received(self, data: bytes) -> None:
-        """Take what came."""
-        self.heard_at = self.loop.time()
+        self.received_at = self.loop.time()
         super().data_received(data)
         self._expect_request()
 
     def pause_writing(self) -> None:
-        """Have unsent bytes."""
         super().pause_writing()
         self._read_due = self.loop.call_later(STALL_SECONDS, self._end)
 
     def resume_writing(self) -> None:
-        """Have sent all."""
         super().resume_writing()
-        stop(self._read_due)
+        cancel_timer(self._read_due)
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """End."""
         super().connection_lost(exc)
-        stop(self._request_due)
-        stop(self._read_due)
+        cancel_timer(self._request_due)
+        cancel_timer(self._read_due)
 
     @property
     def is_busy(self) -> bool:
-        """Tell whether a request is under way."""
         begun = cast("RequestResponseCycle | None", self.cycle)  # uvicorn sets it with the first request
         return begun is not None and not begun.response_complete
 
     def _expect_request(self) -> None:
-        """Give the client its time between the first byte of a request, or the connection's start, and its last one.
+        """Bound the time from the connection's start, or a request's first byte, to the request's last byte.
 
         Between requests the time that a connection is kept alive counts instead.
         """
         if self.conn.their_state not in UNFINISHED:
-            stop(self._request_due)
+            cancel_timer(self._request_due)
             self._request_due = None
         elif self._request_due is None:
             self._request_due = self.loop.call_later(REQUEST_SECONDS, self._end)
@@ -107,8 +129,8 @@ class Bounded(H11Protocol):
         self.transport.abort()
 
 
-def send_at_once(transport: asyncio.BaseTransport) -> None:
-    """Have the system send each piece of an answer when it is written, instead of waiting until the last was taken.
+def disable_nagle(transport: asyncio.BaseTransport) -> None:
+    """Have the system send each piece of an answer at once, instead of after the last one is acknowledged.
 
     asyncio does so only for sockets that name their protocol, which those of `socket.create_server` do not.
     """
@@ -118,11 +140,11 @@ def send_at_once(transport: asyncio.BaseTransport) -> None:
             connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
 
 
-def allow_files() -> None:
+def raise_file_limit() -> None:
     """Allow this process as many open files as its connections need; some systems begin with far fewer."""
     if sys.platform != "win32":
         files, most = resource.getrlimit(resource.RLIMIT_NOFILE)
-        wanted = MOST_CONNECTIONS + OTHER_FILES
+        wanted = MAX_CONNECTIONS + OTHER_FILES
         if files != resource.RLIM_INFINITY and files < wanted:
             with suppress(ValueError, OSError):
                 resource.setrlimit(
@@ -130,17 +152,15 @@ def allow_files() -> None:
                 )
 
 
-def most_connections() -> int:
-    """Give how many connections this process can have and still open other files."""
+def connection_limit() -> int:
     if sys.platform != "win32":
         files, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
         if files != resource.RLIM_INFINITY:
-            return max(1, min(MOST_CONNECTIONS, files - OTHER_FILES))
-    return MOST_CONNECTIONS
+            return max(1, min(MAX_CONNECTIONS, files - OTHER_FILES))
+    return MAX_CONNECTIONS
 
 
-def stop(timer: asyncio.TimerHandle | None) -> None:
-    """Stop a timer, if there is one."""
+def cancel_timer(timer: asyncio.TimerHandle | None) -> None:
     if timer:
         timer.cancel()
 
@@ -149,35 +169,35 @@ def uvicorn_config(app: Any) -> uvicorn.Config:
     """Configure uvicorn: bounded, silent, believing no forwarding header."""
     return uvicorn.Config(
         app,
-        http=Bounded,
+        http=BoundedConnection,
         ws="none",
         lifespan="off",
         log_config=None,
         access_log=False,
         proxy_headers=False,
         server_header=False,
-        backlog=MOST_WAITING,
+        backlog=LISTEN_BACKLOG,
         timeout_keep_alive=KEEP_ALIVE_SECONDS,
         timeout_graceful_shutdown=GRACE_SECONDS,
     )
 
 
-def check_open(settings: Settings) -> None:
+def check_exposure(settings: Settings) -> None:
     """Raise `BadSetting` for a server that needs no token and has names under which others reach it."""
     if settings.needs_no_token and (settings.allowed_hosts or settings.public_url):
         raise BadSetting("LUMA_MCP_AUTH_TOKENS", TOKENS_OR_NAMES)
 
 
 @contextmanager
-def listening(settings: Settings) -> Generator[list[socket.socket]]:
+def open_sockets(settings: Settings) -> Generator[list[socket.socket]]:
     """Open the sockets, each on the same port; raise `BadSetting` if that cannot or must not be.
 
     Without named tokens only loopback addresses are opened.
     """
-    check_open(settings)
+    check_exposure(settings)
     with ExitStack() as stack:
         sockets: list[socket.socket] = []
-        for family, address in addresses(settings.host, settings.port):
+        for family, address in resolve_addresses(settings.host, settings.port):
             if not settings.callers and not ipaddress.ip_address(address).is_loopback:
                 raise BadSetting("LUMA_MCP_AUTH_TOKENS", TOKENS_NEEDED.format(host=settings.host))
             port = sockets[0].getsockname()[1] if sockets else settings.port
@@ -188,7 +208,7 @@ def listening(settings: Settings) -> Generator[list[socket.socket]]:
         yield sockets
 
 
-def addresses(host: str, port: int) -> list[tuple[socket.AddressFamily, str]]:
+def resolve_addresses(host: str, port: int) -> list[tuple[socket.AddressFamily, str]]:
     """List the addresses that a host name stands for here; raise `BadSetting` if there are none."""
     try:
         found = socket.getaddrinfo(host.strip("[]"), port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)

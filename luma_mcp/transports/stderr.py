@@ -19,15 +19,15 @@ if sys.platform != "win32":
     import fcntl
 
 STDERR = 2
-MOST_WAITING_BYTES = 1 << 20
-LAST_SECONDS = 0.2  # for what was said last
-MOST_TRIES = 5  # hosts wait 2 seconds for the whole end
+MAX_QUEUED_BYTES = 1 << 20
+DRAIN_TRY_SECONDS = 0.2  # for what was written last
+MAX_DRAIN_TRIES = 5  # hosts wait 2 seconds for the whole end
 LINE = "\n"
 DROPPED = "luma-mcp: {count} messages were dropped here, because nobody read them in time\n"
 
 
-class Outlet:
-    """Writes pieces to a raw file on a thread of its own, in the order in which they came."""
+class BackgroundWriter:
+    """Writes pieces to a raw file on a thread of its own, in order; too much at once is dropped, and counted."""
 
     def __init__(self, sink: io.FileIO) -> None:
         self._sink = sink
@@ -39,32 +39,31 @@ class Outlet:
         threading.Thread(target=self._write_all, name="stderr", daemon=True).start()
 
     def put(self, piece: bytes) -> None:
-        """Have a piece written some time, or drop it if too much waits; never wait."""
         with self._lock:
-            if self._bytes >= MOST_WAITING_BYTES:
+            if self._bytes >= MAX_QUEUED_BYTES:
                 self._dropped += 1
                 return
-            self._tell_of_dropped()
+            self._report_dropped()
             self._add(piece)
 
     def drain(self) -> bool:
-        """Wait a moment until all is written; tell whether it is.
+        """Wait until all is written; tell whether it is.
 
-        A busy machine gets more time than a reader that takes nothing, and a person who stopped a terminal gets any.
+        A slow reader gets more time than one that takes nothing, and a person who stopped a terminal gets any.
         """
         written = threading.Event()
         with self._lock:
-            self._tell_of_dropped()
+            self._report_dropped()
             self._waiting.put(written)
         tries = 0
-        while not written.wait(LAST_SECONDS):
+        while not written.wait(DRAIN_TRY_SECONDS):
             tries += 1
-            if not self._sink.isatty() and (tries == MOST_TRIES or not self._is_taken()):
+            if not self._sink.isatty() and (tries == MAX_DRAIN_TRIES or not self._is_read()):
                 return False
         return True
 
-    def _is_taken(self) -> bool:
-        """Tell whether somebody takes what is written, where the system knows."""
+    def _is_read(self) -> bool:
+        """Tell whether somebody reads what is written, where the system knows."""
         return sys.platform != "win32" and bool(select.select([], [self._sink], [], 0)[1])
 
     def _add(self, piece: bytes) -> None:
@@ -72,7 +71,7 @@ class Outlet:
         self._ended = piece.endswith(b"\n")
         self._waiting.put(piece)
 
-    def _tell_of_dropped(self) -> None:
+    def _report_dropped(self) -> None:
         if self._dropped:
             count, self._dropped = self._dropped, 0
             self._add(f"{'' if self._ended else LINE}{DROPPED.format(count=count)}".encode())
@@ -87,53 +86,55 @@ class Outlet:
             with self._lock:
                 self._bytes -= len(piece)
                 if not self._bytes:
-                    self._tell_of_dropped()
+                    self._report_dropped()
 
     def _write(self, piece: bytes) -> None:
-        """Write a piece whole; it is lost where nobody takes it any more, or a disk is full."""
-        rest = memoryview(piece)
+        """Write a piece whole; it is lost where nobody reads any more, or a disk is full."""
         with suppress(OSError, ValueError):  # the second for a file that was closed
-            while rest:
-                written = self._sink.write(rest)
-                if written is None:  # the descriptor does not wait, as some hosts set it
-                    select.select([], [self._sink], [])
-                rest = rest[written or 0 :]
+            write_all(self._sink, piece)
 
 
-class Raw(io.RawIOBase):
-    """The bytes below the text: given to the outlet, looking like the descriptor that they end up at."""
+def write_all(sink: io.FileIO, piece: bytes) -> None:
+    """Write a piece whole, however little the reader takes at once; raise `OSError` where nobody reads any more."""
+    rest = memoryview(piece)
+    while rest:
+        written = sink.write(rest)
+        if written is None:  # the descriptor does not wait, as some hosts set it
+            select.select([], [sink], [])
+        rest = rest[written or 0 :]
 
-    def __init__(self, outlet: Outlet, descriptor: int) -> None:
-        self._outlet = outlet
+
+class WriterIO(io.RawIOBase):
+    """The binary layer below `sys.stderr`: hands bytes to the writer, and looks like the descriptor they end up at."""
+
+    def __init__(self, writer: BackgroundWriter, descriptor: int) -> None:
+        self._writer = writer
         self._descriptor = descriptor
 
     def writable(self) -> bool:
-        """Tell that this can be written to."""
         return True
 
     def write(self, piece: Buffer, /) -> int:
-        """Take all of it, at once."""
         whole = bytes(piece)
-        self._outlet.put(whole)
+        self._writer.put(whole)
         return len(whole)
 
     def fileno(self) -> int:
-        """Give the descriptor, for whoever asks how wide the terminal is."""
+        """Give the descriptor, for libraries that ask how wide the terminal is."""
         return self._descriptor
 
     def isatty(self) -> bool:
-        """Tell whether a person reads this."""
         return os.isatty(self._descriptor)
 
 
-class Pipe:
+class StderrPipe:
     """Takes what is written to the descriptor itself, by the interpreter, libraries in C and old standard streams.
 
     Its writers do not wait either: what is too much for the pipe is lost, in a process that is too busy to read it.
     """
 
-    def __init__(self, outlet: Outlet) -> None:
-        self._outlet = outlet
+    def __init__(self, writer: BackgroundWriter) -> None:
+        self._writer = writer
         self._source, into = os.pipe()
         if sys.platform != "win32":
             os.set_blocking(self._source, False)
@@ -142,74 +143,73 @@ class Pipe:
         os.close(into)
         threading.Thread(target=self._pass_on, name="stderr of others", daemon=True).start()
 
-    def take(self) -> bool:
-        """Pass on what lies there, and tell whether there may be more later."""
+    def forward_available(self) -> bool:
+        """Forward what is in the pipe, and tell whether more may come."""
         with suppress(BlockingIOError):
             while piece := os.read(self._source, 1 << 16):
-                self._outlet.put(piece)
+                self._writer.put(piece)
             return False
         return True
 
     def _pass_on(self) -> None:
-        while self.take():
+        while self.forward_available():
             select.select([self._source], [], [])
 
 
-class Stderr(io.TextIOWrapper):
-    """Takes the place of `sys.stderr`, and of its descriptor where the system can move that."""
+class NonBlockingStderr(io.TextIOWrapper):
+    """Replaces `sys.stderr`, and its descriptor where the system can move that."""
 
     def __init__(self, sink: io.FileIO, before: TextIO | None) -> None:
         self._sink = sink
         self._before = before
-        self._outlet = Outlet(sink)
-        self._others = Pipe(self._outlet) if sys.platform != "win32" else None
-        raw = cast("IO[bytes]", Raw(self._outlet, sink.fileno()))
+        self._writer = BackgroundWriter(sink)
+        self._others = StderrPipe(self._writer) if sys.platform != "win32" else None
+        raw = cast("IO[bytes]", WriterIO(self._writer, sink.fileno()))
         super().__init__(raw, encoding="utf-8", errors="backslashreplace", line_buffering=True)
 
     def drain(self) -> bool:
-        """Wait a moment until all is written; tell whether it is."""
+        """Wait until all is written; tell whether it is (see `BackgroundWriter.drain`)."""
         self.flush()
         if self._others:
-            self._others.take()
-        return self._outlet.drain()
+            self._others.forward_available()
+        return self._writer.drain()
 
-    def give_back(self) -> None:
-        """Have the interpreter write its last words itself, unless it would wait for that."""
+    def restore(self) -> None:
+        """Let the interpreter write its last words itself, unless it would wait for that."""
         if self.drain() and self._before:
             if self._others:
                 os.dup2(self._sink.fileno(), STDERR)
             sys.stderr = self._before
 
 
-def spare_stderr() -> None:
-    """Let nobody in this process wait for standard error, from now on to its end.
+def install_nonblocking_stderr() -> None:
+    """Let nobody in this process wait for standard error, from now on.
 
     Leaves alone what somebody else has put in its place.
     """
     before = cast("TextIO | None", sys.stderr)  # there is none under pythonw, or where a host closed it
     if before is None or is_standard(before):
-        stream = Stderr(sink_of(before), before)
+        stream = NonBlockingStderr(open_sink(before), before)
         sys.stderr = stream
-        atexit.register(stream.give_back)
+        atexit.register(stream.restore)
 
 
 def drain_stderr() -> None:
-    """Wait a moment until all that was said on standard error is written."""
-    if isinstance(sys.stderr, Stderr):
+    """Wait a moment until all that was written to standard error has been passed on."""
+    if isinstance(sys.stderr, NonBlockingStderr):
         sys.stderr.drain()
 
 
 def is_standard(stream: TextIO) -> bool:
-    """Tell whether a stream leads to standard error."""
     try:
         return stream.fileno() == STDERR
     except (AttributeError, OSError, ValueError):
         return False
 
 
-def sink_of(stream: TextIO | None) -> io.FileIO:
-    """Give a raw file that leads to where standard error led when the process started."""
-    take_numbers()
+def open_sink(stream: TextIO | None) -> io.FileIO:
+    """Open a raw file that leads to where standard error led when the process started."""
+    reserve_standard_fds()
     if sys.platform == "win32":
         buffer: object = stream.buffer if stream else io.FileIO(os.devnull, "wb")
         return cast(
@@ -219,8 +219,8 @@ def sink_of(stream: TextIO | None) -> io.FileIO:
         return io.FileIO(fcntl.fcntl(STDERR, fcntl.F_DUPFD_CLOEXEC, STDERR + 1), "wb")
 
 
-def take_numbers() -> None:
-    """Open nothing in place of what a host closed, so that no file gets the number that libraries write to."""
+def reserve_standard_fds() -> None:
+    """Occupy the standard descriptors that a host closed, so that no file gets a number that libraries write to."""
     while (opened := os.open(os.devnull, os.O_RDWR)) <= STDERR:
         pass
     os.close(opened)

@@ -18,14 +18,14 @@ from mcp.types import JSONRPCMessage, JSONRPCRequest
 from luma_mcp.app.app import App, open_app
 from luma_mcp.core.settings import Settings
 from luma_mcp.server.server import build_server
-from luma_mcp.transports.shutdown import await_signal, leave_by_force
-from luma_mcp.transports.stderr import drain_stderr
-from luma_mcp.transports.stdio_lines import Lines, TooLong, Wrong, understood
+from luma_mcp.transports.shutdown import force_exit_after, watch_exit_signals
+from luma_mcp.transports.stderr import drain_stderr, write_all
+from luma_mcp.transports.stdio_lines import InvalidLine, LineBuffer, OversizedLine, parse_line
 
 PIECE_BYTES = 1 << 16
-MOST_AHEAD = 64  # pieces
-FORCE_SECONDS = 1.8  # hosts kill what has not ended after 2; submissions have 1.2 of these
-LAST_SECONDS = 0.4  # for what was asked last
+MAX_CHUNKS_AHEAD = 64  # pieces
+FORCED_EXIT_SECONDS = 1.8  # hosts kill what has not ended after 2; the app's `LAST_ANSWERS_SECONDS` are within these
+FINAL_CALLS_SECONDS = 0.4  # for what was asked last
 WRITING_SECONDS = 0.1  # for the host to take the last answers
 
 logger = logging.getLogger(__name__)
@@ -34,19 +34,103 @@ logger = logging.getLogger(__name__)
 async def serve_stdio(settings: Settings) -> None:
     """Serve one host until it closes stdin or a signal asks for the end; then end the process, within a moment.
 
-    The process ends by itself rather than by returning: the SDK's reader may sit in a blocking read of stdin, and a
-    name look-up in a thread, and the interpreter would wait for both.
+    The process ends by itself rather than by returning: the reader may sit in a blocking read of stdin, and a name
+    look-up in a thread, and the interpreter would wait for both.
     """
     async with anyio.create_task_group() as host_side:
         async with open_app(settings) as app:
-            ended, calls = anyio.Event(), anyio.CancelScope()
-            host_side.start_soon(serve_host, app, ended, calls, name="host")
-            host_side.start_soon(await_signal, ended, name="signals")
+            host, ended = HostConnection(app), anyio.Event()
+            host_side.start_soon(host.serve, ended, name="host")
+            host_side.start_soon(watch_exit_signals, ended, name="signals")
             await ended.wait()
-            leave_by_force(FORCE_SECONDS)
-            calls.cancel()
+            force_exit_after(FORCED_EXIT_SECONDS)
+            host.close()
         drain_stderr()
         os._exit(0)
+
+
+class HostConnection:
+    """The one host of this process: a reader of stdin, a session of the protocol, and a writer of stdout."""
+
+    def __init__(self, app: App) -> None:
+        self._app = app
+        self._server = build_server(app)
+        self._open = anyio.CancelScope()  # around everything; calls are cancelled with it
+        self._taking = anyio.CancelScope()  # around taking messages from stdin
+        self._tasks = anyio.create_task_group()
+        self._pieces_in, self._pieces = anyio.create_memory_object_stream[bytes](MAX_CHUNKS_AHEAD)
+        self._outgoing, self._to_write = anyio.create_memory_object_stream[SessionMessage]()
+        self._session: MemoryObjectSendStream[SessionMessage | Exception]
+        self._last_method = ""
+
+    async def serve(self, ended: anyio.Event) -> None:
+        """Speak the protocol until stdin has ended and the last calls are answered, or `close`; then set `ended`."""
+        with self._open, private_pipes() as (stdin, stdout), redirect_stdout(sys.stderr):  # what libraries print
+            async with self._tasks:
+                self._tasks.start_soon(self._read, stdin, name="stdin")
+                self._tasks.start_soon(self._dispatch, name="messages")
+                self._tasks.start_soon(self._write, stdout, name="stdout")
+        ended.set()
+
+    def close(self) -> None:
+        self._open.cancel()
+
+    async def _read(self, stdin: FileIO) -> None:
+        """Read some way ahead of what is understood, so that the end of stdin is noticed soon."""
+        async with self._pieces_in:
+            while piece := await anyio.to_thread.run_sync(stdin.read, PIECE_BYTES, abandon_on_cancel=True):
+                await self._pieces_in.send(piece)
+        self._bound_what_is_left()
+
+    def _bound_what_is_left(self) -> None:
+        """Let what was asked last be answered if that is quick, whether the host reads the answers or not."""
+        force_exit_after(FORCED_EXIT_SECONDS)
+        self._taking.deadline = anyio.current_time() + FINAL_CALLS_SECONDS
+        self._open.deadline = self._taking.deadline + WRITING_SECONDS
+
+    async def _dispatch(self) -> None:
+        async with self._outgoing:
+            self._begin_session()
+            with self._taking:
+                async for found in parse_messages(self._pieces):
+                    if isinstance(found, InvalidLine):
+                        self._refuse(found)
+                    else:
+                        await self._pass_on(found)
+                await self._app.wait_until_idle()
+            self._session.close()
+
+    def _begin_session(self) -> None:
+        self._session, incoming = anyio.create_memory_object_stream[SessionMessage | Exception]()
+        options = self._server.create_initialization_options()
+        self._tasks.start_soon(self._server.run, incoming, self._outgoing.clone(), options)
+
+    async def _pass_on(self, message: JSONRPCMessage) -> None:
+        method = method_of(message)
+        if is_probe_given_up(self._last_method, method):
+            await self._app.wait_until_idle()
+            self._session.close()
+            self._begin_session()
+        self._last_method = method
+        await self._session.send(SessionMessage(message))
+
+    def _refuse(self, line: InvalidLine) -> None:
+        """Answer beside the session: reading on must never wait for a host that reads no answers."""
+        self._tasks.start_soon(send_and_close, self._outgoing.clone(), SessionMessage(line.error_response))
+
+    async def _write(self, stdout: FileIO) -> None:
+        async with self._to_write:
+            async for message in self._to_write:
+                line = message.message.model_dump_json(by_alias=True, exclude_unset=True) + "\n"
+                await anyio.to_thread.run_sync(write_all, stdout, line.encode(), abandon_on_cancel=True)
+
+
+def is_probe_given_up(last: str, method: str) -> bool:
+    """Tell whether a probe took too long for this host, so that it begins a new session with `initialize`.
+
+    A session that has answered `server/discover` speaks the era of that, and would refuse the handshake.
+    """
+    return (last, method) == ("server/discover", "initialize")
 
 
 @contextmanager
@@ -68,108 +152,38 @@ def private_pipes() -> Generator[tuple[FileIO, FileIO]]:
 
 
 def redirect(stdin: int, stdout: int) -> None:
-    """Have the standard streams lead elsewhere, for Windows too."""
     os.dup2(stdin, 0)
     os.dup2(stdout, 1)
     for stream in (0, 1):
         rebind_std_handle_to_fd(stream)
 
 
-def write_all(stdout: FileIO, line: bytes) -> None:
-    """Write a line, however little the host takes at once."""
-    rest = memoryview(line)
-    while rest:
-        rest = rest[stdout.write(rest) :]
-
-
-async def serve_host(app: App, ended: anyio.Event, calls: anyio.CancelScope) -> None:
-    """Speak the protocol until stdin ends or the calls are cancelled.
-
-    Once stdin has ended, what was asked last is answered if that is quick, whether the host reads the answers or not.
-    """
-    with calls, private_pipes() as (stdin, stdout), redirect_stdout(sys.stderr):  # what libraries print
-        server = build_server(app)
-        to_host, said = anyio.create_memory_object_stream[SessionMessage]()
-        ahead, pieces = anyio.create_memory_object_stream[bytes](MOST_AHEAD)
-        async with anyio.create_task_group() as passing:
-            taking = anyio.CancelScope()
-
-            def begin() -> MemoryObjectSendStream[SessionMessage | Exception]:
-                heard, from_host = anyio.create_memory_object_stream[SessionMessage | Exception]()
-                passing.start_soon(server.run, from_host, to_host.clone(), server.create_initialization_options())
-                return heard
-
-            async def pass_in() -> None:
-                heard, probed = begin(), False
-                async with to_host:
-                    with taking:
-                        async for found in messages(pieces):
-                            if isinstance(found, Wrong):  # never wait here for a host that reads no answers
-                                passing.start_soon(send, to_host.clone(), SessionMessage(found.answer))
-                                continue
-                            if probed and method_of(found) == "initialize":  # the probe took too long for this host
-                                await app.answering.quiet()
-                                heard.close()
-                                heard = begin()
-                            probed = method_of(found) == "server/discover"
-                            await heard.send(SessionMessage(found))
-                        await app.answering.quiet()
-                    heard.close()
-
-            async def read_to_the_end() -> None:
-                await read_ahead(stdin, ahead)
-                leave_by_force(FORCE_SECONDS)
-                taking.deadline = anyio.current_time() + LAST_SECONDS
-                calls.deadline = taking.deadline + WRITING_SECONDS
-
-            passing.start_soon(read_to_the_end, name="stdin")
-            passing.start_soon(pass_in, name="messages")
-            passing.start_soon(pass_out, said, stdout, name="stdout")
-    ended.set()
-
-
-async def read_ahead(stdin: FileIO, ahead: MemoryObjectSendStream[bytes]) -> None:
-    """Read what the host writes, some way ahead of what is understood, so that its end is noticed soon."""
-    async with ahead:
-        while piece := await anyio.to_thread.run_sync(stdin.read, PIECE_BYTES, abandon_on_cancel=True):
-            await ahead.send(piece)
-
-
-async def pass_out(said: MemoryObjectReceiveStream[SessionMessage], stdout: FileIO) -> None:
-    """Write what is said to the host, a line each, until nobody says anything any more."""
-    async with said:
-        async for message in said:
-            line = message.message.model_dump_json(by_alias=True, exclude_unset=True) + "\n"
-            await anyio.to_thread.run_sync(write_all, stdout, line.encode(), abandon_on_cancel=True)
-
-
-async def send(way: MemoryObjectSendStream[SessionMessage], answer: SessionMessage) -> None:
-    """Send one answer on a way of its own; nobody gets it once the server has ended."""
+async def send_and_close(way: MemoryObjectSendStream[SessionMessage], answer: SessionMessage) -> None:
+    """Send one answer on a stream of its own; it is dropped once the server has ended."""
     async with way:
         with suppress(anyio.BrokenResourceError):
             await way.send(answer)
 
 
 def method_of(message: JSONRPCMessage) -> str:
-    """Name what a request asks for; empty for anything else."""
     return message.method if isinstance(message, JSONRPCRequest) else ""
 
 
-async def messages(pieces: MemoryObjectReceiveStream[bytes]) -> AsyncGenerator[JSONRPCMessage | Wrong]:
-    """Understand what the host says, and what is owed an error; log all that is no message."""
-    lines = Lines()
+async def parse_messages(pieces: MemoryObjectReceiveStream[bytes]) -> AsyncGenerator[JSONRPCMessage | InvalidLine]:
+    """Yield the host's messages, and the lines that must be refused; log every line that is no message."""
+    lines = LineBuffer()
     async with pieces:
         async for piece in pieces:
-            for found in reported(lines.of(piece)):
+            for found in parse_lines(lines.feed(piece)):
                 yield found
-    for found in reported(lines.last()):
+    for found in parse_lines(lines.finish()):
         yield found
 
 
-def reported(lines: Iterator[bytes | TooLong]) -> Iterator[JSONRPCMessage | Wrong]:
-    """Give what lines say, or the errors that are owed for them; log those without what stands in them."""
-    for found in chain.from_iterable(map(understood, lines)):
-        if isinstance(found, Wrong):
+def parse_lines(lines: Iterator[bytes | OversizedLine]) -> Iterator[JSONRPCMessage | InvalidLine]:
+    """Yield messages and lines that must be refused; log invalid lines without their content."""
+    for found in chain.from_iterable(map(parse_line, lines)):
+        if isinstance(found, InvalidLine):
             logger.warning("A line on stdin was not understood: %s", found.reason)
-        if not isinstance(found, Wrong) or found.answered:
+        if not isinstance(found, InvalidLine) or found.needs_response:
             yield found

@@ -1,4 +1,4 @@
-"""RunAPI's calls when a task has ended: a reason to ask now, and never believed otherwise."""
+"""RunAPI's calls when a task has ended: a reason to ask now, and never believed beyond that."""
 
 import hashlib
 import secrets
@@ -9,77 +9,73 @@ from contextlib import contextmanager
 import anyio
 
 from luma_mcp.core.uris import CALLBACKS_PATH
-from luma_mcp.worker.polling import SHORTEST_SECONDS
+from luma_mcp.worker.polling import MIN_POLL_SECONDS
 
 SECRET_BYTES = 32
-REMEMBERED = 1000
+MAX_ENDED_CALLBACKS = 1000
 
 
-def callback_address(public_url: str) -> str:
-    """Make the address at which RunAPI is to call for one task: only who was told can know it."""
+def new_callback_url(public_url: str) -> str:
+    """Make the address that RunAPI is to call for one task, with a secret; empty if this server cannot be called."""
     return f"{public_url}{CALLBACKS_PATH}/{secrets.token_urlsafe(SECRET_BYTES)}" if public_url else ""
 
 
-class Awaited:
+class CallbackWaiter:
     """One task that RunAPI may call about."""
 
     def __init__(self) -> None:
-        self.came = False
+        self.was_called = False
         self._call = anyio.Event()
         self._earliest = 0.0
 
-    def come(self) -> None:
-        """Cut the pause before the next question short."""
-        self.came = True
+    def notify(self) -> None:
+        self.was_called = True
         self._call.set()
 
     async def pause(self, seconds: float) -> None:
-        """Wait until the next question is due, or RunAPI calls; many calls in a row make no more haste than a few."""
+        """Wait until the next poll is due or RunAPI calls; calls cause at most one poll in `MIN_POLL_SECONDS`."""
         with anyio.move_on_after(seconds):
             await self._call.wait()
             self._call = anyio.Event()
             await anyio.sleep(max(0.0, self._earliest - anyio.current_time()))
-            self._earliest = anyio.current_time() + SHORTEST_SECONDS
+            self._earliest = anyio.current_time() + MIN_POLL_SECONDS
 
 
 class Callbacks:
-    """Who waits for a call, by what only RunAPI knows.
-
-    `reliable` tells whether the call for the last task that ended here came: then asking may be rarer.
-    """
+    """Who waits for a call, by a digest of the secret in its address."""
 
     def __init__(self) -> None:
-        self.reliable = False
-        self._awaited: dict[bytes, Awaited] = {}
-        self._ended: deque[bytes] = deque(maxlen=REMEMBERED)
+        self.is_reliable = False  # the call for the last task that ended here came: polls are rarer then
+        self._waiters: dict[bytes, CallbackWaiter] = {}
+        self._ended: deque[bytes] = deque(maxlen=MAX_ENDED_CALLBACKS)
 
     @contextmanager
-    def awaiting(self, address: str) -> Generator[Awaited]:
-        """Wait inside for calls to an address, which may be none."""
-        name, awaited = name_of(address.rpartition("/")[2]), Awaited()
+    def register(self, address: str) -> Generator[CallbackWaiter]:
+        """Wait inside for calls to an address; an empty one is never called."""
+        name, awaited = secret_digest(address.rpartition("/")[2]), CallbackWaiter()
         if address:
-            self._awaited[name] = awaited
+            self._waiters[name] = awaited
         try:
             yield awaited
         finally:
-            self._awaited.pop(name, None)
+            self._waiters.pop(name, None)
 
-    def ended(self, address: str, awaited: Awaited) -> None:
-        """Learn from the end of a task whether calls come."""
+    def note_task_end(self, address: str, awaited: CallbackWaiter) -> None:
+        """Learn from the end of a task whether calls come; one that comes later counts too."""
         if address:
-            self.reliable = awaited.came
-            self._ended.append(name_of(address.rpartition("/")[2]))
+            self.is_reliable = awaited.was_called
+            self._ended.append(secret_digest(address.rpartition("/")[2]))
 
-    def arrived(self, secret: str) -> None:
-        """Take a call to the address that ends in `secret`; what nobody waits for is nothing."""
-        name = name_of(secret)
-        if name in self._ended:  # asking was faster
-            self.reliable = True
-        if awaited := self._awaited.get(name):
-            self.reliable = True
-            awaited.come()
+    def handle_call(self, secret: str) -> None:
+        """Take a call to the address that ends in `secret`; an unknown secret is ignored."""
+        name = secret_digest(secret)
+        if name in self._ended:  # polling was faster
+            self.is_reliable = True
+        if awaited := self._waiters.get(name):
+            self.is_reliable = True
+            awaited.notify()
 
 
-def name_of(secret: str) -> bytes:
-    """Name a secret so that looking it up takes as long for a wrong one, however much of it is right."""
+def secret_digest(secret: str) -> bytes:
+    """Make a key for look-ups whose timing does not tell how much of a secret was guessed right."""
     return hashlib.sha256(secret.encode()).digest()

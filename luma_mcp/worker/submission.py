@@ -1,8 +1,7 @@
-"""Bringing one intent to RunAPI: upload, POST under its key, until the outcome is known or cannot be."""
+"""Submitting one intent to RunAPI: upload, POST under its key, until the outcome is known or cannot be."""
 
 import logging
 import math
-import random
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -10,19 +9,28 @@ from dataclasses import replace
 import anyio
 
 from luma_mcp.core import failpoints
-from luma_mcp.core.backoff import backoff
-from luma_mcp.core.errors import BadAnswer, LumaError, NetworkFailure, ServiceUnavailable, SubmissionUnconfirmed
+from luma_mcp.core.backoff import Backoff
+from luma_mcp.core.concurrency import Signal
+from luma_mcp.core.errors import (
+    BadAnswer,
+    LedgerUnusable,
+    LumaError,
+    NetworkFailure,
+    ServiceUnavailable,
+    SubmissionUnconfirmed,
+)
 from luma_mcp.core.models import Clock, Limits, Status, Task, VideoRequest
-from luma_mcp.core.storage_errors import LedgerUnusable
+from luma_mcp.core.settings import Settings
 from luma_mcp.ledger.ledger import Ledger
 from luma_mcp.media.uploads import Uploads
 from luma_mcp.runapi.client import RunAPI
 
-BOUND_SECONDS = 180.0  # while RunAPI has certainly taken nothing
-LEAST_UPLOADS = 3  # a long one that breaks is not over with the bound
+MAX_RETRY_SECONDS = 180.0  # as long as RunAPI has certainly taken nothing
+MIN_UPLOAD_TRIES = 3  # even if one long upload that breaks has used up the time
 STALE_SECONDS = 3600.0  # a clip that takes longer to upload is not paid for any more
-KEEPING_SECONDS = 5.0
-DOUBT_SECONDS = 30.0  # once an answer was lost: shorter than a call waits, so that it can say so
+RECORD_RETRY_SECONDS = 5.0
+MAX_DOUBT_RETRY_SECONDS = 30.0  # once an answer was lost; shorter than a call waits, so that the call can say so
+BACKOFF = Backoff()
 
 logger = logging.getLogger(__name__)
 
@@ -30,9 +38,9 @@ logger = logging.getLogger(__name__)
 class Submission:
     """Submits tasks; every step is in the ledger before the next one depends on it.
 
-    An intent may have been written by anybody, so all that was asked of the caller who made it is asked again: `check`
-    is that of new requests, `limits` are the user's, and RunAPI calls back below one address only, if any. A network
-    that cannot be reached is given up after `unreached_seconds`.
+    Anybody may have written an intent into the ledger, so what was checked for the caller is checked again: `check` is
+    the check of new requests, the limits are the user's, and callbacks go below one address only. A network that cannot
+    be reached is given up after `unreached_seconds`.
     """
 
     def __init__(
@@ -40,10 +48,9 @@ class Submission:
         ledger: Ledger,
         runapi: RunAPI,
         uploads: Uploads,
+        settings: Settings,
         now: Clock,
         *,
-        limits: Limits,
-        called_below: str,
         check: Callable[[VideoRequest], None],
         unreached_seconds: float = math.inf,
     ) -> None:
@@ -51,16 +58,16 @@ class Submission:
         self._runapi = runapi
         self._uploads = uploads
         self._now = now
-        self._limits = limits
-        self._called_below = called_below
+        self._limits = settings.limits
+        self._callback_prefix = settings.callback_prefix
         self._check = check
         self._unreached_seconds = unreached_seconds
-        self._vouched: set[str] = set()
+        self._exempt_keys: set[str] = set()
         self._under_way = 0
-        self._answered = anyio.Event()
+        self._answered = Signal()
 
     async def submit(self, task: Task) -> Task:
-        """Bring a task to RunAPI; it comes back accepted, failed or unconfirmed, and is recorded as such.
+        """Bring a task to RunAPI; it comes back accepted, failed or unconfirmed, and recorded as such.
 
         Raises `LedgerUnusable` when a step cannot be written: the task then stays as it was, to be submitted again
         under its key. Raises `LeaseLost` when another process has taken it over.
@@ -73,24 +80,23 @@ class Submission:
                 return await self._send(task)
         elif self._sendable(task):
             return await self._send(task)
-        known = task.status is Status.UNCONFIRMED
-        return task if known else await self._ledger.record(expired(task, self._now()))
+        return await self._conclude_unsendable(task)
 
-    def vouch(self, key: str) -> None:
-        """Know that a caller has repeated the request of a task: a repetition needs no place within the limits."""
-        self._vouched.add(key)
+    def exempt_from_limits(self, key: str) -> None:
+        """Let a task go out whatever the limits: its request was repeated, and a repetition needs no place in them."""
+        self._exempt_keys.add(key)
 
-    async def answered(self) -> None:
-        """Wait until each request that is on its way to RunAPI is answered, and the answer written down."""
+    async def wait_until_answered(self) -> None:
+        """Wait until each request on its way to RunAPI is answered, and the answer recorded."""
         while self._under_way:
             await self._answered.wait()
 
-    async def distrust_source(self, task: Task) -> None:
-        """Upload the clip of a task that failed anew, should it be asked for again."""
-        await self._uploads.distrust(task)
+    async def forget_upload(self, task: Task) -> None:
+        """Have the clip of a failed task uploaded anew if it is asked for again."""
+        await self._uploads.forget_upload(task)
 
     async def _prepare(self, task: Task) -> Task:
-        """Check a request that was never sent once more, and bring its source; a fault ends it, charged "no"."""
+        """Check again a request that was never sent, and bring its source; a fault ends it, charged "no"."""
         try:
             self._check(task.request)
         except LumaError as error:
@@ -99,123 +105,136 @@ class Submission:
 
     async def _bring_source(self, task: Task) -> Task:
         """Find or upload the source, from its beginning if that breaks off: until then nothing can cost money."""
-        begun, failures, patience = anyio.current_time(), 0, Patience(self._unreached_seconds)
+        tries = Tries(MAX_RETRY_SECONDS, self._unreached_seconds, at_least=MIN_UPLOAD_TRIES)
         while True:
             try:
                 failpoints.reach("submission.preparing")
-                url = await self._uploads.url(task)
+                url = await self._uploads.resolve_url(task)
                 return await self._ledger.record(replace(task, source_url=url, error=None, failures=0))
             except LedgerUnusable:
                 raise
             except LumaError as error:
-                failures += 1
-                wait = backoff(failures, jitter=random.random(), retry_after=error.retry_after)  # noqa: S311 - spreads load, guards nothing
+                wait = tries.wait_after(error)
                 task = await self._ledger.get(task.key)
-                over = failures >= LEAST_UPLOADS and anyio.current_time() + wait > begun + BOUND_SECONDS
-                over |= (error.retry_after or 0) > BOUND_SECONDS or patience.is_over(error, wait)
-                if over or not error.transient:
+                if wait is None:
                     return await self._ledger.record(task.refused(error.failure(), self._now()))
-                await self._tell_trouble(replace(task, failures=failures), error)
-                await anyio.sleep(wait)
-                task = await self._ledger.get(task.key)
+                task = await self._wait(replace(task, failures=tries.failures), error, wait)
 
     async def _send(self, task: Task) -> Task:
-        in_doubt, failures, patience = task.charged == "unknown", 0, Patience(self._unreached_seconds)
-        deadline = anyio.current_time() + (DOUBT_SECONDS if in_doubt else BOUND_SECONDS)
+        in_doubt = task.charged == "unknown"
+        tries = Tries(MAX_DOUBT_RETRY_SECONDS if in_doubt else MAX_RETRY_SECONDS, self._unreached_seconds)
         while not task.attempts or self._sendable(task):
             try:
                 return await self._attempt(task)
             except LedgerUnusable:
                 raise
             except LumaError as error:
-                failures += 1
                 if error.charged == "unknown" and not in_doubt:
-                    in_doubt, deadline = True, anyio.current_time() + DOUBT_SECONDS
-                wait = backoff(failures, jitter=random.random(), retry_after=error.retry_after)  # noqa: S311 - spreads load, guards nothing
+                    in_doubt = True
+                    tries.end_within(MAX_DOUBT_RETRY_SECONDS)
+                wait = tries.wait_after(error)
                 known = replace(await self._ledger.get(task.key), charged="unknown" if in_doubt else "no")
-                late = anyio.current_time() + wait > deadline or patience.is_over(error, wait)
-                if late or not error.transient:
+                if wait is None:
                     return await self._ledger.record(conclusion(known, error, self._now()))
-                await self._tell_trouble(replace(known, failures=failures), error)
-                await anyio.sleep(wait)
-                task = await self._ledger.get(task.key)
-        doubted = task.status is Status.UNCONFIRMED
-        return task if doubted else await self._ledger.record(expired(task, self._now()))
+                task = await self._wait(replace(known, failures=tries.failures), error, wait)
+        return await self._conclude_unsendable(task)
+
+    async def _conclude_unsendable(self, task: Task) -> Task:
+        return task if task.status is Status.UNCONFIRMED else await self._ledger.record(expired(task, self._now()))
+
+    async def _wait(self, task: Task, error: LumaError, seconds: float) -> Task:
+        if task.status is not Status.UNCONFIRMED:
+            await self._ledger.record(task.troubled(error.failure(), self._now()))
+        await anyio.sleep(seconds)
+        return await self._ledger.get(task.key)
 
     def _sendable(self, task: Task) -> bool:
-        """Tell whether it is safe to send a task: it is young, not sent yet, and this account's.
+        """Tell whether a task may be sent: young, not answered yet, and of this account.
 
-        The key's name in a row also shows that a server wrote it which has the key: it is known to nobody else.
+        The key's id in a row also shows that a server with the key wrote it: nobody else knows that id.
         """
-        own = (task.origin, task.key_id) == (self._runapi.origin, self._runapi.key_id)
         unsent = not task.task_id and task.status in (Status.SUBMITTING, Status.UNCONFIRMED)
-        return own and unsent and task.is_young(self._now())
+        return task.account == self._runapi.account and unsent and task.is_young(self._now())
 
     async def _attempt(self, task: Task) -> Task:
-        """Send a task once, and write down what RunAPI took."""
-        own = bool(self._called_below) and task.callback.startswith(self._called_below)
+        own = bool(self._callback_prefix) and task.callback.startswith(self._callback_prefix)
         sending = task.sending(task.callback if own else "", self._now())
-        limits = Limits() if task.key in self._vouched else self._limits
-        with self._sending():
-            task = await self._ledger.note_sending(sending, limits, self._now())
+        limits = Limits() if task.key in self._exempt_keys else self._limits
+        with self._request_under_way():
+            task = await self._ledger.record_sending(sending, limits, self._now())
             failpoints.reach("submission.sending")
-            sent_at, answer = self._now(), await self._runapi.create(task)
+            sent_at, answer = self._now(), await self._runapi.create_task(task)
             failpoints.reach("submission.answered")
             if await self._is_of_another(answer.task_id, task.key):
                 raise BadAnswer("RunAPI named another task in its answer.", charged="unknown")
             made = task if answer.replayed else replace(task, sent_at=sent_at)
-            return await self._keep(made.accepted(answer.task_id, answer.status, self._now()))
+            return await self._record_accepted(made.accepted(answer.task_id, answer.status, self._now()))
 
     async def _is_of_another(self, task_id: str, key: str) -> bool:
-        """Tell whether an id in an answer is known to be that of another task."""
         try:
-            return await self._ledger.is_of_another(task_id, key)
+            return await self._ledger.is_task_id_taken(task_id, key)
         except LedgerUnusable:
-            return False  # the answer must not be lost for want of a ledger: writing it down waits for that
+            return False  # the answer must not be lost while the ledger is unusable: recording it waits for that
 
     @contextmanager
-    def _sending(self) -> Generator[None]:
-        """Be under way inside."""
+    def _request_under_way(self) -> Generator[None]:
         self._under_way += 1
         try:
             yield
         finally:
             self._under_way -= 1
-            self._answered.set()
-            self._answered = anyio.Event()
+            self._answered.give()
 
-    async def _keep(self, task: Task) -> Task:
-        """Write down what RunAPI took, however long that is impossible: nothing else knows that it was paid for."""
+    async def _record_accepted(self, task: Task) -> Task:
+        """Record what RunAPI took, trying for ever: nothing else knows that it was paid for."""
         while True:
             try:
                 return await self._ledger.record(task)
             except LedgerUnusable as error:
                 logger.warning("Task %s cannot be written down yet: %s", task.task_id, error.message)
-                await anyio.sleep(KEEPING_SECONDS)
-
-    async def _tell_trouble(self, task: Task, error: LumaError) -> None:
-        if task.status is not Status.UNCONFIRMED:
-            await self._ledger.record(task.troubled(error.failure(), self._now()))
+                await anyio.sleep(RECORD_RETRY_SECONDS)
 
 
-class Patience:
-    """For how many seconds a network is waited for that cannot be reached."""
+class Tries:
+    """Decides after each failure how long to wait for another try, or that it is too late for one.
 
-    def __init__(self, seconds: float) -> None:
+    No try begins after `seconds`, once at least `at_least` have failed, nor after `unreached_seconds` of a network that
+    cannot be reached.
+    """
+
+    def __init__(self, seconds: float, unreached_seconds: float, *, at_least: int = 0) -> None:
+        self.failures = 0
         self._seconds = seconds
-        self._since = anyio.current_time()
-        self._unreached = True
+        self._ends_at = anyio.current_time() + seconds
+        self._at_least = at_least
+        self._unreached_seconds = unreached_seconds
+        self._unreached_since: float | None = anyio.current_time()
 
-    def is_over(self, error: LumaError, wait: float) -> bool:
-        """Tell whether to wait that many seconds after an error is too long; an error from there begins anew."""
-        unreached = isinstance(error, NetworkFailure) and not error.sent
-        if not (unreached and self._unreached):
-            self._since, self._unreached = anyio.current_time(), unreached
-        return unreached and anyio.current_time() + wait > self._since + self._seconds
+    def end_within(self, seconds: float) -> None:
+        """Allow no try that would begin later than so many seconds from now."""
+        self._ends_at = anyio.current_time() + seconds
+
+    def wait_after(self, error: LumaError) -> float | None:
+        """Count a failure, and give the seconds to wait; None if there is to be no other try."""
+        self.failures += 1
+        wait = BACKOFF.after(self.failures, error.retry_after)
+        begins_at = anyio.current_time() + wait
+        late = self.failures >= self._at_least and begins_at > self._ends_at
+        late |= (error.retry_after or 0) > self._seconds or begins_at > self._gives_network_up_at(error)
+        return None if late or not error.transient else wait
+
+    def _gives_network_up_at(self, error: LumaError) -> float:
+        """Give the time at which an unreachable network is given up; any answer starts that time anew."""
+        if not isinstance(error, NetworkFailure) or error.sent:
+            self._unreached_since = None
+            return math.inf
+        if self._unreached_since is None:
+            self._unreached_since = anyio.current_time()
+        return self._unreached_since + self._unreached_seconds
 
 
 def expired(task: Task, now: float) -> Task:
-    """Conclude a submission that is found again too late: what was asked for that long ago must not cost money now."""
+    """End a submission that is found again too late: what was asked for that long ago must not cost money now."""
     if task.charged == "unknown":
         return task.unconfirmed(SubmissionUnconfirmed("This submission was never answered.").failure(), now)
     unsent = ServiceUnavailable("This request could not be sent.", hint="Call modify_video again.")
@@ -223,10 +242,7 @@ def expired(task: Task, now: float) -> Task:
 
 
 def conclusion(task: Task, error: LumaError, now: float) -> Task:
-    """Decide what a submission that got no id has come to: a refusal ends it, unless an answer was lost before.
-
-    No refusal says what an earlier attempt may have started.
-    """
+    """End a submission that got no id: as refused, unless an earlier attempt may have been accepted."""
     if task.charged == "unknown":
         hint = (
             ""

@@ -1,26 +1,18 @@
 """What a caller can spend: price without a key, balance, what was spent, limits left."""
 
 from pathlib import Path
-from typing import Any
 
 import anyio
-import httpx
 import pytest
 from jsonschema import validate
 
-from luma_mcp.app.account import ANSWER_SECONDS, FAILURE_KEPT_SECONDS, KEPT_SECONDS
-from luma_mcp.core.errors import BadAnswer, NetworkFailure
-from luma_mcp.core.money import Balance, Price
-from luma_mcp.runapi.client import RunAPI
-from luma_mcp.runapi.connection import open_connection
-from luma_mcp.runapi.responses import balance_in, price_in
+from luma_mcp.app.account import ACCOUNT_TIMEOUT_SECONDS, ANSWER_CACHE_SECONDS, FAILURE_CACHE_SECONDS
 from luma_mcp.sandbox.faults import Fault, Kind
-from tests.support.rig import API_URL, ERAS, SOURCE, Rig, facts, open_rig
+from tests.support.rig import API_URL, ERAS, SOURCE, Rig, open_rig, structured
 
 pytestmark = [pytest.mark.anyio, pytest.mark.usefixtures("inline_threads")]
 ASK = {"prompt": "fog", "source_video_url": SOURCE}
 DAY = 86_400.0
-OFFER = {"model": "luma-modify-video", "currency": "USD", "unit_price_cents": 50}
 
 
 @pytest.mark.parametrize("era", ERAS)
@@ -30,7 +22,7 @@ async def test_an_account_is_told_whole_and_fits_its_schema(home: Path, era: str
         await client.call_tool("modify_video", ASK | {"prompt": "snow", "wait_seconds": 0})
         result = await client.call_tool("check_account", {})
         schema = {tool.name: tool.output_schema or {} for tool in (await client.list_tools()).tools}["check_account"]
-    told = facts(result)
+    told = structured(result)
     validate(told, schema)
     assert not result.is_error
     as_of = told.pop("price_as_of")
@@ -56,7 +48,7 @@ async def test_today_is_over_at_midnight_utc(rig: Rig) -> None:
         await client.call_tool("modify_video", ASK)
         rig.clock.jumped += DAY
         await client.call_tool("modify_video", ASK | {"prompt": "snow"})
-        told = facts(await client.call_tool("check_account", {}))
+        told = structured(await client.call_tool("check_account", {}))
         assert (told["server_spent_today_usd"], told["server_spent_total_usd"]) == (0.5, 1.0)
         assert (told["account_spent_today_usd"], told["account_spent_total_usd"]) == (0.5, 1.0)
         assert told["tasks_in_24_hours"] == 1
@@ -65,23 +57,25 @@ async def test_today_is_over_at_midnight_utc(rig: Rig) -> None:
 async def test_the_price_is_told_without_a_key(home: Path) -> None:
     async with open_rig(home, api_key="") as rig, rig.client() as client:
         result = await client.call_tool("check_account", {})
-        told = facts(result)
+        told = structured(result)
         assert not result.is_error
         assert told["price_usd"] == 0.5
         assert "balance_usd" not in told
         assert "RUNAPI_API_KEY" in told["next_step"]
-        assert [seen.path for seen in rig.sandbox.seen] == ["/api/v1/price_schedules"]
-        assert "authorization" not in rig.sandbox.seen[0].headers
+        assert [seen.path for seen in rig.sandbox.recorded_requests] == ["/api/v1/price_schedules"]
+        assert "authorization" not in rig.sandbox.recorded_requests[0].headers
 
 
 async def test_a_price_that_has_not_changed_is_not_sent_again(rig: Rig) -> None:
     async with rig.client() as client:
-        first = facts(await client.call_tool("check_account", {}))
+        first = structured(await client.call_tool("check_account", {}))
         rig.clock.jumped += DAY
-        await anyio.sleep(KEPT_SECONDS)
-        second = facts(await client.call_tool("check_account", {}))
+        await anyio.sleep(ANSWER_CACHE_SECONDS)
+        second = structured(await client.call_tool("check_account", {}))
     conditions = [
-        seen.headers.get("if-none-match") for seen in rig.sandbox.seen if seen.path.endswith("price_schedules")
+        seen.headers.get("if-none-match")
+        for seen in rig.sandbox.recorded_requests
+        if seen.path.endswith("price_schedules")
     ]
     assert conditions[0] is None
     assert conditions[1]
@@ -90,35 +84,35 @@ async def test_a_price_that_has_not_changed_is_not_sent_again(rig: Rig) -> None:
 
 def asked(rig: Rig) -> list[str]:
     """List what RunAPI was asked about the account."""
-    return [seen.path.rpartition("/")[2] for seen in rig.sandbox.seen]
+    return [seen.path.rpartition("/")[2] for seen in rig.sandbox.recorded_requests]
 
 
 async def test_however_many_ask_runapi_is_asked_once_in_ten_seconds(rig: Rig) -> None:
-    rig.sandbox.faults.order(Fault("slow", route="account", seconds=3), Fault("slow", route="pricing", seconds=2))
+    rig.sandbox.faults.inject(Fault("slow", route="account", seconds=3), Fault("slow", route="pricing", seconds=2))
     async with anyio.create_task_group() as asking:
         for number in range(150):
             asking.start_soon(rig.app.check_account, f"caller-{number % 3}")
     assert sorted(asked(rig)) == ["balance", "price_schedules"]
     assert (await rig.app.check_account("ann")).balance is not None
     assert len(asked(rig)) == 2
-    await anyio.sleep(KEPT_SECONDS)
+    await anyio.sleep(ANSWER_CACHE_SECONDS)
     for _ in range(5):
         await rig.app.check_account("local")
     assert len(asked(rig)) == 4
 
 
 async def test_a_failure_is_kept_for_a_moment_too(rig: Rig) -> None:
-    rig.sandbox.faults.order(Fault("503", route="account"))
+    rig.sandbox.faults.inject(Fault("503", route="account"))
     failures = [(await rig.app.check_account("local")).failure for _ in range(20)]
     assert {failure.code for failure in failures if failure} == {"service_unavailable"}
     assert len(asked(rig)) == 2
-    await anyio.sleep(FAILURE_KEPT_SECONDS)
+    await anyio.sleep(FAILURE_CACHE_SECONDS)
     assert (await rig.app.check_account("local")).balance is not None
     assert sorted(asked(rig)) == ["balance", "balance", "price_schedules"]
 
 
 async def test_who_gives_up_while_asking_takes_nothing_from_those_who_wait(rig: Rig) -> None:
-    rig.sandbox.faults.order(Fault("slow", route="account", seconds=20))
+    rig.sandbox.faults.inject(Fault("slow", route="account", seconds=20))
     found: list[bool] = []
 
     async def patient() -> None:
@@ -132,12 +126,12 @@ async def test_who_gives_up_while_asking_takes_nothing_from_those_who_wait(rig: 
 
 
 async def test_an_answer_that_does_not_come_holds_nobody_longer_than_the_bound(rig: Rig) -> None:
-    rig.sandbox.faults.order(Fault("slow", route="account", seconds=100))
+    rig.sandbox.faults.inject(Fault("slow", route="account", seconds=100))
     begun = anyio.current_time()
     async with anyio.create_task_group() as asking:
         for _ in range(10):
             asking.start_soon(rig.app.check_account, "local")
-    assert anyio.current_time() - begun <= ANSWER_SECONDS + 1
+    assert anyio.current_time() - begun <= ACCOUNT_TIMEOUT_SECONDS + 1
     assert sorted(asked(rig)) == ["balance", "price_schedules"]
 
 
@@ -152,10 +146,10 @@ async def test_an_answer_that_does_not_come_holds_nobody_longer_than_the_bound(r
     ],
 )
 async def test_what_fails_is_said_and_the_rest_is_told(rig: Rig, fault: Fault, missing: str, code: str) -> None:
-    rig.sandbox.faults.order(fault)
+    rig.sandbox.faults.inject(fault)
     async with rig.client() as client:
         result = await client.call_tool("check_account", {})
-    told = facts(result)
+    told = structured(result)
     assert result.is_error
     assert (told["error"]["code"], told["error"]["charged"]) == (code, "no")
     assert {"price_usd", "balance_usd"} & told.keys() == {"price_usd", "balance_usd"} - {missing}
@@ -166,103 +160,33 @@ async def test_an_empty_account_and_a_reached_limit_are_pointed_out(home: Path) 
     async with open_rig(home, daily_limit=1) as rig, rig.client() as client:
         rig.sandbox.state._credit_cents = 60
         await client.call_tool("modify_video", ASK)
-        limited = facts(await client.call_tool("check_account", {}))
+        limited = structured(await client.call_tool("check_account", {}))
         assert (limited["tasks_left"], limited["balance_usd"]) == (0, 0.1)
         assert "limit" in limited["next_step"]
         rig.clock.jumped += DAY
-        poor = facts(await client.call_tool("check_account", {}))
+        poor = structured(await client.call_tool("check_account", {}))
         assert "credits" in poor["next_step"]
 
 
 async def test_what_runapi_did_not_bill_counts_with_the_documented_price(rig: Rig) -> None:
     task = await rig.submit()
-    await rig.app.ledger._change("UPDATE tasks SET cost_usd = NULL WHERE key = ?", (task.key,))
-    spending = await rig.app.ledger.sums.spending("local", API_URL, rig.clock())
+    await rig.parts.ledger._change("UPDATE tasks SET cost_usd = NULL WHERE key = ?", (task.key,))
+    spending = await rig.parts.ledger.spending("local", API_URL, rig.clock())
     assert (spending.today_usd, spending.total_usd) == (0.5, 0.5)
-    assert (await rig.app.ledger.sums.spending("ann", API_URL, rig.clock())).total_usd == 0
-    assert (await rig.app.ledger.sums.spending("local", "https://other.example", rig.clock())).total_usd == 0
-
-
-@pytest.mark.parametrize(
-    "schedules",
-    [
-        None,
-        [],
-        "free",
-        [{**OFFER, "model": "other"}],
-        [{**OFFER, "currency": "EUR"}],
-        [{**OFFER, "unit_price_cents": "50"}],
-        [{**OFFER, "unit_price_cents": -1}],
-        [5],
-    ],
-)
-def test_a_price_is_not_invented(schedules: Any) -> None:
-    with pytest.raises(BadAnswer):
-        price_in({"price_schedules": schedules})
-
-
-def test_a_price_and_a_balance_are_read() -> None:
-    assert price_in({"as_of": "2026", "price_schedules": [{}, {**OFFER, "unit_price_cents": 37}]}) == Price(
-        0.37, "2026"
-    )
-    assert balance_in({"balance_cents": -50, "spent_cents_today": 1}) == Balance(-0.5, 0.01, None)
-    for body in (
-        {},
-        {"balance_cents": True},
-        {"balance_cents": None},
-        {"balance_cents": "1"},
-        {"balance_cents": 1e300},
-    ):
-        with pytest.raises(BadAnswer):
-            balance_in(body)
-
-
-async def test_a_price_without_a_tag_is_asked_for_anew() -> None:
-    asked: list[httpx.Request] = []
-
-    def answer(request: httpx.Request) -> httpx.Response:
-        asked.append(request)
-        return httpx.Response(200, json={"price_schedules": [OFFER]})
-
-    async with open_connection(httpx.MockTransport(answer)) as connection:
-        runapi = RunAPI(connection, API_URL, None)
-        assert [(await runapi.price()).usd, (await runapi.price()).usd] == [0.5, 0.5]
-    assert not any("if-none-match" in request.headers for request in asked)
-
-
-@pytest.mark.parametrize("etag", ["\x7f", "ä"])
-async def test_a_tag_that_cannot_be_sent_back_is_not(etag: str) -> None:
-    answer = httpx.Response(200, json={"price_schedules": [OFFER]}, headers=[(b"etag", etag.encode())])
-    async with open_connection(httpx.MockTransport(lambda _: answer)) as connection:
-        runapi = RunAPI(connection, API_URL, None)
-        assert [(await runapi.price()).usd, (await runapi.price()).usd] == [0.5, 0.5]
+    assert (await rig.parts.ledger.spending("ann", API_URL, rig.clock())).total_usd == 0
+    assert (await rig.parts.ledger.spending("local", "https://other.example", rig.clock())).total_usd == 0
 
 
 @pytest.mark.parametrize("kind", ["404", "409"])
 async def test_no_doubt_about_money_comes_from_asking_for_the_balance(rig: Rig, kind: Kind) -> None:
-    rig.sandbox.faults.order(Fault(kind, route="account"), Fault(kind, route="pricing"))
+    rig.sandbox.faults.inject(Fault(kind, route="account"), Fault(kind, route="pricing"))
     async with rig.client() as client:
-        told = facts(await client.call_tool("check_account", {}))
+        told = structured(await client.call_tool("check_account", {}))
     assert (told["error"]["code"], told["error"]["charged"]) == ("service_unavailable", "no")
 
 
 async def test_a_redirect_to_what_is_no_address_is_told(rig: Rig) -> None:
-    rig.sandbox.faults.order(Fault("redirect", route="account", text="https://xn--0/"))
+    rig.sandbox.faults.inject(Fault("redirect", route="account", text="https://xn--0/"))
     async with rig.client() as client:
-        told = facts(await client.call_tool("check_account", {}))
+        told = structured(await client.call_tool("check_account", {}))
     assert told["error"]["code"] in {"network", "bad_answer"}
-
-
-async def test_an_unasked_304_is_no_price() -> None:
-    async with open_connection(httpx.MockTransport(lambda _: httpx.Response(304))) as connection:
-        with pytest.raises(BadAnswer):
-            await RunAPI(connection, API_URL, None).price()
-
-
-async def test_an_address_that_does_not_answer_is_told() -> None:
-    def refuse(_: httpx.Request) -> httpx.Response:
-        raise httpx.ConnectError("refused")
-
-    async with open_connection(httpx.MockTransport(refuse)) as connection:
-        with pytest.raises(NetworkFailure):
-            await RunAPI(connection, API_URL, None).price()

@@ -1,4 +1,4 @@
-"""What the ledger counts as a change that callers can see, for whoever reads it, in this or another process."""
+"""What counts as a change that callers can see, for whoever reads it, in this or another process."""
 
 from collections.abc import AsyncGenerator, Callable
 from contextlib import closing
@@ -10,11 +10,12 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from luma_mcp.app.changes import ALL_TASKS, ChangeSet, change_set_for
 from luma_mcp.core.errors import GenerationFailed
-from luma_mcp.core.models import Change, Position, Reading, Status, Task
+from luma_mcp.core.models import Change, LedgerPosition, Status, Task, TaskSnapshot
 from luma_mcp.ledger.ledger import Ledger
-from luma_mcp.ledger.queries import CHANGED
 from luma_mcp.ledger.schema import create_database
+from tests.support.ledger_statements import plans
 from tests.support.ledgers import add
 from tests.support.rig import EPOCH
 from tests.support.tasks import task
@@ -23,8 +24,8 @@ pytestmark = [pytest.mark.anyio, pytest.mark.usefixtures("inline_threads")]
 ANYTHING = Change(None, None, listed=True)
 WORK: dict[str, Callable[[Task], Task]] = {
     "accept": lambda one: one if one.task_id else one.accepted(f"t-{one.key}", Status.PENDING, EPOCH),
-    "run": lambda one: one.read(Reading(status=Status.PROCESSING), EPOCH),
-    "complete": lambda one: one.read(Reading(status=Status.COMPLETED, video_urls=("u",), cost_usd=0.5), EPOCH + 9),
+    "run": lambda one: one.read(TaskSnapshot(status=Status.PROCESSING), EPOCH),
+    "complete": lambda one: one.read(TaskSnapshot(status=Status.COMPLETED, video_urls=("u",), cost_usd=0.5), EPOCH + 9),
     "fail": lambda one: one.refused(GenerationFailed("no").failure(), EPOCH + 9),
     "trouble": lambda one: one.troubled(GenerationFailed("slow").failure(), EPOCH),
     "save": lambda one: one.saved("/videos/1.mp4", EPOCH),
@@ -37,7 +38,7 @@ class Reader:
 
     def __init__(self, path: Path) -> None:
         self.ledger = Ledger(path)
-        self.since: Position | None = None
+        self.since: LedgerPosition | None = None
 
     async def news(self) -> list[Change]:
         self.since, changed = await self.ledger.changes(self.since)
@@ -100,7 +101,7 @@ async def test_what_no_caller_sees_is_no_change(ledger: Ledger, reader: Reader) 
     await ledger.record(replace(accepted, attempts=3, source_url="https://example.com/uploaded.mp4"))
     await ledger.record(accepted)
     await ledger.release(accepted.key)
-    await ledger.want(accepted.key, EPOCH)
+    await ledger.set_wanted_at(accepted.key, EPOCH)
     assert await reader.news() == []
 
 
@@ -147,7 +148,7 @@ async def test_what_is_written_during_a_look_is_told_by_the_next_one(
     """As when a task is completed, somebody looks, and its video is saved meanwhile."""
     running = await ledger.record((await held(ledger)).accepted("t-1", Status.PROCESSING, EPOCH))
     await reader.news()
-    done = await ledger.record(running.read(Reading(status=Status.COMPLETED, video_urls=("u",)), EPOCH))
+    done = await ledger.record(running.read(TaskSnapshot(status=Status.COMPLETED, video_urls=("u",)), EPOCH))
     read = reader.ledger._file.read
     told: list[Change] = []
 
@@ -163,10 +164,10 @@ async def test_what_is_written_during_a_look_is_told_by_the_next_one(
     assert {(change.task_id, change.listed) for change in told} == {("t-1", True), ("t-1", False)}
 
 
-async def test_the_search_for_changes_has_an_index(ledger: Ledger) -> None:
+async def test_the_search_for_changes_has_an_index(ledger: Ledger, path: Path) -> None:
     await held(ledger)
-    plan = await ledger._file.read(f"EXPLAIN QUERY PLAN {CHANGED}", {"since": 0})
-    assert any("tasks_by_revision" in row["detail"] for row in plan)
+    found = await plans(path, lambda asked: asked.changes(None))
+    assert any("tasks_by_revision" in plan for plan in found)
 
 
 @given(batches=st.lists(st.lists(st.tuples(st.sampled_from(list(WORK)), st.integers(0, 4)), max_size=6), max_size=5))
@@ -185,7 +186,7 @@ async def test_whatever_a_caller_sees_to_differ_is_told_and_nothing_that_nobody_
                 if number == len(keys):
                     keys.append((await held(ledger, number)).key)
                 await ledger.record(WORK[name](await ledger.get(keys[number])))
-                await ledger.want(keys[number], EPOCH)
+                await ledger.set_wanted_at(keys[number], EPOCH)
             after = {key: await ledger.get(key) for key in keys}
             differs = {
                 seen(task) for key, task in after.items() if key not in before or seen(before[key]) != seen(task)
@@ -199,3 +200,18 @@ def seen(one: Task) -> tuple[object, ...]:
     """Give what a caller sees of a task that may change."""
     words = (one.task_id, one.status, one.video_urls, one.video_path)
     return (*words, one.cost_usd, one.error, one.updated_at, one.finished_at)
+
+
+def test_changes_are_summed_up_for_the_caller_whose_tasks_they_are() -> None:
+    changed = [Change("a", "1", listed=False), Change("a", "", listed=False), Change("b", "3", listed=True)]
+    mixed = [Change("a", "1", listed=True), Change("a", "2", listed=False)]
+    assert change_set_for("a", mixed) == ChangeSet(frozenset({"1", "2", ALL_TASKS}), anything=False, listed=True)
+    assert change_set_for("a", changed) == ChangeSet(frozenset({"1", ALL_TASKS}), anything=False, listed=False)
+    assert change_set_for("b", changed) == ChangeSet(frozenset({"3", ALL_TASKS}), anything=False, listed=True)
+    assert change_set_for("c", changed) is None
+    assert change_set_for("a", [Change("a", None, listed=True)]) == ChangeSet(
+        frozenset({ALL_TASKS}), anything=True, listed=True
+    )
+    assert change_set_for("c", [Change(None, None, listed=True)]) == ChangeSet(
+        frozenset({ALL_TASKS}), anything=True, listed=True
+    )

@@ -13,19 +13,28 @@ from typing import Any
 import anyio
 import pytest
 
-from luma_mcp.app.progress import HEARTBEAT_SECONDS, LONGEST_TROUBLE, Progress, describe, reached
+from luma_mcp.app.progress import HEARTBEAT_SECONDS, MAX_ERROR_LENGTH, Progress, describe, progress_of
 from luma_mcp.cli.console import ProgressBar
-from luma_mcp.core.errors import GenerationFailed, NetworkFailure
-from luma_mcp.core.models import Reading, Status, Task, VideoRequest
-from luma_mcp.core.storage_errors import DownloadFailed
-from luma_mcp.media.fetching import MOST_BREAKS
+from luma_mcp.core.errors import DownloadFailed, GenerationFailed, NetworkFailure
+from luma_mcp.core.models import Status, Task, TaskSnapshot, VideoRequest
+from luma_mcp.media.downloads import MAX_FAILURES
 from luma_mcp.media.transfers import Transfer
 from luma_mcp.sandbox.faults import Fault
-from luma_mcp.sandbox.http import bundled_clip
-from luma_mcp.sandbox.transport import in_process
-from luma_mcp.worker.polling import DOCUMENTED, Usual
+from luma_mcp.sandbox.requests import bundled_clip
+from luma_mcp.sandbox.transport import open_asgi_transport
+from luma_mcp.worker.polling import DOCUMENTED, DurationProfile
 from tests.support.networks import Outage, SlowOutput, SlowUpload
-from tests.support.rig import EPOCH, ERAS, SOURCE, Rig, Told, VirtualClock, facts, open_rig, sandbox_for
+from tests.support.rig import (
+    EPOCH,
+    ERAS,
+    SOURCE,
+    ProgressRecorder,
+    Rig,
+    VirtualClock,
+    open_rig,
+    sandbox_for,
+    structured,
+)
 
 pytestmark = [pytest.mark.anyio, pytest.mark.usefixtures("inline_threads")]
 ASK = {"prompt": "fog", "source_video_url": SOURCE, "wait_seconds": 300}
@@ -55,13 +64,13 @@ async def open_slow(home: Path, network: Any, *how: Any, seconds: float = 8.0, *
     clock = VirtualClock()
     sandbox = sandbox_for(home, clock=clock, seconds=seconds)
     async with (
-        in_process(sandbox) as web,
+        open_asgi_transport(sandbox) as web,
         open_rig(home, clock=clock, sandbox=sandbox, network=network(web, *how, **more)) as rig,
     ):
         yield rig
 
 
-def told_in(told: Told, stage: str) -> list[tuple[float, str]]:
+def told_in(told: ProgressRecorder, stage: str) -> list[tuple[float, str]]:
     """Give the values and messages of a stage."""
     return [(value, message) for value, _, message in told.reports if message.startswith(stage)]
 
@@ -72,9 +81,9 @@ def is_steady(values: list[float]) -> bool:
 
 
 async def test_progress_is_told_at_each_state_and_as_a_heartbeat_between() -> None:
-    told = Told()
+    told = ProgressRecorder()
     progress = Progress(told)
-    done = RUNNING.read(Reading(status=Status.COMPLETED, video_urls=(SOURCE,)), EPOCH + 50)
+    done = RUNNING.read(TaskSnapshot(status=Status.COMPLETED, video_urls=(SOURCE,)), EPOCH + 50)
     for task, at in (
         (TASK, 0),
         (RUNNING, 0),
@@ -88,7 +97,7 @@ async def test_progress_is_told_at_each_state_and_as_a_heartbeat_between() -> No
         (done.saved("/v.mp4", EPOCH + 57), 57),
         (done.saved("/v.mp4", EPOCH + 57), 99),
     ):
-        await progress.tell(task, EPOCH + at)
+        await progress.report_if_due(task, EPOCH + at)
     assert told.values == pytest.approx([0, 0.01, 6, 48, 48.01, 55.2, 90, 90.01, 100])
     assert [message for _, _, message in told.reports] == [
         "submitting, 0 s",
@@ -104,11 +113,11 @@ async def test_progress_is_told_at_each_state_and_as_a_heartbeat_between() -> No
 
 
 async def test_however_often_something_stands_it_rises_and_stays_below_the_whole() -> None:
-    told = Told()
+    told = ProgressRecorder()
     progress = Progress(told)
-    saving = RUNNING.read(Reading(status=Status.COMPLETED, video_urls=(SOURCE,)), EPOCH)
+    saving = RUNNING.read(TaskSnapshot(status=Status.COMPLETED, video_urls=(SOURCE,)), EPOCH)
     for beat in range(720):
-        await progress.tell(saving, EPOCH + 5 * beat, Transfer(9, 9))
+        await progress.report_if_due(saving, EPOCH + 5 * beat, Transfer(9, 9))
     assert len(told.values) == 720
     assert told.values == sorted(set(told.values))
     assert told.values[-1] < 100
@@ -139,7 +148,7 @@ async def test_however_often_something_stands_it_rises_and_stays_below_the_whole
 def test_each_stage_has_its_share_and_its_words(
     task: Task, at: float, moved: Transfer | None, value: float, message: str
 ) -> None:
-    assert reached(task, DOCUMENTED, EPOCH + at, moved) == pytest.approx(value)
+    assert progress_of(task, DOCUMENTED, EPOCH + at, moved) == pytest.approx(value)
     assert describe(task, DOCUMENTED, EPOCH + at, moved) == message
 
 
@@ -152,14 +161,14 @@ def test_a_trouble_is_told_with_the_number_of_the_try() -> None:
     again, part = replace(troubled, source_bytes=9_000_000), Transfer(2_000_000, 9_000_000)
     moving = "uploading the clip, 2.0 of 9.0 MB, 25 s, try 4"
     assert describe(again, DOCUMENTED, EPOCH + 25, part) == moving, "nothing is wrong any more"
-    saving = RUNNING.read(Reading(status=Status.COMPLETED, video_urls=(SOURCE,)), EPOCH)
+    saving = RUNNING.read(TaskSnapshot(status=Status.COMPLETED, video_urls=(SOURCE,)), EPOCH)
     assert describe(replace(saving, failures=1), DOCUMENTED, EPOCH + 9) == "saving the video, 9 s, try 2"
     endless = replace(saving, failures=3).troubled(DownloadFailed("x" * 1000).failure(), EPOCH + 9)
-    assert describe(endless, DOCUMENTED, EPOCH + 9) == f"saving the video, 0 s, try 4: {'x' * LONGEST_TROUBLE}…"
+    assert describe(endless, DOCUMENTED, EPOCH + 9) == f"saving the video, 0 s, try 4: {'x' * MAX_ERROR_LENGTH}…"
 
 
 async def test_what_cannot_be_asked_about_stands_until_it_answers_again() -> None:
-    told, shown = Told(), Told()
+    told, shown = ProgressRecorder(), ProgressRecorder()
     strict, bar = Progress(told), Progress(shown, heartbeat_seconds=0.5, strictly=False)
     another = replace(GONE, message="another trouble")
     seen = [
@@ -170,17 +179,17 @@ async def test_what_cannot_be_asked_about_stands_until_it_answers_again() -> Non
         (RUNNING, 75),
     ]
     for task, at in seen:
-        await strict.tell(task, EPOCH + at)
-        await bar.tell(task, EPOCH + at)
+        await strict.report_if_due(task, EPOCH + at)
+        await bar.report_if_due(task, EPOCH + at)
     assert told.values == pytest.approx([36, 36.01, 36.02, 36.03, 85.5])
     assert shown.values == pytest.approx([36, 36, 36, 36, 85.5])
     late = RUNNING.troubled(GONE, EPOCH + 30)
-    assert reached(late, DOCUMENTED, EPOCH + 1000) == pytest.approx(36), "who joins late hears of what was known"
+    assert progress_of(late, DOCUMENTED, EPOCH + 1000) == pytest.approx(36), "who joins late hears of what was known"
 
 
 @pytest.mark.parametrize("era", ERAS)
 async def test_without_a_network_nothing_moves_and_what_is_wrong_is_told(home: Path, era: str) -> None:
-    told = Told()
+    told = ProgressRecorder()
     async with open_slow(home, Outage, (0, 150)) as rig, rig.client(era) as client:
         await client.call_tool("modify_video", ASK, progress_callback=told)
     unsent = told_in(told, "submitting")
@@ -198,9 +207,9 @@ async def test_without_a_network_nothing_moves_and_what_is_wrong_is_told(home: P
 
 @pytest.mark.parametrize("era", ERAS)
 async def test_a_generation_stands_while_the_network_is_gone_and_goes_on_after(home: Path, era: str) -> None:
-    told = Told()
+    told = ProgressRecorder()
     async with open_slow(home, Outage, (20, 170), seconds=280) as rig, rig.client(era) as client:
-        done = facts(await client.call_tool("modify_video", ASK, progress_callback=told))
+        done = structured(await client.call_tool("modify_video", ASK, progress_callback=told))
     assert done["status"] == "completed"
     assert told.values == sorted(set(told.values))
     running = told_in(told, "processing")
@@ -218,10 +227,10 @@ async def test_a_generation_stands_while_the_network_is_gone_and_goes_on_after(h
 
 
 async def test_a_generation_is_counted_from_the_try_that_was_taken(home: Path) -> None:
-    told = Told()
+    told = ProgressRecorder()
     async with open_slow(home, Outage, (0, 60), seconds=60) as rig:
         task = (await rig.app.modify_video(REQUEST, "local", wait_seconds=300, progress=Progress(told))).task
-        assert 59 < (await rig.app.ledger.durations(task.request.model))[0] < 75, "without the time without a network"
+        assert 59 < (await rig.parts.ledger.durations(task.request.model))[0] < 75, "without the time without a network"
     value, said = told_in(told, "processing")[0]
     assert (round(value), said) == (0, "processing, 0 s, usually 30 to 120 s")
 
@@ -246,7 +255,7 @@ async def test_an_upload_moves_by_its_bytes_and_ends_at_its_share(home: Path, er
     (home / "out").mkdir()
     clip = Path(shutil.copy(bundled_clip(), home / "out" / "clip.mp4"))
     clip.write_bytes(clip.read_bytes() + b"\0" * 4_000_000)
-    told = Told()
+    told = ProgressRecorder()
     async with open_slow(home, SlowUpload, 12.0, breaks=0) as rig, rig.client(era) as client:
         await client.call_tool("modify_video", ASK | {"source_video_url": str(clip)}, progress_callback=told)
     assert told.states == ["uploading the clip", "processing", "saving the video", "completed"]
@@ -262,14 +271,14 @@ async def test_an_upload_moves_by_its_bytes_and_ends_at_its_share(home: Path, er
 
 
 async def test_a_generation_of_twenty_minutes_waits_at_the_ceiling_of_the_estimate(home: Path) -> None:
-    shown = Told()
+    shown = ProgressRecorder()
     bar = Progress(shown, heartbeat_seconds=0.5, strictly=False)
     async with open_slow(home, Outage, seconds=1200) as rig:
         task = (await rig.app.modify_video(REQUEST, "local", wait_seconds=300, progress=bar)).task
         async with rig.client() as client:
-            told = Told()
+            told = ProgressRecorder()
             await client.call_tool("get_task", {"task_id": task.task_id, "wait_seconds": 300}, progress_callback=told)
-        while not task.settled:
+        while not task.is_settled:
             task = await rig.app.wait(task.key, 300, bar)
     running = told_in(shown, "processing")
     assert max(value for value, _ in running) == pytest.approx(85.5)
@@ -282,18 +291,18 @@ async def test_a_generation_of_twenty_minutes_waits_at_the_ceiling_of_the_estima
 
 async def test_who_joins_late_hears_at_once_how_far_it_is(home: Path) -> None:
     async with open_slow(home, Outage, seconds=60) as rig, rig.client() as client:
-        made = facts(await client.call_tool("modify_video", ASK | {"wait_seconds": 30}))
-        told = Told()
+        made = structured(await client.call_tool("modify_video", ASK | {"wait_seconds": 30}))
+        told = ProgressRecorder()
         await client.call_tool("modify_video", ASK, progress_callback=told)
         assert told.reports[0][2] == "processing, 30 s, usually 30 to 120 s"
         assert told.values[0] == pytest.approx(36)
-        again = Told()
+        again = ProgressRecorder()
         await client.call_tool("get_task", {"task_id": made["task_id"], "wait_seconds": 1}, progress_callback=again)
         assert again.values == [100]
 
 
 async def test_the_usual_time_is_learnt_and_stays_as_it_is_for_one_who_waits(home: Path) -> None:
-    early, late = (Told(), Told())
+    early, late = (ProgressRecorder(), ProgressRecorder())
     waiting, new = (Progress(told, heartbeat_seconds=0.5, strictly=False) for told in (early, late))
     async with open_slow(home, Outage, seconds=40) as rig:
         for number in range(5):
@@ -301,29 +310,29 @@ async def test_the_usual_time_is_learnt_and_stays_as_it_is_for_one_who_waits(hom
         await anyio.sleep(30)
         task = (await rig.app.modify_video(REQUEST, "local", wait_seconds=0, progress=waiting)).task
         await anyio.sleep(20)
-        assert waiting.usual is DOCUMENTED
+        assert waiting.profile is DOCUMENTED
         for progress in (waiting, new):
             await rig.app.wait(task.key, 0.1, progress)
-    assert isinstance(new.usual, Usual)
-    assert new.usual.middle == pytest.approx(43, abs=4)
+    assert isinstance(new.profile, DurationProfile)
+    assert new.profile.middle == pytest.approx(43, abs=4)
     assert early.reports[-1][2] == "processing, 20 s, usually 30 to 120 s"
     assert early.values[-1] == pytest.approx(90 * 20 / 75, abs=0.5)
     assert re.fullmatch(r"processing, 20 s, usually 4\d( to 4\d)? s", late.reports[-1][2])
-    assert late.values[-1] == pytest.approx(90 * 20 / new.usual.middle, abs=0.5)
+    assert late.values[-1] == pytest.approx(90 * 20 / new.profile.middle, abs=0.5)
 
 
 async def test_a_save_that_fails_is_told_with_the_number_of_the_try(home: Path) -> None:
-    told = Told()
+    told = ProgressRecorder()
     saving = Progress(told, heartbeat_seconds=0.5, strictly=False)
     async with open_slow(home, Outage) as rig:
-        rig.sandbox.faults.order(Fault("503", route="output", times=2 + MOST_BREAKS))
+        rig.sandbox.faults.inject(Fault("503", route="output", times=2 + MAX_FAILURES))
         task = (await rig.app.modify_video(REQUEST, "local", wait_seconds=300, progress=saving)).task
     assert (task.video_path != "", task.failures) == (True, 0)
     assert any(re.fullmatch(r"saving the video, \d+ s, try 2", said) for _, said in told_in(told, "saving"))
 
 
 async def test_saving_moves_by_its_bytes(home: Path) -> None:
-    told, pieces = Told(), 20
+    told, pieces = ProgressRecorder(), 20
     saving = Progress(told, heartbeat_seconds=0.5, strictly=False)
     async with open_slow(home, SlowOutput, 3.0, pieces) as rig:
         task = (await rig.app.modify_video(REQUEST, "local", wait_seconds=300, progress=saving)).task

@@ -11,11 +11,22 @@ import pytest
 from mcp import Client
 
 from luma_mcp.core.models import new_key
-from luma_mcp.media import downloads, fetching, files
-from luma_mcp.media.files import SPARE_BYTES
+from luma_mcp.media import downloads, files
+from luma_mcp.media.files import MIN_FREE_BYTES
 from luma_mcp.sandbox.faults import Fault
-from luma_mcp.sandbox.http import bundled_clip
-from tests.support.rig import ERAS, SOURCE, Rig, Told, VirtualClock, disk_with, facts, open_rig, run_inline, sandbox_for
+from luma_mcp.sandbox.requests import bundled_clip
+from tests.support.rig import (
+    ERAS,
+    SOURCE,
+    ProgressRecorder,
+    Rig,
+    VirtualClock,
+    disk_with,
+    open_rig,
+    run_inline,
+    sandbox_for,
+    structured,
+)
 
 pytestmark = [pytest.mark.anyio, pytest.mark.usefixtures("inline_threads")]
 ASK = {"prompt": "a foggy autumn morning", "source_video_url": SOURCE}
@@ -25,19 +36,19 @@ VIDEO = bundled_clip().read_bytes()
 
 async def made(client: Client, **more: Any) -> dict[str, Any]:
     """Have a video made."""
-    return facts(await client.call_tool("modify_video", ASK | more))
+    return structured(await client.call_tool("modify_video", ASK | more))
 
 
 async def save(client: Client, task: dict[str, Any], filename: str = "", **more: Any) -> dict[str, Any]:
     """Call the tool; whether it failed can be read from the error in its answer."""
     result = await client.call_tool("save_video", {"task_id": task["task_id"], "filename": filename}, **more)
-    told = facts(result)
+    told = structured(result)
     assert bool(result.is_error) == ("error" in told)
     return told
 
 
 def outputs(rig: Rig) -> int:
-    return sum(seen.path.startswith("/outputs/") for seen in rig.sandbox.seen)
+    return sum(seen.path.startswith("/outputs/") for seen in rig.sandbox.recorded_requests)
 
 
 def kept(home: Path) -> list[str]:
@@ -57,9 +68,9 @@ async def test_a_video_that_is_not_saved_by_itself_is_saved_when_asked_for(
         assert (saved["video_path"], saved["task_id"]) == (str(expected), task["task_id"])
         assert str(expected) in saved["next_step"]
         assert expected.read_bytes() == VIDEO
-        again = facts(await client.call_tool("get_task", {"task_id": task["task_id"]}))
+        again = structured(await client.call_tool("get_task", {"task_id": task["task_id"]}))
         assert again["video_path"] == str(expected)
-        assert rig.charges() == 1
+        assert rig.task_count() == 1
 
 
 async def test_saving_twice_gives_the_same_file_without_another_download(rig: Rig, home: Path) -> None:
@@ -94,16 +105,16 @@ async def test_a_file_that_is_gone_is_not_claimed_and_can_be_saved_again(rig: Ri
             path.symlink_to(elsewhere)
         elif gone == "a folder":
             path.mkdir()
-        told = facts(await client.call_tool("get_task", {"task_id": task["task_id"]}))
+        told = structured(await client.call_tool("get_task", {"task_id": task["task_id"]}))
         assert (told["status"], told["video_path"]) == ("completed", "")
         assert "save_video" in told["next_step"]
-        listed = facts(await client.call_tool("list_tasks", {}))["tasks"][0]
+        listed = structured(await client.call_tool("list_tasks", {}))["tasks"][0]
         assert listed["video_path"] == ""
         saved = Path((await save(client, task))["video_path"])
     assert saved.read_bytes() == VIDEO
     assert not saved.is_symlink()
     assert saved.parent == home / "out"
-    assert rig.charges() == 1
+    assert rig.task_count() == 1
 
 
 @pytest.mark.parametrize("filename", ["../up.mp4", "/tmp/x.mp4", "a\\b", "CON", "x.mp4:y", ".bashrc", "x" * 200])  # noqa: S108 - refused
@@ -130,7 +141,7 @@ async def test_a_video_is_not_saved_through_a_link_in_the_folder(home: Path) -> 
 
 
 async def test_what_has_no_video_yet_or_never_will_is_refused_with_what_to_do(rig: Rig) -> None:
-    rig.sandbox.faults.order(Fault("fail"))
+    rig.sandbox.faults.inject(Fault("fail"))
     async with rig.client() as client:
         failed = await made(client)
         assert "failed" in (await save(client, failed))["error"]["message"]
@@ -147,7 +158,7 @@ async def test_a_video_that_has_expired_is_said_to_be_lost_unless_it_is_there(ri
         rig.clock.jumped += 8 * DAY
         assert (await save(client, task, "kept"))["video_path"] == str(home / "out" / "kept.mp4")
         shutil.rmtree(home / "out")
-        told = facts(await client.call_tool("get_task", {"task_id": task["task_id"]}))
+        told = structured(await client.call_tool("get_task", {"task_id": task["task_id"]}))
         assert "expired" in told["next_step"]
         lost = await save(client, task)
     assert (lost["error"]["code"], lost["error"]["charged"]) == ("download_failed", "yes")
@@ -156,12 +167,12 @@ async def test_a_video_that_has_expired_is_said_to_be_lost_unless_it_is_there(ri
 
 
 async def test_a_download_that_failed_is_tried_again_at_once_when_asked_for(rig: Rig) -> None:
-    rig.sandbox.faults.order(Fault("404", route="output", times=100))
+    rig.sandbox.faults.inject(Fault("404", route="output", times=100))
     async with rig.client() as client:
         task = await made(client)
         assert task["error"]["code"] == "download_failed"
         await anyio.sleep(1500)  # the server tries only once in ten minutes by then
-        assert facts(await client.call_tool("get_task", {"task_id": task["task_id"]}))["video_path"] == ""
+        assert structured(await client.call_tool("get_task", {"task_id": task["task_id"]}))["video_path"] == ""
         rig.sandbox.faults.clear()
         asked = anyio.current_time()
         assert Path((await save(client, task))["video_path"]).read_bytes() == VIDEO
@@ -171,8 +182,8 @@ async def test_a_download_that_failed_is_tried_again_at_once_when_asked_for(rig:
 async def test_a_save_that_takes_long_is_answered_in_time_and_goes_on(home: Path) -> None:
     async with open_rig(home, save="never") as rig, rig.client() as client:
         task = await made(client)
-        rig.sandbox.faults.order(Fault("slow", route="output", seconds=55))
-        told = Told()
+        rig.sandbox.faults.inject(Fault("slow", route="output", seconds=55))
+        told = ProgressRecorder()
         asked = anyio.current_time()
         waiting = await save(client, task, progress_callback=told)
         assert 39 < anyio.current_time() - asked < 45
@@ -180,7 +191,7 @@ async def test_a_save_that_takes_long_is_answered_in_time_and_goes_on(home: Path
         assert "being saved" in waiting["next_step"]
         assert told.values == sorted(set(told.values))
         assert told.states == ["saving the video"]
-        done = facts(await client.call_tool("get_task", {"task_id": task["task_id"], "wait_seconds": 40}))
+        done = structured(await client.call_tool("get_task", {"task_id": task["task_id"], "wait_seconds": 40}))
         assert Path(done["video_path"]).is_file()
 
 
@@ -189,7 +200,7 @@ async def test_a_restart_finishes_what_was_begun(home: Path) -> None:
     sandbox = sandbox_for(home, clock=clock)
     async with open_rig(home, clock=clock, sandbox=sandbox, save="never") as rig, rig.client() as client:
         task = await made(client)
-        sandbox.faults.order(Fault("slow", route="output", seconds=500))
+        sandbox.faults.inject(Fault("slow", route="output", seconds=500))
         assert (await save(client, task, "fog"))["video_path"] == ""
     async with open_rig(home, clock=clock, sandbox=sandbox, save="never") as rig, rig.client() as client:
         await client.call_tool("list_tasks", {})
@@ -199,7 +210,7 @@ async def test_a_restart_finishes_what_was_begun(home: Path) -> None:
 
 
 async def test_a_refused_address_is_told_at_once_and_seldom_tried_again(rig: Rig) -> None:
-    rig.sandbox.faults.order(Fault("redirect", route="output", times=100, text="http://169.254.169.254/latest"))
+    rig.sandbox.faults.inject(Fault("redirect", route="output", times=100, text="http://169.254.169.254/latest"))
     async with rig.client() as client:
         task = await made(client)
         assert task["error"]["code"] == "download_failed"
@@ -216,7 +227,7 @@ async def test_a_refused_address_is_told_at_once_and_seldom_tried_again(rig: Rig
 async def test_what_is_too_large_is_not_fetched_again_by_itself(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
     async with rig.client() as client:
         with monkeypatch.context() as patched:
-            patched.setattr(fetching, "LARGEST_BYTES", 100)
+            patched.setattr(downloads, "MAX_VIDEO_BYTES", 100)
             task = await made(client)
             assert "larger than" in task["error"]["message"]
             tried = outputs(rig)
@@ -231,7 +242,7 @@ async def test_a_folder_without_room_is_found_before_money_is_spent(rig: Rig, mo
         refused = await made(client)
     assert (refused["error"]["code"], refused["error"]["charged"]) == ("output_not_writable", "no")
     assert "1.0 MB are free" in refused["error"]["message"]
-    assert rig.sandbox.seen == []
+    assert rig.sandbox.recorded_requests == []
 
 
 async def test_a_copy_that_is_gone_does_not_hide_the_first_file(rig: Rig, home: Path) -> None:
@@ -239,7 +250,7 @@ async def test_a_copy_that_is_gone_does_not_hide_the_first_file(rig: Rig, home: 
         task = await made(client)
         copy = Path((await save(client, task, "fog"))["video_path"])
         copy.unlink()
-        told = facts(await client.call_tool("get_task", {"task_id": task["task_id"]}))
+        told = structured(await client.call_tool("get_task", {"task_id": task["task_id"]}))
         assert told["video_path"] == task["video_path"]
         rig.clock.jumped += 8 * DAY
         assert (await save(client, task))["video_path"] == task["video_path"]
@@ -252,7 +263,7 @@ async def test_the_file_of_one_task_is_never_taken_for_that_of_another(home: Pat
         path = Path((await save(client, first, "final"))["video_path"])
         path.rename(home / "elsewhere.mp4")
         assert (await save(client, second, "final"))["video_path"] == str(path)
-        told = facts(await client.call_tool("get_task", {"task_id": first["task_id"]}))
+        told = structured(await client.call_tool("get_task", {"task_id": first["task_id"]}))
         assert told["video_path"] == ""
         fetched = outputs(rig)
         assert Path((await save(client, first, "first"))["video_path"]).name == "first.mp4"
@@ -269,7 +280,7 @@ async def test_videos_of_the_same_bytes_may_share_a_file(home: Path) -> None:
 
 
 async def test_a_take_that_was_never_saved_says_nothing_about_another(rig: Rig) -> None:
-    rig.sandbox.faults.order(Fault("404", route="output", times=10_000))
+    rig.sandbox.faults.inject(Fault("404", route="output", times=10_000))
     async with rig.client() as client:
         first = await made(client)
         rig.clock.jumped += 8 * DAY
@@ -285,12 +296,12 @@ async def test_a_take_that_was_never_saved_says_nothing_about_another(rig: Rig) 
 async def test_a_video_of_another_address_is_not_waited_for(home: Path) -> None:
     clock = VirtualClock()
     sandbox = sandbox_for(home, clock=clock)
-    sandbox.faults.order(Fault("404", route="output", times=100))
+    sandbox.faults.inject(Fault("404", route="output", times=100))
     async with open_rig(home, clock=clock, sandbox=sandbox) as rig, rig.client() as client:
         task = await made(client)
     async with open_rig(home, clock=clock, base_url="https://other.example") as rig, rig.client() as client:
         asked = anyio.current_time()
-        told = facts(await client.call_tool("get_task", {"task_id": task["task_id"], "wait_seconds": 40}))
+        told = structured(await client.call_tool("get_task", {"task_id": task["task_id"], "wait_seconds": 40}))
         assert anyio.current_time() - asked < 5
         assert "being saved" not in told["next_step"]
 
@@ -305,7 +316,7 @@ async def test_a_saved_file_that_is_no_video_any_more_is_fetched_anew(rig: Rig) 
 
 
 async def test_a_call_whose_video_could_not_be_saved_is_joined_when_repeated(rig: Rig) -> None:
-    rig.sandbox.faults.order(Fault("404", route="output", times=100))
+    rig.sandbox.faults.inject(Fault("404", route="output", times=100))
     async with rig.client() as client:
         first = await made(client)
         assert first["error"]["code"] == "download_failed"
@@ -315,7 +326,7 @@ async def test_a_call_whose_video_could_not_be_saved_is_joined_when_repeated(rig
         rig.sandbox.faults.clear()
         done = await made(client)
         assert (done["task_id"], done["joined"], Path(done["video_path"]).is_file()) == (first["task_id"], True, True)
-    assert rig.charges() == 1
+    assert rig.task_count() == 1
 
 
 async def test_a_repeated_call_joins_although_the_folder_cannot_be_written_now(
@@ -335,7 +346,7 @@ async def test_there_must_be_room_for_a_video_as_large_as_its_clip(
     (home / "out").mkdir()
     clip = home / "out" / "clip.mp4"
     clip.write_bytes(VIDEO + b"\0" * 4_000_000)
-    monkeypatch.setattr(shutil, "disk_usage", disk_with(SPARE_BYTES + 1_000_000))
+    monkeypatch.setattr(shutil, "disk_usage", disk_with(MIN_FREE_BYTES + 1_000_000))
     async with rig.client() as client:
         refused = await made(client, source_video_url=str(clip))
         assert refused["error"]["code"] == "output_not_writable"
@@ -382,7 +393,7 @@ async def test_leftovers_of_long_ago_are_removed_and_nothing_else(rig: Rig, home
 async def test_a_save_that_is_under_way_elsewhere_is_not_begun_twice(home: Path) -> None:
     clock = VirtualClock()
     sandbox = sandbox_for(home, clock=clock)
-    sandbox.faults.order(Fault("slow", route="output", seconds=30))
+    sandbox.faults.inject(Fault("slow", route="output", seconds=30))
     async with (
         open_rig(home, clock=clock, sandbox=sandbox) as first,
         open_rig(home, clock=clock, sandbox=sandbox) as second,
@@ -431,7 +442,7 @@ async def test_a_bug_while_saving_is_told_instead_of_waited_for(rig: Rig, monkey
 async def test_another_takes_over_a_save_that_waits_for_its_next_try(home: Path) -> None:
     clock = VirtualClock()
     sandbox = sandbox_for(home, clock=clock)
-    sandbox.faults.order(Fault("404", route="output", times=100))
+    sandbox.faults.inject(Fault("404", route="output", times=100))
     async with (
         open_rig(home, clock=clock, sandbox=sandbox) as first,
         open_rig(home, clock=clock, sandbox=sandbox) as second,

@@ -1,9 +1,8 @@
 """The same request is the same task, whatever else is different; another take is another task; nothing else pays."""
 
 import shutil
-import sqlite3
 import unicodedata
-from contextlib import AsyncExitStack, closing
+from contextlib import AsyncExitStack
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -16,7 +15,7 @@ from luma_mcp.app.progress import Progress
 from luma_mcp.core.errors import LumaError
 from luma_mcp.core.models import Status, VideoRequest
 from luma_mcp.sandbox.faults import Fault
-from luma_mcp.sandbox.http import bundled_clip
+from luma_mcp.sandbox.requests import bundled_clip
 from tests.support.rig import (
     ERAS,
     KEY,
@@ -24,12 +23,12 @@ from tests.support.rig import (
     Rig,
     VirtualClock,
     disk_with,
-    facts,
     open_rig,
-    said,
+    result_text,
     sandbox_for,
     settings_for,
     silent,
+    structured,
 )
 
 pytestmark = [pytest.mark.anyio, pytest.mark.usefixtures("inline_threads")]
@@ -43,7 +42,7 @@ async def joins(rig: Rig, first: Outcome, **request: Any) -> None:
     again = await rig.ask(**request)
     assert (again.joined, again.task.key) == (True, first.task.key)
     assert again.task.video_path == first.task.video_path
-    assert rig.charges() == 1
+    assert rig.task_count() == 1
 
 
 @pytest.mark.parametrize("seconds", [0.0, 1.0, HOUR, 6 * DAY, 400 * DAY])
@@ -84,7 +83,7 @@ async def test_blanks_and_how_accents_are_written_are_no_part_of_a_request(rig: 
 async def test_what_asks_for_something_else_is_another_task(rig: Rig, other: dict[str, Any]) -> None:
     first = await rig.ask()
     second = await rig.ask(**other)
-    assert (second.joined, rig.charges()) == (False, 2)
+    assert (second.joined, rig.task_count()) == (False, 2)
     assert second.task.key != first.task.key
 
 
@@ -129,9 +128,9 @@ async def test_a_repetition_needs_no_callback_that_may_be_called_and_says_which_
     await joins(rig, first)
     await joins(rig, first, callback_url="http://127.0.0.1/secret")
     async with rig.client() as client:
-        told = facts(await client.call_tool("modify_video", ASK | {"callback_url": "https://other.example"}))
+        told = structured(await client.call_tool("modify_video", ASK | {"callback_url": "https://other.example"}))
         assert "callback_url of this call is not called" in told["next_step"]
-        told = facts(await client.call_tool("modify_video", ASK | {"callback_url": "https://me.example/ended"}))
+        told = structured(await client.call_tool("modify_video", ASK | {"callback_url": "https://me.example/ended"}))
         assert "callback_url" not in told["next_step"]
 
 
@@ -164,7 +163,7 @@ async def test_a_file_counts_by_its_content_wherever_it_lies(rig: Rig, home: Pat
     await joins(rig, first, source=other.as_uri())
     with pytest.raises(LumaError, match="there is no file"):
         await rig.ask(source=str(one))
-    assert rig.charges() == 1
+    assert rig.task_count() == 1
 
 
 async def test_an_earlier_result_counts_by_its_task_whatever_became_of_its_link_and_file(home: Path) -> None:
@@ -176,19 +175,19 @@ async def test_an_earlier_result_counts_by_its_task_whatever_became_of_its_link_
         rig.clock.jumped += 8 * DAY  # the link has died
         Path(earlier.video_path).unlink()  # and the file is gone
         again = await await_again()
-        assert (again.joined, again.task.key, rig.charges()) == (True, first.task.key, 2)
+        assert (again.joined, again.task.key, rig.task_count()) == (True, first.task.key, 2)
         with pytest.raises(LumaError, match="has expired"):
             await rig.ask("snow", source=source, take=2)
 
 
 async def test_what_failed_and_cost_nothing_starts_anew_by_itself(rig: Rig) -> None:
-    rig.sandbox.faults.order(Fault("fail", text="the model slipped"))
+    rig.sandbox.faults.inject(Fault("fail", text="the model slipped"))
     failed = await rig.ask()
     assert (failed.task.status, failed.task.charged) == (Status.FAILED, "no")
     again = await rig.ask()
     assert (again.joined, again.task.status) == (False, Status.COMPLETED)
     await rig.ask()
-    assert rig.charges() == 2  # of which RunAPI charges the second
+    assert rig.task_count() == 2  # of which RunAPI charges the second
 
 
 @pytest.mark.parametrize(("ended", "charged"), [("blocked", "unknown"), ("expired", "unknown")])
@@ -197,16 +196,16 @@ async def test_what_failed_with_its_charge_unknown_never_starts_anew_by_itself(
     rig: Rig, ended: str, charged: str, era: str
 ) -> None:
     answer = f'{{"id": "x", "status": "{ended}"}}'
-    rig.sandbox.faults.order(Fault("answer", route="read", text=answer, times=1))
+    rig.sandbox.faults.inject(Fault("answer", route="read", text=answer, times=1))
     await rig.ask()
     async with rig.client(era) as client:
         for _ in range(3):
             told = await client.call_tool("modify_video", ASK)
             assert told.is_error
-            assert facts(told)["error"]["charged"] == charged
-            assert facts(told)["joined"]
-            assert "take 2, which costs 0.50 USD" in facts(told)["next_step"]
-    assert rig.charges() == 1
+            assert structured(told)["error"]["charged"] == charged
+            assert structured(told)["joined"]
+            assert "take 2, which costs 0.50 USD" in structured(told)["next_step"]
+    assert rig.task_count() == 1
 
 
 @pytest.mark.parametrize("era", ERAS)
@@ -222,14 +221,14 @@ async def test_what_is_not_finished_in_a_day_is_told_as_lost_with_the_way_on(hom
             for name, arguments in (("modify_video", ASK), ("get_task", {"task_id": task.task_id})):
                 told = await client.call_tool(name, arguments)
                 assert told.is_error
-                assert facts(told)["error"]["charged"] == "unknown"
-                assert "24 hours" in facts(told)["error"]["message"]
-                assert "take 2, which costs 0.50 USD" in facts(told)["next_step"]
-        assert rig.charges() == 1
+                assert structured(told)["error"]["charged"] == "unknown"
+                assert "24 hours" in structured(told)["error"]["message"]
+                assert "take 2, which costs 0.50 USD" in structured(told)["next_step"]
+        assert rig.task_count() == 1
 
 
 async def test_what_runapi_does_not_know_for_good_is_told_as_lost_with_the_way_on(rig: Rig) -> None:
-    rig.sandbox.faults.order(Fault("404", route="read", times=5000))
+    rig.sandbox.faults.inject(Fault("404", route="read", times=5000))
     task = await rig.submit(wait=10)
     assert not task.is_lost(rig.clock())
     async with rig.client() as client:
@@ -238,50 +237,32 @@ async def test_what_runapi_does_not_know_for_good_is_told_as_lost_with_the_way_o
         await anyio.sleep(2 * HOUR)
         told = await client.call_tool("modify_video", ASK)
     assert told.is_error
-    assert (facts(told)["error"]["code"], facts(told)["error"]["charged"]) == ("task_not_found", "unknown")
-    assert "take 2, which costs" in facts(told)["next_step"]
-    assert "more than an hour" in facts(told)["error"]["message"]
+    assert (structured(told)["error"]["code"], structured(told)["error"]["charged"]) == ("task_not_found", "unknown")
+    assert "take 2, which costs" in structured(told)["next_step"]
+    assert "more than an hour" in structured(told)["error"]["message"]
     rig.sandbox.faults.clear()
     await anyio.sleep(HOUR)
     assert (await rig.ask()).task.status is Status.COMPLETED, "it was known after all"
 
 
-async def test_a_result_that_expired_unsaved_is_told_as_paid_and_gone_with_the_way_on(home: Path) -> None:
-    async with open_rig(home, save="never") as rig, rig.client() as client:
-        made = facts(await client.call_tool("modify_video", ASK))
-        rig.clock.jumped += 8 * DAY
-        for name, arguments in (
-            ("modify_video", ASK),
-            ("get_task", {"task_id": made["task_id"]}),
-            ("save_video", {"task_id": made["task_id"]}),
-        ):
-            told = await client.call_tool(name, arguments)
-            assert told.is_error, name
-            assert (facts(told)["error"]["code"], facts(told)["error"]["charged"]) == ("download_failed", "yes")
-            assert "take 2, which costs 0.50 USD" in facts(told)["next_step"]
-        assert rig.charges() == 1
-        second = facts(await client.call_tool("modify_video", ASK | {"take": 2}))
-        assert (second["joined"], second["take"], rig.charges()) == (False, 2, 2)
-
-
 async def test_a_task_of_which_runapi_never_names_the_video_is_told_as_paid(rig: Rig) -> None:
-    rig.sandbox.faults.order(Fault("answer", route="read", text='{"status": "completed", "videos": []}', times=5000))
+    rig.sandbox.faults.inject(Fault("answer", route="read", text='{"status": "completed", "videos": []}', times=5000))
     async with rig.client() as client:
-        running = facts(await client.call_tool("modify_video", ASK))
+        running = structured(await client.call_tool("modify_video", ASK))
         assert running["status"] == "processing"
         await anyio.sleep(HOUR)
         told = await client.call_tool("modify_video", ASK)
         assert told.is_error
-        assert (facts(told)["status"], facts(told)["done"]) == ("completed", True)
-        assert (facts(told)["error"]["code"], facts(told)["error"]["charged"]) == ("bad_answer", "yes")
-        assert "take 2" in facts(told)["next_step"]
+        assert (structured(told)["status"], structured(told)["done"]) == ("completed", True)
+        assert (structured(told)["error"]["code"], structured(told)["error"]["charged"]) == ("bad_answer", "yes")
+        assert "take 2" in structured(told)["next_step"]
         saved = await client.call_tool("save_video", {"task_id": running["task_id"]})
-        assert (saved.is_error, facts(saved)["error"]["code"]) == (True, "bad_answer")
+        assert (saved.is_error, structured(saved)["error"]["code"]) == (True, "bad_answer")
         rig.sandbox.faults.clear()
         saved = await client.call_tool("save_video", {"task_id": running["task_id"]})
         assert not saved.is_error
-        assert Path(facts(saved)["video_path"]).is_file()
-    assert rig.charges() == 1
+        assert Path(structured(saved)["video_path"]).is_file()
+    assert rig.task_count() == 1
 
 
 async def test_a_task_that_was_deleted_can_be_paid_for_again(home: Path) -> None:
@@ -291,20 +272,20 @@ async def test_a_task_that_was_deleted_can_be_paid_for_again(home: Path) -> None
         clock.jumped += 31 * DAY
         await anyio.sleep(2 * HOUR)
         assert not (await rig.ask()).joined
-        assert rig.charges() == 2
+        assert rig.task_count() == 2
 
 
 async def test_an_unconfirmed_task_is_never_deleted(home: Path) -> None:
     clock = VirtualClock()
     async with open_rig(home, clock=clock, sandbox=sandbox_for(home, clock=clock), keep_days=1) as rig:
-        rig.sandbox.faults.order(Fault("drop_after", times=100))
+        rig.sandbox.faults.inject(Fault("drop_after", times=100))
         doubted = await rig.settle(await rig.submit())
         assert doubted.status is Status.UNCONFIRMED
         clock.jumped += 400 * DAY
         await anyio.sleep(2 * HOUR)
         rig.sandbox.faults.clear()
         again = await rig.ask()
-        assert (again.joined, again.task.key, rig.charges()) == (True, doubted.key, 1)
+        assert (again.joined, again.task.key, rig.task_count()) == (True, doubted.key, 1)
 
 
 @pytest.mark.parametrize("era", ERAS)
@@ -312,7 +293,7 @@ async def test_takes_are_had_in_any_order_and_the_lowest_unused_one_is_named(rig
     async with rig.client(era) as client:
 
         async def ask(**more: Any) -> dict[str, Any]:
-            return facts(await client.call_tool("modify_video", ASK | more))
+            return structured(await client.call_tool("modify_video", ASK | more))
 
         third = await ask(take=3)
         assert (third["take"], third["joined"]) == (3, False)
@@ -324,9 +305,9 @@ async def test_takes_are_had_in_any_order_and_the_lowest_unused_one_is_named(rig
         assert "This call cost nothing" in again["next_step"]
         assert third["created_at"] in again["next_step"]
         assert "with the same arguments and take 2, which costs 0.50 USD when it succeeds" in again["next_step"]
-        listed = facts(await client.call_tool("list_tasks", {}))["tasks"]
+        listed = structured(await client.call_tool("list_tasks", {}))["tasks"]
         assert sorted(row["take"] for row in listed) == [1, 3]
-    assert rig.charges() == 2
+    assert rig.task_count() == 2
 
 
 async def test_two_takes_at_one_instant_each_repeated_three_times_are_two_charges(rig: Rig) -> None:
@@ -339,7 +320,7 @@ async def test_two_takes_at_one_instant_each_repeated_three_times_are_two_charge
         for _ in range(3):
             calls.start_soon(ask, 1)
             calls.start_soon(ask, 2)
-    assert (rig.charges(), len({outcome.task.key for outcome in found})) == (2, 2)
+    assert (rig.task_count(), len({outcome.task.key for outcome in found})) == (2, 2)
     assert sum(outcome.joined for outcome in found) == 4
 
 
@@ -368,8 +349,8 @@ async def test_a_client_that_drops_a_late_answer_and_asks_an_hour_later_pays_onc
             await client.call_tool("modify_video", ASK)
         await anyio.sleep(60)  # by now the answer has come, and was dropped
         await anyio.sleep(HOUR)
-        done = facts(await client.call_tool("modify_video", ASK))
-        assert (done["status"], done["joined"], rig.charges()) == ("completed", True, 1)
+        done = structured(await client.call_tool("modify_video", ASK))
+        assert (done["status"], done["joined"], rig.task_count()) == ("completed", True, 1)
 
 
 @pytest.mark.parametrize(
@@ -387,16 +368,16 @@ async def test_a_client_that_drops_a_late_answer_and_asks_an_hour_later_pays_onc
 async def test_a_take_that_there_cannot_be_is_refused(rig: Rig, take: Any, said_of_it: str) -> None:
     async with rig.client() as client:
         refused = await client.call_tool("modify_video", ASK | {"take": take})
-    assert facts(refused)["error"]["code"] == "invalid_request"
-    assert said_of_it in facts(refused)["error"]["message"]
-    assert rig.sandbox.seen == []
+    assert structured(refused)["error"]["code"] == "invalid_request"
+    assert said_of_it in structured(refused)["error"]["message"]
+    assert rig.sandbox.recorded_requests == []
 
 
 @pytest.mark.parametrize("take", [None, "", "1", 1.0, " 1 "])
 async def test_a_take_in_another_form_is_understood(rig: Rig, take: Any) -> None:
     async with rig.client() as client:
-        first = facts(await client.call_tool("modify_video", ASK))
-        again = facts(await client.call_tool("modify_video", ASK | {"take": take}))
+        first = structured(await client.call_tool("modify_video", ASK))
+        again = structured(await client.call_tool("modify_video", ASK | {"take": take}))
     assert (again["task_id"], again["joined"]) == (first["task_id"], True)
 
 
@@ -406,28 +387,17 @@ async def test_an_old_prompt_that_gives_new_take_is_told_of_take(rig: Rig, name:
     async with rig.client() as client:
         refused = await client.call_tool("modify_video", ASK | {name: value})
     assert refused.is_error
-    assert "is asked for with take: 2, 3" in said(refused)
-    assert facts(refused)["error"]["charged"] == "no"
-    assert rig.sandbox.seen == []
+    assert "is asked for with take: 2, 3" in result_text(refused)
+    assert structured(refused)["error"]["charged"] == "no"
+    assert rig.sandbox.recorded_requests == []
 
 
 async def test_other_short_words_are_not_taken_for_a_take(rig: Rig) -> None:
     async with rig.client() as client:
-        done = facts(await client.call_tool("modify_video", ASK | {"name": "x", "type": "y", "task": "z"}))
+        done = structured(await client.call_tool("modify_video", ASK | {"name": "x", "type": "y", "task": "z"}))
         assert done["ignored_arguments"] == ["name", "type", "task"]
         for near in ("takes", "tak", "Take", "tkae"):
             assert (await client.call_tool("modify_video", ASK | {near: 2})).is_error
-
-
-async def test_a_planted_task_under_the_name_of_a_request_is_not_its_result(rig: Rig, home: Path) -> None:
-    first = await rig.ask()
-    assert first.task.video_path
-
-    with closing(sqlite3.connect(home / "data" / "tasks.sqlite3")) as db, db:
-        db.execute("UPDATE tasks SET prompt = 'something else'")
-    with pytest.raises(LumaError, match="under the name of another request"):
-        await rig.ask()
-    assert rig.charges() == 1
 
 
 async def test_nothing_is_lost_that_runapi_was_not_asked_about(home: Path) -> None:
@@ -440,19 +410,21 @@ async def test_nothing_is_lost_that_runapi_was_not_asked_about(home: Path) -> No
         calls: list[tuple[str, dict[str, Any]]] = [("list_tasks", {}), ("get_task", {"task_id": task.task_id})]
         answers = [await client.call_tool(*call) for call in (*calls, ("modify_video", ASK))]
         assert [told.is_error for told in answers] == [False] * 3
-        assert [told for told in answers if "24 hours" in said(told) or "agrees to pay" in said(told)] == []
-        assert facts(answers[-1])["status"] == "completed"
+        assert [
+            told for told in answers if "24 hours" in result_text(told) or "agrees to pay" in result_text(told)
+        ] == []
+        assert structured(answers[-1])["status"] == "completed"
 
 
 async def test_a_day_without_network_loses_nothing(rig: Rig) -> None:
-    rig.sandbox.faults.order(Fault("drop_before", route="read", times=5000))
+    rig.sandbox.faults.inject(Fault("drop_before", route="read", times=5000))
     task = await rig.submit(wait=0)
     await anyio.sleep(HOUR)
     rig.clock.jumped += 25 * HOUR
     told = await rig.ask(wait=1)
     assert (told.task.error and told.task.error.code, told.task.is_lost(rig.clock())) == ("network", False)
     rig.sandbox.faults.clear()
-    await rig.app.follow(task.key)
+    await rig.app.ensure_followed(task.key)
     assert (await rig.settle(task)).status is Status.COMPLETED
 
 
@@ -461,94 +433,7 @@ async def test_one_answer_that_a_task_is_not_known_is_no_loss(home: Path) -> Non
     async with open_rig(home, clock=clock, sandbox=sandbox_for(home, clock=clock, seconds=2 * HOUR)) as rig:
         await rig.submit(wait=0)
         await anyio.sleep(70 * 60)
-        rig.sandbox.faults.order(Fault("404", route="read"))
+        rig.sandbox.faults.inject(Fault("404", route="read"))
         for _ in range(40):
             await anyio.sleep(5)
             assert not (await rig.ask(wait=0)).task.is_lost(clock())
-
-
-async def test_what_goes_out_again_a_day_later_begins_then(home: Path) -> None:
-    clock = VirtualClock()
-    async with open_rig(home, clock=clock, sandbox=sandbox_for(home, clock=clock, seconds=100)) as rig:
-        rig.sandbox.faults.order(Fault("drop_before", times=100))
-        await rig.settle(await rig.submit())
-        rig.sandbox.faults.clear()
-        clock.jumped += 30 * HOUR
-        soon = await rig.ask(wait=0)
-        assert (soon.joined, soon.task.is_lost(clock()), soon.is_free) == (True, False, False)
-        await anyio.sleep(1)
-        done = await rig.ask(wait=300)
-        assert (done.task.status, done.is_free, rig.charges()) == (Status.COMPLETED, True, 1)
-        assert (await rig.app.ledger.durations(done.task.request.model))[0] < 120
-
-
-async def test_a_call_that_sends_its_task_once_more_does_not_say_that_it_cost_nothing(rig: Rig) -> None:
-    rig.sandbox.faults.order(Fault("drop_before", times=100))
-    await rig.settle(await rig.submit())
-    rig.sandbox.faults.clear()
-    async with rig.client() as client:
-        sends = facts(await client.call_tool("modify_video", ASK))
-        again = facts(await client.call_tool("modify_video", ASK))
-    assert (sends["joined"], again["joined"], rig.charges()) == (True, True, 1)
-    assert "This call adds no cost of its own" in sends["next_step"]
-    assert "This call cost nothing" in again["next_step"]
-
-
-async def test_a_free_failure_offers_no_take(rig: Rig) -> None:
-    rig.sandbox.faults.order(Fault("fail", text="no"))
-    await rig.submit(wait=0)
-    joined = await rig.ask()
-    assert (joined.joined, joined.task.status, joined.task.charged) == (True, Status.FAILED, "no")
-    async with rig.client() as client:
-        told = facts(await client.call_tool("get_task", {"task_id": joined.task.task_id}))
-    assert "take 2" not in told["next_step"]
-
-
-@pytest.mark.parametrize("charged", ["unknown", "yes"])
-async def test_every_tool_says_the_same_of_the_charge_of_a_failure(rig: Rig, charged: str) -> None:
-    ended = {"unknown": '{"status": "expired"}', "yes": '{"status": "failed", "usage": {"cost": 0.5}}'}[charged]
-    rig.sandbox.faults.order(Fault("answer", route="read", text=ended))
-    task = await rig.submit()
-    async with rig.client() as client:
-        for name in ("get_task", "save_video"):
-            told = await client.call_tool(name, {"task_id": task.task_id})
-            assert told.is_error
-            assert facts(told)["error"]["charged"] == charged
-            assert facts(told).get("cost_usd") == (0.5 if charged == "yes" else None)
-        account = facts(await client.call_tool("check_account", {}))
-    assert account["server_spent_total_usd"] == (0.5 if charged == "yes" else 0.0)
-
-
-async def test_the_age_of_a_key_is_told_however_late_it_was_sent_again(rig: Rig) -> None:
-    rig.sandbox.faults.order(Fault("drop_after", times=5000))
-    await rig.settle(await rig.submit())
-    rig.clock.jumped += 3 * DAY
-    again = await rig.ask()
-    assert again.task.error
-    assert (again.task.status, again.task.error.retry_safe) == (Status.UNCONFIRMED, False)
-    assert "is not known" in again.task.error.hint
-
-
-async def test_an_unknown_outcome_is_settled_also_at_the_limit(home: Path) -> None:
-    async with open_rig(home, daily_limit=1) as rig:
-        rig.sandbox.faults.order(Fault("drop_after", times=100))
-        doubted = await rig.settle(await rig.submit())
-        rig.sandbox.faults.clear()
-        rig.clock.jumped += 25 * HOUR
-        await rig.submit("another")
-        again = await rig.ask()
-        assert (again.task.key, again.task.status, rig.charges()) == (doubted.key, Status.COMPLETED, 2)
-
-
-@pytest.mark.parametrize("era", ERAS)
-async def test_a_host_that_saves_saves_what_another_has_made(home: Path, era: str) -> None:
-    sandbox = sandbox_for(home)
-    async with open_rig(home, sandbox=sandbox, save="never") as rig:
-        made = await rig.submit()
-        await rig.submit("running", wait=0)
-        assert made.video_path == ""
-    async with open_rig(home, sandbox=sandbox) as rig, rig.client(era) as client:
-        for prompt in ("fog", "running"):
-            told = facts(await client.call_tool("modify_video", ASK | {"prompt": prompt}))
-            assert Path(told["video_path"]).is_file()
-        assert rig.charges() == 2

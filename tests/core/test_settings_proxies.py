@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from luma_mcp.cli.doctor.network import proxy_for
+from luma_mcp.cli.doctor.network import proxy_name
 from luma_mcp.core import settings_proxies
 from luma_mcp.core.errors import ProxyUnusable
 from luma_mcp.core.settings_proxies import Proxies, read_proxies
@@ -28,7 +28,7 @@ def place(url: str = URL) -> str:
     """Tell through which proxy a URL goes, and see that the doctor says the same."""
     proxy = read_proxies().proxy_for(httpx.URL(url))
     told = proxy.place if proxy else ""
-    assert proxy_for(url) == told
+    assert proxy_name(url) == told
     return told
 
 
@@ -131,7 +131,7 @@ def test_what_is_no_proxy_is_told_by_its_variable_and_never_by_its_value(
     assert variable in raised.value.hint
     assert not {"ecret", "127.0.0.1", "99999"} & set(re.findall(r"[\w.-]+", raised.value.message + raised.value.hint))
     assert not raised.value.transient
-    assert proxy_for(URL) == ""
+    assert proxy_name(URL) == ""
     if variable != "ALL_PROXY":
         assert place("http://runapi.ai") == ""
 

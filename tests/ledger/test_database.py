@@ -1,27 +1,32 @@
-"""The ledger's file under everything that happens to files: locks, damage, full disks, folders that go away."""
+"""The ledger's file in use: locks, full disks and those that hang, files that go away, damage that others find."""
 
-import errno
 import os
-import shutil
+import signal
 import sqlite3
+import subprocess
+import sys
 import tempfile
-from collections.abc import Generator
+import threading
+from collections.abc import Callable, Generator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing, contextmanager, suppress
+from contextlib import ExitStack, closing, contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import anyio
 import pytest
 
-from luma_mcp.core import failpoints
-from luma_mcp.core.models import DAY_SECONDS, Status, Task
-from luma_mcp.core.storage_errors import LedgerDamaged, LedgerUnusable
-from luma_mcp.ledger import connection, database, schema
+from luma_mcp.core.errors import LedgerDamaged, LedgerUnusable
+from luma_mcp.ledger import database, schema
+from luma_mcp.ledger import ledger as ledger_module
+from luma_mcp.ledger.errors import DISK_STUCK_HINT, MOVED_HINT
+from luma_mcp.ledger.files import inode_identity
 from luma_mcp.ledger.ledger import Ledger
-from luma_mcp.ledger.schema import MIGRATIONS, open_database
-from tests.support.ledgers import add, aside, damage_index, listed
-from tests.support.privileges import without_privileges
+from luma_mcp.ledger.schema import create_database, open_database
+from tests.support.ledger_writer import WRITTEN
+from tests.support.ledgers import add, damage_index, listed
+from tests.support.privileges import NOBODY, without_privileges
 from tests.support.rig import API_URL, EPOCH
 from tests.support.tasks import task
 
@@ -34,32 +39,12 @@ def anyio_backend() -> str:
     return "asyncio"
 
 
-@pytest.fixture
-def path(home: Path) -> Path:
-    return home / "data" / "tasks.sqlite3"
-
-
-@pytest.fixture
-def ledger(path: Path) -> Generator[Ledger]:
-    with closing(Ledger(path)) as opened:
-        yield opened
-
-
 @contextmanager
 def locked(path: Path) -> Generator[None]:
     """Hold the lock on the file, as a process does that is in the middle of a transaction."""
     with closing(sqlite3.connect(path, isolation_level=None)) as other:
         other.execute("BEGIN IMMEDIATE")
         yield
-
-
-async def all_of(ledger: Ledger) -> list[Task]:
-    """Give every task of the ledger."""
-    found, cursor = await ledger.page("local", "", 100, "")
-    while cursor:
-        page, cursor = await ledger.page("local", "", 100, cursor)
-        found += page
-    return found
 
 
 async def test_anothers_lock_holds_up_neither_readers_nor_the_event_loop(ledger: Ledger, path: Path) -> None:
@@ -91,7 +76,7 @@ async def test_a_lock_that_is_never_given_back_ends_in_an_error_for_all_who_wait
 
     async def write() -> None:
         with pytest.raises(LedgerUnusable) as raised:
-            await ledger.want(first.key, EPOCH)
+            await ledger.set_wanted_at(first.key, EPOCH)
         said.append(str(raised.value))
 
     with locked(path):
@@ -100,33 +85,19 @@ async def test_a_lock_that_is_never_given_back_ends_in_an_error_for_all_who_wait
                 group.start_soon(write)
     assert sum("others are still writing" in words for words in said) == 2
     assert sum("locked" in words for words in said) == 1
-    await ledger.want(first.key, EPOCH)
-
-
-async def test_a_file_that_is_no_database_is_kept_aside_and_a_caller_is_told_once(ledger: Ledger, path: Path) -> None:
-    path.parent.mkdir()
-    path.write_bytes(b"these are not the tasks you are looking for" * 100)
-    before = path.read_bytes()
-    with pytest.raises(LedgerDamaged) as raised, ledger.telling():
-        await add(ledger, task())
-    (kept,) = aside(path)
-    assert kept.read_bytes() == before
-    assert str(kept) in raised.value.message
-    assert (raised.value.code, raised.value.charged, raised.value.retry_safe) == ("output_not_writable", "no", False)
-    assert await listed(ledger) == []
-    assert (await add(ledger, task()))[1] is False
+    await ledger.set_wanted_at(first.key, EPOCH)
 
 
 async def test_damage_that_the_background_finds_is_told_to_the_next_caller(ledger: Ledger, path: Path) -> None:
     path.parent.mkdir()
     path.write_bytes(b"\0" * 5000)
     with pytest.raises(LedgerDamaged):
-        await ledger.unattended(API_URL, "", EPOCH, 1)
-    assert await ledger.unattended(API_URL, "", EPOCH, 1) == []
+        await ledger.find_unattended(API_URL, "", EPOCH, 1)
+    assert await ledger.find_unattended(API_URL, "", EPOCH, 1) == []
     assert await listed(ledger) == [], "whoever is no caller is told nothing"
-    with pytest.raises(LedgerDamaged, match="damaged"), ledger.telling():
+    with pytest.raises(LedgerDamaged, match="damaged"), ledger.report_damage_once():
         await listed(ledger)
-    with ledger.telling():
+    with ledger.report_damage_once():
         assert await listed(ledger) == []
 
 
@@ -137,147 +108,16 @@ async def test_damage_that_the_background_finds_during_a_call_is_told_before_any
     path.write_bytes(b"\0" * 5000)
 
     async def called_while_the_background_looks() -> None:
-        with ledger.telling():
+        with ledger.report_damage_once():
             with suppress(LedgerDamaged):
-                await ledger.unattended(API_URL, "", EPOCH, 1)
+                await ledger.find_unattended(API_URL, "", EPOCH, 1)
             await add(ledger, task())
 
     with pytest.raises(LedgerDamaged, match="damaged"):
         await called_while_the_background_looks()
     assert await listed(ledger) == []
-    with ledger.telling():
+    with ledger.report_damage_once():
         assert (await add(ledger, task()))[1] is False
-
-
-async def test_what_can_still_be_read_of_a_damaged_file_goes_on(ledger: Ledger, path: Path) -> None:
-    for number in range(200):
-        await add(ledger, replace(task(number), task_id=f"id-{number}"))
-    ledger.close()
-    content = bytearray(path.read_bytes())
-    page_of_row = content.index(b"take 100") // 4096 * 4096
-    content[page_of_row : page_of_row + 4096] = os.urandom(4096)
-    path.write_bytes(content)
-    with pytest.raises(LedgerDamaged, match=r"\d+ tasks"):
-        await all_of(ledger)
-    (kept,) = aside(path)
-    assert kept.read_bytes() == content
-    found = await all_of(ledger)
-    assert 100 < len(found) < 200
-    assert all(one.request == task(int(one.task_id.removeprefix("id-"))).request for one in found)
-
-
-class Killed(BaseException):
-    """Stands for the end of the process."""
-
-
-@pytest.mark.parametrize("point", ["rescue.kept", "rescue.salvaged", "rescue.cleared"])
-async def test_a_rescue_that_is_killed_is_done_by_the_next_process(
-    path: Path, monkeypatch: pytest.MonkeyPatch, point: str
-) -> None:
-    with closing(Ledger(path)) as ledger:
-        for number in range(50):
-            await add(ledger, task(number))
-    damage_index(path)
-
-    def die(reached: str) -> None:
-        if reached == point:
-            raise Killed
-
-    with monkeypatch.context() as armed, closing(Ledger(path)) as ledger:
-        armed.setattr(failpoints, "reach", die)
-        with pytest.raises(Killed):
-            await listed(ledger)
-    with closing(Ledger(path)) as ledger:
-        with suppress(LedgerDamaged):
-            await listed(ledger)
-        assert len(await listed(ledger)) == 50
-    assert aside(path)
-
-
-async def test_a_file_that_was_cut_off_loses_what_was_cut_off_only(ledger: Ledger, path: Path) -> None:
-    for number in range(300):
-        await add(ledger, task(number))
-    ledger.close()
-    with path.open("r+b") as file:
-        file.truncate(path.stat().st_size - 4096)
-    with pytest.raises(LedgerDamaged):
-        await all_of(ledger)
-    assert len(await all_of(ledger)) > 250
-
-
-async def test_a_file_that_was_emptied_is_kept_aside_with_what_lies_beside_it(ledger: Ledger, path: Path) -> None:
-    await add(ledger, task())
-    ledger.close()
-    path.write_bytes(b"")
-    journal = path.with_name(f"{path.name}-journal")
-    journal.write_bytes(b"of a transaction that was cut short")
-    with pytest.raises(LedgerDamaged):
-        await listed(ledger)
-    (kept,) = aside(path)
-    assert kept.with_name(f"{kept.name}-journal").read_bytes() == b"of a transaction that was cut short"
-    assert not journal.exists(), "it would be played back into the new file"
-    assert await listed(ledger) == []
-
-
-async def test_a_file_that_was_emptied_is_told_of(ledger: Ledger, path: Path) -> None:
-    await add(ledger, task())
-    ledger.close()
-    path.write_bytes(b"")
-    with pytest.raises(LedgerDamaged):
-        await listed(ledger)
-    assert await listed(ledger) == []
-
-
-async def test_a_rescue_without_room_says_so_and_leaves_the_file_alone(
-    ledger: Ledger, path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def full(*_: object) -> None:
-        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-
-    await add(ledger, task())
-    ledger.close()
-    damage_index(path)
-    before = path.read_bytes()
-    with monkeypatch.context() as patched:
-        patched.setattr(shutil, "copy2", full)
-        with pytest.raises(LedgerUnusable, match="damaged, and cannot be kept aside: No space"):
-            await listed(ledger)
-    assert path.read_bytes() == before
-    assert aside(path) == []
-    with pytest.raises(LedgerDamaged):
-        await listed(ledger)
-    assert len(await listed(ledger)) == 1
-
-
-async def test_a_rescue_by_another_process_holds_up_the_reader_alone(ledger: Ledger, path: Path) -> None:
-    await add(ledger, task())
-    ledger.close()
-    damage_index(path)
-    told = anyio.Event()
-
-    async def read() -> None:
-        with pytest.raises(LedgerUnusable):
-            await listed(ledger)
-        told.set()
-
-    async with anyio.create_task_group() as group:
-        with closing(sqlite3.connect(f"{path}-lock", isolation_level=None)) as other:
-            other.execute("BEGIN EXCLUSIVE")
-            group.start_soon(read)
-            for _ in range(100):
-                await anyio.lowlevel.checkpoint()
-            assert not told.is_set()
-        await told.wait()
-
-
-async def test_a_running_process_does_not_write_to_a_file_that_a_newer_version_took_over(
-    ledger: Ledger, path: Path
-) -> None:
-    await add(ledger, task())
-    with closing(sqlite3.connect(path)) as newer:
-        newer.execute(f"PRAGMA user_version = {len(MIGRATIONS) + 1}")
-    with pytest.raises(LedgerUnusable, match="newer version"):
-        await add(ledger, task(1))
 
 
 async def test_closing_waits_for_a_write_that_nobody_awaits_any_more(ledger: Ledger, path: Path) -> None:
@@ -299,55 +139,12 @@ async def test_closing_waits_for_a_write_that_nobody_awaits_any_more(ledger: Led
     assert [found.key for found in await listed(ledger)] == [first.key]
 
 
-def test_processes_that_meet_a_damaged_file_together_keep_it_aside_once(path: Path) -> None:
-    path.parent.mkdir()
-    path.write_bytes(b"no database" * 1000)
-
-    async def submit(draft: Task) -> bool:
-        with closing(Ledger(path)) as ledger:
-            try:
-                await add(ledger, draft)
-            except LedgerUnusable:
-                return False
-            return True
-
-    with ThreadPoolExecutor(8) as pool:
-        added = list(pool.map(anyio.run, [submit] * 8, map(task, range(8))))
-    assert len(aside(path)) == 1
-    with closing(sqlite3.connect(path)) as file:
-        assert file.execute("SELECT count(*) FROM tasks").fetchone() == (sum(added),)
-
-
-async def test_a_folder_that_was_removed_while_in_use_is_put_back(ledger: Ledger, path: Path) -> None:
-    first, _ = await add(ledger, task())
-    for removed in path.parent.iterdir():
-        removed.unlink()
-    path.parent.rmdir()
-    second, _ = await add(ledger, task(1))
-    with closing(Ledger(path)) as another:
-        assert {found.key for found in await listed(another)} == {first.key, second.key}
-
-
 async def test_a_file_that_was_replaced_is_the_one_that_counts(ledger: Ledger, path: Path, home: Path) -> None:
     await add(ledger, task())
     with closing(Ledger(home / "backup" / "tasks.sqlite3")) as backup:
         kept, _ = await add(backup, task(7))
     (home / "backup" / "tasks.sqlite3").replace(path)
     assert await listed(ledger) == [kept]
-
-
-async def test_a_file_from_a_newer_version_is_refused_and_left_as_it_is(ledger: Ledger, path: Path) -> None:
-    path.parent.mkdir()
-    with closing(sqlite3.connect(path)) as newer:
-        newer.execute(f"PRAGMA user_version = {len(MIGRATIONS) + 1}")
-    before = path.read_bytes()
-    for _ in range(2):
-        with pytest.raises(LedgerUnusable, match="newer version"):
-            await listed(ledger)
-        with pytest.raises(LedgerUnusable, match="newer version"):
-            await add(ledger, task())
-    assert path.read_bytes() == before
-    assert [found.name for found in path.parent.iterdir()] == [path.name]
 
 
 async def test_a_folder_that_was_mended_is_used_without_a_restart(ledger: Ledger, path: Path) -> None:
@@ -378,7 +175,7 @@ async def test_on_a_full_disk_writing_is_refused_and_reading_goes_on(
         db.execute("PRAGMA max_page_count = 30")
         return db
 
-    monkeypatch.setattr(connection, "open_database", cramped)
+    monkeypatch.setattr(database, "open_database", cramped)
     await fill(ledger)
     kept = await listed(ledger)
     assert kept
@@ -411,33 +208,249 @@ async def test_in_a_folder_that_is_read_only_history_can_be_read(open_folder: Pa
         path.parent.chmod(0o755)
 
 
-async def test_ended_tasks_are_forgotten_only_when_told_and_the_space_is_given_back(ledger: Ledger, path: Path) -> None:
-    for number in range(400):
-        status = Status.COMPLETED if number else Status.PROCESSING
-        await add(ledger, replace(task(number), status=status, finished_at=EPOCH, source_url="x" * 4000))
-    recent, _ = await add(ledger, replace(task(2 * DAY_SECONDS), status=Status.COMPLETED))
-    await ledger.forget(EPOCH + 2 * DAY_SECONDS, 3)
-    ledger.close()
-    full = path.stat().st_size
-    await ledger.forget(EPOCH + 2 * DAY_SECONDS, 1)
-    running = (await ledger.page("local", "processing", 10, ""))[0]
-    assert [found.key for found in await listed(ledger)] == [recent.key, running[0].key]
-    ledger.close()
-    assert path.stat().st_size < full / 10
-
-
-async def test_a_finished_video_that_is_still_to_be_saved_is_not_forgotten(ledger: Ledger) -> None:
-    unsaved = replace(task(), status=Status.COMPLETED, finished_at=EPOCH, wants_file=True, video_urls=("https://x/y",))
-    await add(ledger, unsaved)
-    await ledger.forget(EPOCH + 2 * DAY_SECONDS, 1)
-    assert await listed(ledger) == [unsaved]
-    await ledger.forget(EPOCH + 8 * DAY_SECONDS, 1)
-    assert await listed(ledger) == []
-
-
 async def test_what_is_written_again_and_again_does_not_pile_up(ledger: Ledger, path: Path) -> None:
     draft, _ = await add(ledger, task())
     for number in range(1500):
         await ledger.record(replace(draft, attempts=number))
     assert path.stat().st_size < 200_000
     assert {found.name for found in path.parent.iterdir()} == {path.name, f"{path.name}-lock"}
+
+
+posix = pytest.mark.skipif(sys.platform == "win32", reason="Windows removes no file that is open")
+
+
+BESIDE = ("-wal", "-shm", "-journal")
+
+
+ROWS = 60
+
+
+FEW_THREADS = 6
+
+
+def after_inserting(monkeypatch: pytest.MonkeyPatch, then: Callable[[], object]) -> None:
+    """Let something happen in the middle of the transaction that adds a task."""
+
+    original = ledger_module.insert
+
+    def insert(db: sqlite3.Connection, row: Any) -> None:
+        original(db, row)
+        then()
+
+    monkeypatch.setattr(ledger_module, "insert", insert)
+
+
+def give_away(place: Path) -> None:
+    """Let a place belong to the user that one is `without_privileges`."""
+    if sys.platform != "win32" and os.geteuid() == 0:
+        os.chown(place, NOBODY, NOBODY)
+
+
+@posix
+@pytest.mark.parametrize(("file_mode", "folder_mode"), [(0o444, 0o755), (0o444, 0o555), (0o644, 0o555)])
+async def test_a_disk_that_can_be_written_again_is_written_to_without_a_restart(
+    open_folder: Path, file_mode: int, folder_mode: int
+) -> None:
+    path = open_folder / "data" / "tasks.sqlite3"
+    with closing(Ledger(path)) as before:
+        kept, _ = await add(before, task())
+    for place in (path, path.parent):
+        give_away(place)
+    path.chmod(file_mode)
+    path.parent.chmod(folder_mode)
+    with without_privileges(), closing(Ledger(path)) as ledger:
+        assert await listed(ledger) == [kept]
+        with pytest.raises(LedgerUnusable) as raised:
+            await add(ledger, task(1))
+        assert raised.value.charged == "no"
+        path.parent.chmod(0o755)
+        path.chmod(0o644)
+        added, _ = await add(ledger, task(1))
+        assert await listed(ledger) == [added, kept]
+
+
+@posix
+def test_nothing_that_was_acknowledged_is_lost_when_what_lies_beside_the_ledger_is_removed(path: Path) -> None:
+    path.parent.mkdir()
+    create_database(path)
+    said: list[list[str]] = []
+    with ExitStack() as running:
+        writers = [running.enter_context(writer(path, 1000 * number)) for number in range(3)]
+        while any(process.poll() is None for process in writers):
+            for process in writers:
+                with stopped(process):
+                    for suffix in BESIDE:
+                        path.with_name(path.name + suffix).unlink(missing_ok=True)
+        for process in writers:
+            assert process.stdout
+            said += [line.split(maxsplit=2) for line in process.stdout]
+    assert len(said) == 3 * ROWS
+    with closing(sqlite3.connect(path)) as db:
+        assert db.execute("PRAGMA integrity_check").fetchall() == [("ok",)]
+        there = {key for (key,) in db.execute("SELECT key FROM tasks")}
+    assert {key for outcome, key, *_ in said if outcome == WRITTEN} - there == set()
+    assert there & {key for outcome, key, *_ in said if outcome == "no"} == set()
+
+
+def writer(path: Path, first: int) -> subprocess.Popen[str]:
+    """Start a process that adds tasks."""
+    command = [sys.executable, "-m", "tests.support.ledger_writer", str(path), str(first), str(ROWS)]
+    return subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=Path(__file__).parents[2])
+
+
+@contextmanager
+def stopped(process: subprocess.Popen[str]) -> Generator[None]:
+    """Let a process stand still, wherever it is."""
+    process.send_signal(signal.Signals["SIGSTOP"])
+    try:
+        yield
+    finally:
+        process.send_signal(signal.Signals["SIGCONT"])
+
+
+@posix
+async def test_a_write_whose_end_met_an_error_may_have_been_written(
+    ledger: Ledger, path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await add(ledger, task())
+    with monkeypatch.context() as patched:
+        after_inserting(patched, path.with_name(f"{path.name}-journal").unlink)
+        with pytest.raises(LedgerUnusable) as raised:
+            await add(ledger, task(1))
+    assert raised.value.charged == "unknown"
+    assert len(await listed(ledger)) == 2
+    assert (await add(ledger, task(2)))[1] is False
+
+
+@posix
+@pytest.mark.parametrize("replaced", [False, True])
+async def test_what_was_written_to_a_file_that_was_taken_away_meanwhile_is_not_acknowledged(
+    ledger: Ledger, path: Path, monkeypatch: pytest.MonkeyPatch, replaced: bool
+) -> None:
+    await add(ledger, task())
+    create_database(path.with_name("other"))
+    other = path.with_name("other")
+    with monkeypatch.context() as patched:
+        after_inserting(patched, (lambda: other.replace(path)) if replaced else path.unlink)
+        with pytest.raises(LedgerUnusable, match="removed or replaced while") as raised:
+            await add(ledger, task(1))
+    assert (raised.value.charged, raised.value.hint) == ("unknown", MOVED_HINT)
+    assert len(await listed(ledger)) == (0 if replaced else 2), "put back with all that was in it"
+
+
+@pytest.fixture
+def answers() -> Generator[threading.Event]:
+    """Give what happens when the disk answers again; it does in the end."""
+    event = threading.Event()
+    yield event
+    event.set()
+
+
+@pytest.fixture
+def impatient(monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
+    monkeypatch.setattr(database, "ANSWER_SECONDS", 0.3)
+    monkeypatch.setattr(database, "STUCK_SECONDS", 0.1)
+    return monkeypatch
+
+
+async def test_a_disk_that_hangs_keeps_nobody_waiting_and_is_used_again_when_it_answers(
+    ledger: Ledger, impatient: pytest.MonkeyPatch, answers: threading.Event
+) -> None:
+    kept, _ = await add(ledger, task())
+
+    def hanging(path: Path) -> tuple[int, int] | None:
+        answers.wait()
+        return inode_identity(path)
+
+    said: list[LedgerUnusable] = []
+
+    async def read() -> None:
+        with pytest.raises(LedgerUnusable) as raised:
+            await listed(ledger)
+        said.append(raised.value)
+
+    async def write() -> None:
+        with pytest.raises(LedgerUnusable) as raised:
+            await ledger.set_wanted_at(kept.key, EPOCH)
+        said.append(raised.value)
+
+    before = threading.active_count()
+    impatient.setattr(database, "inode_identity", hanging)
+    for _ in range(2):
+        async with anyio.create_task_group() as group:
+            for _ in range(10):
+                group.start_soon(read)
+                group.start_soon(write)
+    ledger.close()
+    assert threading.active_count() - before <= FEW_THREADS
+    assert {error.hint for error in said if "answer" in error.message} == {DISK_STUCK_HINT}
+    assert "unknown" in {error.charged for error in said if "did not answer in" in error.message}
+    impatient.undo()
+    answers.set()
+    await ledger.set_wanted_at(kept.key, EPOCH)
+    assert [found.key for found in await listed(ledger)] == [kept.key]
+
+
+async def test_a_write_that_was_given_up_is_not_written_later(
+    ledger: Ledger, path: Path, impatient: pytest.MonkeyPatch, answers: threading.Event
+) -> None:
+    kept, _ = await add(ledger, task())
+    after_inserting(impatient, answers.wait)
+    with pytest.raises(LedgerUnusable, match="did not answer") as raised:
+        await add(ledger, task(1))
+    assert raised.value.charged == "unknown"
+    impatient.undo()
+    answers.set()
+    added, _ = await add(ledger, task(2))
+    assert await listed(ledger) == [added, kept]
+
+
+async def test_a_call_that_is_cancelled_waits_no_longer_for_a_disk_that_hangs(
+    ledger: Ledger, impatient: pytest.MonkeyPatch, answers: threading.Event
+) -> None:
+    await listed(ledger)
+    after_inserting(impatient, answers.wait)
+
+    async def write() -> None:
+        with suppress(LedgerUnusable):
+            await add(ledger, task())
+
+    async with anyio.create_task_group() as group:
+        group.start_soon(write)
+        await anyio.wait_all_tasks_blocked()
+        group.cancel_scope.cancel()
+    answers.set()
+    assert await listed(ledger) == []
+
+
+async def test_damage_that_another_process_finds_is_told_once_by_each_that_had_the_file_open(
+    ledger: Ledger, path: Path
+) -> None:
+    kept, _ = await add(ledger, task())
+    with closing(Ledger(path)) as idle, closing(Ledger(path)) as finder, closing(Ledger(path)) as later:
+        await listed(idle)
+        damage_index(path)
+        with pytest.raises(LedgerDamaged, match="with 1 tasks"), finder.report_damage_once():
+            await listed(finder)
+        with pytest.raises(LedgerDamaged, match="Another server"), ledger.report_damage_once():
+            await add(ledger, task(1))
+        assert [found.key for found in await listed(idle)] == [kept.key], "whoever is no caller is told nothing"
+        with pytest.raises(LedgerDamaged, match="Another server"), idle.report_damage_once():
+            await listed(idle)
+        for number, each in enumerate((finder, ledger, idle, later)):
+            with each.report_damage_once():
+                await add(each, task(10 + number))
+                assert len(await listed(each)) == 2 + number
+
+
+async def test_a_file_that_was_replaced_beside_an_old_damaged_one_is_not_called_damaged(
+    ledger: Ledger, path: Path
+) -> None:
+    path.parent.mkdir()
+    path.with_name(f"{path.name}.damaged-20260101-000000").touch()
+    await add(ledger, task())
+    create_database(path.with_name("other"))
+    path.with_name("other").replace(path)
+    with ledger.report_damage_once():
+        assert await listed(ledger) == []
+        await add(ledger, task())

@@ -12,13 +12,12 @@ import anyio
 import httpx
 import pytest
 
-from luma_mcp.core.errors import InvalidRequest, SourceNotFound
+from luma_mcp.core.errors import InvalidRequest, LedgerUnusable, SourceNotFound
 from luma_mcp.core.models import DAY_SECONDS, Status, Task
-from luma_mcp.core.storage_errors import LedgerUnusable
-from luma_mcp.sandbox.http import bundled_clip
-from luma_mcp.sandbox.transport import in_process
-from tests.support.planting import KEY_ID, THEIRS, finished, ledger_file, plant
-from tests.support.rig import EPOCH, SOURCE, Rig, VirtualClock, facts, open_rig, sandbox_for
+from luma_mcp.sandbox.requests import bundled_clip
+from luma_mcp.sandbox.transport import open_asgi_transport
+from tests.support.forged_ledger import KEY_ID, THEIRS, finished, ledger_file, plant
+from tests.support.rig import EPOCH, SOURCE, Rig, VirtualClock, open_rig, sandbox_for, structured
 
 pytestmark = [pytest.mark.anyio, pytest.mark.usefixtures("inline_threads")]
 LONG_SECONDS = 1200.0  # longer than anything that was asked for counts
@@ -45,10 +44,10 @@ async def opened(home: Path, **settings: Any) -> AsyncGenerator[tuple[Rig, Web]]
     clock = VirtualClock()
     sandbox = sandbox_for(home, clock=clock)
     async with (
-        in_process(sandbox) as runapi,
+        open_asgi_transport(sandbox) as runapi,
         open_rig(home, clock=clock, sandbox=sandbox, network=(web := Web(runapi)), **settings) as rig,
     ):
-        rig.app.wake()
+        rig.app.start_tracker()
         yield rig, web
 
 
@@ -58,7 +57,7 @@ async def listed(rig: Rig) -> list[Task]:
 
 def spent(rig: Rig) -> int:
     """Count what RunAPI was asked for beside questions: submissions and uploads."""
-    return sum(seen.method != "GET" for seen in rig.sandbox.seen)
+    return sum(seen.method != "GET" for seen in rig.sandbox.recorded_requests)
 
 
 INTENTS: dict[str, dict[str, Any]] = {
@@ -92,10 +91,10 @@ async def test_an_intent_of_another_key_ends_uncharged_when_it_is_asked_for(home
     key, old = plant(home / "data", created_at=EPOCH), plant(home / "data", created_at=EPOCH - 1000)
     async with opened(home) as (rig, _):
         for each in (key, old):
-            await rig.app.follow(each)
+            await rig.app.ensure_followed(each)
         await anyio.sleep(5)
-        assert (await rig.app.ledger.get(key)).status is Status.SUBMITTING, "its own server may still come"
-        ended = await rig.app.ledger.get(old)
+        assert (await rig.parts.ledger.get(key)).status is Status.SUBMITTING, "its own server may still come"
+        ended = await rig.parts.ledger.get(old)
     assert (ended.status, ended.error and ended.error.charged) == (Status.FAILED, "no")
     assert ended.error
     assert "could not be sent" in ended.error.message
@@ -218,7 +217,7 @@ async def test_a_finished_task_of_another_key_is_fetched_only_when_somebody_asks
         assert web.asked == []
         (task,) = await listed(rig)
         async with rig.client() as client:
-            told = facts(await client.call_tool("save_video", {"task_id": task.task_id}))
+            told = structured(await client.call_tool("save_video", {"task_id": task.task_id}))
         assert (web.asked, Path(told["video_path"]).parent) == ([THEIRS], home / "out")
 
 
@@ -240,7 +239,7 @@ async def test_a_stored_path_counts_only_inside_the_folders_where_videos_may_be(
     plant(home / "data", **finished(task_id="planted-id", video_path=path, finished_at=expired, created_at=expired))
     async with opened(home, media_roots=(home / "out",)) as (rig, web), rig.client() as client:
         for name in ("get_task", "save_video"):
-            told = facts(
+            told = structured(
                 await client.call_tool(name, {"task_id": "planted-id", **({"filename": "x"} if "save" in name else {})})
             )
             assert "film.mp4" not in json.dumps(told)
@@ -298,12 +297,12 @@ async def test_a_row_that_makes_no_sense_is_passed_over_and_hides_no_other(home:
             plant(home / "data", **{"key_id": KEY_ID, column: value})
     async with opened(home) as (rig, web), rig.client() as client:
         await anyio.sleep(60)
-        seen = facts(await client.call_tool("list_tasks", {"limit": 1}))
+        seen = structured(await client.call_tool("list_tasks", {"limit": 1}))
         assert [task["task_id"] for task in seen["tasks"]] == ["good-id"]
         assert [task.key for task in await listed(rig)] == [good]
         told = await client.call_tool("get_task", {"task_id": "bad-0"})
-        assert told.is_error or facts(told)["task_id"] == "good-id"
-        account = facts(await client.call_tool("check_account", {}))
+        assert told.is_error or structured(told)["task_id"] == "good-id"
+        account = structured(await client.call_tool("check_account", {}))
         json.dumps(account, allow_nan=False)
         assert [each.uri for each in (await client.list_resources()).resources][-1] == "luma://tasks/good-id"
         assert rig.creates() == 0
@@ -325,7 +324,7 @@ async def test_addresses_that_no_answer_of_runapi_would_bring_are_left_out(home:
     plant(home / "data", **finished(key_id=KEY_ID, video_urls=json.dumps(urls)))
     async with opened(home) as (rig, web), rig.client() as client:
         await anyio.sleep(60)
-        (task,) = facts(await client.call_tool("list_tasks", {}))["tasks"]
+        (task,) = structured(await client.call_tool("list_tasks", {}))["tasks"]
         assert (task.get("video_urls", []), web.asked) == ([], [])
 
 
@@ -363,7 +362,7 @@ async def test_a_count_of_changes_that_makes_no_sense_is_told(home: Path, sql: s
         db.execute(sql)
     async with opened(home) as (rig, _):
         with pytest.raises(LedgerUnusable):
-            await rig.app.ledger.changes(None)
+            await rig.parts.ledger.changes(None)
 
 
 async def test_a_joined_row_that_makes_no_sense_is_told_and_nothing_is_paid(home: Path) -> None:
@@ -374,7 +373,7 @@ async def test_a_joined_row_that_makes_no_sense_is_told_and_nothing_is_paid(home
     async with opened(home) as (rig, _):
         with pytest.raises(LedgerUnusable, match=made.key):
             await rig.submit()
-        assert rig.charges() == 1
+        assert rig.task_count() == 1
 
 
 async def test_a_stored_upload_is_not_used_for_longer_than_runapi_keeps_it(home: Path) -> None:
@@ -382,7 +381,7 @@ async def test_a_stored_upload_is_not_used_for_longer_than_runapi_keeps_it(home:
     clip.parent.mkdir()
     shutil.copy(bundled_clip(), clip)
     async with opened(home) as (rig, _):
-        found = await rig.app.uploads.named_clip(str(clip))
+        found = await rig.parts.uploads.inspect_source_file(str(clip))
         assert found
         digest = found.digest
     with closing(sqlite3.connect(ledger_file(home / "data"))) as db, db:
@@ -406,6 +405,6 @@ async def test_a_request_made_now_is_sent_beside_all_that_was_planted(home: Path
         plant(home / "data", **intent)
     async with opened(home) as (rig, _):
         assert (await rig.submit("mine", source=SOURCE)).status is Status.COMPLETED
-        assert rig.charges() == 1
+        assert rig.task_count() == 1
         with pytest.raises(InvalidRequest):
             await rig.app.list_tasks("local", "", 10, "inf_x")

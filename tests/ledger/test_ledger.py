@@ -1,4 +1,4 @@
-"""The ledger: what goes in comes out, joins are decided once, and a file that cannot be used says so."""
+"""The ledger: what goes in comes out, joins are decided once, and leases have one owner."""
 
 import sqlite3
 from concurrent.futures import ThreadPoolExecutor
@@ -12,23 +12,19 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from luma_mcp.core.errors import Failure, InvalidRequest
-from luma_mcp.core.models import MOST_TAKES, Status, Task, VideoRequest, new_key
-from luma_mcp.core.storage_errors import LedgerUnusable
-from luma_mcp.ledger import schema
+from luma_mcp.core.errors import Failure, InvalidRequest, LedgerUnusable
+from luma_mcp.core.models import DAY_SECONDS, MAX_TAKES, Status, Task, VideoRequest, new_key
 from luma_mcp.ledger.errors import LeaseLost
-from luma_mcp.ledger.ledger import Ledger
-from luma_mcp.ledger.queries import PAGE
-from luma_mcp.ledger.records import FIXED, row_of
-from luma_mcp.ledger.rows import insert
-from luma_mcp.ledger.schema import MIGRATIONS, open_database, transaction
-from tests.support.ledgers import add
+from luma_mcp.ledger.ledger import Ledger, insert
+from luma_mcp.ledger.records import IMMUTABLE_COLUMNS, row_of
+from luma_mcp.ledger.schema import open_database, transaction
+from tests.support.ledger_statements import plans
+from tests.support.ledgers import add, listed
 from tests.support.rig import API_URL, EPOCH
 from tests.support.tasks import task
 
 pytestmark = [pytest.mark.anyio, pytest.mark.usefixtures("inline_threads")]
 KEY = "550e8400-e29b-41d4-a716-446655440000"
-PLACE = ("caller", "status", "created_at", "before", "limit")
 words = st.text(max_size=60)
 names = st.text("abcXYZ019.-_é霧", max_size=60)
 lines = st.text(max_size=60).map(lambda text: "".join(filter(str.isprintable, text)))
@@ -73,16 +69,6 @@ tasks = st.builds(
 )
 
 
-@pytest.fixture
-def path(home: Path) -> Path:
-    return home / "data" / "tasks.sqlite3"
-
-
-@pytest.fixture
-def ledger(path: Path) -> Ledger:
-    return Ledger(path)
-
-
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=50, deadline=None)
 @given(draft=tasks, later=tasks)
 async def test_what_is_written_is_read_back_and_what_is_fixed_stays(home: Path, draft: Task, later: Task) -> None:
@@ -96,7 +82,7 @@ async def test_what_is_written_is_read_back_and_what_is_fixed_stays(home: Path, 
         await ledger.record(replace(later, key=draft.key, task_id=draft.task_id))
         found = await ledger.get(draft.key)
     kept, changed = row_of(draft), row_of(replace(later, task_id=draft.task_id))
-    assert row_of(found) == {name: kept[name] if name in FIXED else changed[name] for name in kept}
+    assert row_of(found) == {name: kept[name] if name in IMMUTABLE_COLUMNS else changed[name] for name in kept}
 
 
 def with_its_cost(one: Task) -> Task:
@@ -120,7 +106,7 @@ async def test_a_request_is_known_by_its_name_its_take_and_its_caller(ledger: Le
         first, joined = await add(ledger, task(), "same")
         assert not joined
         assert await add(ledger, task(1), "same") == (first, True)
-        assert await ledger.of_request("local", "same", 1) == first
+        assert await ledger.find_by_request("local", "same", 1) == first
         assert (await add(ledger, task(1), "other"))[1] is False
         assert (await add(ledger, task(2, caller="somebody else"), "same"))[1] is False
         assert (await add(ledger, take(task(3), 3), "same"))[1] is False
@@ -129,7 +115,7 @@ async def test_a_request_is_known_by_its_name_its_take_and_its_caller(ledger: Le
 
 async def test_of_a_request_that_had_every_take_none_is_left(ledger: Ledger) -> None:
     with closing(ledger):
-        made = [(await add(ledger, take(task(number), number), "same"))[0] for number in range(1, MOST_TAKES + 1)]
+        made = [(await add(ledger, take(task(number), number), "same"))[0] for number in range(1, MAX_TAKES + 1)]
         assert await ledger.unused_take(made[0].key) == 0
 
 
@@ -144,16 +130,8 @@ async def test_a_task_counts_unless_it_failed_and_cost_nothing(ledger: Ledger, s
     with closing(ledger):
         first, _ = await add(ledger, task(), "same")
         ended = await ledger.record(replace(first, status=status, charged=charged))
-        assert (await add(ledger, task(1), "same"))[1] is ended.counts
-        assert ended.counts is not (status is Status.FAILED and charged == "no")
-
-
-async def test_the_database_itself_takes_no_second_task_of_a_request(ledger: Ledger, path: Path) -> None:
-    with closing(ledger):
-        await add(ledger, task(), "same")
-        row = row_of(task(1)) | {"name": "same"}
-        with closing(sqlite3.connect(path)) as db, pytest.raises(sqlite3.IntegrityError, match="UNIQUE"):
-            db.execute(f"INSERT INTO tasks ({', '.join(row)}) VALUES ({', '.join('?' * len(row))})", [*row.values()])  # noqa: S608 - column names of ours
+        assert (await add(ledger, task(1), "same"))[1] is ended.blocks_repeat
+        assert ended.blocks_repeat is not (status is Status.FAILED and charged == "no")
 
 
 def test_twenty_processes_with_the_same_request_make_one_task(path: Path) -> None:
@@ -171,9 +149,9 @@ async def test_a_lease_has_one_owner_until_it_runs_out_or_is_given_back(ledger: 
         assert await one.claim(key, EPOCH, EPOCH + 20)
         assert not await other.claim(key, EPOCH + 19, EPOCH + 40)
         assert await one.claim(key, EPOCH + 19, EPOCH + 30)
-        assert await one.unattended(API_URL, "", EPOCH + 29, 100) == []
-        assert await one.unattended("https://other.example", "", EPOCH + 30, 100) == []
-        assert await one.unattended(API_URL, "", EPOCH + 30, 100) == [key]
+        assert await one.find_unattended(API_URL, "", EPOCH + 29, 100) == []
+        assert await one.find_unattended("https://other.example", "", EPOCH + 30, 100) == []
+        assert await one.find_unattended(API_URL, "", EPOCH + 30, 100) == [key]
         assert await other.claim(key, EPOCH + 30, EPOCH + 50)
         await one.release(key)
         assert not await one.claim(key, EPOCH + 31, EPOCH + 50)
@@ -185,7 +163,7 @@ async def test_a_lease_from_the_future_does_not_strand_a_task(ledger: Ledger, pa
     with closing(ledger) as one, closing(Ledger(path)) as other:
         key = (await add(one, task()))[0].key
         assert await one.claim(key, EPOCH + 1e7, EPOCH + 1e7 + 15)  # then the clock was corrected
-        assert await one.unattended(API_URL, "", EPOCH + 1, 100) == [key]
+        assert await one.find_unattended(API_URL, "", EPOCH + 1, 100) == [key]
         assert await other.claim(key, EPOCH + 1, EPOCH + 16)
 
 
@@ -211,8 +189,8 @@ async def test_tasks_of_another_account_are_left_to_those_who_have_its_key(ledge
         for one in (unsent, doubted, accepted):
             await add(ledger, one)
             await ledger.release(one.key)
-        assert await ledger.unattended(API_URL, "ours", EPOCH + 100, 1000) == [accepted.key]
-        assert len(await ledger.unattended(API_URL, "theirs", EPOCH + 100, 1000)) == 3
+        assert await ledger.find_unattended(API_URL, "ours", EPOCH + 100, 1000) == [accepted.key]
+        assert len(await ledger.find_unattended(API_URL, "theirs", EPOCH + 100, 1000)) == 3
 
 
 async def test_a_task_that_was_put_back_to_work_is_not_put_aside(ledger: Ledger) -> None:
@@ -220,7 +198,7 @@ async def test_a_task_that_was_put_back_to_work_is_not_put_aside(ledger: Ledger)
         doubted, _ = await add(ledger, replace(task(), status=Status.UNCONFIRMED))
         await ledger.resubmit(doubted.key, EPOCH + 1)
         await ledger.release(doubted.key, EPOCH + 60, while_status="unconfirmed")
-        assert await ledger.unattended(API_URL, "", EPOCH + 2, 100) == [doubted.key]
+        assert await ledger.find_unattended(API_URL, "", EPOCH + 2, 100) == [doubted.key]
 
 
 async def test_an_end_is_final_and_an_id_is_never_replaced(ledger: Ledger) -> None:
@@ -258,30 +236,6 @@ async def test_a_row_that_makes_no_sense_hides_no_other(ledger: Ledger, path: Pa
             await ledger.find("local", "id-0")
 
 
-async def test_all_lies_in_the_one_file_and_goes_through_to_the_disk(ledger: Ledger, path: Path) -> None:
-    with closing(ledger):
-        await add(ledger, task())
-    with closing(open_database(path)) as opened:
-        (mode,) = opened.execute("PRAGMA journal_mode").fetchone()
-        (synchronous,) = opened.execute("PRAGMA synchronous").fetchone()
-    assert (mode, synchronous) == ("delete", 3)
-
-
-async def test_a_file_of_an_older_version_gets_the_migrations_that_it_lacks(
-    ledger: Ledger, path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    with closing(ledger):
-        kept, _ = await add(ledger, task())
-    second = "CREATE TABLE notes (words TEXT); INSERT INTO notes VALUES ('once')"
-    monkeypatch.setattr(schema, "MIGRATIONS", (*MIGRATIONS, second))
-    for _ in range(2):
-        with closing(Ledger(path)) as newer:
-            assert await newer.get(kept.key) == kept
-    with closing(sqlite3.connect(path)) as file:
-        assert file.execute("SELECT words FROM notes").fetchall() == [("once",)]
-        assert file.execute("PRAGMA user_version").fetchone() == (len(MIGRATIONS) + 1,)
-
-
 async def test_pages_are_stable_while_tasks_come(ledger: Ledger) -> None:
     with closing(ledger):
         for number in range(25):
@@ -297,6 +251,11 @@ async def test_pages_are_stable_while_tasks_come(ledger: Ledger) -> None:
     assert len(seen) == len(set(seen)) == 25
 
 
+async def first_pages(ledger: Ledger) -> None:
+    for status in ("", "completed"):
+        await ledger.page("local", status, 100, "")
+
+
 async def test_ten_thousand_tasks_are_listed_page_by_page_without_reading_them_all(ledger: Ledger, path: Path) -> None:
     with closing(ledger):
         await add(ledger, task())
@@ -304,12 +263,8 @@ async def test_ten_thousand_tasks_are_listed_page_by_page_without_reading_them_a
         with closing(open_database(path)) as db, transaction(db):
             for one in made:
                 insert(db, row_of(one) | {"name": one.key})
-            plans = [
-                row["detail"]
-                for query in (PAGE.format(status=""), PAGE.format(status="status = :status AND"))
-                for row in db.execute(f"EXPLAIN QUERY PLAN {query}", dict.fromkeys(PLACE, ""))
-            ]
-        assert [plan.split(" (")[0] for plan in plans] == [
+        found = await plans(path, first_pages)
+        assert [plan.split(" (")[0] for plan in found] == [
             "SEARCH tasks USING INDEX tasks_by_age",
             "SEARCH tasks USING INDEX tasks_by_status",
         ]
@@ -346,3 +301,27 @@ async def test_a_failed_write_changes_nothing(ledger: Ledger) -> None:
         with pytest.raises(LedgerUnusable):
             await add(ledger, task(key=draft.key), "another")
         assert await ledger.get(draft.key) == draft
+
+
+async def test_ended_tasks_are_forgotten_only_when_told_and_the_space_is_given_back(ledger: Ledger, path: Path) -> None:
+    for number in range(400):
+        status = Status.COMPLETED if number else Status.PROCESSING
+        await add(ledger, replace(task(number), status=status, finished_at=EPOCH, source_url="x" * 4000))
+    recent, _ = await add(ledger, replace(task(2 * DAY_SECONDS), status=Status.COMPLETED))
+    await ledger.forget(EPOCH + 2 * DAY_SECONDS, 3)
+    ledger.close()
+    full = path.stat().st_size
+    await ledger.forget(EPOCH + 2 * DAY_SECONDS, 1)
+    running = (await ledger.page("local", "processing", 10, ""))[0]
+    assert [found.key for found in await listed(ledger)] == [recent.key, running[0].key]
+    ledger.close()
+    assert path.stat().st_size < full / 10
+
+
+async def test_a_finished_video_that_is_still_to_be_saved_is_not_forgotten(ledger: Ledger) -> None:
+    unsaved = replace(task(), status=Status.COMPLETED, finished_at=EPOCH, wants_file=True, video_urls=("https://x/y",))
+    await add(ledger, unsaved)
+    await ledger.forget(EPOCH + 2 * DAY_SECONDS, 1)
+    assert await listed(ledger) == [unsaved]
+    await ledger.forget(EPOCH + 8 * DAY_SECONDS, 1)
+    assert await listed(ledger) == []

@@ -10,13 +10,13 @@ from pathlib import Path
 import pytest
 
 from luma_mcp.ledger import schema
-from tests.support import old_sqlite, statements
+from tests.support import ledger_statements, old_sqlite
 
 NEWER_THAN_OLDEST = re.compile(r"\bSTRICT\b|->|\bRETURNING\b|\biif\b|octet_length|sqlite_schema|json_valid\(\w+, ")
 
 
 def test_every_statement_of_the_code_runs_and_asks_for_nothing_that_the_oldest_lacks(home: Path) -> None:
-    listed = statements.recorded()
+    listed = ledger_statements.recorded()
     assert len(listed) > 60
     migrating = {statement for script in schema.MIGRATIONS for statement in schema.statements(script)}
     assert migrating <= {each["sql"] for each in listed}
@@ -30,6 +30,6 @@ def test_every_statement_of_the_code_runs_and_asks_for_nothing_that_the_oldest_l
 
 
 def test_a_statement_that_is_never_run_is_missed(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(statements, "in_code", lambda: [re.compile("SELECT forgotten")])
+    monkeypatch.setattr(ledger_statements, "in_code", lambda: [re.compile("SELECT forgotten")])
     with pytest.raises(AssertionError, match="forgotten"):
-        statements.recorded()
+        ledger_statements.recorded()

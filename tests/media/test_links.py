@@ -11,9 +11,9 @@ import httpx
 import pytest
 
 from luma_mcp.core.models import Status
-from luma_mcp.sandbox.http import bundled_clip
-from luma_mcp.sandbox.transport import in_process
-from tests.support.rig import SOURCE, Rig, VirtualClock, facts, open_rig, sandbox_for
+from luma_mcp.sandbox.requests import bundled_clip
+from luma_mcp.sandbox.transport import open_asgi_transport
+from tests.support.rig import SOURCE, Rig, VirtualClock, open_rig, sandbox_for, structured
 
 pytestmark = [pytest.mark.anyio, pytest.mark.usefixtures("inline_threads")]
 ASK = {"prompt": "fog", "source_video_url": SOURCE}
@@ -56,10 +56,9 @@ class Storage(httpx.AsyncBaseTransport):
 async def stored(
     home: Path, status: Callable[[str], int], *, signs: bool = True, **changes: Any
 ) -> AsyncGenerator[tuple[Rig, Storage]]:
-    """Open the application with such a storage."""
     clock = VirtualClock()
     sandbox = sandbox_for(home, clock=clock)
-    async with in_process(sandbox) as web:
+    async with open_asgi_transport(sandbox) as web:
         storage = Storage(web, status, signs)
         async with open_rig(home, clock=clock, sandbox=sandbox, network=storage, **changes) as rig:
             yield rig, storage
@@ -70,7 +69,6 @@ def refused(_: str) -> int:
 
 
 def only(link: int) -> Callable[[str], int]:
-    """Refuse all links but one."""
     return lambda query: 200 if query == f"signed={link}" else 403
 
 
@@ -85,13 +83,13 @@ async def test_a_result_is_saved_from_the_link_that_runapi_names_now(home: Path,
         assert (task.status, task.error, Path(task.video_path).read_bytes()) == (Status.COMPLETED, None, VIDEO)
         assert task.video_urls[0].endswith("signed=2")
         assert len(storage.asked) == 2
-        assert (await rig.app.ledger.get(task.key)).video_urls == task.video_urls
+        assert (await rig.parts.ledger.get(task.key)).video_urls == task.video_urls
 
 
 async def test_a_link_that_stays_refused_is_told_as_that_and_tried_slowly_with_a_fresh_read(home: Path) -> None:
     good = [False]
     async with stored(home, lambda _: 200 if good[0] else 403) as (rig, storage), rig.client() as client:
-        told = facts(await client.call_tool("modify_video", ASK))
+        told = structured(await client.call_tool("modify_video", ASK))
         assert (told["error"]["code"], told["error"]["charged"]) == ("download_failed", "yes")
         assert "403" in told["error"]["message"]
         assert told["video_urls"]
@@ -102,7 +100,7 @@ async def test_a_link_that_stays_refused_is_told_as_that_and_tried_slowly_with_a
         assert len(storage.asked) - asked <= 2 * (storage.reads - reads)
         good[0] = True
         await anyio.sleep(HOUR)
-        told = facts(await client.call_tool("get_task", {"task_id": told["task_id"]}))
+        told = structured(await client.call_tool("get_task", {"task_id": told["task_id"]}))
         assert Path(told["video_path"]).read_bytes() == VIDEO
         assert "error" not in told
 
@@ -122,7 +120,7 @@ async def test_a_link_that_is_refused_is_replaced_before_it_is_paid_for(home: Pa
         second = await rig.settle(await rig.submit("snow", source=f"luma://tasks/{first.task_id}"))
         assert second.status is Status.COMPLETED
         assert second.source_url.endswith("signed=2")
-        told = facts(await client.call_tool("get_task", {"task_id": first.task_id}))
+        told = structured(await client.call_tool("get_task", {"task_id": first.task_id}))
         assert told["video_urls"] == [second.source_url]
 
 
@@ -133,10 +131,10 @@ async def test_where_every_link_is_refused_the_saved_file_is_uploaded(home: Path
         good[0] = False
         second = await rig.submit("snow", source=f"luma://tasks/{first.task_id}", wait=0)
         await anyio.sleep(HOUR)
-        second = await rig.app.ledger.get(second.key)
-        assert (second.status, rig.charges()) == (Status.COMPLETED, 2)
+        second = await rig.parts.ledger.get(second.key)
+        assert (second.status, rig.task_count()) == (Status.COMPLETED, 2)
         assert "storage.sandbox" in second.source_url
-        assert (await rig.app.ledger.get(first.key)).error is None
+        assert (await rig.parts.ledger.get(first.key)).error is None
 
 
 @pytest.mark.parametrize("signs", [True, False])
@@ -151,11 +149,11 @@ async def test_what_cannot_be_had_anywhere_is_not_paid_for(home: Path, signs: bo
         assert second.error
         assert (second.error.code, second.error.charged) == ("source_not_found", "no")
         if status == 403:
-            assert not says_that_it_works(facts(await client.call_tool("get_task", {"task_id": first.task_id})))
+            assert not says_that_it_works(structured(await client.call_tool("get_task", {"task_id": first.task_id})))
         storage.content, storage.status = VIDEO, lambda _: 200
         third = await rig.settle(await rig.submit("snow", source=f"luma://tasks/{first.task_id}"))
         assert (third.status, rig.creates()) == (Status.COMPLETED, 2)
-        assert "error" not in facts(await client.call_tool("get_task", {"task_id": first.task_id}))
+        assert "error" not in structured(await client.call_tool("get_task", {"task_id": first.task_id}))
 
 
 async def test_trouble_with_a_link_is_waited_out_before_anything_is_paid(home: Path) -> None:
@@ -163,7 +161,7 @@ async def test_trouble_with_a_link_is_waited_out_before_anything_is_paid(home: P
     async with stored(home, lambda _: next(answers), signs=False, save="never") as (rig, _):
         first = await rig.settle(await rig.submit())
         second = await rig.settle(await rig.submit("snow", source=f"luma://tasks/{first.task_id}"))
-        assert (second.status, rig.charges()) == (Status.COMPLETED, 2)
+        assert (second.status, rig.task_count()) == (Status.COMPLETED, 2)
     async with stored(home, lambda _: 503, save="never") as (rig, _):
         second = await rig.settle(await rig.submit("rain", source=f"luma://tasks/{first.task_id}"))
         assert (second.status, rig.creates()) == (Status.FAILED, 0)

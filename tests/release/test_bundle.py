@@ -1,4 +1,4 @@
-"""What others find and install: server.json, the bundle, README's tables, and one version in all of them."""
+"""The bundle for Claude Desktop: what is in it, how it starts, and a form that may be left empty."""
 
 import io
 import json
@@ -11,105 +11,18 @@ from typing import Any
 import pytest
 from pydantic import SecretStr
 
-from luma_mcp import __version__
-from luma_mcp.core.settings import Settings, load_settings, variable_of
-from luma_mcp.core.settings_values import is_meant
+from luma_mcp.core.settings import load_settings
+from luma_mcp.core.settings_sources import is_filled_in
 from luma_mcp.core.text import Json
-from luma_mcp.release.__main__ import with_tables
 from luma_mcp.release.bundle import build_bundle, manifest
-from luma_mcp.release.registry import NAME, PACKAGE, server_json
 from tests.support.surface import TOOLS
 
 CHECKOUT = Path(__file__).parents[2]
-README = (CHECKOUT / "README.md").read_text(encoding="utf-8")
-WRITE_AGAIN = "If the change is wanted, run: python -m luma_mcp.release"
-SERVER_KEYS = {"$schema", "name", "title", "description", "version", "websiteUrl", "packages"}
-INPUT_KEYS = {"name", "description", "isRequired", "isSecret", "format", "default", "choices", "value"}
 
 
 @pytest.fixture(scope="module")
 def bundle(tmp_path_factory: pytest.TempPathFactory) -> zipfile.ZipFile:
     return zipfile.ZipFile(build_bundle(CHECKOUT, tmp_path_factory.mktemp("dist")))
-
-
-def test_server_json_is_made_of_the_code() -> None:
-    assert json.loads((CHECKOUT / "server.json").read_text(encoding="utf-8")) == server_json(), WRITE_AGAIN
-
-
-def test_readmes_tables_of_settings_and_hosts_are_made_of_the_code() -> None:
-    assert with_tables(README) == README, WRITE_AGAIN
-
-
-def test_there_is_one_version_everywhere() -> None:
-    project = tomllib.loads((CHECKOUT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
-    listed = server_json()
-    latest = re.search(r"^### \[?(\d+\.\d+\.\d+)\]?", README, re.MULTILINE)
-    assert latest
-    assert {
-        project["version"],
-        listed["version"],
-        *(package["version"] for package in listed["packages"]),
-        manifest()["version"],
-        latest[1],
-        *re.findall(r"runapi-luma-mcp-([\d.]+)\.mcpb", README),
-    } == {__version__}
-    assert re.fullmatch(r"\d+\.\d+\.\d+", __version__)
-    assert {project["name"], *(package["identifier"] for package in listed["packages"])} == {PACKAGE}
-
-
-def test_server_json_keeps_the_rules_of_the_registry() -> None:
-    listed = server_json()
-    assert listed.keys() == SERVER_KEYS
-    assert re.fullmatch(r"[a-z0-9.-]+/[a-z0-9.-]+", listed["name"])
-    assert len(listed["description"]) <= 100
-    assert len(listed["title"]) <= 100
-    assert [package["transport"]["type"] for package in listed["packages"]] == ["stdio", "streamable-http", "sse"]
-    assert listed["$schema"].endswith("/schemas/2025-12-11/server.schema.json")
-    addresses = [package["transport"].get("url", "") for package in listed["packages"]]
-    assert addresses == ["", "http://127.0.0.1:{LUMA_MCP_PORT}/mcp", "http://127.0.0.1:{LUMA_MCP_PORT}/sse"]
-    headers = [header for package in listed["packages"] for header in package["transport"].get("headers", [])]
-    assert [(header["name"], header["isSecret"], header["isRequired"]) for header in headers] == [
-        ("Authorization", True, False)
-    ] * 2
-    for package in listed["packages"]:
-        assert (package["registryType"], package["runtimeHint"]) == ("pypi", "uvx")
-        variables = {variable["name"] for variable in package["environmentVariables"]}
-        assert set(re.findall(r"\{(\w+)\}", package["transport"].get("url", ""))) <= variables
-
-
-def test_whoever_owns_the_package_owns_the_name_in_the_registry() -> None:
-    assert re.search(rf"^<!-- mcp-name: {re.escape(NAME)} -->$", README, re.MULTILINE)
-
-
-@pytest.mark.parametrize("package", server_json()["packages"], ids=["stdio", "streamable-http", "sse"])
-def test_every_setting_is_described_in_server_json(package: Json) -> None:
-    variables = {variable["name"]: variable for variable in package["environmentVariables"]}
-    assert list(variables) == [variable_of(field, name) for name, field in Settings.model_fields.items()]
-    secret = {name for name, variable in variables.items() if variable["isSecret"]}
-    assert secret == {"RUNAPI_API_KEY", "LUMA_MCP_AUTH_TOKENS"}
-    transport = variables["LUMA_MCP_TRANSPORT"]
-    assert transport["value"] == package["transport"]["type"]
-    assert transport["choices"] == ["stdio", "sse", "streamable-http", "http"]
-    assert variables["LUMA_MCP_SANDBOX"]["choices"] == ["true", "false"]
-    assert variables["LUMA_MCP_PORT"]["format"] == "number"
-    assert variables["LUMA_MCP_DATA_DIR"]["format"] == "filepath"
-    for variable in variables.values():
-        assert variable.keys() <= INPUT_KEYS
-        assert len(variable["description"]) > 20
-
-
-def test_every_default_and_choice_in_server_json_is_accepted_and_changes_nothing(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    usual = load_settings()
-    for variable in server_json()["packages"][0]["environmentVariables"]:
-        if "default" in variable:
-            monkeypatch.setenv(variable["name"], variable["default"])
-            assert load_settings() == usual
-        for choice in variable.get("choices", []):
-            monkeypatch.setenv(variable["name"], choice)
-            load_settings()
-        monkeypatch.delenv(variable["name"], raising=False)
 
 
 def test_the_bundle_holds_what_is_needed_and_nothing_of_this_machine(bundle: zipfile.ZipFile) -> None:
@@ -170,7 +83,7 @@ def test_a_form_that_is_not_filled_in_gives_the_defaults(filled: Json, monkeypat
     for variable, template in made["server"]["mcp_config"]["env"].items():
         value = re.sub(r"\$\{user_config\.(\w+)\}", lambda found: values[found[1]], template)
         monkeypatch.setenv(variable, value)
-        assert not filled or not is_meant(value) or value == "false"
+        assert not filled or not is_filled_in(value) or value == "false"
     assert load_settings() == usual
 
 

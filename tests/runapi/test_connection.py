@@ -16,7 +16,7 @@ from pydantic import SecretStr
 from luma_mcp.core.errors import NetworkFailure, ProxyUnusable
 from luma_mcp.core.models import Status, Task, VideoRequest
 from luma_mcp.runapi.client import RunAPI
-from luma_mcp.runapi.connection import open_connection
+from luma_mcp.runapi.connection import open_http_clients
 from tests.support.rig import EPOCH, KEY, SOURCE, open_rig
 
 pytestmark = pytest.mark.anyio
@@ -48,8 +48,8 @@ async def web(context: ssl.SSLContext | None, received: list[bytes]) -> AsyncGen
 
 
 async def read_status(base_url: str) -> Status:
-    async with open_connection(None) as connection:
-        return (await RunAPI(connection, base_url, SecretStr(KEY)).read("id")).status
+    async with open_http_clients(None) as connection:
+        return (await RunAPI(connection, base_url, SecretStr(KEY)).read_task("id")).status
 
 
 async def test_a_certificate_counts_if_the_system_trusts_its_issuer(
@@ -83,7 +83,7 @@ async def test_the_proxy_variables_are_honoured_and_the_key_is_not_shown_to_the_
 
 async def test_a_proxy_that_cannot_be_used_is_told_before_anything_is_written(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("ALL_PROXY", "socks5://127.0.0.1:9")
-    async with open_connection(None) as connection:
+    async with open_http_clients(None) as connection:
         with pytest.raises(ProxyUnusable, match="ALL_PROXY"):
             RunAPI(connection, "https://runapi.example", SecretStr(KEY)).check_ready()
 
@@ -115,9 +115,9 @@ async def test_a_submission_that_met_an_unusable_proxy_cost_nothing(monkeypatch:
     monkeypatch.setenv("HTTPS_PROXY", "socks5://127.0.0.1:9")
     wanted = VideoRequest(prompt="fog", source=SOURCE)
     task = Task(key="k", caller="local", request=wanted, created_at=EPOCH, updated_at=EPOCH, source_url=SOURCE)
-    async with open_connection(None) as connection:
+    async with open_http_clients(None) as connection:
         with pytest.raises(ProxyUnusable, match="HTTPS_PROXY") as raised:
-            await RunAPI(connection, "https://runapi.example", SecretStr(KEY)).create(task)
+            await RunAPI(connection, "https://runapi.example", SecretStr(KEY)).create_task(task)
     assert raised.value.charged == "no"
 
 
@@ -137,7 +137,7 @@ async def test_an_address_where_nobody_listens_is_told_with_its_cause() -> None:
 
 
 async def test_a_connection_that_is_not_used_makes_no_client() -> None:
-    async with open_connection(None) as connection:
+    async with open_http_clients(None) as connection:
         assert {name: vars(connection)[name] for name in ("_for_runapi", "_for_storage")} == {
             "_for_runapi": None,
             "_for_storage": None,

@@ -13,15 +13,15 @@ import pytest
 from anyio.abc import SocketAttribute, SocketStream
 from pydantic import SecretStr
 
-from luma_mcp.core.storage_errors import DownloadRefused, UploadAddressRefused
-from luma_mcp.media.fetching import Arriving
+from luma_mcp.core.errors import DownloadRefused, UploadAddressRefused
+from luma_mcp.media.downloads import ResumableDownload
 from luma_mcp.media.transfers import Transfer
 from luma_mcp.runapi.client import RunAPI
-from luma_mcp.runapi.connection import open_connection
-from luma_mcp.runapi.ssrf import CONNECTED, PublicNetwork, UploadNetwork
+from luma_mcp.runapi.connection import open_http_clients
+from luma_mcp.runapi.ssrf import CONNECTED, DownloadGuard, UploadGuard
 from luma_mcp.runapi.upload_targets import UploadTarget
-from luma_mcp.runapi.upload_targets import put as send
-from luma_mcp.sandbox.http import bundled_clip
+from luma_mcp.runapi.upload_targets import put_file as send
+from luma_mcp.sandbox.requests import bundled_clip
 from tests.support.rig import API_URL
 
 pytestmark = [pytest.mark.anyio, pytest.mark.sockets]
@@ -76,11 +76,12 @@ def redirect(target: str) -> bytes:
 async def get(
     home: Path, url: str, *, trusted: str = "https://runapi.ai", allow_private: bool = False, **more: Any
 ) -> bytes:
-    """Fetch a file over real sockets."""
     part = home / "part"
-    async with open_connection(more.get("transport")) as connection:
-        network = PublicNetwork(trusted=trusted, allow_private=allow_private)
-        assert await Arriving(connection.storage, network, url, part, Transfer()).have_turn(anyio.CancelScope())
+    async with open_http_clients(more.get("transport")) as connection:
+        network = DownloadGuard(trusted=trusted, allow_private=allow_private)
+        assert await ResumableDownload(connection.storage, network, url, part, Transfer()).receive_in_turn(
+            anyio.CancelScope()
+        )
     return part.read_bytes()
 
 
@@ -163,7 +164,7 @@ async def test_a_connection_that_is_broken_at_once_is_tried_again(home: Path) ->
         def get_extra_info(self, _: str) -> None:
             return None
 
-    watch = PublicNetwork(trusted=API_URL, allow_private=False).watch(httpx.URL("https://storage.example/v.mp4"))
+    watch = DownloadGuard(trusted=API_URL, allow_private=False).check_url(httpx.URL("https://storage.example/v.mp4"))
     with pytest.raises(httpx.ConnectError):
         await watch(CONNECTED, {"return_value": Broken()})
 
@@ -192,12 +193,11 @@ async def test_a_connection_that_nobody_could_look_at_is_not_trusted(home: Path)
 
 
 async def put(url: str, *, trusted: str = API_URL, allow_private: bool = False) -> None:
-    """Upload something over real sockets."""
 
     async def pieces() -> AsyncGenerator[bytes]:
         yield b"private"
 
-    async with open_connection(None) as connection:
+    async with open_http_clients(None) as connection:
         runapi = RunAPI(connection, trusted, SecretStr("key-12345678"), allow_private=allow_private)
         await runapi.put_upload(UploadTarget("s", url, {"Content-Type": "video/mp4"}), 7, pieces())
 
@@ -228,9 +228,9 @@ async def test_no_redirect_leads_a_clip_to_a_private_address(names: None, target
         moved = redirect(target.format(port=inner.port)).replace(b"302 Found", b"307 Temporary Redirect")
 
         async with listening(moved) as outer:
-            network = UploadNetwork(trusted=f"http://127.0.0.1:{outer.port}", allow_private=False)
+            network = UploadGuard(trusted=f"http://127.0.0.1:{outer.port}", allow_private=False)
             network._allow_private = False  # only the first address is RunAPI's own
-            async with open_connection(None) as connection:
+            async with open_http_clients(None) as connection:
                 upload = UploadTarget("s", f"http://127.0.0.1:{outer.port}/put", {})
                 with pytest.raises(UploadAddressRefused, match="private"):
                     await send(connection.storage, network, upload, 7, Pieces())

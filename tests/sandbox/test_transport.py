@@ -7,7 +7,7 @@ import httpx
 import pytest
 from starlette.types import Receive, Scope, Send
 
-from luma_mcp.sandbox.transport import in_process
+from luma_mcp.sandbox.transport import open_asgi_transport
 
 pytestmark = pytest.mark.anyio
 START = {"type": "http.response.start", "status": 200, "headers": [(b"x-from", b"app")]}
@@ -34,7 +34,7 @@ async def test_neither_way_is_a_body_ever_held_whole() -> None:
 
     taken = 0
     async with (
-        in_process(echo) as web,
+        open_asgi_transport(echo) as web,
         httpx.AsyncClient(transport=web) as http,
         http.stream("POST", "https://sandbox.invalid/?a=b", content=pieces()) as response,
     ):
@@ -52,7 +52,7 @@ async def test_an_application_learns_what_was_asked() -> None:
         asked.append(scope)
         await send(START)
 
-    async with in_process(app) as web, httpx.AsyncClient(transport=web) as http:
+    async with open_asgi_transport(app) as web, httpx.AsyncClient(transport=web) as http:
         response = await http.get("https://sandbox.invalid/a%20b?c=%20d", headers={"X-One": "1"})
     assert (response.status_code, response.content) == (200, b"")
     assert (asked[0]["path"], asked[0]["raw_path"], asked[0]["query_string"]) == ("/a b", b"/a%20b", b"c=%20d")
@@ -67,7 +67,7 @@ async def test_a_connection_that_the_application_breaks_is_broken_for_the_client
             await send({"type": "http.response.body", "body": b"some", "more_body": True})
         raise httpx.RemoteProtocolError("broken")
 
-    async with in_process(app) as web, httpx.AsyncClient(transport=web) as http:
+    async with open_asgi_transport(app) as web, httpx.AsyncClient(transport=web) as http:
         with pytest.raises(httpx.RemoteProtocolError):
             await http.get("https://sandbox.invalid/")
 
@@ -76,7 +76,7 @@ async def test_a_bug_of_the_application_is_an_answer_and_ends_nothing(caplog: py
     async def app(scope: Scope, receive: Receive, send: Send) -> None:
         raise ValueError("a bug")
 
-    async with in_process(app) as web, httpx.AsyncClient(transport=web) as http:
+    async with open_asgi_transport(app) as web, httpx.AsyncClient(transport=web) as http:
         assert [(await http.get("https://sandbox.invalid/")).status_code for _ in range(2)] == [500, 500]
     assert "a bug" in caplog.text
 
@@ -90,7 +90,7 @@ async def test_a_client_that_goes_before_the_answer_stops_the_application() -> N
         finally:
             stopped.set()
 
-    async with in_process(app) as web, httpx.AsyncClient(transport=web, timeout=None) as http:  # noqa: S113 - the test's own bound
+    async with open_asgi_transport(app) as web, httpx.AsyncClient(transport=web, timeout=None) as http:  # noqa: S113 - the test's own bound
         with anyio.move_on_after(5):
             await http.get("https://sandbox.invalid/")
         assert stopped.is_set()

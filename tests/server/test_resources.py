@@ -8,15 +8,13 @@ from typing import Any
 import anyio
 import pytest
 from mcp import Client, MCPError
-from mcp_types import INTERNAL_ERROR, INVALID_PARAMS, CacheableResult, TextContent, TextResourceContents
-from pydantic import BaseModel
+from mcp_types import INVALID_PARAMS, CacheableResult, TextResourceContents
 
 from luma_mcp.core.models import Status
-from luma_mcp.core.storage_errors import LedgerUnusable
 from luma_mcp.core.uris import TASKS_URI, task_id_of, task_uri
 from luma_mcp.sandbox.faults import Fault
-from luma_mcp.server.resources import NEWEST, age, plain_name
-from tests.support.rig import ERAS, SOURCE, Rig, ask_raw, facts, open_rig, sandbox_for
+from luma_mcp.server.resources import MAX_TASK_RESOURCES, format_age, resource_name
+from tests.support.rig import ERAS, SOURCE, Rig, open_rig, sandbox_for, structured
 
 pytestmark = pytest.mark.anyio
 ASK: dict[str, Any] = {"prompt": "fog", "source_video_url": SOURCE, "wait_seconds": 0}
@@ -36,10 +34,10 @@ async def read(client: Client, uri: str) -> dict[str, Any]:
 @pytest.mark.parametrize("era", ERAS)
 async def test_a_task_reads_as_get_task_tells_it(rig: Rig, era: str) -> None:
     async with rig.client(era) as client:
-        made = facts(await client.call_tool("modify_video", ASK))
-        running = facts(await client.call_tool("get_task", {"task_id": made["task_id"]}))
+        made = structured(await client.call_tool("modify_video", ASK))
+        running = structured(await client.call_tool("get_task", {"task_id": made["task_id"]}))
         assert await read(client, task_uri(made["task_id"])) == running
-        done = facts(await client.call_tool("get_task", {"task_id": made["task_id"], "wait_seconds": 40}))
+        done = structured(await client.call_tool("get_task", {"task_id": made["task_id"], "wait_seconds": 40}))
         assert await read(client, task_uri(made["task_id"])) == done
 
 
@@ -50,20 +48,20 @@ async def test_the_list_reads_as_list_tasks_tells_it(rig: Rig, era: str) -> None
         for prompt in "abc":
             await client.call_tool("modify_video", ASK | {"prompt": prompt, "wait_seconds": 40})
         listed = await read(client, TASKS_URI)
-        assert listed == facts(await client.call_tool("list_tasks", {"limit": 100}))
+        assert listed == structured(await client.call_tool("list_tasks", {"limit": 100}))
     assert [task["prompt"] for task in listed["tasks"]] == ["c", "b", "a"]
 
 
 async def test_reading_asks_nobody(rig: Rig) -> None:
     async with rig.client() as client:
-        task_id = facts(await client.call_tool("modify_video", ASK))["task_id"]
+        task_id = structured(await client.call_tool("modify_video", ASK))["task_id"]
         await anyio.sleep(60)
-        rig.sandbox.seen.clear()
+        rig.sandbox.recorded_requests.clear()
         await read(client, task_uri(task_id))
         await read(client, TASKS_URI)
         await anyio.sleep(60)
-        again = facts(await client.call_tool("modify_video", ASK))
-    assert rig.sandbox.seen == []
+        again = structured(await client.call_tool("modify_video", ASK))
+    assert rig.sandbox.recorded_requests == []
     assert (again["task_id"], again["joined"]) == (task_id, True)
 
 
@@ -73,16 +71,18 @@ async def test_the_newest_tasks_stand_in_the_list_of_resources_newest_first(
 ) -> None:
     async with open_rig(home, sandbox=sandbox_for(home), max_active=50) as rig, rig.client(era) as client:
         ids: list[str] = []
-        for number in range(NEWEST + 5):
-            ids.append(facts(await client.call_tool("modify_video", ASK | {"prompt": f"take {number}"}))["task_id"])
+        for number in range(MAX_TASK_RESOURCES + 5):
+            ids.append(
+                structured(await client.call_tool("modify_video", ASK | {"prompt": f"take {number}"}))["task_id"]
+            )
             await anyio.sleep(60)
         listed = await client.list_resources()
     assert listed.next_cursor is None
     tasks_entry, *entries = listed.resources
     assert (tasks_entry.uri, tasks_entry.mime_type) == (TASKS_URI, JSON)
     assert [entry.uri for entry in entries] == [task_uri(task_id) for task_id in reversed(ids[5:])]
-    assert entries[0].title == f"take {NEWEST + 4} (completed, 1 minute ago)"
-    assert entries[-1].title == f"take 5 (completed, {NEWEST} minutes ago)"
+    assert entries[0].title == f"take {MAX_TASK_RESOURCES + 4} (completed, 1 minute ago)"
+    assert entries[-1].title == f"take 5 (completed, {MAX_TASK_RESOURCES} minutes ago)"
     assert [entry.name for entry in entries] == [f"task-{task_id}" for task_id in reversed(ids[5:])]
     for entry in entries:
         assert entry.mime_type == JSON
@@ -90,7 +90,7 @@ async def test_the_newest_tasks_stand_in_the_list_of_resources_newest_first(
 
 
 async def test_a_task_without_an_id_is_in_the_task_list_but_has_no_resource_of_its_own(rig: Rig) -> None:
-    rig.sandbox.faults.order(Fault("401"))
+    rig.sandbox.faults.inject(Fault("401"))
     async with rig.client() as client:
         await client.call_tool("modify_video", ASK)
         assert [task["status"] for task in (await read(client, TASKS_URI))["tasks"]] == ["failed"]
@@ -119,9 +119,9 @@ async def test_a_title_in_the_list_is_one_short_line(rig: Rig) -> None:
     ],
 )
 def test_a_name_is_a_plain_word_whatever_the_id_is(task_id: str, name: str) -> None:
-    assert plain_name(task_id).startswith(name)
-    assert re.fullmatch(r"[A-Za-z0-9_-]{1,64}", plain_name(task_id))
-    assert len({plain_name(other) for other in (task_id, f"{task_id}!", f"{task_id}?", f"{task_id}xx")}) == 4
+    assert resource_name(task_id).startswith(name)
+    assert re.fullmatch(r"[A-Za-z0-9_-]{1,64}", resource_name(task_id))
+    assert len({resource_name(other) for other in (task_id, f"{task_id}!", f"{task_id}?", f"{task_id}xx")}) == 4
 
 
 @pytest.mark.parametrize("era", ERAS)
@@ -153,35 +153,17 @@ async def test_an_unknown_resource_is_a_clear_error(rig: Rig, era: str, uri: str
 
 async def test_a_task_has_one_uri_and_no_other(rig: Rig) -> None:
     async with rig.client() as client:
-        task_id = facts(await client.call_tool("modify_video", ASK))["task_id"]
+        task_id = structured(await client.call_tool("modify_video", ASK))["task_id"]
         other = f"luma://tasks/%{ord(task_id[0]):x}{task_id[1:]}"
         assert task_id_of(other) == task_id
         with pytest.raises(MCPError, match="Resource not found"):
             await client.read_resource(other)
 
 
-@pytest.mark.parametrize("era", ERAS)
-@pytest.mark.parametrize("kind", ["tools", "resources", "resources/templates", "prompts"])
-async def test_an_empty_cursor_means_the_first_page_and_so_does_null(rig: Rig, era: str, kind: str) -> None:
-    async with rig.client(era) as client:
-        first = await ask_raw(client, era, f"{kind}/list")
-        assert first == await ask_raw(client, era, f"{kind}/list", cursor="")
-        assert first == await ask_raw(client, era, f"{kind}/list", cursor=None)
-
-
-@pytest.mark.parametrize("era", ERAS)
-@pytest.mark.parametrize("kind", ["tools", "resources", "resource_templates", "prompts"])
-async def test_a_cursor_that_was_never_given_is_refused(rig: Rig, era: str, kind: str) -> None:
-    async with rig.client(era) as client:
-        with pytest.raises(MCPError, match="cursor") as refused:
-            await getattr(client, f"list_{kind}")(cursor="made up")
-    assert refused.value.error.code == INVALID_PARAMS
-
-
 async def test_a_finished_task_whose_file_is_still_missing_may_not_be_kept(rig: Rig) -> None:
-    rig.sandbox.faults.order(Fault("500", route="output", times=12))
+    rig.sandbox.faults.inject(Fault("500", route="output", times=12))
     async with rig.client(ERAS[1]) as client:
-        made = facts(await client.call_tool("modify_video", ASK | {"wait_seconds": 60}))
+        made = structured(await client.call_tool("modify_video", ASK | {"wait_seconds": 60}))
         assert (made["status"], made["video_path"]) == ("completed", "")
         assert (await client.read_resource(task_uri(made["task_id"]))).ttl_ms == 0
 
@@ -189,18 +171,18 @@ async def test_a_finished_task_whose_file_is_still_missing_may_not_be_kept(rig: 
 async def test_a_host_that_reads_resources_does_not_take_the_news_of_damage_from_the_model(
     rig: Rig, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(rig.app.ledger._file._notice, "words", "The ledger was damaged.")
+    monkeypatch.setattr(rig.parts.ledger._file._notice, "pending_message", "The ledger was damaged.")
     async with rig.client() as client:
         await read(client, TASKS_URI)
         await client.list_resources()
         told = await client.call_tool("list_tasks", {})
-        assert facts(told)["error"]["message"] == "The ledger was damaged."
+        assert structured(told)["error"]["message"] == "The ledger was damaged."
         assert not (await client.call_tool("list_tasks", {})).is_error
 
 
 async def test_only_what_is_settled_may_be_kept_and_by_its_reader_alone(rig: Rig) -> None:
     async with rig.client(ERAS[1]) as client:
-        task_id = facts(await client.call_tool("modify_video", ASK))["task_id"]
+        task_id = structured(await client.call_tool("modify_video", ASK))["task_id"]
         running = await client.read_resource(task_uri(task_id))
         await client.call_tool("get_task", {"task_id": task_id, "wait_seconds": 40})
         done = await client.read_resource(task_uri(task_id), cache_mode="bypass")
@@ -217,60 +199,11 @@ async def test_only_what_is_settled_may_be_kept_and_by_its_reader_alone(rig: Rig
     assert all(result.ttl_ms > 0 and result.cache_scope == "public" for result in fixed)
 
 
-@pytest.mark.parametrize("era", ERAS)
-async def test_a_result_is_text_and_structure_and_no_link(rig: Rig, era: str) -> None:
-    async with rig.client(era) as client:
-        running = await client.call_tool("modify_video", ASK)
-        asked = {"task_id": facts(running)["task_id"]}
-        done = await client.call_tool("get_task", asked | {"wait_seconds": 40})
-        others = [
-            await client.call_tool("get_task", asked),
-            await client.call_tool("save_video", asked),
-            await client.call_tool("list_tasks", {}),
-            await client.call_tool("check_account", {}),
-            await client.call_tool("get_task", {"task_id": "unknown"}),
-        ]
-    assert facts(done)["status"] == "completed"
-    for result in (running, done, *others):
-        (text,) = result.content
-        assert isinstance(text, TextContent)
-        assert (text.annotations, text.meta) == (None, None)
-        assert json.loads(text.text) == result.structured_content
-
-
-@pytest.mark.parametrize("era", ERAS)
-async def test_no_answer_of_any_kind_holds_a_priority(rig: Rig, era: str) -> None:
-    async with rig.client(era) as client:
-        task_id = facts(await client.call_tool("modify_video", ASK | {"wait_seconds": 40}))["task_id"]
-        answers: list[BaseModel] = [
-            await client.call_tool("get_task", {"task_id": task_id}),
-            await client.list_tools(),
-            await client.list_resources(),
-            await client.list_resource_templates(),
-            await client.list_prompts(),
-            await client.read_resource(TASKS_URI),
-            await client.read_resource(task_uri(task_id)),
-        ]
-    assert [answer for answer in answers if "priority" in answer.model_dump_json(exclude_none=True)] == []
-
-
 async def test_the_newest_tasks_are_the_callers_own(rig: Rig) -> None:
     async with rig.client() as client:
         await client.call_tool("modify_video", ASK)
-        others = await rig.app.ledger.matching("somebody else", "", list(Status), 10)
+        others = await rig.parts.ledger.search_tasks("somebody else", "", list(Status), 10)
     assert others == []
-
-
-async def test_trouble_of_ours_is_not_told_as_the_clients_mistake(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
-    async def fail(*_: object) -> None:
-        raise LedgerUnusable("database is locked", hint="Wait.")
-
-    monkeypatch.setattr(rig.app.ledger, "page", fail)
-    async with rig.client() as client:
-        with pytest.raises(MCPError, match=r"database is locked Wait\.") as failed:
-            await client.read_resource(TASKS_URI)
-    assert failed.value.error.code == INTERNAL_ERROR
-    assert failed.value.error.data == {"code": "output_not_writable", "hint": "Wait."}
 
 
 @pytest.mark.parametrize(
@@ -286,4 +219,4 @@ async def test_trouble_of_ours_is_not_told_as_the_clients_mistake(rig: Rig, monk
     ],
 )
 def test_ages_are_told_roughly(seconds: float, words: str) -> None:
-    assert age(seconds) == words
+    assert format_age(seconds) == words

@@ -14,17 +14,15 @@ from mcp.shared.message import SessionMessage
 from mcp_types import INVALID_PARAMS, JSONRPCMessage, JSONRPCNotification, JSONRPCRequest, JSONRPCResponse
 
 from luma_mcp.app.app import App, open_app
-from luma_mcp.app.changes import ALL_TASKS, Changes, News, news_for
-from luma_mcp.core.errors import GenerationFailed, InvalidRequest
-from luma_mcp.core.models import Change
-from luma_mcp.core.storage_errors import LedgerUnusable
+from luma_mcp.app.changes import ALL_TASKS, Changes, ChangeSet
+from luma_mcp.core.errors import GenerationFailed, InvalidRequest, LedgerUnusable
 from luma_mcp.core.uris import TASKS_URI, task_uri
 from luma_mcp.ledger.schema import create_database
 from luma_mcp.server import subscriptions
 from luma_mcp.server.server import build_server
-from luma_mcp.server.subscriptions import MOST_URIS, Interest
-from tests.support.hearing import LIST, Heard, hearing, subscribe, unsubscribe
-from tests.support.rig import ERAS, SOURCE, Rig, VirtualClock, facts, open_rig, sandbox_for, settings_for
+from luma_mcp.server.subscriptions import MAX_SUBSCRIBED_URIS, Subscription
+from tests.support.change_listener import LIST, ChangeRecorder, listening_to_changes, subscribe, unsubscribe
+from tests.support.rig import ERAS, SOURCE, Rig, VirtualClock, open_rig, sandbox_for, settings_for, structured
 
 pytestmark = pytest.mark.anyio
 ASK = {"prompt": "fog", "source_video_url": SOURCE, "wait_seconds": 0}
@@ -55,38 +53,38 @@ TALK: dict[str, list[JSONRPCMessage]] = {
 
 @pytest.mark.parametrize("era", ERAS)
 async def test_a_client_hears_within_a_second_of_a_new_task_and_of_each_of_its_states(rig: Rig, era: str) -> None:
-    heard = Heard()
+    heard = ChangeRecorder()
     async with (
         rig.client(era, message_handler=heard.message) as client,
-        hearing(client, heard, era, [TASKS_URI]),
+        listening_to_changes(client, heard, era, [TASKS_URI]),
     ):
-        task_id = facts(await client.call_tool("modify_video", ASK))["task_id"]
+        task_id = structured(await client.call_tool("modify_video", ASK))["task_id"]
         told = await heard.wait(TASKS_URI, LIST)
         assert max(told.values()) < SOON
-        async with hearing(client, heard, era, [task_uri(task_id)], the_list=False):
+        async with listening_to_changes(client, heard, era, [task_uri(task_id)], the_list=False):
             for state in ("processing", "completed"):
-                while facts(await client.call_tool("get_task", {"task_id": task_id}))["status"] != state:
+                while structured(await client.call_tool("get_task", {"task_id": task_id}))["status"] != state:
                     await heard.wait(task_uri(task_id), TASKS_URI, LIST, seconds=PATIENCE_SECONDS)
             asked = {"task_id": task_id, "wait_seconds": 40}
-            path = facts(await client.call_tool("get_task", asked))["video_path"]
+            path = structured(await client.call_tool("get_task", asked))["video_path"]
             assert max((await heard.wait(task_uri(task_id), TASKS_URI)).values()) < SOON
             assert path
 
 
 @pytest.mark.parametrize("era", ERAS)
 async def test_a_client_hears_of_what_another_process_changes(home: Path, inline_threads: None, era: str) -> None:
-    clock, heard = VirtualClock(), Heard()
+    clock, heard = VirtualClock(), ChangeRecorder()
     async with (
         open_rig(home, clock=clock) as rig,
         open_app(settings_for(home), now=clock) as watching,
         rig.client() as theirs,
         Rig(watching, rig.sandbox, clock).client(era, message_handler=heard.message) as ours,
-        hearing(ours, heard, era, [TASKS_URI]),
+        listening_to_changes(ours, heard, era, [TASKS_URI]),
     ):
         begun = anyio.current_time()
-        task_id = facts(await theirs.call_tool("modify_video", ASK))["task_id"]
+        task_id = structured(await theirs.call_tool("modify_video", ASK))["task_id"]
         await heard.wait(TASKS_URI, LIST, seconds=SOON)
-        async with hearing(ours, heard, era, [task_uri(task_id)], the_list=False):
+        async with listening_to_changes(ours, heard, era, [task_uri(task_id)], the_list=False):
             await theirs.call_tool("get_task", {"task_id": task_id, "wait_seconds": 40})
             await heard.wait(TASKS_URI, LIST, task_uri(task_id), seconds=SOON)
     assert begun < anyio.current_time()
@@ -94,18 +92,19 @@ async def test_a_client_hears_of_what_another_process_changes(home: Path, inline
 
 @pytest.mark.parametrize("era", ERAS)
 async def test_nobody_hears_what_they_did_not_ask_for(rig: Rig, era: str) -> None:
-    silent, one, other = Heard(), Heard(), Heard()
+    silent, one, other = ChangeRecorder(), ChangeRecorder(), ChangeRecorder()
     async with (
         rig.client(era, message_handler=silent.message) as client,
         rig.client(era, message_handler=one.message) as first,
         rig.client(era, message_handler=other.message) as second,
     ):
         ids = [
-            facts(await client.call_tool("modify_video", ASK | {"prompt": prompt}))["task_id"] for prompt in ("a", "b")
+            structured(await client.call_tool("modify_video", ASK | {"prompt": prompt}))["task_id"]
+            for prompt in ("a", "b")
         ]
         async with (
-            hearing(first, one, era, [task_uri(ids[0])], the_list=False),
-            hearing(second, other, era, [task_uri(ids[1])], the_list=False),
+            listening_to_changes(first, one, era, [task_uri(ids[0])], the_list=False),
+            listening_to_changes(second, other, era, [task_uri(ids[1])], the_list=False),
         ):
             await client.call_tool("get_task", {"task_id": ids[0], "wait_seconds": 40})
             await client.call_tool("get_task", {"task_id": ids[1], "wait_seconds": 40})
@@ -119,33 +118,33 @@ async def test_nobody_hears_what_they_did_not_ask_for(rig: Rig, era: str) -> Non
 
 @pytest.mark.parametrize("era", ERAS)
 async def test_what_changed_before_a_subscription_is_not_told(rig: Rig, era: str) -> None:
-    early, late = Heard(), Heard()
+    early, late = ChangeRecorder(), ChangeRecorder()
     async with (
         rig.client(era, message_handler=early.message) as first,
         rig.client(era, message_handler=late.message) as second,
-        hearing(first, early, era, [TASKS_URI]),
+        listening_to_changes(first, early, era, [TASKS_URI]),
     ):
         await first.call_tool("modify_video", ASK | {"wait_seconds": 40})
-        async with hearing(second, late, era, [TASKS_URI]):
-            await early.heard(TASKS_URI, LIST)
+        async with listening_to_changes(second, late, era, [TASKS_URI]):
+            await early.expect(TASKS_URI, LIST)
             await anyio.sleep(QUIET_SECONDS)
     assert late.changes == []
 
 
 async def test_what_changed_while_nobody_listened_is_told_to_nobody(rig: Rig) -> None:
-    early, late = Heard(), Heard()
+    early, late = ChangeRecorder(), ChangeRecorder()
     async with rig.client(MODERN) as client:
-        async with hearing(client, early, MODERN, [TASKS_URI]):
+        async with listening_to_changes(client, early, MODERN, [TASKS_URI]):
             await anyio.sleep(QUIET_SECONDS)
         await client.call_tool("modify_video", ASK | {"wait_seconds": 40})
         await anyio.sleep(QUIET_SECONDS)
-        async with hearing(client, late, MODERN, [TASKS_URI]):
+        async with listening_to_changes(client, late, MODERN, [TASKS_URI]):
             await anyio.sleep(QUIET_SECONDS)
     assert (early.changes, late.changes) == ([], [])
 
 
 async def test_a_client_that_asked_for_nothing_in_the_right_way_is_told_nothing(rig: Rig) -> None:
-    heard = Heard()
+    heard = ChangeRecorder()
     async with rig.client(message_handler=heard.message) as client:
         await unsubscribe(client, TASKS_URI)
         with pytest.raises(MCPError):
@@ -161,7 +160,7 @@ async def test_a_client_that_asked_for_nothing_in_the_right_way_is_told_nothing(
 
 @pytest.mark.parametrize("method", ["list_resources", "read_resource"])
 async def test_who_once_listed_or_read_resources_hears_when_the_list_changes(rig: Rig, method: str) -> None:
-    heard = Heard()
+    heard = ChangeRecorder()
     async with rig.client(message_handler=heard.message) as client:
         await getattr(client, method)(*([TASKS_URI] if method == "read_resource" else []))
         await client.call_tool("modify_video", ASK | {"wait_seconds": 40})
@@ -170,34 +169,34 @@ async def test_who_once_listed_or_read_resources_hears_when_the_list_changes(rig
 
 
 async def test_a_subscription_tells_nothing_from_before_it(rig: Rig) -> None:
-    heard = Heard()
+    heard = ChangeRecorder()
     async with rig.client(message_handler=heard.message) as client:
-        task_id = facts(await client.call_tool("modify_video", ASK | {"wait_seconds": 40}))["task_id"]
+        task_id = structured(await client.call_tool("modify_video", ASK | {"wait_seconds": 40}))["task_id"]
         await client.list_resources()
-        (task,), _ = await rig.app.ledger.page("local", "", 1, "")
-        assert await rig.app.ledger.claim(task.key, rig.clock(), rig.clock() + 15)
-        await rig.app.ledger.record(task.troubled(GenerationFailed("late").failure(), rig.clock()))
+        (task,), _ = await rig.parts.ledger.page("local", "", 1, "")
+        assert await rig.parts.ledger.claim(task.key, rig.clock(), rig.clock() + 15)
+        await rig.parts.ledger.record(task.troubled(GenerationFailed("late").failure(), rig.clock()))
         await subscribe(client, task_uri(task_id))
         await anyio.sleep(QUIET_SECONDS)
     assert heard.changes == []
 
 
 async def test_requests_of_one_client_at_once_make_one_subscriber(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
-    heard, look = Heard(), rig.app.ledger.changes
+    heard, look = ChangeRecorder(), rig.parts.ledger.changes
 
     async def slow(since: Any) -> Any:
         await anyio.sleep(0.1)
         return await look(since)
 
-    monkeypatch.setattr(rig.app.ledger, "changes", slow)
+    monkeypatch.setattr(rig.parts.ledger, "changes", slow)
     async with rig.client(message_handler=heard.message) as client:
         async with anyio.create_task_group() as group:
             for _ in range(5):
                 group.start_soon(client.list_resources)
                 group.start_soon(subscribe, client, TASKS_URI)
-        assert listeners(rig.app.changes) == 1
+        assert listeners(rig.parts.changes) == 1
         await client.call_tool("modify_video", ASK)
-        await heard.heard(TASKS_URI, LIST)
+        await heard.expect(TASKS_URI, LIST)
         assert len(heard.changes) == len({(what, when) for what, when in heard.changes})
 
 
@@ -207,34 +206,37 @@ async def test_a_bug_in_telling_ends_nothing_else(rig: Rig, monkeypatch: pytest.
 
     monkeypatch.setattr(ServerSession, "send_resource_updated", buggy)
     with anyio.fail_after(PATIENCE_SECONDS):
-        async with rig.client() as client, hearing(client, Heard(), LEGACY, [TASKS_URI]):
+        async with rig.client() as client, listening_to_changes(client, ChangeRecorder(), LEGACY, [TASKS_URI]):
             done = await client.call_tool("modify_video", ASK | {"wait_seconds": 40})
-            assert facts(done)["status"] == "completed"
+            assert structured(done)["status"] == "completed"
 
 
 async def test_a_ledger_that_cannot_be_watched_can_still_be_listed(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
     async def fail(_: object) -> None:
         raise LedgerUnusable("no such table: revisions")
 
-    monkeypatch.setattr(rig.app.ledger, "changes", fail)
+    monkeypatch.setattr(rig.parts.ledger, "changes", fail)
     async with rig.client() as client:
         assert (await client.list_resources()).resources
         assert (await client.read_resource(TASKS_URI)).contents
 
 
 async def test_to_unsubscribe_from_something_unknown_ends_nothing_else(rig: Rig) -> None:
-    heard = Heard()
-    async with rig.client(message_handler=heard.message) as client, hearing(client, heard, LEGACY, [TASKS_URI]):
+    heard = ChangeRecorder()
+    async with (
+        rig.client(message_handler=heard.message) as client,
+        listening_to_changes(client, heard, LEGACY, [TASKS_URI]),
+    ):
         await unsubscribe(client, "https://example.com")
         await client.call_tool("modify_video", ASK)
-        await heard.heard(TASKS_URI)
+        await heard.expect(TASKS_URI)
 
 
 @pytest.mark.parametrize("era", ERAS)
 async def test_nothing_is_heard_after_the_subscription_ended(rig: Rig, era: str) -> None:
-    heard = Heard()
+    heard = ChangeRecorder()
     async with rig.client(era, message_handler=heard.message) as client:
-        async with hearing(client, heard, era, [TASKS_URI], the_list=False):
+        async with listening_to_changes(client, heard, era, [TASKS_URI], the_list=False):
             pass
         await client.call_tool("modify_video", ASK | {"wait_seconds": 40})
         await anyio.sleep(QUIET_SECONDS)
@@ -268,7 +270,7 @@ async def test_a_task_that_cannot_be_read_keeps_nobody_from_hearing_of_others(
     async def fail(*_: object) -> None:
         raise LedgerUnusable("The task cannot be read.")
 
-    monkeypatch.setattr(rig.app.ledger, "find", fail)
+    monkeypatch.setattr(rig.parts.ledger, "find", fail)
     async with (
         rig.client(MODERN) as client,
         client.listen(resource_subscriptions=[TASKS_URI, "luma://tasks/broken"]) as stream,
@@ -278,25 +280,27 @@ async def test_a_task_that_cannot_be_read_keeps_nobody_from_hearing_of_others(
 
 async def test_a_client_can_subscribe_to_a_thousand_resources_and_no_more(rig: Rig) -> None:
     async with rig.client(MODERN) as client:
-        with pytest.raises(MCPError, match=str(MOST_URIS)):
-            async with client.listen(resource_subscriptions=[f"luma://tasks/{n}" for n in range(MOST_URIS + 1)]):
+        with pytest.raises(MCPError, match=str(MAX_SUBSCRIBED_URIS)):
+            async with client.listen(
+                resource_subscriptions=[f"luma://tasks/{n}" for n in range(MAX_SUBSCRIBED_URIS + 1)]
+            ):
                 pass
 
 
 async def test_the_same_resource_counts_once(rig: Rig) -> None:
-    interest = Interest([TASKS_URI, *(f"luma://tasks/{n}" for n in range(MOST_URIS - 1))], the_list=False)
+    interest = Subscription([TASKS_URI, *(f"luma://tasks/{n}" for n in range(MAX_SUBSCRIBED_URIS - 1))], the_list=False)
     interest.add("luma://tasks/7")
-    with pytest.raises(InvalidRequest, match=str(MOST_URIS)):
+    with pytest.raises(InvalidRequest, match=str(MAX_SUBSCRIBED_URIS)):
         interest.add("luma://tasks/one-more")
     async with (
         rig.client(MODERN) as client,
-        client.listen(resource_subscriptions=[TASKS_URI] * (MOST_URIS + 1)) as stream,
+        client.listen(resource_subscriptions=[TASKS_URI] * (MAX_SUBSCRIBED_URIS + 1)) as stream,
     ):
         assert stream.honored.resource_subscriptions == [TASKS_URI]
 
 
 async def test_a_server_holds_so_many_streams_and_no_more(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(subscriptions, "MOST_STREAMS", 2)
+    monkeypatch.setattr(subscriptions, "MAX_LISTEN_STREAMS", 2)
     async with rig.client(MODERN) as client, client.listen(resources_list_changed=True):
         async with client.listen(resources_list_changed=True):
             with pytest.raises(MCPError, match="At most 2 streams"):
@@ -308,22 +312,22 @@ async def test_a_server_holds_so_many_streams_and_no_more(rig: Rig, monkeypatch:
 
 
 async def test_what_changes_again_before_it_was_told_is_told_once() -> None:
-    interest = Interest([TASKS_URI, task_uri("1"), task_uri("2")], the_list=True)
+    interest = Subscription([TASKS_URI, task_uri("1"), task_uri("2")], the_list=True)
     for _ in range(5000):
-        interest.hear(News(frozenset({ALL_TASKS, "2", "3"}), anything=False, listed=True))
+        interest.queue_events(ChangeSet(frozenset({ALL_TASKS, "2", "3"}), anything=False, listed=True))
     assert await due(interest) == {ResourceUpdated(TASKS_URI), ResourceUpdated(task_uri("2")), ResourcesListChanged()}
-    interest.hear(News(frozenset({ALL_TASKS}), anything=True, listed=False))
+    interest.queue_events(ChangeSet(frozenset({ALL_TASKS}), anything=True, listed=False))
     assert await due(interest) == {ResourceUpdated(uri) for uri in (TASKS_URI, task_uri("1"), task_uri("2"))}
-    interest.hear(News(frozenset({ALL_TASKS, "2"}), anything=False, listed=False))
+    interest.queue_events(ChangeSet(frozenset({ALL_TASKS, "2"}), anything=False, listed=False))
     interest.remove(task_uri("2"))
     assert await due(interest) == {ResourceUpdated(TASKS_URI)}
 
 
-async def due(interest: Interest) -> set[ServerEvent]:
+async def due(interest: Subscription) -> set[ServerEvent]:
     """Take all that is to be told now."""
     told: set[ServerEvent] = set()
     with anyio.move_on_after(1):
-        while event := await interest.next():
+        while event := await interest.next_event():
             told.add(event)
     return told
 
@@ -334,7 +338,7 @@ async def test_a_client_may_end_a_subscription_that_it_never_had(rig: Rig) -> No
 
 
 async def test_a_client_that_stops_reading_holds_up_nobody(rig: Rig) -> None:
-    heard = Heard()
+    heard = ChangeRecorder()
 
     async def stop(message: object) -> None:
         await anyio.sleep_forever()
@@ -342,8 +346,8 @@ async def test_a_client_that_stops_reading_holds_up_nobody(rig: Rig) -> None:
     async with (
         rig.client(message_handler=stop) as stuck,
         rig.client(message_handler=heard.message) as client,
-        hearing(stuck, Heard(), LEGACY, [TASKS_URI]),
-        hearing(client, heard, LEGACY, [TASKS_URI]),
+        listening_to_changes(stuck, ChangeRecorder(), LEGACY, [TASKS_URI]),
+        listening_to_changes(client, heard, LEGACY, [TASKS_URI]),
     ):
         for prompt in "abcdef":
             await client.call_tool("modify_video", ASK | {"prompt": prompt})
@@ -352,18 +356,18 @@ async def test_a_client_that_stops_reading_holds_up_nobody(rig: Rig) -> None:
 
 async def test_the_ledger_is_left_alone_while_nobody_listens(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
     looks: list[object] = []
-    look = rig.app.ledger.changes
+    look = rig.parts.ledger.changes
 
     async def counted(since: Any) -> Any:
         looks.append(since)
         return await look(since)
 
-    monkeypatch.setattr(rig.app.ledger, "changes", counted)
+    monkeypatch.setattr(rig.parts.ledger, "changes", counted)
     async with rig.client() as client:
         await client.call_tool("modify_video", ASK | {"wait_seconds": 40})
         await anyio.sleep(60)
         assert looks == []
-        async with hearing(client, Heard(), LEGACY, [TASKS_URI]):
+        async with listening_to_changes(client, ChangeRecorder(), LEGACY, [TASKS_URI]):
             await anyio.sleep(10)
         assert len(looks) >= 10
     await anyio.sleep(1)
@@ -378,13 +382,13 @@ async def test_what_changes_while_the_ledger_cannot_be_read_is_told_afterwards(
     async def fail(_: object) -> None:
         raise LedgerUnusable("disk I/O error")
 
-    heard = Heard()
+    heard = ChangeRecorder()
     async with (
         rig.client(message_handler=heard.message) as client,
-        hearing(client, heard, LEGACY, [TASKS_URI]),
+        listening_to_changes(client, heard, LEGACY, [TASKS_URI]),
     ):
         with monkeypatch.context() as patched:
-            patched.setattr(rig.app.ledger, "changes", fail)
+            patched.setattr(rig.parts.ledger, "changes", fail)
             await client.call_tool("modify_video", ASK)
             await anyio.sleep(QUIET_SECONDS)
             assert heard.changes == []
@@ -398,47 +402,36 @@ async def test_nothing_is_promised_while_the_ledger_cannot_be_read(
     async def fail(_: object) -> None:
         raise LedgerUnusable("disk I/O error")
 
-    monkeypatch.setattr(rig.app.ledger, "changes", fail)
+    monkeypatch.setattr(rig.parts.ledger, "changes", fail)
     async with rig.client(era) as client:
         with pytest.raises(MCPError, match="disk I/O error"):
-            async with hearing(client, Heard(), era, [TASKS_URI], the_list=False):
+            async with listening_to_changes(client, ChangeRecorder(), era, [TASKS_URI], the_list=False):
                 pass
 
 
 @pytest.mark.parametrize("era", ERAS)
 async def test_a_task_that_is_forgotten_is_told(home: Path, inline_threads: None, era: str) -> None:
-    heard = Heard()
+    heard = ChangeRecorder()
     async with open_rig(home) as rig, rig.client(era, message_handler=heard.message) as client:
-        task_id = facts(await client.call_tool("modify_video", ASK | {"wait_seconds": 40}))["task_id"]
-        async with hearing(client, heard, era, [TASKS_URI, task_uri(task_id)]):
-            await rig.app.ledger.forget(rig.clock() + 30 * 86_400, 1)
+        task_id = structured(await client.call_tool("modify_video", ASK | {"wait_seconds": 40}))["task_id"]
+        async with listening_to_changes(client, heard, era, [TASKS_URI, task_uri(task_id)]):
+            await rig.parts.ledger.forget(rig.clock() + 30 * 86_400, 1)
             await heard.wait(TASKS_URI, task_uri(task_id), LIST, seconds=SOON)
 
 
 @pytest.mark.parametrize("era", ERAS)
 async def test_a_ledger_that_was_replaced_counts_as_changed(home: Path, inline_threads: None, era: str) -> None:
-    heard = Heard()
+    heard = ChangeRecorder()
     async with (
         open_rig(home, sandbox=sandbox_for(home)) as rig,
         rig.client(era, message_handler=heard.message) as client,
-        hearing(client, heard, era, [TASKS_URI]),
+        listening_to_changes(client, heard, era, [TASKS_URI]),
     ):
-        task_id = facts(await client.call_tool("modify_video", ASK | {"wait_seconds": 40}))["task_id"]
-        async with hearing(client, heard, era, [task_uri(task_id)], the_list=False):
+        task_id = structured(await client.call_tool("modify_video", ASK | {"wait_seconds": 40}))["task_id"]
+        async with listening_to_changes(client, heard, era, [task_uri(task_id)], the_list=False):
             create_database(home / "another.sqlite3")
             (home / "another.sqlite3").replace(home / "data" / "tasks.sqlite3")
             await heard.wait(TASKS_URI, task_uri(task_id), LIST, seconds=SOON)
-
-
-def test_changes_are_summed_up_for_the_caller_whose_tasks_they_are() -> None:
-    changed = [Change("a", "1", listed=False), Change("a", "", listed=False), Change("b", "3", listed=True)]
-    mixed = [Change("a", "1", listed=True), Change("a", "2", listed=False)]
-    assert news_for("a", mixed) == News(frozenset({"1", "2", ALL_TASKS}), anything=False, listed=True)
-    assert news_for("a", changed) == News(frozenset({"1", ALL_TASKS}), anything=False, listed=False)
-    assert news_for("b", changed) == News(frozenset({"3", ALL_TASKS}), anything=False, listed=True)
-    assert news_for("c", changed) is None
-    assert news_for("a", [Change("a", None, listed=True)]) == News(frozenset({ALL_TASKS}), anything=True, listed=True)
-    assert news_for("c", [Change(None, None, listed=True)]) == News(frozenset({ALL_TASKS}), anything=True, listed=True)
 
 
 @pytest.mark.parametrize("version", ["2024-11-05", "2025-03-26", "2025-06-18", "2025-11-25"])
@@ -480,7 +473,7 @@ class TestManyClients:
                 await visit(server, ERAS[number % 2])
             gc.collect()
             assert len(gc.get_objects()) - before < VISITS / 10
-            assert listeners(app.changes) == 0
+            assert listeners(app._parts.changes) == 0
 
 
 async def visit(server: Server[App], era: str) -> None:

@@ -8,12 +8,12 @@ from typing import Any
 import pytest
 from jsonschema import Draft202012Validator, validate
 from mcp_types import Tool
+from pydantic import BaseModel
 
 from luma_mcp import __version__
 from luma_mcp.core.text import Json, is_list, is_object
-from luma_mcp.core.uris import TASKS_URI
-from luma_mcp.server.server import INSTRUCTIONS, SAVED
-from tests.support.rig import ERAS, SOURCE, Rig, facts
+from luma_mcp.core.uris import TASKS_URI, task_uri
+from tests.support.rig import ERAS, SOURCE, Rig, structured
 from tests.support.surface import PINNED, TOOLS, surfaces
 
 pytestmark = pytest.mark.anyio
@@ -46,6 +46,7 @@ LARGEST_TOOLS = 30_000
 TYPES = {"string": str, "integer": int, "boolean": bool}
 KEYWORDS = {"type", "title", "description", "default", "enum", "minimum", "maximum", "minLength"}
 FORBIDDEN = {"$ref", "anyOf", "oneOf", "allOf", "not", "const", "$defs"}
+ASK: dict[str, Any] = {"prompt": "fog", "source_video_url": SOURCE, "wait_seconds": 0}
 
 
 @pytest.fixture(params=ERAS)
@@ -183,26 +184,6 @@ async def test_annotations_are_complete_and_true(tools: dict[str, Tool]) -> None
 
 
 @pytest.mark.parametrize("era", ERAS)
-async def test_the_server_introduces_itself(rig: Rig, era: str) -> None:
-    async with rig.client(era) as client:
-        listed = await client.list_tools()
-        info = client.server_info
-        instructions = client.instructions
-    if era == "legacy":
-        assert info
-        assert (info.name, info.version) == ("luma", __version__)
-        assert info.title
-        assert info.website_url
-        assert instructions == INSTRUCTIONS.format(kept=SAVED, wait=40, bound=40)
-    else:
-        meta = dict(listed.meta or {})["io.modelcontextprotocol/serverInfo"]
-        assert (meta["name"], meta["version"]) == ("luma", __version__)
-    assert len(INSTRUCTIONS) < 2048
-    order = [INSTRUCTIONS.index(name) for name in ("modify_video", "get_task", "video_path", "list_tasks")]
-    assert order == sorted(order)
-
-
-@pytest.mark.parametrize("era", ERAS)
 async def test_every_answer_fits_its_published_schema_failures_included(rig: Rig, era: str) -> None:
     ask = {"prompt": "fog", "source_video_url": SOURCE}
     async with rig.client(era) as client:
@@ -211,7 +192,7 @@ async def test_every_answer_fits_its_published_schema_failures_included(rig: Rig
         answers = {
             "modify_video": [done, await client.call_tool("modify_video", {"prompt": ""})],
             "get_task": [
-                await client.call_tool("get_task", {"task_id": facts(done)["task_id"]}),
+                await client.call_tool("get_task", {"task_id": structured(done)["task_id"]}),
                 await client.call_tool("get_task", {"task_id": "unknown"}),
             ],
             "list_tasks": [
@@ -219,15 +200,15 @@ async def test_every_answer_fits_its_published_schema_failures_included(rig: Rig
                 await client.call_tool("list_tasks", {"status": "odd"}),
             ],
             "save_video": [
-                await client.call_tool("save_video", {"task_id": facts(done)["task_id"], "filename": "fog"}),
+                await client.call_tool("save_video", {"task_id": structured(done)["task_id"], "filename": "fog"}),
                 await client.call_tool("save_video", {"task_id": "unknown"}),
             ],
             "check_account": [await client.call_tool("check_account", {})],
         }
     for name, results in answers.items():
         for result in results:
-            validate(facts(result), schemas[name] or {})
-            assert "null" not in json.dumps(facts(result))
+            validate(structured(result), schemas[name] or {})
+            assert "null" not in json.dumps(structured(result))
 
 
 async def test_an_unknown_tool_is_an_error_of_the_protocol(rig: Rig) -> None:
@@ -242,3 +223,19 @@ def test_the_version_is_one_and_runtime_dependencies_are_bounded() -> None:
     assert all(">=" in line and "<" in line for line in declared)
     for name in ("mcp", "httpx", "pydantic", "anyio", "pydantic-settings"):
         assert any(line.startswith(name) for line in declared)
+
+
+@pytest.mark.parametrize("era", ERAS)
+async def test_no_answer_of_any_kind_holds_a_priority(rig: Rig, era: str) -> None:
+    async with rig.client(era) as client:
+        task_id = structured(await client.call_tool("modify_video", ASK | {"wait_seconds": 40}))["task_id"]
+        answers: list[BaseModel] = [
+            await client.call_tool("get_task", {"task_id": task_id}),
+            await client.list_tools(),
+            await client.list_resources(),
+            await client.list_resource_templates(),
+            await client.list_prompts(),
+            await client.read_resource(TASKS_URI),
+            await client.read_resource(task_uri(task_id)),
+        ]
+    assert [answer for answer in answers if "priority" in answer.model_dump_json(exclude_none=True)] == []

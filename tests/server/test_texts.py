@@ -7,27 +7,26 @@ from itertools import product
 
 import pytest
 
-from luma_mcp.app.app import SUBMIT_SECONDS
-from luma_mcp.app.arguments import LONGEST_PROMPT
+from luma_mcp.app.app import MIN_SUBMIT_SECONDS
 from luma_mcp.app.progress import describe
+from luma_mcp.app.submit import MAX_PROMPT_LENGTH
 from luma_mcp.core import models
 from luma_mcp.core.errors import LumaError
-from luma_mcp.core.money import PRICE_USD
-from luma_mcp.core.settings import Settings, variable_of
+from luma_mcp.core.models import PRICE_USD
+from luma_mcp.core.settings import Settings, variable_name
 from luma_mcp.media.transfers import Transfer
 from luma_mcp.server.prompts import luma_prompts
-from luma_mcp.server.results import SHOWN_OF_PROMPT
+from luma_mcp.server.results import PROMPT_PREVIEW_LENGTH
 from luma_mcp.worker import polling
-from luma_mcp.worker.tracker import CRASHED_SECONDS
+from luma_mcp.worker.tracker import CRASH_COOLDOWN
 from tests.support.jobs import PINNED as TRANSCRIPTS
+from tests.support.model_texts import SENTENCE, TASK, Text, kinds, step_texts, surface_texts, written_texts
 from tests.support.rig import EPOCH, SOURCE
 from tests.support.surface import PINNED
-from tests.support.texts import TASK, Text, kinds, step_texts, surface_texts, written_texts
 
 SHOWN = json.loads(PINNED.read_text(encoding="utf-8"))
 EVERY = [*surface_texts(), *written_texts(), *step_texts()]
-LONGEST = {"instructions": 2048, "tool": 800, "argument": 300, "first sentence": 170, "step": 330, "error": 260}
-SENTENCE = re.compile(r"(?<=[.?])\s+(?=[A-Z\"'/])")
+LONGEST = {"step": 330, "error": 260}
 WRONG = {
     r"!": "no exclamation marks",
     r"\bplease\b": "no please",
@@ -60,10 +59,14 @@ def known_numbers() -> set[str]:
     wait = Settings.model_fields["wait_seconds"].default
     takes = {f"{count * PRICE_USD:.2f} USD" for count in (1, 3)}
     return takes | {
-        *(f"{wait} seconds", f"{SUBMIT_SECONDS:.0f} seconds", f"{models.REPLAY_SECONDS // 60} minutes"),
+        *(f"{wait} seconds", f"{MIN_SUBMIT_SECONDS:.0f} seconds", f"{models.REPLAY_SECONDS // 60} minutes"),
         *(f"{days} days", {7: "seven days"}[days], f"{hours} hours", f"{low:.0f} to {high:.0f} seconds"),
         *(f"{low:.0f} seconds to 20 minutes", "some 20 minutes", "one second"),  # contract 8.1: some take that long
-        *(f"{LONGEST_PROMPT} characters", f"{SHOWN_OF_PROMPT} characters", {600.0: "ten minutes"}[CRASHED_SECONDS]),
+        *(
+            f"{MAX_PROMPT_LENGTH} characters",
+            f"{PROMPT_PREVIEW_LENGTH} characters",
+            {600.0: "ten minutes"}[CRASH_COOLDOWN.seconds],
+        ),
     }
 
 
@@ -89,7 +92,7 @@ def test_every_number_with_a_unit_is_the_constant_that_it_speaks_of() -> None:
 
 
 def test_every_name_in_a_text_is_one_of_the_code() -> None:
-    names, variables = known_names(), {variable_of(field, name) for name, field in Settings.model_fields.items()}
+    names, variables = known_names(), {variable_name(field, name) for name, field in Settings.model_fields.items()}
     told = [(name, text) for text in EVERY for name in IDENTIFIER.findall(without_urls(text.words))]
     assert [(name, text) for name, text in told if name not in names] == []
     settings = [(name, text) for text in EVERY for name in VARIABLE.findall(text.words)]
@@ -98,19 +101,6 @@ def test_every_name_in_a_text_is_one_of_the_code() -> None:
 
 def without_urls(words: str) -> str:
     return re.sub(r"\b\w+://\S+", "", words)
-
-
-def test_descriptions_are_short_and_begin_with_when_to_use_the_tool() -> None:
-    told = [text.words for text in EVERY if text.where.startswith("instructions")]
-    assert max(map(len, told)) < LONGEST["instructions"]
-    for tool in SHOWN["tools"]:
-        first = SENTENCE.split(tool["description"])[0]
-        assert tool["description"].startswith("Use this ")
-        assert len(first) <= LONGEST["first sentence"], first
-        assert len(tool["description"]) <= LONGEST["tool"]
-        for argument in tool["inputSchema"]["properties"].values():
-            assert len(argument["description"]) <= LONGEST["argument"]
-            assert argument["description"].endswith(".")
 
 
 def test_a_next_step_is_one_or_two_sentences() -> None:

@@ -8,10 +8,24 @@ import anyio
 import anyio.to_thread
 import pytest
 from mcp import Client
+from mcp_types import TextContent
 
 from luma_mcp.sandbox.faults import Fault
-from luma_mcp.sandbox.http import bundled_clip
-from tests.support.rig import ERAS, SOURCE, Rig, Told, facts, open_rig, said, sandbox_for
+from luma_mcp.sandbox.requests import bundled_clip
+from luma_mcp.server import tool_texts
+from luma_mcp.server.tools import ToolHandlers
+from tests.support.http_server import PAIRS
+from tests.support.rig import (
+    ERAS,
+    SOURCE,
+    ProgressRecorder,
+    Rig,
+    open_rig,
+    result_text,
+    sandbox_for,
+    settings_for,
+    structured,
+)
 
 pytestmark = pytest.mark.anyio
 ASK = {"prompt": "a foggy autumn morning", "source_video_url": SOURCE}
@@ -19,10 +33,10 @@ ASK = {"prompt": "a foggy autumn morning", "source_video_url": SOURCE}
 
 @pytest.mark.parametrize("era", ERAS)
 async def test_a_clip_is_modified_with_rising_progress_and_saved(rig: Rig, era: str) -> None:
-    told = Told()
+    told = ProgressRecorder()
     async with rig.client(era) as client:
         result = await client.call_tool("modify_video", ASK, progress_callback=told)
-    task = facts(result)
+    task = structured(result)
     assert not result.is_error
     assert (task["status"], task["done"], task["joined"]) == ("completed", True, False)
     assert Path(task["video_path"]).read_bytes() == bundled_clip().read_bytes()
@@ -41,8 +55,8 @@ async def test_text_and_structure_say_the_same(rig: Rig, era: str) -> None:
         bad = await client.call_tool("get_task", {"task_id": "unknown"})
         many = await client.call_tool("list_tasks", {})
     for result in (good, bad, many):
-        assert json.loads(said(result)) == facts(result)
-    assert facts(good)["prompt"] == 'a "狐" & <fog>\nnext line'
+        assert json.loads(result_text(result)) == structured(result)
+    assert structured(good)["prompt"] == 'a "狐" & <fog>\nnext line'
 
 
 async def test_a_call_ends_at_its_bound_with_a_normal_result_and_the_work_goes_on(
@@ -53,19 +67,19 @@ async def test_a_call_ends_at_its_bound_with_a_normal_result_and_the_work_goes_o
         first = await client.call_tool("modify_video", ASK)
         assert anyio.current_time() - begun == pytest.approx(40)
         assert not first.is_error
-        assert facts(first)["status"] == "processing"
-        assert 'get_task with task_id "' + facts(first)["task_id"] in facts(first)["next_step"]
-        second = await client.call_tool("get_task", {"task_id": facts(first)["task_id"], "wait_seconds": 300})
-        assert facts(second)["status"] == "completed"
-        assert facts(second)["video_path"]
+        assert structured(first)["status"] == "processing"
+        assert 'get_task with task_id "' + structured(first)["task_id"] in structured(first)["next_step"]
+        second = await client.call_tool("get_task", {"task_id": structured(first)["task_id"], "wait_seconds": 300})
+        assert structured(second)["status"] == "completed"
+        assert structured(second)["video_path"]
         assert anyio.current_time() - begun < 115
-        assert rig.charges() == 1
+        assert rig.task_count() == 1
 
 
 async def test_progress_is_told_at_least_every_ten_seconds_and_never_without_a_token(
     home: Path, inline_threads: None
 ) -> None:
-    told = Told()
+    told = ProgressRecorder()
     async with open_rig(home, sandbox=sandbox_for(home, seconds=200)) as rig, rig.client() as client:
         await client.call_tool("modify_video", ASK | {"wait_seconds": 300}, progress_callback=told)
     gaps = [later - earlier for earlier, later in zip(told.times, told.times[1:], strict=False)]
@@ -78,54 +92,54 @@ async def test_a_cancelled_call_leaves_the_task_alive(rig: Rig) -> None:
     async with rig.client() as client:
         with anyio.move_on_after(3):
             await client.call_tool("modify_video", ASK)
-        listed = facts(await client.call_tool("list_tasks", {}))["tasks"]
+        listed = structured(await client.call_tool("list_tasks", {}))["tasks"]
         assert [task["status"] for task in listed] == ["processing"]
-        ended = facts(await client.call_tool("get_task", {"task_id": listed[0]["task_id"], "wait_seconds": 40}))
+        ended = structured(await client.call_tool("get_task", {"task_id": listed[0]["task_id"], "wait_seconds": 40}))
         assert ended["status"] == "completed"
-    assert rig.charges() == 1
+    assert rig.task_count() == 1
 
 
 async def test_a_client_that_leaves_during_the_submission_loses_nothing(rig: Rig) -> None:
-    rig.sandbox.faults.order(Fault("slow", seconds=20))
+    rig.sandbox.faults.inject(Fault("slow", seconds=20))
     with anyio.move_on_after(2):
         async with rig.client() as client:
             await client.call_tool("modify_video", ASK)
     async with rig.client() as client:
-        again = facts(await client.call_tool("modify_video", ASK))
+        again = structured(await client.call_tool("modify_video", ASK))
     assert (again["status"], again["joined"]) == ("completed", True)
-    assert rig.charges() == 1
+    assert rig.task_count() == 1
 
 
 async def test_without_waiting_the_answer_comes_as_soon_as_the_task_has_its_id(rig: Rig) -> None:
     async with rig.client() as client:
-        task = facts(await client.call_tool("modify_video", ASK | {"wait_seconds": 0}))
+        task = structured(await client.call_tool("modify_video", ASK | {"wait_seconds": 0}))
         assert task["task_id"]
         assert anyio.current_time() < 1
 
 
 async def test_a_submission_that_outlasts_the_bound_is_reported_as_such_and_can_be_joined(rig: Rig) -> None:
-    rig.sandbox.faults.order(Fault("slow", seconds=20))
+    rig.sandbox.faults.inject(Fault("slow", seconds=20))
     async with rig.client() as client:
         first = await client.call_tool("modify_video", ASK | {"wait_seconds": 0})
         assert anyio.current_time() == pytest.approx(5)
         assert not first.is_error
-        assert (facts(first)["status"], facts(first)["task_id"]) == ("submitting", "")
-        second = facts(await client.call_tool("modify_video", ASK))
+        assert (structured(first)["status"], structured(first)["task_id"]) == ("submitting", "")
+        second = structured(await client.call_tool("modify_video", ASK))
     assert (second["status"], second["joined"]) == ("completed", True)
-    assert rig.charges() == 1
+    assert rig.task_count() == 1
 
 
 async def test_fifty_calls_at_once_are_each_charged_once(home: Path, inline_threads: None) -> None:
     finished: list[dict[str, Any]] = []
 
     async def one(client: Client, number: int) -> None:
-        finished.append(facts(await client.call_tool("modify_video", ASK | {"prompt": f"take {number}"})))
+        finished.append(structured(await client.call_tool("modify_video", ASK | {"prompt": f"take {number}"})))
 
     async with open_rig(home, max_active=50) as rig:
         async with rig.client() as client, anyio.create_task_group() as group:
             for number in range(50):
                 group.start_soon(one, client, number)
-        assert (rig.charges(), rig.sandbox.state.charges()) == (50, 50 * 50)
+        assert (rig.task_count(), rig.sandbox.state.charged_cents()) == (50, 50 * 50)
     assert {task["status"] for task in finished} == {"completed"}
     assert len({task["video_path"] for task in finished}) == 50
 
@@ -134,38 +148,38 @@ async def test_twenty_identical_calls_at_once_are_one_task(rig: Rig) -> None:
     finished: list[dict[str, Any]] = []
 
     async def one(client: Client) -> None:
-        finished.append(facts(await client.call_tool("modify_video", ASK)))
+        finished.append(structured(await client.call_tool("modify_video", ASK)))
 
     async with rig.client() as client, anyio.create_task_group() as group:
         for _ in range(20):
             group.start_soon(one, client)
     assert len({task["task_id"] for task in finished}) == 1
     assert sorted(task["joined"] for task in finished) == [False] + [True] * 19
-    assert (rig.creates(), rig.charges()) == (1, 1)
+    assert (rig.creates(), rig.task_count()) == (1, 1)
 
 
 async def test_another_take_is_another_task_and_a_result_that_was_read_is_joined(rig: Rig) -> None:
     async with rig.client() as client:
-        first = facts(await client.call_tool("modify_video", ASK | {"wait_seconds": 0}))
-        take = facts(await client.call_tool("modify_video", ASK | {"take": 2}))
+        first = structured(await client.call_tool("modify_video", ASK | {"wait_seconds": 0}))
+        take = structured(await client.call_tool("modify_video", ASK | {"take": 2}))
         assert take["task_id"] != first["task_id"]
         await client.call_tool("get_task", {"task_id": first["task_id"], "wait_seconds": 40})
-        again = facts(await client.call_tool("modify_video", ASK))
+        again = structured(await client.call_tool("modify_video", ASK))
     assert (again["joined"], again["task_id"]) == (True, first["task_id"])
-    assert rig.charges() == 2
+    assert rig.task_count() == 2
 
 
 async def test_a_failed_generation_is_an_error_that_was_not_charged(rig: Rig) -> None:
-    rig.sandbox.faults.order(Fault("fail", text="The clip shows no motion."))
+    rig.sandbox.faults.inject(Fault("fail", text="The clip shows no motion."))
     async with rig.client() as client:
         result = await client.call_tool("modify_video", ASK)
-        later = await client.call_tool("get_task", {"task_id": facts(result)["task_id"]})
-    error = facts(result)["error"]
+        later = await client.call_tool("get_task", {"task_id": structured(result)["task_id"]})
+    error = structured(result)["error"]
     assert result.is_error
     assert later.is_error
     assert (error["code"], error["charged"], error["retry_safe"]) == ("generation_failed", "no", True)
     assert "no motion" in error["message"]
-    assert rig.sandbox.state.charges() == 0
+    assert rig.sandbox.state.charged_cents() == 0
 
 
 @pytest.mark.parametrize(
@@ -199,12 +213,12 @@ async def test_bad_input_is_refused_with_its_code_before_anything_is_sent(
 ) -> None:
     async with rig.client(era) as client:
         result = await client.call_tool("modify_video", ASK | arguments)
-    error = facts(result)["error"]
+    error = structured(result)["error"]
     assert result.is_error
     assert (error["code"], error["charged"]) == (code, "no")
     assert error["message"]
     assert error["hint"]
-    assert rig.sandbox.seen == []
+    assert rig.sandbox.recorded_requests == []
 
 
 @pytest.mark.parametrize("task_id", ["unknown", "00000000-0000-4000-8000-000000000000"])
@@ -212,7 +226,7 @@ async def test_an_unknown_task_is_not_found(rig: Rig, task_id: str) -> None:
     async with rig.client() as client:
         result = await client.call_tool("get_task", {"task_id": task_id})
     assert result.is_error
-    assert facts(result)["error"]["code"] == "task_not_found"
+    assert structured(result)["error"]["code"] == "task_not_found"
 
 
 @pytest.mark.parametrize("task_id", ["", "  ", "../../etc/passwd", "a\nb", "a b", "x" * 201, "é\x07"])
@@ -220,7 +234,7 @@ async def test_a_task_id_that_cannot_be_one_is_invalid(rig: Rig, task_id: str) -
     async with rig.client() as client:
         result = await client.call_tool("get_task", {"task_id": task_id})
     assert result.is_error
-    assert facts(result)["error"]["code"] == "invalid_request"
+    assert structured(result)["error"]["code"] == "invalid_request"
 
 
 @pytest.mark.parametrize(
@@ -230,7 +244,7 @@ async def test_a_list_cannot_be_asked_for_with_words_that_are_not_ours(rig: Rig,
     async with rig.client() as client:
         result = await client.call_tool("list_tasks", arguments)
     assert result.is_error
-    assert facts(result)["error"]["code"] == "invalid_request"
+    assert structured(result)["error"]["code"] == "invalid_request"
 
 
 async def test_the_list_is_paged_newest_first_and_filtered_by_state(rig: Rig) -> None:
@@ -238,17 +252,17 @@ async def test_the_list_is_paged_newest_first_and_filtered_by_state(rig: Rig) ->
         for number in range(5):
             await client.call_tool("modify_video", ASK | {"prompt": f"take {number}", "wait_seconds": 0})
             await anyio.sleep(1)
-        rig.sandbox.faults.order(Fault("fail"))
+        rig.sandbox.faults.inject(Fault("fail"))
         await client.call_tool("modify_video", ASK | {"prompt": "take 5"})
         seen: list[str] = []
         cursor = ""
         while True:
-            page = facts(await client.call_tool("list_tasks", {"limit": 4, "cursor": cursor}))
+            page = structured(await client.call_tool("list_tasks", {"limit": 4, "cursor": cursor}))
             seen += [task["prompt"] for task in page["tasks"]]
             cursor = page["next_cursor"]
             if not cursor:
                 break
-        failed = facts(await client.call_tool("list_tasks", {"status": "failed"}))["tasks"]
+        failed = structured(await client.call_tool("list_tasks", {"status": "failed"}))["tasks"]
     assert seen == [f"take {number}" for number in (5, 4, 3, 2, 1, 0)]
     assert [task["prompt"] for task in failed] == ["take 5"]
 
@@ -260,22 +274,22 @@ async def test_without_a_key_tools_are_listed_and_the_call_says_what_is_missing(
         assert len((await client.list_tools()).tools) == 5
         result = await client.call_tool("modify_video", ASK)
         assert result.is_error
-        assert facts(result)["error"]["code"] == "missing_api_key"
-        assert "RUNAPI_API_KEY" in facts(result)["error"]["hint"]
-        assert facts(await client.call_tool("list_tasks", {}))["tasks"] == []
-        assert rig.sandbox.seen == []
+        assert structured(result)["error"]["code"] == "missing_api_key"
+        assert "RUNAPI_API_KEY" in structured(result)["error"]["hint"]
+        assert structured(await client.call_tool("list_tasks", {}))["tasks"] == []
+        assert rig.sandbox.recorded_requests == []
 
 
 async def test_a_wrong_key_is_told_and_the_corrected_call_starts_afresh(rig: Rig) -> None:
-    rig.sandbox.faults.order(Fault("401"))
+    rig.sandbox.faults.inject(Fault("401"))
     async with rig.client() as client:
         refused = await client.call_tool("modify_video", ASK)
         assert refused.is_error
-        assert facts(refused)["error"]["code"] == "invalid_api_key"
-        assert facts(refused)["error"]["charged"] == "no"
-        again = facts(await client.call_tool("modify_video", ASK))
+        assert structured(refused)["error"]["code"] == "invalid_api_key"
+        assert structured(refused)["error"]["charged"] == "no"
+        again = structured(await client.call_tool("modify_video", ASK))
     assert (again["status"], again["joined"]) == ("completed", False)
-    assert rig.charges() == 1
+    assert rig.task_count() == 1
 
 
 async def test_an_output_folder_that_cannot_be_written_is_found_before_money_is_spent(
@@ -285,8 +299,8 @@ async def test_an_output_folder_that_cannot_be_written_is_found_before_money_is_
     async with open_rig(home, output_dir=home / "file" / "videos") as rig, rig.client() as client:
         result = await client.call_tool("modify_video", ASK)
         assert result.is_error
-        assert facts(result)["error"]["code"] == "output_not_writable"
-        assert rig.sandbox.seen == []
+        assert structured(result)["error"]["code"] == "output_not_writable"
+        assert rig.sandbox.recorded_requests == []
 
 
 async def test_a_source_that_cannot_be_read_in_time_is_refused_within_the_bound(
@@ -302,8 +316,8 @@ async def test_a_source_that_cannot_be_read_in_time_is_refused_within_the_bound(
     async with rig.client() as client:
         result = await client.call_tool("modify_video", ASK | {"source_video_url": str(clip)})
     assert anyio.current_time() == pytest.approx(40)
-    assert facts(result)["error"]["code"] == "invalid_request"
-    assert rig.sandbox.seen == []
+    assert structured(result)["error"]["code"] == "invalid_request"
+    assert rig.sandbox.recorded_requests == []
 
 
 async def test_a_data_folder_that_cannot_be_used_is_told_by_every_tool_and_nothing_is_sent(
@@ -318,15 +332,15 @@ async def test_a_data_folder_that_cannot_be_used_is_told_by_every_tool_and_nothi
         ):
             result = await client.call_tool(name, arguments)
             assert result.is_error
-            assert facts(result)["error"]["code"] == "output_not_writable"
-            assert "LUMA_MCP_DATA_DIR" in facts(result)["error"]["hint"]
+            assert structured(result)["error"]["code"] == "output_not_writable"
+            assert "LUMA_MCP_DATA_DIR" in structured(result)["error"]["hint"]
         await anyio.sleep(60)
-        assert rig.sandbox.seen == []
+        assert rig.sandbox.recorded_requests == []
 
 
 async def test_saving_can_be_switched_off(home: Path, inline_threads: None) -> None:
     async with open_rig(home, save="never") as rig, rig.client() as client:
-        task = facts(await client.call_tool("modify_video", ASK))
+        task = structured(await client.call_tool("modify_video", ASK))
     assert (task["status"], task["video_path"]) == ("completed", "")
     assert task["video_urls"] == [f"https://runapi.ai/outputs/{task['task_id']}.mp4"]
     assert "video_urls" in task["next_step"]
@@ -338,16 +352,55 @@ async def test_a_local_file_is_uploaded_and_comes_back(rig: Rig, home: Path) -> 
     clip.parent.mkdir()
     clip.write_bytes(bundled_clip().read_bytes() + b"\0" * 700_000)
     async with rig.client() as client:
-        task = facts(await client.call_tool("modify_video", ASK | {"source_video_url": str(clip)}))
+        task = structured(await client.call_tool("modify_video", ASK | {"source_video_url": str(clip)}))
     assert task["source_video_url"] == str(clip)
     assert Path(task["video_path"]).read_bytes() == clip.read_bytes()
 
 
 async def test_a_result_can_be_the_source_of_the_next_edit(rig: Rig) -> None:
     async with rig.client() as client:
-        first = facts(await client.call_tool("modify_video", ASK))
+        first = structured(await client.call_tool("modify_video", ASK))
         link = f"luma://tasks/{first['task_id']}"
-        second = facts(await client.call_tool("modify_video", ASK | {"source_video_url": link}))
+        second = structured(await client.call_tool("modify_video", ASK | {"source_video_url": link}))
     assert second["status"] == "completed"
     sent = rig.sandbox.state.generations()[-1].body["source_video_url"]
     assert sent == first["video_urls"][0]
+
+
+@pytest.mark.parametrize("era", ERAS)
+async def test_a_result_is_text_and_structure_and_no_link(rig: Rig, era: str) -> None:
+    async with rig.client(era) as client:
+        running = await client.call_tool("modify_video", ASK)
+        asked = {"task_id": structured(running)["task_id"]}
+        done = await client.call_tool("get_task", asked | {"wait_seconds": 40})
+        others = [
+            await client.call_tool("get_task", asked),
+            await client.call_tool("save_video", asked),
+            await client.call_tool("list_tasks", {}),
+            await client.call_tool("check_account", {}),
+            await client.call_tool("get_task", {"task_id": "unknown"}),
+        ]
+    assert structured(done)["status"] == "completed"
+    for result in (running, done, *others):
+        (text,) = result.content
+        assert isinstance(text, TextContent)
+        assert (text.annotations, text.meta) == (None, None)
+        assert json.loads(text.text) == result.structured_content
+
+
+@pytest.mark.parametrize(
+    ("changes", "tool", "argument", "text"),
+    [
+        ({}, "modify_video", "source_video_url", tool_texts.SOURCE),
+        ({"transport": "http"}, "modify_video", "source_video_url", tool_texts.SOURCE_WITHOUT_FILES),
+        ({"transport": "http"}, "save_video", "filename", tool_texts.FILE_NAME),
+        ({"transport": "http", "auth_tokens": PAIRS}, "save_video", "filename", tool_texts.NAME_ON_SERVER),
+    ],
+)
+def test_an_argument_is_described_as_this_server_takes_it(
+    home: Path, changes: dict[str, Any], tool: str, argument: str, text: str
+) -> None:
+    shown = {
+        each.name: each.input_schema["properties"] for each in ToolHandlers(settings_for(home, **changes)).wire_tools()
+    }
+    assert shown[tool][argument]["description"] == text

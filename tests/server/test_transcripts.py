@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from tests.support.jobs import JOBS, PINNED, played
-from tests.support.reader import Call, understood
+from tests.support.literal_model import Call, read_step
 from tests.support.rig import ERAS
 
 pytestmark = pytest.mark.anyio
@@ -40,5 +40,5 @@ def test_there_is_one_transcript_for_each_job() -> None:
     ],
 )
 def test_the_model_makes_the_call_that_a_text_names_and_no_other(text: str, call: Call | None, first: str) -> None:
-    step = understood(text, LAST)
+    step = read_step(text, LAST)
     assert (step.call, step.first) == (call, first)

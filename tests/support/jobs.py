@@ -16,32 +16,32 @@ import anyio
 import anyio.to_thread
 import trio.testing
 
-from tests.support import troubled_jobs as troubled
-from tests.support import usual_jobs as usual
+from tests.support import failing_jobs as failing
+from tests.support import successful_jobs as successful
 from tests.support.rig import ERAS, run_inline
 from tests.support.transcript import Conversation
 
 PINNED = Path(__file__).with_name("transcripts")
 Job = Callable[[Path, str], Awaitable[Conversation]]
 JOBS: dict[str, Job] = {
-    "one_clip": usual.one_clip,
-    "a_long_generation": usual.a_long_generation,
-    "a_host_that_times_out": troubled.a_host_that_times_out,
-    "a_host_with_a_short_limit": troubled.a_host_with_a_short_limit,
-    "three_takes_compared": usual.three_takes_compared,
-    "three_takes_of_one_prompt": usual.three_takes_of_one_prompt,
-    "a_failed_generation": troubled.a_failed_generation,
-    "a_local_file": troubled.a_local_file,
-    "a_missing_key": troubled.a_missing_key,
-    "too_little_money": troubled.too_little_money,
-    "a_lost_answer": troubled.a_lost_answer,
-    "a_slow_submission": troubled.a_slow_submission,
-    "a_limit": troubled.a_limit,
-    "a_deleted_file": usual.a_deleted_file,
-    "a_chained_edit": usual.a_chained_edit,
-    "a_lost_id": usual.a_lost_id,
-    "over_http": usual.over_http,
-    "a_broken_download": troubled.a_broken_download,
+    "one_clip": successful.one_clip,
+    "a_long_generation": successful.a_long_generation,
+    "a_host_that_times_out": failing.a_host_that_times_out,
+    "a_host_with_a_short_limit": failing.a_host_with_a_short_limit,
+    "three_takes_compared": successful.three_takes_compared,
+    "three_takes_of_one_prompt": successful.three_takes_of_one_prompt,
+    "a_failed_generation": failing.a_failed_generation,
+    "a_local_file": failing.a_local_file,
+    "a_missing_key": failing.a_missing_key,
+    "too_little_money": failing.too_little_money,
+    "a_lost_answer": failing.a_lost_answer,
+    "a_slow_submission": failing.a_slow_submission,
+    "a_limit": failing.a_limit,
+    "a_deleted_file": successful.a_deleted_file,
+    "a_chained_edit": successful.a_chained_edit,
+    "a_lost_id": successful.a_lost_id,
+    "over_http": successful.over_http,
+    "a_broken_download": failing.a_broken_download,
 }
 
 
@@ -53,7 +53,6 @@ async def played(name: str, home: Path, era: str = ERAS[0]) -> str:
 
 
 def write() -> None:
-    """Write all transcripts anew."""
     shutil.rmtree(PINNED, ignore_errors=True)
     PINNED.mkdir()
     for name in JOBS:

@@ -5,9 +5,13 @@ import sqlite3
 from contextlib import closing
 from pathlib import Path
 
+import pytest
+
+from luma_mcp.core.errors import LedgerDamaged, LedgerUnusable
 from luma_mcp.core.models import Limits, Task
 from luma_mcp.ledger.ledger import Ledger
 from tests.support.rig import EPOCH
+from tests.support.tasks import task
 
 NO_LIMITS = Limits()
 
@@ -36,3 +40,23 @@ def damage_index(path: Path) -> None:
 def aside(path: Path) -> list[Path]:
     """List the files that were kept aside."""
     return sorted(found for found in path.parent.iterdir() if ".damaged-" in found.name and found.name[-1].isdigit())
+
+
+async def use(path: Path, *, named: bool = False) -> list[Task]:
+    """Read and write as a server does."""
+    with closing(Ledger(path, named=named)) as ledger:
+        await add(ledger, task())
+        return await listed(ledger)
+
+
+async def refusal(path: Path, *, named: bool = False) -> LedgerUnusable:
+    """Find the file refused, for reading and for writing, and left as it is."""
+    before = path.read_bytes() if path.is_file() else b""
+    with pytest.raises(LedgerUnusable) as raised:
+        await use(path, named=named)
+    with closing(Ledger(path, named=named)) as ledger, pytest.raises(LedgerUnusable):
+        await listed(ledger)
+    assert (path.read_bytes() if path.is_file() else b"") == before
+    assert [each.name for each in path.parent.iterdir() if "damaged" in each.name] == []
+    assert not isinstance(raised.value, LedgerDamaged)
+    return raised.value

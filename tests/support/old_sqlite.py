@@ -35,7 +35,7 @@ def run(sqlite: Any, listed: List[Statement]) -> List[Result]:  # noqa: UP006 - 
 
 
 def folded(stored: bytes) -> str:
-    """Be the function that the ledger brings along."""
+    """Stand in for the SQL function that the ledger registers."""
     return stored.decode("utf-8", "replace").casefold()
 
 
@@ -52,9 +52,8 @@ def rows_of(db: Any, statement: Statement) -> int:
 
 
 def main(arguments: List[str]) -> None:  # noqa: UP006 - as above
-    """List the statements, or run a list of them."""
     if arguments[:1] == ["list"]:
-        from tests.support.statements import recorded  # noqa: PLC0415 - needs what an old Python has not
+        from tests.support.ledger_statements import recorded  # noqa: PLC0415 - needs what an old Python has not
 
         print(json.dumps(recorded(), indent=1))
         return

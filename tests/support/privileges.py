@@ -10,7 +10,7 @@ NOBODY = 65534
 
 @contextmanager
 def without_privileges() -> Generator[None]:
-    """Be a user whom permissions bind."""
+    """Run inside as a user whom permissions bind."""
     if sys.platform != "win32" and os.geteuid() == 0:
         os.seteuid(NOBODY)
         try:

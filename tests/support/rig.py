@@ -15,13 +15,14 @@ from mcp import Client
 from mcp_types import CallToolResult, TextContent
 
 from luma_mcp.app.app import App, Outcome, open_app
+from luma_mcp.app.parts import Parts
 from luma_mcp.app.progress import Progress
 from luma_mcp.core.models import Clock, Task, VideoRequest
 from luma_mcp.core.settings import Settings, load_settings
 from luma_mcp.core.text import is_object
-from luma_mcp.sandbox.application import SECONDS, STORAGE_URL, Sandbox
-from luma_mcp.sandbox.http import Shape
-from luma_mcp.sandbox.transport import in_process
+from luma_mcp.sandbox.application import GENERATION_SECONDS, STORAGE_URL, Sandbox
+from luma_mcp.sandbox.requests import ContractVariant
+from luma_mcp.sandbox.transport import open_asgi_transport
 from luma_mcp.server.server import build_server
 
 API_URL = "https://runapi.ai"
@@ -47,12 +48,16 @@ class VirtualClock:
 
 
 def settings_for(home: Path, **changes: Any) -> Settings:
-    """Make settings for folders below a test's home."""
     return load_settings(**{"api_key": KEY, "data_dir": home / "data", "output_dir": home / "out", **changes})
 
 
 def sandbox_for(
-    home: Path, *, clock: Clock | None = None, seconds: float = SECONDS, shape: Shape | None = None, **more: Any
+    home: Path,
+    *,
+    clock: Clock | None = None,
+    seconds: float = GENERATION_SECONDS,
+    shape: ContractVariant | None = None,
+    **more: Any,
 ) -> Sandbox:
     """Make a sandbox that plays RunAPI at its real address, with its state below a test's home."""
     folder, now = home / "runapi", clock or VirtualClock()
@@ -60,7 +65,7 @@ def sandbox_for(
 
 
 @dataclass
-class Told:
+class ProgressRecorder:
     """Progress as it was reported."""
 
     reports: list[tuple[float, float | None, str]] = field(default_factory=list[tuple[float, float | None, str]])
@@ -76,17 +81,31 @@ class Told:
 
     @property
     def states(self) -> list[str]:
-        """The states told of, each once, in order."""
+        """The states reported, each once, in order."""
         found = [message.split(",")[0] for _, _, message in self.reports]
         return [state for state, before in zip(found, ["", *found], strict=False) if state != before]
 
 
 @dataclass
-class Rig:
+class AppWithSandbox:
     """An open application and the sandbox behind it."""
 
     app: App
     sandbox: Sandbox
+
+    @property
+    def parts(self) -> Parts:
+        """The parts of the app, which nothing but tests looks at from outside."""
+        return self.app._parts
+
+    def task_count(self) -> int:
+        return len(self.sandbox.state.generations())
+
+
+@dataclass
+class Rig(AppWithSandbox):
+    """An application whose verbs are called directly, on the virtual clock."""
+
     clock: VirtualClock
 
     async def submit(self, prompt: str = "fog", *, source: str = SOURCE, wait: int = 40, **more: Any) -> Task:
@@ -96,36 +115,35 @@ class Rig:
     async def ask(
         self, prompt: str = "fog", *, source: str = SOURCE, wait: int = 40, caller: str = "local", **more: Any
     ) -> Outcome:
-        """Call the verb as the tool does, and give all that it tells."""
+        """Call the verb as the tool does."""
         request = VideoRequest(prompt=prompt, source=source, **more)
         return await self.app.modify_video(request, caller, wait_seconds=wait, progress=Progress(silent))
 
     async def settle(self, task: Task, seconds: float = 3600.0) -> Task:
-        """Wait for the end of a task."""
         return await self.app.wait(task.key, seconds, Progress(silent))
 
     @asynccontextmanager
     async def client(self, era: str = ERAS[0], **more: Any) -> AsyncGenerator[Client]:
-        """Connect a client of one protocol era."""
         async with Client(build_server(self.app), mode=era, **more) as client:
             yield client
 
     def creates(self) -> int:
         """Count the submissions that RunAPI saw."""
-        return sum(seen.method == "POST" and seen.path.endswith("/modify_video") for seen in self.sandbox.seen)
+        return sum(
+            seen.method == "POST" and seen.path.endswith("/modify_video") for seen in self.sandbox.recorded_requests
+        )
 
-    def charges(self) -> int:
-        """Count the tasks that RunAPI holds."""
-        return len(self.sandbox.state.generations())
+    def polls(self) -> int:
+        """Count the questions about tasks that RunAPI saw."""
+        return sum(seen.method == "GET" and "/modify_video/" in seen.path for seen in self.sandbox.recorded_requests)
 
 
 def waiting_calls(app: App) -> int:
-    """Count the calls that wait for something to change."""
-    return app.tracker._changed.statistics().tasks_waiting
+    return app._parts.tracker._changed.waiting
 
 
 def handler_for(answer: Answer | httpx.Response) -> Answer:
-    """Make a web of a function, or of the one answer that it always gives."""
+    """Make a handler for `httpx.MockTransport` of a function, or of the one answer that it always gives."""
 
     def always(_: httpx.Request) -> httpx.Response:
         assert isinstance(answer, httpx.Response)
@@ -143,7 +161,7 @@ class Usage(NamedTuple):
 
 
 def disk_with(free: int) -> Callable[[Path], Usage]:
-    """Make a disk with so many bytes free, for `shutil.disk_usage`."""
+    """Stand in for `shutil.disk_usage` with so many bytes free."""
 
     def usage(_: Path) -> Usage:
         return Usage(free, 0, free)
@@ -152,7 +170,7 @@ def disk_with(free: int) -> Callable[[Path], Usage]:
 
 
 async def run_inline(work: Callable[..., Any], *arguments: Any, **_: Any) -> Any:
-    """Do at once what a thread should do."""
+    """Stand in for `anyio.to_thread.run_sync` without a thread, for the virtual clock runs away from real ones."""
     await anyio.lowlevel.checkpoint()
     return work(*arguments)
 
@@ -181,7 +199,7 @@ async def open_rig(
     played = sandbox or sandbox_for(home, clock=now)
     settings = settings_for(home, **changes)
     try:
-        async with in_process(played) as web, open_app(settings, now=now, transport=network or web) as app:
+        async with open_asgi_transport(played) as web, open_app(settings, now=now, transport=network or web) as app:
             yield Rig(app, played, now)
     finally:
         played.state.close()
@@ -193,14 +211,13 @@ async def ask_raw(client: Client, era: str, method: str, **params: Any) -> dict[
     return await client.session._dispatcher.send_raw_request(method, {**params, **envelope})
 
 
-def said(result: CallToolResult) -> str:
+def result_text(result: CallToolResult) -> str:
     """Give the text of a result, which is all that its content holds."""
     (block,) = result.content
     assert isinstance(block, TextContent)
     return block.text
 
 
-def facts(result: CallToolResult) -> dict[str, Any]:
-    """Give the structured part of a result."""
+def structured(result: CallToolResult) -> dict[str, Any]:
     assert is_object(result.structured_content)
     return result.structured_content

@@ -8,25 +8,25 @@ from mcp import Client, MCPError
 from mcp_types import INVALID_PARAMS, ResourceTemplateReference, TextContent, TextResourceContents
 
 from luma_mcp.core.uris import TASK_TEMPLATE, TASKS_URI, task_uri
-from tests.support.hearing import LIST, Heard, hearing, subscribe
-from tests.support.rig import ERAS, SOURCE, facts, said
+from tests.support.change_listener import LIST, ChangeRecorder, listening_to_changes, subscribe
+from tests.support.rig import ERAS, SOURCE, result_text, structured
 
 ASK: dict[str, Any] = {"prompt": "a foggy autumn morning", "source_video_url": SOURCE, "wait_seconds": 0}
 
 
-async def live_tasks(client: Client, heard: Heard, era: str) -> None:
+async def live_tasks(client: Client, heard: ChangeRecorder, era: str) -> None:
     """Follow one task from nothing to its end, through resources, notifications, completions and prompts."""
     assert [resource.uri for resource in (await client.list_resources()).resources] == [TASKS_URI]
-    async with hearing(client, heard, era, [TASKS_URI]):
-        made = facts(await client.call_tool("modify_video", ASK))
+    async with listening_to_changes(client, heard, era, [TASKS_URI]):
+        made = structured(await client.call_tool("modify_video", ASK))
         await heard.wait(TASKS_URI, LIST)
         uri = task_uri(made["task_id"])
-        async with hearing(client, heard, era, [uri], the_list=False):
+        async with listening_to_changes(client, heard, era, [uri], the_list=False):
             done = await client.call_tool("get_task", {"task_id": made["task_id"], "wait_seconds": 40})
-            assert facts(done)["status"] == "completed"
-            await heard.heard(uri, TASKS_URI, LIST)
-    assert json.loads(said(done)) == facts(done)
-    await look_at_a_finished_task(client, uri, facts(done))
+            assert structured(done)["status"] == "completed"
+            await heard.expect(uri, TASKS_URI, LIST)
+    assert json.loads(result_text(done)) == structured(done)
+    await look_at_a_finished_task(client, uri, structured(done))
     await look_for_it_again(client, made["task_id"])
     await make_mistakes(client, era)
 

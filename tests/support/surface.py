@@ -16,7 +16,7 @@ from pydantic import BaseModel
 
 from luma_mcp.app.app import App, open_app
 from luma_mcp.core.models import Status, Task, VideoRequest
-from luma_mcp.server.prompts import Given, luma_prompts
+from luma_mcp.server.prompts import PromptInput, luma_prompts
 from luma_mcp.server.server import build_server
 from tests.support.rig import ERAS, SOURCE, settings_for
 
@@ -63,7 +63,8 @@ async def surfaces(app: App) -> dict[str, Any]:
     """Give the surface of both eras, which differ at most in their capabilities, and each prompt filled in."""
     legacy, modern = [await surface(app, era) for era in ERAS]
     texts = {
-        name: prompt.text(Given(FORMS[name], sandbox=False, earlier=EARLIER)) for name, prompt in luma_prompts().items()
+        name: prompt.render(PromptInput(FORMS[name], sandbox=False, earlier=EARLIER))
+        for name, prompt in luma_prompts().items()
     }
     capabilities = {era: shown.pop("capabilities") for era, shown in zip(ERAS, (legacy, modern), strict=True)}
     assert legacy == modern
@@ -71,12 +72,10 @@ async def surfaces(app: App) -> dict[str, Any]:
 
 
 def plain(shown: BaseModel) -> dict[str, Any]:
-    """Give a part of the surface as it is on the wire."""
     return shown.model_dump(mode="json", by_alias=True, exclude_none=True)
 
 
 async def write() -> None:
-    """Write the pinned file anew."""
     with tempfile.TemporaryDirectory() as home:
         async with open_app(settings_for(Path(home))) as app:
             PINNED.write_text(json.dumps(await surfaces(app), indent=2, ensure_ascii=False) + "\n", encoding="utf-8")

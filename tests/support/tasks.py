@@ -23,3 +23,8 @@ def task(number: int = 0, *, key: str = "", caller: str = "local") -> Task:
     at, key = EPOCH + number, key or new_key()
     draft = Task(key=key, caller=caller, request=request, origin=API_URL, created_at=at, updated_at=at)
     return replace(draft, wanted_at=at)
+
+
+def code_of(task: Task) -> str:
+    """Give the code of a task's error, nothing if it has none."""
+    return task.error.code if task.error else ""

@@ -1,6 +1,7 @@
 """Terminals that keep what is drawn on them."""
 
 import io
+import unicodedata
 
 
 class Terminal(io.StringIO):
@@ -8,3 +9,11 @@ class Terminal(io.StringIO):
 
     def isatty(self) -> bool:
         return True
+
+
+ODD = "\x1b]0;owned\x07\x1b[2J\r\x00\x7f\x9b31m\x85\u2028\u2029\u202e\u2066\u200b\u200d\ufeff\u00ad\U000e0041\ud83d"
+
+
+def steers(text: str) -> bool:
+    """Tell whether a text holds what a terminal would obey, or a person would not see."""
+    return any(unicodedata.category(one)[0] == "C" or one in "\u2028\u2029" for one in text.replace("\n", ""))

@@ -12,11 +12,11 @@ import anyio
 from mcp import Client
 from mcp_types import CallToolResult
 
-from luma_mcp.core.money import PRICE_USD
+from luma_mcp.core.models import PRICE_USD
 from luma_mcp.sandbox.application import Sandbox
 from luma_mcp.server.server import instructions
-from tests.support.reader import Arguments, Call, Step, understood
-from tests.support.rig import ERAS, SOURCE, Rig, Told, facts, open_rig, said, sandbox_for
+from tests.support.literal_model import Arguments, Call, Step, read_step
+from tests.support.rig import ERAS, SOURCE, ProgressRecorder, Rig, open_rig, result_text, sandbox_for, structured
 
 UUID = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}")
 WISH = f"Make {SOURCE} a foggy autumn morning. 0.50 USD is fine."
@@ -40,7 +40,6 @@ class Conversation:
     result: CallToolResult | None = None
 
     def note(self, who: str, words: str) -> None:
-        """Write down what somebody says or does."""
         self.lines.append(f"**{who}:** {words}")
 
     async def ask(self, tool: str, **arguments: Any) -> dict[str, Any]:
@@ -49,12 +48,12 @@ class Conversation:
 
     async def call(self, call: Call, *, host_limit: float | None = None) -> dict[str, Any]:
         """Call a tool as the model; a host that is at its limit cancels the call, and the model gets no answer."""
-        told, begun, before = Told(), anyio.current_time(), self.rig.sandbox.state.charges()
+        told, begun, before = ProgressRecorder(), anyio.current_time(), self.rig.sandbox.state.charged_cents()
         self.last, self.answer = call, {}
         self.note("Model calls", f"`{call.tool}`\n\n{block(call.arguments)}")
         with anyio.move_on_after(host_limit or 3600):
             self.result = await self.client.call_tool(call.tool, call.arguments, progress_callback=told)
-            self.answer = facts(self.result)
+            self.answer = structured(self.result)
         self.lines += [f"- progress {value:.0f} of 100: {message}" for value, _, message in told.reports]
         elapsed = f"after {anyio.current_time() - begun:.0f} seconds"
         if not self.answer:
@@ -62,12 +61,12 @@ class Conversation:
             return {}
         assert self.result is not None
         said_free = self.answer.get("error", {}).get("charged") == "no"
-        assert not said_free or self.rig.sandbox.state.charges() == before
+        assert not said_free or self.rig.sandbox.state.charged_cents() == before
         self.note("Answer", f"{elapsed}{', isError' if self.result.is_error else ''}\n\n{shown(self.result)}")
         return self.answer
 
     async def repeat(self, call: Call, *, host_limit: float | None = None) -> Arguments:
-        """Do after a call that was cut off what the instructions say."""
+        """Do what the instructions say after a call that was cut off."""
         sentence = next(
             part for part in re.split(r"(?<=[.;])\s", instructions(self.rig.app.settings)) if CUT_OFF in part
         )
@@ -77,8 +76,8 @@ class Conversation:
 
     @property
     def step(self) -> Step:
-        """Give what the last answer asks for."""
-        return understood(self.answer["next_step"], self.last)
+        """What the last answer asks for."""
+        return read_step(self.answer["next_step"], self.last)
 
     async def follow(self) -> dict[str, Any]:
         """Make the calls that the answers name until one asks for none, or for somebody to do something first."""
@@ -99,19 +98,18 @@ class Conversation:
         return await self.follow()
 
     async def wait(self, seconds: float) -> None:
-        """Let time pass because a text says so."""
         if seconds:
             self.note("Model", f"waits {seconds:g} seconds.")
             await anyio.sleep(seconds)
 
     def end(self, *, agreed: int) -> None:
-        """Hold what was charged against the number of tasks that the person agreed to pay for."""
-        cents = self.rig.sandbox.state.charges()
+        """Note what was charged, and check that it is as many tasks as the person agreed to."""
+        cents = self.rig.sandbox.state.charged_cents()
         assert cents == round(agreed * PRICE_USD * 100), (cents, agreed)
         self.note("Charged", f"{cents / 100:.2f} USD, as agreed with the person.")
 
     def text(self, title: str) -> str:
-        """Give the whole, the same each time: with ids, short ids and folders of its own."""
+        """Give the whole transcript, the same each time: ids, short ids and folders are replaced."""
         whole = "\n\n".join([f"# {title}", *self.lines]) + "\n"
         whole = whole.replace(json.dumps(str(self.home))[1:-1], "/home/me").replace(str(self.home), "/home/me")
         for number, known in enumerate(dict.fromkeys(UUID.findall(whole)), 1):
@@ -121,13 +119,12 @@ class Conversation:
 
 
 def block(value: object) -> str:
-    """Show JSON as a block."""
     return f"```json\n{json.dumps(value, ensure_ascii=False, indent=2)}\n```"
 
 
 def shown(result: CallToolResult) -> str:
     """Show a result as the model sees it: its text, and nothing else."""
-    return f"```json\n{said(result)}\n```"
+    return f"```json\n{result_text(result)}\n```"
 
 
 @asynccontextmanager

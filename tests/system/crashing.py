@@ -13,7 +13,7 @@ from typing import Any
 
 from luma_mcp.__main__ import main
 from luma_mcp.core import failpoints
-from tests.support.wire import Wire
+from tests.support.stdio_client import StdioClient
 
 ENDING_SECONDS = 10.0
 KILL = 9  # the signal, which Windows has no name for
@@ -21,7 +21,7 @@ LATE_IMPORTS = ("httpcore", "anyio._backends._asyncio")  # what a server imports
 
 
 @dataclass
-class Crashing(Wire):
+class Crashing(StdioClient):
     """A server process, spoken to line by line."""
 
     process: BaseProcess
@@ -57,7 +57,7 @@ def server(environment: Mapping[str, str], log: Path, die_at: str = "") -> Gener
     ):
         wire = Crashing(stdin, stdout, process)
         try:
-            wire.shake_hands()
+            wire.initialize()
             yield wire
         finally:
             wire.kill()

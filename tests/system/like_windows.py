@@ -190,5 +190,5 @@ if __name__ == "__main__":
     from luma_mcp.transports import http, stdio
 
     for way in (http, stdio):
-        patch.object(way, "FORCE_SECONDS", LEAVING_SECONDS).start()  # a slow machine shows how it ends, too
+        patch.object(way, "FORCED_EXIT_SECONDS", LEAVING_SECONDS).start()  # a slow machine shows how it ends, too
     sys.exit(main())

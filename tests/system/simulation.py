@@ -38,7 +38,7 @@ from luma_mcp.ledger import schema
 from luma_mcp.sandbox.application import Sandbox
 from luma_mcp.sandbox.faults import Fault, Kind
 from luma_mcp.sandbox.state import Generation
-from luma_mcp.sandbox.transport import in_process
+from luma_mcp.sandbox.transport import open_asgi_transport
 from tests.support.rig import Rig, VirtualClock, open_rig, run_inline, sandbox_for, silent
 
 SERVERS = 3
@@ -80,9 +80,9 @@ class Server:
         """Stop at once: whatever the process still tries has no effect."""
         self.dead = True
         self.over.set()
-        ledger: Any = self.rig.app.ledger._file
+        ledger: Any = self.rig.parts.ledger._file
         ledger.read = ledger.write = dying
-        tracker: Any = self.rig.app.tracker
+        tracker: Any = self.rig.parts.tracker
         tracker.follow = ignored
         tracker._follower.submission._under_way = 0
 
@@ -146,15 +146,15 @@ class World:
         """Be a server until it is told to end, or dies."""
         with suppress_killed():
             async with (
-                in_process(self.sandbox) as web,
+                open_asgi_transport(self.sandbox) as web,
                 open_rig(
                     self.home, clock=self.clock, sandbox=self.sandbox, network=Mortal(web), max_active=1000
                 ) as rig,
             ):
                 server = Server(rig)
                 serving.set(server)
-                rig.app.background.start_soon(watch, server)
-                rig.app.wake()
+                rig.parts.background.start_soon(watch, server)
+                rig.app.start_tracker()
                 task_status.started(server)
                 await server.over.wait()
                 if server.dead:
@@ -235,7 +235,7 @@ class World:
             seconds=self.chance.choice([0.5, 5, 100]),
         )
         self.note(f"RunAPI will fail: {fault.kind} at {route}, {fault.times} times")
-        self.sandbox.faults.order(fault)
+        self.sandbox.faults.inject(fault)
 
     async def runapi_is_mended(self) -> None:
         """RunAPI works again."""
@@ -294,7 +294,7 @@ class World:
     def check(self, tasks: list[Task], made: list[Generation]) -> None:
         """Compare what was asked for with what the ledger knows, what RunAPI charges for, and what lies on disk."""
         charged = sorted((one.body["prompt"], one.id) for one in made if not one.failure)
-        counting = [task for task in tasks if task.counts]
+        counting = [task for task in tasks if task.blocks_repeat]
         asked = sorted((task.request.prompt, task.request.take) for task in counting)
         assert asked == sorted(self.wanted), f"{asked} are not {sorted(self.wanted)}"
         unended = [task for task in counting if task.status is not Status.COMPLETED]
@@ -302,7 +302,7 @@ class World:
         assert charged == sorted((task.request.prompt, task.task_id) for task in counting), (
             "charges and requests differ"
         )
-        free = {task.task_id for task in tasks if not task.counts} - {""}
+        free = {task.task_id for task in tasks if not task.blocks_repeat} - {""}
         assert free <= {one.id for one in made if one.failure}, "what was charged is called free"
         paths = {task.video_path for task in counting}
         lie = {str(path) for path in (self.home / "out").glob("[!.]*")}
@@ -338,7 +338,7 @@ def suppress_killed() -> Generator[None]:
 
 async def rows(rig: Rig) -> list[Task]:
     """Give the tasks of the ledger."""
-    return (await rig.app.ledger.page("local", "", 1000, ""))[0]
+    return (await rig.parts.ledger.page("local", "", 1000, ""))[0]
 
 
 async def run(seed: int, home: Path) -> None:

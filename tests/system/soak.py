@@ -29,8 +29,8 @@ from luma_mcp.core.models import Status, Task
 from luma_mcp.ledger.ledger import Ledger
 from luma_mcp.sandbox.application import Sandbox
 from luma_mcp.sandbox.faults import Fault, Faults, Kind
-from tests.support.rig import SOURCE, facts
-from tests.support.served import SERVER, server_environment
+from tests.support.rig import SOURCE, structured
+from tests.support.sandbox_process import SERVER, server_environment
 
 SERVERS = 3
 CALLS_AT_ONCE = 120
@@ -131,7 +131,9 @@ class Soak:
         self.calls += 1
         try:
             with anyio.fail_after(self.chance.choice(PATIENCE_SECONDS)):
-                task = facts(await client.call_tool("modify_video", {"prompt": prompt, "source_video_url": SOURCE}))
+                task = structured(
+                    await client.call_tool("modify_video", {"prompt": prompt, "source_video_url": SOURCE})
+                )
         except (MCPError, TimeoutError, anyio.ClosedResourceError, anyio.BrokenResourceError) as error:
             self.answers[type(error).__name__] += 1
             return False
@@ -213,8 +215,8 @@ def report(soak: Soak, rows: list[Task], sandbox: Sandbox, tasks: int, seconds: 
     made = sandbox.state.generations()
     saved = {str(path) for path in (soak.home / "Videos" / "luma").iterdir() if not path.name.startswith(".")}
     done = [row for row in rows if row.status is Status.COMPLETED and row.video_path in saved]
-    polls = sum(seen.method == "GET" and "/modify_video/" in seen.path for seen in sandbox.seen)
-    posts = sum("idempotency-key" in seen.headers for seen in sandbox.seen)
+    polls = sum(seen.method == "GET" and "/modify_video/" in seen.path for seen in sandbox.recorded_requests)
+    posts = sum("idempotency-key" in seen.headers for seen in sandbox.recorded_requests)
     print(f"{tasks} distinct requests, {soak.calls} calls, {seconds:.0f} s{'' if in_time else ', cut off'}")
     prompts = {one.body["prompt"] for one in made}
     print(f"charges: {len(made)} for {len(prompts)} different prompts, {posts} submissions sent")

@@ -12,9 +12,9 @@ from typing import Any
 
 import pytest
 
-from luma_mcp.sandbox.http import bundled_clip
-from luma_mcp.sandbox.state import State
-from tests.support.served import sandbox_process, server_environment
+from luma_mcp.sandbox.requests import bundled_clip
+from luma_mcp.sandbox.state import SandboxState
+from tests.support.sandbox_process import sandbox_process, server_environment
 from tests.system.crashing import Crashing, server
 
 GENERATION_SECONDS = 8.0  # RunAPI is asked twice, by a slow machine too
@@ -60,7 +60,7 @@ class Place:
 
     def charges(self) -> int:
         """Count the tasks that RunAPI made for this round."""
-        state = State(self.runapi, time.time, credit_cents=0)
+        state = SandboxState(self.runapi, time.time, credit_cents=0)
         try:
             return sum(made.body["prompt"] == self.home.name for made in state.generations())
         finally:

@@ -20,7 +20,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from luma_mcp.app import app
+from luma_mcp.app import parts
 from luma_mcp.app.app import Outcome
 from luma_mcp.app.progress import Progress
 from luma_mcp.core.models import DAY_SECONDS, Status, Task
@@ -109,7 +109,7 @@ class PaidOnce(RuleBasedStateMachine):
             context = self.portal.wrap_async_context_manager(opened)
             self.running[name] = (context.__enter__(), context)
         rig = self.running[name][0]
-        self.portal.call(rig.app.wake)
+        self.portal.call(rig.app.start_tracker)
         return rig
 
     # -- what happens -------------------------------------------------------------------------------------------------
@@ -121,7 +121,7 @@ class PaidOnce(RuleBasedStateMachine):
         outcome = self.in_time(self.ask, partial(rig.ask, prompt, take=take), gone_after)
         added = [task for task in self.rows() if task.key not in self.seen]
         self.seen |= {task.key: Seen() for task in added}
-        counting = [task for task in before if task.counts]
+        counting = [task for task in before if task.blocks_repeat]
         assert len(counting) + len(added) <= 1
         if isinstance(outcome, Outcome):
             assert outcome.joined is bool(counting)
@@ -135,7 +135,7 @@ class PaidOnce(RuleBasedStateMachine):
 
     @rule(fault=faults)
     def fail(self, fault: Fault) -> None:
-        self.sandbox.faults.order(fault)
+        self.sandbox.faults.inject(fault)
 
     @rule()
     def mend(self) -> None:
@@ -175,9 +175,9 @@ class PaidOnce(RuleBasedStateMachine):
     def kill(self, name: str) -> None:
         if name in self.running:
             rig, context = self.running.pop(name)
-            self.patch.setattr(rig.app.tracker, "_let_go", nothing)
+            self.patch.setattr(rig.parts.tracker, "_release_lease", nothing)
             with pytest.MonkeyPatch.context() as patch, self.passing():
-                patch.setattr(app, "ANSWERED_SECONDS", 0.0)
+                patch.setattr(parts, "LAST_ANSWERS_SECONDS", 0.0)
                 context.__exit__(None, None, None)
 
     # -- what is known ------------------------------------------------------------------------------------------------
@@ -204,13 +204,17 @@ class PaidOnce(RuleBasedStateMachine):
 
     @invariant()
     def a_request_has_one_task_that_counts(self) -> None:
-        counting = [(task.request.prompt, task.request.take) for task in self.rows() if task.counts]
+        counting = [(task.request.prompt, task.request.take) for task in self.rows() if task.blocks_repeat]
         assert len(counting) == len(set(counting))
 
     @invariant()
     def what_runapi_holds_is_known_and_never_called_free(self) -> None:
         tasks = {task.key: task for task in self.rows()}
-        made = {seen.headers["idempotency-key"] for seen in self.sandbox.seen if "idempotency-key" in seen.headers}
+        made = {
+            seen.headers["idempotency-key"]
+            for seen in self.sandbox.recorded_requests
+            if "idempotency-key" in seen.headers
+        }
         assert made <= set(tasks)
         ids = {task.task_id for task in tasks.values()}
         lost = [generation for generation in self.sandbox.state.generations() if generation.id not in ids]
@@ -246,7 +250,9 @@ class PaidOnce(RuleBasedStateMachine):
 
     def every_repetition_is_told_the_end_and_pays_nothing(self) -> None:
         rig, charges = self.process("one"), len(self.sandbox.state.generations())
-        requests = {(task.request.prompt, task.request.take) for task in self.rows() if task.task_id and task.counts}
+        requests = {
+            (task.request.prompt, task.request.take) for task in self.rows() if task.task_id and task.blocks_repeat
+        }
         for prompt, take in requests:
             outcome = self.in_time(partial(rig.ask, prompt, take=take))
             assert (outcome.joined, outcome.task.status.done) == (True, True)

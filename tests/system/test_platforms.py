@@ -7,31 +7,23 @@ import subprocess
 import sys
 import unicodedata
 from collections.abc import Generator
-from contextlib import closing, contextmanager
-from dataclasses import replace
-from functools import partial
+from contextlib import contextmanager
 from io import TextIOWrapper
 from pathlib import Path, PureWindowsPath
 from typing import Any
-from unittest.mock import Mock, call
+from unittest.mock import Mock
 
 import pytest
 
-from luma_mcp.core import filenames
-from luma_mcp.core.errors import InvalidRequest, SourceNotAllowed, SourceNotFound
-from luma_mcp.core.filenames import checked_name, readable_name
-from luma_mcp.core.rename import rename_without_replacing
-from luma_mcp.core.storage_errors import LedgerDamaged, LedgerUnusable
-from luma_mcp.ledger.ledger import Ledger
+from luma_mcp.core.errors import SourceNotAllowed, SourceNotFound
 from luma_mcp.media import sources
 from luma_mcp.media.clips import Clips
-from luma_mcp.media.files import check_writable, publish, remove_leftovers, temporary
-from luma_mcp.media.sources import allowed_file, file_uri_path, is_elsewhere
-from luma_mcp.sandbox.http import bundled_clip
-from tests.support.ledgers import add, aside, damage_index, listed
-from tests.support.served import SERVER, sandbox_process, server_environment
-from tests.support.tasks import COMPLETED, task
-from tests.support.wire import Wire
+from luma_mcp.media.files import check_writable, publish, remove_leftovers, temporary_file
+from luma_mcp.media.sources import file_uri_path, is_on_other_machine, resolve_allowed_file
+from luma_mcp.sandbox.requests import bundled_clip
+from tests.support.ledgers import aside, damage_index
+from tests.support.sandbox_process import SERVER, sandbox_process, server_environment
+from tests.support.stdio_client import StdioClient
 from tests.system.like_windows import CTRL_BREAK, LEAVING_SECONDS
 
 WINDOWS = [sys.executable, "-m", "tests.system.like_windows"]
@@ -64,16 +56,16 @@ def environment_of(home: Path, url: str, **more: str) -> dict[str, str]:
 
 
 @contextmanager
-def started(command: list[str], environment: dict[str, str]) -> Generator[tuple[Wire, subprocess.Popen[bytes]]]:
+def started(command: list[str], environment: dict[str, str]) -> Generator[tuple[StdioClient, subprocess.Popen[bytes]]]:
     """Start a server, and speak to it as a host on Windows may: in plain UTF-8, with lines that end in CR LF."""
     pipe = subprocess.PIPE
     with subprocess.Popen(command, env=environment, stdin=pipe, stdout=pipe, stderr=pipe) as process:
         assert process.stdin
         assert process.stdout
         stdin = TextIOWrapper(process.stdin, encoding="utf-8", newline="\r\n")
-        wire = Wire(stdin, TextIOWrapper(process.stdout, encoding="utf-8"), escapes=False)
+        wire = StdioClient(stdin, TextIOWrapper(process.stdout, encoding="utf-8"), escapes=False)
         try:
-            wire.shake_hands()
+            wire.initialize()
             yield wire, process
         finally:
             process.kill()
@@ -232,48 +224,10 @@ def test_a_damaged_ledger_is_rescued_where_no_open_file_can_be_replaced(home: Pa
     assert not list(ledger.parent.glob("*.rescued"))
 
 
-def tasks_of(wire: Wire) -> list[dict[str, Any]]:
+def tasks_of(wire: StdioClient) -> list[dict[str, Any]]:
     """List the tasks that a server knows."""
     listed: list[dict[str, Any]] = wire.call("list_tasks", {})["structuredContent"]["tasks"]
     return listed
-
-
-@pytest.mark.anyio
-async def test_a_rescue_that_another_process_is_in_the_way_of_takes_nothing_and_loses_nothing(
-    home: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    path = home / "data" / "tasks.sqlite3"
-    with closing(Ledger(path)) as ledger:
-        await add(ledger, task(1))
-    damage_index(path)
-    replace_file, before = os.replace, path.read_bytes()
-
-    def in_use(source: Path, target: Path) -> None:
-        if target == path:
-            raise PermissionError(13, "The process cannot access the file because it is being used by another process")
-        replace_file(source, target)
-
-    with closing(Ledger(path)) as ledger:
-        with monkeypatch.context() as busy:
-            busy.setattr(os, "replace", in_use)
-            with pytest.raises(LedgerUnusable, match="used by another process"):
-                await listed(ledger)
-        assert path.read_bytes() == before
-        assert not [each.name for each in path.parent.iterdir() if "rescued" in each.name or "damaged" in each.name]
-        with pytest.raises(LedgerDamaged):
-            await listed(ledger)
-        assert len(await listed(ledger)) == 1
-
-
-def test_a_file_gets_no_name_that_is_taken_where_renaming_refuses_that(
-    home: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    rename = Mock()
-    monkeypatch.setattr(sys, "platform", "win32")
-    monkeypatch.setattr(os, "rename", rename)
-    monkeypatch.delattr(os, "link")
-    rename_without_replacing(home / "a.part", home / "a.mp4")
-    assert rename.call_args_list == [call(home / "a.part", home / "a.mp4")]
 
 
 def test_a_video_is_saved_although_its_temporary_file_is_still_looked_at(
@@ -288,7 +242,7 @@ def test_a_video_is_saved_although_its_temporary_file_is_still_looked_at(
     with monkeypatch.context() as scanned:
         scanned.setattr(os, "unlink", looked_at)
         check_writable(home / "out")
-        with temporary(part):
+        with temporary_file(part):
             saved = publish(part, home / "fog.mp4")
         remove_leftovers(home, "key-1")
     assert saved.path.read_bytes() == bundled_clip().read_bytes()
@@ -311,14 +265,14 @@ def test_a_video_is_saved_although_its_temporary_file_is_still_looked_at(
     ],
 )
 def test_a_share_of_another_machine_is_known_by_its_name(path: str, root: str, elsewhere: bool) -> None:
-    assert is_elsewhere(PureWindowsPath(path), [PureWindowsPath(root)]) is elsewhere
+    assert is_on_other_machine(PureWindowsPath(path), [PureWindowsPath(root)]) is elsewhere
 
 
 def test_a_path_that_lies_elsewhere_is_refused_without_a_look(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sources, "is_elsewhere", Mock(return_value=True))
+    monkeypatch.setattr(sources, "is_on_other_machine", Mock(return_value=True))
     monkeypatch.setattr(sources, "real_path", None)
     with pytest.raises(SourceNotAllowed, match="outside"):
-        allowed_file(home / "clip.mp4", [home])
+        resolve_allowed_file(home / "clip.mp4", [home])
 
 
 @pytest.mark.parametrize(
@@ -351,10 +305,10 @@ def test_names_that_the_file_system_holds_for_one_are_one(home: Path, monkeypatc
 
     monkeypatch.setattr(os, "stat", indifferent)
     written = home / unicodedata.normalize("NFD", "vidéos") / "Clip.mp4"
-    assert allowed_file(written, [folder]) == written
+    assert resolve_allowed_file(written, [folder]) == written
     for outside in (home / "other" / "clip.mp4", home / "none" / "clip.mp4"):
         with pytest.raises(SourceNotAllowed):
-            allowed_file(outside, [folder])
+            resolve_allowed_file(outside, [folder])
 
 
 def fold(name: str) -> str:
@@ -367,7 +321,7 @@ def test_a_path_that_the_system_cannot_write_is_no_file(home: Path, monkeypatch:
     monkeypatch.setattr(os.path, "realpath", unwritable)
     monkeypatch.setattr(os, "stat", unwritable)
     with pytest.raises(SourceNotFound, match="there is no file"):
-        allowed_file(home / "霧.mp4", [home])
+        resolve_allowed_file(home / "霧.mp4", [home])
 
 
 @pytest.mark.anyio
@@ -386,28 +340,5 @@ async def test_a_file_that_the_system_hides_is_not_said_to_be_missing(
             await Clips().inspect(clip)
     monkeypatch.setattr(os, "stat", hidden)
     with pytest.raises(SourceNotFound, match="does not let this program look at") as unseen:
-        allowed_file(clip, [home])
+        resolve_allowed_file(clip, [home])
     assert all("System Settings" in error.value.hint for error in (unread, unseen))
-
-
-def test_a_name_has_fewer_words_where_the_path_would_be_too_long(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(filenames, "LONGEST_PATH", 250)
-    wordy = replace(COMPLETED, request=replace(COMPLETED.request, prompt="surroundings " * 6))
-    folders = [PureWindowsPath("C:/" + "f" * length) for length in (20, 160, 200, 300)]
-    names = [readable_name(wordy, folder) for folder in folders]
-    assert names[0] == f"2026-09-21-{'-'.join(['surroundings'] * 6)}-550e8400.mp4"
-    assert names[1:] == [
-        "2026-09-21-surroundings-surroundings-surroundings-surroundings-surroundin-550e8400.mp4",
-        "2026-09-21-surroundings-surroundi-550e8400.mp4",
-        "2026-09-21-550e8400.mp4",
-    ]
-    assert all(len(str(folder / name)) <= 250 for folder, name in zip(folders[:3], names[:3], strict=True))
-
-
-def test_a_name_has_only_what_file_names_can_have_here(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(os, "fsencode", partial(str.encode, encoding="ascii"))
-    foggy = replace(COMPLETED, request=replace(COMPLETED.request, prompt="霧 fog ½ snow"))
-    assert readable_name(foggy, Path()) == "2026-09-21-fog-snow-550e8400.mp4"
-    with pytest.raises(InvalidRequest, match="file names cannot have here"):
-        checked_name("霧")
-    assert checked_name("fog") == "fog.mp4"

@@ -12,9 +12,9 @@ from typing import Any
 
 import pytest
 
-from luma_mcp.sandbox.http import bundled_clip
+from luma_mcp.sandbox.requests import bundled_clip
 from tests.support.rig import SOURCE
-from tests.support.served import sandbox_process, server_environment
+from tests.support.sandbox_process import sandbox_process, server_environment
 from tests.system.crashing import ENDING_SECONDS, Crashing, server
 
 SERVERS = 4

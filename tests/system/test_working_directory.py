@@ -11,9 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from luma_mcp.core.settings_sources import find_program
-from luma_mcp.hosts.entries import start_here
-from luma_mcp.sandbox.http import bundled_clip
+from luma_mcp.hosts.entries import find_launch_command
+from luma_mcp.sandbox.requests import bundled_clip
 from tests.support.rig import make_pipe
 
 WATCH = """
@@ -154,7 +153,7 @@ def test_a_server_starts_whatever_lies_there(trapped: Path, home_elsewhere: Path
 
 def command() -> list[str]:
     """Give the command that hosts are told."""
-    start = start_here()
+    start = find_launch_command()
     return [start.command, *start.args]
 
 
@@ -192,17 +191,3 @@ def test_a_file_that_the_environment_names_is_not_looked_for_there(trapped: Path
     assert ended.stderr == "LUMA_MCP_ENV_FILE: accepts an absolute path\n"
     ended = run([*command(), "tasks", "--env-file", ".env"], trapped, home_elsewhere)
     assert ended.stderr == "LUMA_MCP_SANDBOX: accepts true or false\n", "a person who types it may"
-
-
-def test_programs_are_found_by_absolute_folders_only(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    for folder in (home, home / "rel", home / "bin"):
-        folder.mkdir(exist_ok=True)
-        (folder / "uvx").touch(mode=0o755)
-    for path in ("", ".", "rel", f"{os.pathsep}rel{os.pathsep}.{os.pathsep}"):
-        monkeypatch.setenv("PATH", path)
-        assert find_program("uvx") is None
-    monkeypatch.setenv("PATH", f"rel{os.pathsep}{home / 'none'}{os.pathsep}{home / 'bin'}")
-    assert find_program("uvx") == home / "bin" / "uvx"
-    (home / "bin" / "uvx").chmod(0o644)
-    if os.name != "nt":
-        assert find_program("uvx") is None

@@ -10,8 +10,8 @@ import httpx
 import pytest
 
 from luma_mcp.runapi.client import REACH_SECONDS
-from luma_mcp.transports.health import FRESH_SECONDS, LATELY_SECONDS, Health
-from tests.support.hosted import PAIRS, hosted
+from luma_mcp.transports.health import CACHE_SECONDS, MAX_SILENCE_SECONDS, Health
+from tests.support.http_server import PAIRS, hosted
 from tests.support.rig import API_URL, Rig, open_rig
 
 pytestmark = pytest.mark.anyio
@@ -20,13 +20,13 @@ READY = {"ledger": "ok", "runapi": "ok"}
 
 def asked(rig: Rig) -> list[str]:
     """List the paths that RunAPI was asked for."""
-    return [seen.path for seen in rig.sandbox.seen]
+    return [seen.path for seen in rig.sandbox.recorded_requests]
 
 
 async def test_a_server_is_ready_when_its_ledger_and_runapi_are_there(rig: Rig) -> None:
     assert await Health(rig.app).check() == READY
     assert asked(rig) == ["/api/v1/price_schedules"]
-    assert "authorization" not in rig.sandbox.seen[0].headers
+    assert "authorization" not in rig.sandbox.recorded_requests[0].headers
 
 
 async def test_many_questions_make_one_look(rig: Rig) -> None:
@@ -43,7 +43,7 @@ async def test_runapi_is_not_asked_when_it_was_heard_lately(rig: Rig) -> None:
     before = len(asked(rig))
     assert await health.check() == READY
     assert len(asked(rig)) == before
-    await anyio.sleep(LATELY_SECONDS + FRESH_SECONDS)
+    await anyio.sleep(MAX_SILENCE_SECONDS + CACHE_SECONDS)
     assert await health.check() == READY
     assert len(asked(rig)) > before
 
@@ -85,7 +85,7 @@ async def test_a_server_whose_ledger_cannot_be_written_is_not_ready_until_it_can
     with closing(sqlite3.connect(rig.app.settings.data_dir / "tasks.sqlite3", isolation_level=None)) as other:
         other.execute("BEGIN IMMEDIATE")
         assert (await health.check())["ledger"] == "output_not_writable"
-    await anyio.sleep(FRESH_SECONDS)
+    await anyio.sleep(CACHE_SECONDS)
     assert await health.check() == READY
 
 
@@ -95,7 +95,7 @@ async def test_readiness_is_told_by_status_and_in_words(home: Path) -> None:
         for path, told in (("/healthz", {"status": "alive"}), ("/readyz", {"status": "ready", **READY})):
             answer = await plain.get(path)
             assert (answer.status_code, answer.json()) == (200, told)
-        server.app.end_waits()
+        server.app.begin_drain()
         answer = await plain.get("/readyz")
         assert (answer.status_code, answer.json()) == (503, {"status": "not ready", "server": "ending"})
         assert (await plain.get("/healthz")).status_code == 200

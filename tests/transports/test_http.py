@@ -1,19 +1,32 @@
 """Many clients over HTTP: what they can do, whichever transport and era they speak, and what becomes of their calls."""
 
 import json
+import socket
 from pathlib import Path
 from typing import Any
 
 import anyio
+import anyio.to_thread
 import pytest
 from mcp import Client
 from mcp_types import CallToolResult
 
-from tests.support.films import film
-from tests.support.hearing import Heard
-from tests.support.hosted import ASK, PAIRS, PATHS, TOKENS, WAYS, Hosted, hosted, waited_for
-from tests.support.raw import calling
-from tests.support.rig import ERAS, facts
+from luma_mcp.core.settings import load_settings
+from luma_mcp.transports.http import banner, missing_key_warning
+from tests.support.change_listener import ChangeRecorder
+from tests.support.http_server import (
+    ASK,
+    PAIRS,
+    PATHS,
+    TOKENS,
+    WAYS,
+    Hosted,
+    hosted,
+    waited_for,
+)
+from tests.support.mp4_files import film
+from tests.support.raw_http import calling
+from tests.support.rig import ERAS, KEY, structured
 from tests.support.scenario import live_tasks
 
 pytestmark = [pytest.mark.anyio, pytest.mark.sockets]
@@ -22,7 +35,7 @@ MODERN = ERAS[1]
 
 @pytest.mark.parametrize(("path", "era"), WAYS)
 async def test_live_tasks_work_as_on_stdio(home: Path, path: str, era: str) -> None:
-    heard = Heard()
+    heard = ChangeRecorder()
     async with hosted(home, runs=True) as server, server.client(path, era, message_handler=heard.message) as client:
         await live_tasks(client, heard, era)
 
@@ -36,7 +49,7 @@ async def test_progress_rises_to_the_end(home: Path, path: str, era: str) -> Non
 
     async with hosted(home, runs=True) as server, server.client(path, era) as client:
         done = await client.call_tool("modify_video", ASK, progress_callback=tell)
-    assert facts(done)["status"] == "completed"
+    assert structured(done)["status"] == "completed"
     assert len(told) > 1
     assert told == sorted(set(told))
 
@@ -67,11 +80,11 @@ async def test_a_call_that_is_repeated_gets_the_same_result_whoever_has_read_the
     home: Path, path: str, era: str
 ) -> None:
     async with hosted(home, runs=True) as server, server.client(path, era) as client:
-        first = facts(await client.call_tool("modify_video", ASK))
+        first = structured(await client.call_tool("modify_video", ASK))
         async with server.client(path, era) as another:
             for asking in (client, another, client):
-                again = facts(await asking.call_tool("modify_video", ASK))
-                assert (again["task_id"], again["joined"], server.charges()) == (first["task_id"], True, 1)
+                again = structured(await asking.call_tool("modify_video", ASK))
+                assert (again["task_id"], again["joined"], server.task_count()) == (first["task_id"], True, 1)
 
 
 @pytest.mark.parametrize(("path", "era"), WAYS)
@@ -83,8 +96,8 @@ async def test_a_call_that_nobody_waits_for_any_more_is_joined_when_it_is_repeat
             await waited_for(server, 1)
         server.finish_tasks()
         async with server.client(path, era) as client:
-            done = facts(await client.call_tool("modify_video", ASK))
-        assert (done["status"], done["joined"], server.charges()) == ("completed", True, 1)
+            done = structured(await client.call_tool("modify_video", ASK))
+        assert (done["status"], done["joined"], server.task_count()) == ("completed", True, 1)
 
 
 async def test_clients_of_all_kinds_share_one_ledger_and_one_follower_a_task(home: Path) -> None:
@@ -93,11 +106,11 @@ async def test_clients_of_all_kinds_share_one_ledger_and_one_follower_a_task(hom
 
         async def call(path: str, era: str) -> None:
             async with server.client(path, era) as client:
-                found.append(facts(await client.call_tool("modify_video", ASK)))
+                found.append(structured(await client.call_tool("modify_video", ASK)))
 
         for path, era in WAYS:
             calls.start_soon(call, path, era)
-    assert len({task["task_id"] for task in found}) == server.charges() == 1
+    assert len({task["task_id"] for task in found}) == server.task_count() == 1
     assert sorted(task["joined"] for task in found) == [False, True, True, True]
 
 
@@ -116,10 +129,10 @@ async def test_local_files_are_no_sources_unless_folders_are_named(home: Path) -
     ask = ASK | {"source_video_url": str(clip), "wait_seconds": 0}
     async with hosted(home) as server, server.client("/mcp", MODERN) as client:
         refused = await client.call_tool("modify_video", ask)
-        assert facts(refused)["error"]["code"] == "source_not_allowed"
-        assert str(home) not in facts(refused)["error"]["hint"]
+        assert structured(refused)["error"]["code"] == "source_not_allowed"
+        assert str(home) not in structured(refused)["error"]["hint"]
     async with hosted(home, media_roots=str(home)) as server, server.client("/mcp", MODERN) as client:
-        assert facts(await client.call_tool("modify_video", ask))["task_id"]
+        assert structured(await client.call_tool("modify_video", ask))["task_id"]
 
 
 async def test_what_files_there_are_outside_the_named_folders_is_not_told(home: Path) -> None:
@@ -139,18 +152,18 @@ async def test_what_files_there_are_outside_the_named_folders_is_not_told(home: 
                 "/bin/sh",
             )
         ]
-    assert len({str(facts(answer)) for answer in told}) == 1
+    assert len({str(structured(answer)) for answer in told}) == 1
     assert str(home) not in str(told[0])
 
 
 async def test_results_are_links_and_not_files_unless_saving_is_chosen(home: Path) -> None:
     async with hosted(home, runs=True) as server, server.client("/mcp", MODERN) as client:
         assert "saved on the user's disk" not in (client.instructions or "")
-        task = facts(await client.call_tool("modify_video", ASK))
+        task = structured(await client.call_tool("modify_video", ASK))
         assert (task["video_path"], len(task["video_urls"])) == ("", 1)
         assert task["next_step"].startswith("Give the user the link")
     async with hosted(home, runs=True, save="auto") as server, server.client("/mcp", MODERN) as client:
-        task = facts(await client.call_tool("modify_video", ASK | {"prompt": "snow"}))
+        task = structured(await client.call_tool("modify_video", ASK | {"prompt": "snow"}))
         assert Path(task["video_path"]).is_file()
 
 
@@ -159,7 +172,7 @@ async def test_the_clients_token_goes_no_further(home: Path, path: str, era: str
     async with hosted(home, runs=True, auth_tokens=PAIRS) as server:
         async with server.client(path, era, "ann") as client:
             await client.call_tool("modify_video", ASK)
-        sent = json.dumps([dict(seen.headers) for seen in server.sandbox.seen])
+        sent = json.dumps([dict(seen.headers) for seen in server.sandbox.recorded_requests])
     assert "Bearer runapi_live_" in sent
     assert TOKENS["ann"] not in sent
 
@@ -168,17 +181,17 @@ async def joins_and_pays_nothing(server: Hosted, client: Client) -> None:
     """Repeat the call, and get the result of the task that went on."""
     server.finish_tasks()
     done: CallToolResult = await client.call_tool("modify_video", ASK)
-    assert (facts(done)["status"], facts(done)["joined"]) == ("completed", True)
-    assert server.charges() == 1
+    assert (structured(done)["status"], structured(done)["joined"]) == ("completed", True)
+    assert server.task_count() == 1
 
 
 async def test_over_http_the_link_comes_before_a_path_that_only_the_server_can_open(home: Path) -> None:
     async with hosted(home, runs=True, save="auto") as server, server.client("/mcp", MODERN) as client:
-        task = facts(await client.call_tool("modify_video", ASK))
+        task = structured(await client.call_tool("modify_video", ASK))
         assert task["next_step"].startswith("Give the user the link in video_urls; it works until expires_at.")
         assert task["video_path"] in task["next_step"]
         assert "saved on the user's disk" not in (client.instructions or "")
-        later = facts(await client.call_tool("get_task", {"task_id": task["task_id"]}))
+        later = structured(await client.call_tool("get_task", {"task_id": task["task_id"]}))
         assert later["next_step"] == task["next_step"]
 
 
@@ -187,3 +200,20 @@ async def test_files_are_offered_as_sources_only_where_they_can_be_used(home: Pa
     async with hosted(home, **folders) as server, server.client("/mcp", MODERN) as client:
         tool = next(tool for tool in (await client.list_tools()).tools if tool.name == "modify_video")
         assert ("file://" in tool.input_schema["properties"]["source_video_url"]["description"]) is bool(folders)
+
+
+def test_settings_without_a_key_are_pointed_out() -> None:
+    assert missing_key_warning(load_settings()).startswith(
+        "RUNAPI_API_KEY is not set, or is a placeholder: nothing can be submitted."
+    )
+    for good in ({"api_key": KEY}, {"sandbox": True}, {"api_key": KEY, "auth_tokens": PAIRS, "allowed_hosts": "a.x"}):
+        assert missing_key_warning(load_settings(**good)) == ""
+
+
+def test_a_person_is_told_the_address_of_each_transport_as_it_can_be_typed() -> None:
+    for host, shown in (("127.0.0.1", "127.0.0.1"), ("::1", "[::1]")):
+        family = socket.AF_INET6 if ":" in host else socket.AF_INET
+        with socket.create_server((host, 0), family=family) as opened:
+            base = f"http://{shown}:{opened.getsockname()[1]}"
+            for transport, paths in (("http", f"{base}/mcp and {base}/sse "), ("sse", f"{base}/sse ")):
+                assert f" at {paths}(" in banner(load_settings(transport=transport), opened)

@@ -11,10 +11,10 @@ import anyio
 import pytest
 
 from luma_mcp.transports import routes
-from luma_mcp.transports.sockets import allow_files
-from tests.support.hosted import ASK, PAIRS, WAYS, Hosted, hosted
-from tests.support.raw import calling
-from tests.support.rig import facts, waiting_calls
+from luma_mcp.transports.sockets import raise_file_limit
+from tests.support.http_server import ASK, PAIRS, WAYS, Hosted, hosted
+from tests.support.raw_http import calling
+from tests.support.rig import structured, waiting_calls
 
 pytestmark = [pytest.mark.anyio, pytest.mark.sockets]
 CLIENTS = 200
@@ -31,7 +31,7 @@ KINDS = ("patient", "leaving", "cutting", "patient")  # half of the clients brea
 async def test_two_hundred_clients_each_get_their_own_video_and_leave_nothing_behind(
     home: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    allow_files()
+    raise_file_limit()
     monkeypatch.setattr(routes, "SESSION_IDLE_SECONDS", IDLE_SECONDS)
     limits: dict[str, Any] = {"max_active": CLIENTS, "max_wait_seconds": WAIT_SECONDS}
     found: dict[int, dict[str, Any]] = {}
@@ -40,7 +40,7 @@ async def test_two_hundred_clients_each_get_their_own_video_and_leave_nothing_be
     async with hosted(home, poll=POLL_SECONDS, seconds=BOUND_SECONDS, auth_tokens=PAIRS, **limits) as server:
         await one_of_each(server)
         files, tasks = await at_rest(server)
-        made = server.charges()
+        made = server.task_count()
         async with anyio.create_task_group() as clients:
             for number in range(CLIENTS):
                 clients.start_soon(be_a_client, server, number, found, told, broken_off)
@@ -83,22 +83,22 @@ async def be_a_client(
     broken_off[kind] += kind != "patient"
     async with server.client(path, era, caller) as client:
         done = await client.call_tool("modify_video", ask, progress_callback=tell)
-        found[number] = facts(done)
+        found[number] = structured(done)
 
 
 async def one_of_each(server: Hosted) -> None:
     """Have everything opened that is opened once."""
     for path, era in WAYS:
         async with server.client(path, era, "ann") as client:
-            task = facts(await client.call_tool("modify_video", ASK | {"wait_seconds": 0}))
+            task = structured(await client.call_tool("modify_video", ASK | {"wait_seconds": 0}))
             server.finish_tasks()
             await client.call_tool("get_task", {"task_id": task["task_id"], "wait_seconds": 60})
 
 
 async def all_wait(server: Hosted, tasks: int) -> None:
     """Wait until RunAPI has as many tasks, and every client waits for its own."""
-    while server.charges() < tasks or waiting_calls(server.app) < CLIENTS:
-        await server.app.tracker.changed()
+    while server.task_count() < tasks or waiting_calls(server.app) < CLIENTS:
+        await server.parts.tracker.wait_for_change()
 
 
 async def at_rest(server: Hosted) -> tuple[int, int]:

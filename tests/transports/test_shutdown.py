@@ -11,15 +11,20 @@ from typing import Any
 import anyio
 import pytest
 
+from luma_mcp.app.parts import LAST_ANSWERS_SECONDS
 from luma_mcp.core.uris import TASKS_URI
-from tests.support.hosted import ASK, PAIRS, WAYS, connected, dialled, event_stream, hosted, waited_for
-from tests.support.raw import ACCEPT, MODERN_META, rpc, shake_hands, unread
-from tests.support.rig import ERAS, facts
-from tests.support.served import SERVER, sandbox_process, server_environment
+from luma_mcp.transports import http, stdio
+from luma_mcp.transports.sockets import GRACE_SECONDS
+from luma_mcp.transports.stderr import DRAIN_TRY_SECONDS, MAX_DRAIN_TRIES
+from tests.support.http_server import ASK, PAIRS, WAYS, connected, dialled, event_stream, hosted, waited_for
+from tests.support.raw_http import ACCEPT, MODERN_META, initialize, rpc, unread
+from tests.support.rig import ERAS, structured
+from tests.support.sandbox_process import SERVER, sandbox_process, server_environment
 
 pytestmark = [pytest.mark.anyio, pytest.mark.sockets]
 LEGACY, MODERN = ERAS
 ENDING_SECONDS = 5.0  # what the server promises
+HOST_PATIENCE_SECONDS = 2.0  # then hosts kill a server on stdio
 PIPES: dict[str, Any] = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
 
 
@@ -29,7 +34,7 @@ async def test_whoever_waits_is_told_how_the_task_stands(home: Path, path: str, 
     async with hosted(home, poll=1000.0) as server, server.client(path, era) as client:
 
         async def call() -> None:
-            found.append(facts(await client.call_tool("modify_video", ASK)))
+            found.append(structured(await client.call_tool("modify_video", ASK)))
             server.ended.set()
 
         async with anyio.create_task_group() as calls:
@@ -55,7 +60,7 @@ async def test_a_listening_client_is_told_that_it_is_over(home: Path, path: str)
 
 async def test_a_standing_stream_of_streamable_http_ends_in_order(home: Path) -> None:
     async with hosted(home) as server, server.plain() as plain:
-        session = await shake_hands(plain, "/mcp", ACCEPT)
+        session = await initialize(plain, "/mcp", ACCEPT)
         async with plain.stream("GET", "/mcp", headers=ACCEPT | session) as events:
             server.ended.set()
             assert [line async for line in events.aiter_lines()] == []  # a stream that breaks raises instead
@@ -63,7 +68,7 @@ async def test_a_standing_stream_of_streamable_http_ends_in_order(home: Path) ->
 
 async def test_an_event_stream_ends_in_order_and_in_time(home: Path) -> None:
     async with hosted(home) as server, server.plain() as plain, event_stream(plain) as (address, lines):
-        await shake_hands(plain, address, {})
+        await initialize(plain, address, {})
         with anyio.fail_after(ENDING_SECONDS):
             server.ended.set()
             async for _ in lines:  # a stream that breaks raises instead
@@ -140,12 +145,20 @@ async def test_a_process_ends_within_its_time_and_the_next_one_goes_on(
                     process.send_signal(ending)
 
             async with connected(address + path, era, "ann") as client:
-                stood = facts(await client.call_tool("modify_video", ASK, progress_callback=told))
+                stood = structured(await client.call_tool("modify_video", ASK, progress_callback=told))
             assert await anyio.to_thread.run_sync(process.wait, ENDING_SECONDS) == 0
             assert process.stdout
             assert process.stdout.read() == ""
         with server_process(home, url, LUMA_MCP_AUTH_TOKENS=PAIRS) as (_, address):
             async with connected(address + path, era, "ann") as client:
                 awaited = {"task_id": stood["task_id"], "wait_seconds": 20}
-                done = facts(await client.call_tool("get_task", awaited))
+                done = structured(await client.call_tool("get_task", awaited))
     assert (stood["status"], done["status"]) == ("processing", "completed")
+
+
+def test_what_is_waited_for_at_the_end_fits_into_what_hosts_wait() -> None:
+    assert LAST_ANSWERS_SECONDS < stdio.FORCED_EXIT_SECONDS < HOST_PATIENCE_SECONDS
+    assert stdio.FINAL_CALLS_SECONDS + stdio.WRITING_SECONDS + LAST_ANSWERS_SECONDS < stdio.FORCED_EXIT_SECONDS
+    assert DRAIN_TRY_SECONDS * MAX_DRAIN_TRIES <= HOST_PATIENCE_SECONDS
+    ending = http.DRAIN_SECONDS + GRACE_SECONDS + LAST_ANSWERS_SECONDS
+    assert ending < http.FORCED_EXIT_SECONDS < ENDING_SECONDS

@@ -1,41 +1,43 @@
-"""Connections over HTTP: sent at once, read in one way only, and led nowhere else."""
+"""Connections over HTTP: sent at once, read in one way only, bounded, and opened to those who may come in."""
 
 import socket
+from contextlib import AsyncExitStack, ExitStack, suppress
 from pathlib import Path
 from typing import cast
 
+import anyio
 import anyio.to_thread
 import pytest
 import uvicorn
 from starlette.types import Receive, Scope, Send
 
-from luma_mcp.core.settings import load_settings
-from luma_mcp.transports.framing import is_ambiguous
+from luma_mcp.core.settings import Settings, load_settings
+from luma_mcp.core.settings_sources import BadSetting
+from luma_mcp.transports import sockets
+from luma_mcp.transports.auth import with_local_token
 from luma_mcp.transports.http import Uvicorn
-from luma_mcp.transports.sockets import Bounded, listening, uvicorn_config
-from tests.support.hosted import hosted
-from tests.support.raw import all_that_comes, answered
+from luma_mcp.transports.sockets import BoundedConnection, is_ambiguous, open_sockets, uvicorn_config
+from tests.support.http_server import PAIRS, dialled, event_stream, hosted
+from tests.support.raw_http import ACCEPT, MODERN_META, all_that_comes, answered, modern_headers, rpc
 
-pytestmark = pytest.mark.anyio
-sockets = pytest.mark.sockets
+pytestmark = [pytest.mark.anyio, pytest.mark.sockets]
 POST = b"POST /mcp HTTP/1.1\r\nHost: localhost\r\n"
 NEXT = b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n"
 HIDDEN = b"0\r\n\r\n" + NEXT
 
 
-@sockets
 @pytest.mark.parametrize("host", ["127.0.0.1", "localhost"])
 async def test_each_piece_of_an_answer_is_sent_at_once(host: str) -> None:
     seen: list[int] = []
 
     async def app(scope: Scope, receive: Receive, send: Send) -> None:
-        (reader,) = cast("set[Bounded]", web.server_state.connections)
+        (reader,) = cast("set[BoundedConnection]", web.server_state.connections)
         connection: socket.socket = reader.transport.get_extra_info("socket")
         seen.append(connection.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY))
         await send({"type": "http.response.start", "status": 204, "headers": []})
         await send({"type": "http.response.body"})
 
-    with listening(load_settings(transport="http", host=host, port=0)) as opened:
+    with open_sockets(load_settings(transport="http", host=host, port=0)) as opened:
         web = Uvicorn(uvicorn_config(app))
         async with anyio.create_task_group() as group:
             group.start_soon(web.serve, opened)
@@ -47,7 +49,6 @@ async def test_each_piece_of_an_answer_is_sent_at_once(host: str) -> None:
     assert all(seen)
 
 
-@sockets
 @pytest.mark.parametrize(
     "head",
     [
@@ -93,7 +94,6 @@ async def test_a_request_whose_end_is_in_doubt_is_refused_and_the_connection_clo
     assert answer.count(b"HTTP/1.1 ") == 1, "what came behind was taken for a request"
 
 
-@sockets
 @pytest.mark.parametrize(
     "request_",
     [
@@ -116,7 +116,6 @@ async def test_what_is_no_request_of_http_1_is_refused_and_the_connection_closed
     assert answer.count(b"HTTP/1.1 ") == 1
 
 
-@sockets
 @pytest.mark.parametrize(
     ("head", "status"),
     [
@@ -139,7 +138,6 @@ async def test_odd_requests_are_answered_as_plain_ones(home: Path, head: bytes, 
     assert b"\r\nlocation:" not in answer.lower()
 
 
-@sockets
 async def test_requests_that_come_together_are_answered_in_turn(home: Path) -> None:
     whole = b"POST /healthz HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\n1\r\nx\r\n0\r\n\r\n"
     last = NEXT.replace(b"\r\n\r\n", b"\r\nConnection: close\r\n\r\n")
@@ -162,59 +160,161 @@ def test_a_head_is_read_as_the_parser_reads_it(head: bytes, ambiguous: bool) -> 
     assert is_ambiguous(head, b"1.1") is ambiguous
 
 
-PUBLIC = "https://mcp.example.com"
-SECRET = "x" * 43
-
-
-@sockets
-@pytest.mark.parametrize("transport", ["http", "sse", "streamable-http"])
-async def test_nothing_is_ever_led_elsewhere(home: Path, transport: str) -> None:
-    known = ("mcp", "sse", "messages", "healthz", "readyz", "callbacks", f"callbacks/{SECRET}", "", "unknown")
-    forms = (
-        "/{}",
-        "/{}/",
-        "/{}//",
-        "//{}",
-        "/./{}",
-        "/{}/.",
-        "/{}/..",
-        "/{}/../mcp",
-        "/{}%2F",
-        "/{}%2f%2fevil.example",
-    )
-    async with hosted(home, transport=transport, public_url=PUBLIC) as server, server.plain() as plain:
-        for path in dict.fromkeys(form.format(name) for form in forms for name in known):
-            for method in ("POST", "PUT", "HEAD", "OPTIONS", "PATCH"):
-                url = plain.base_url.copy_with(raw_path=path.encode())
-                answer = await plain.request(method, url, headers={"Accept": "text/html"}, follow_redirects=False)
-                assert "location" not in answer.headers, (method, path)
-                assert not 300 <= answer.status_code < 400, (method, path)
-                assert answer.status_code < 500, (method, path)
-
-
-@sockets
-async def test_only_one_form_of_a_callback_is_one_and_none_tells_more(home: Path) -> None:
-    async with hosted(home, public_url=PUBLIC) as server, server.plain() as plain:
-        for host in ("localhost", "evil.example"):
-            headers = {"Host": host}
-            assert (await plain.post(f"/callbacks/{SECRET}", headers=headers)).status_code == 204
-            for path in (
-                f"/{SECRET}/",
-                f"//{SECRET}",
-                f"/{SECRET}%2F",
-                f"/x/{SECRET}",
-                "/",
-                "",
-                f"/{SECRET}/../{SECRET}/x",
-            ):
-                url = plain.base_url.copy_with(raw_path=b"/callbacks" + path.encode())
-                answer = await plain.post(url, headers=headers, follow_redirects=False)
-                assert answer.status_code in {404, 421}
-                assert SECRET not in answer.text
-                assert "location" not in answer.headers
-
-
 def test_a_server_of_our_own_never_needs_the_parser_of_others() -> None:
     config = uvicorn_config(lambda *_: None)
     assert isinstance(config, uvicorn.Config)
-    assert config.http is Bounded
+    assert config.http is BoundedConnection
+
+
+FEW = 3
+
+
+@pytest.mark.parametrize("begun", [b"", b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n"])
+async def test_connections_that_ask_for_nothing_make_room_for_those_that_do(
+    home: Path, monkeypatch: pytest.MonkeyPatch, begun: bytes
+) -> None:
+    monkeypatch.setattr(sockets, "MAX_CONNECTIONS", FEW + 1)
+    async with hosted(home) as server, server.plain() as plain, event_stream(plain) as (address, _):
+        with ExitStack() as idle:
+            for _ in range(4 * FEW):
+                connection = idle.enter_context(dialled(server.port))
+                if begun:
+                    connection.sendall(begun)
+                    await anyio.to_thread.run_sync(connection.recv, 4096)
+            assert (await plain.get("/healthz")).status_code == 200
+            assert (await plain.post(address, json=rpc("tools/list", {}))).status_code == 202
+
+
+async def test_where_all_connections_are_busy_no_other_is_taken(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sockets, "MAX_CONNECTIONS", FEW)
+    async with hosted(home) as server, server.plain() as plain, AsyncExitStack() as streams:
+        for _ in range(FEW):
+            await streams.enter_async_context(event_stream(plain))
+        with dialled(server.port) as connection:
+            assert await anyio.to_thread.run_sync(received, connection) == b""
+
+
+def received(connection: socket.socket) -> bytes:
+    """Read what comes, if anything does before the other end closes the connection."""
+    try:
+        return connection.recv(100)
+    except ConnectionResetError:
+        return b""
+
+
+async def test_a_stream_that_is_used_outlives_the_time_for_saying_what_is_wanted(
+    home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sockets, "REQUEST_SECONDS", 0.3)
+    async with hosted(home) as server, server.plain() as plain, event_stream(plain) as (address, _):
+        with dialled(server.port) as silent:
+            assert await anyio.to_thread.run_sync(received, silent) == b""
+        assert (await plain.post(address, json=rpc("tools/list", {}))).status_code == 202
+
+
+@pytest.mark.parametrize(("files", "most"), [(256, 56), (1024, 800), (100_000, 800), (10, 1), (-1, 800)])
+def test_some_files_are_left_beside_the_connections(monkeypatch: pytest.MonkeyPatch, files: int, most: int) -> None:
+    def limits(_: int) -> tuple[int, int]:
+        return files, files  # -1 is no limit
+
+    monkeypatch.setattr(pytest.importorskip("resource"), "getrlimit", limits)
+    assert sockets.connection_limit() == most
+
+
+SOON_SECONDS = 0.2
+
+
+@pytest.mark.parametrize("host", ["0.0.0.0", "::", "0", "[::]"])
+def test_a_bind_beyond_loopback_needs_tokens(host: str) -> None:
+    assert refusal_of(load_settings(host=host, port=0)).startswith("LUMA_MCP_AUTH_TOKENS: must name who may connect")
+
+
+def test_any_address_beyond_loopback_needs_tokens(monkeypatch: pytest.MonkeyPatch) -> None:
+    def elsewhere(*_: object) -> list[tuple[socket.AddressFamily, str]]:
+        return [(socket.AF_INET, "127.0.0.1"), (socket.AF_INET, "192.168.1.5")]
+
+    monkeypatch.setattr(sockets, "resolve_addresses", elsewhere)
+    assert refusal_of(load_settings(host="desk.example", port=0)).startswith("LUMA_MCP_AUTH_TOKENS: ")
+
+
+def test_a_bind_beyond_loopback_with_tokens_is_allowed() -> None:
+    with sockets.open_sockets(load_settings(host="0.0.0.0", port=0, auth_tokens=PAIRS)) as opened:
+        assert opened[0].getsockname()[0] == "0.0.0.0"
+
+
+def test_localhost_is_opened_in_each_family_on_the_same_port() -> None:
+    with sockets.open_sockets(load_settings(host="localhost", port=0)) as opened:
+        assert len({each.getsockname()[1] for each in opened}) == 1
+
+
+def test_a_port_in_use_and_a_host_that_is_not_here_are_named() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        assert refusal_of(load_settings(port=port)).startswith(f"LUMA_MCP_PORT: 127.0.0.1 port {port} cannot be used")
+    assert refusal_of(load_settings(host="no.such.invalid")).startswith(
+        "LUMA_MCP_HOST: 'no.such.invalid' is no address"
+    )
+
+
+@pytest.mark.parametrize(
+    "begun", [b"", b"GET /he", b"POST /mcp HTTP/1.1\r\nHost: localhost\r\nContent-Length: 9\r\n\r\n{"]
+)
+async def test_a_connection_that_says_nothing_whole_is_ended(
+    home: Path, monkeypatch: pytest.MonkeyPatch, begun: bytes
+) -> None:
+    monkeypatch.setattr(sockets, "REQUEST_SECONDS", SOON_SECONDS)
+    monkeypatch.setattr(sockets, "KEEP_ALIVE_SECONDS", 1)
+    async with hosted(home) as server:
+        with dialled(server.port) as connection:
+            connection.sendall(begun)
+            await anyio.to_thread.run_sync(until_closed, connection)
+
+
+async def test_a_client_that_does_not_read_is_let_go_of(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sockets, "STALL_SECONDS", SOON_SECONDS)
+    listing = rpc("tools/list", {"_meta": MODERN_META})
+    async with hosted(home) as server, server.plain() as plain:
+        asked = plain.build_request("POST", "/mcp", headers=ACCEPT | modern_headers("tools/list"), json=listing)
+        head = "".join(f"{name}: {value}\r\n" for name, value in asked.headers.items())
+        request = f"POST /mcp HTTP/1.1\r\n{head}\r\n".encode() + asked.content
+        with socket.socket() as connection:
+            connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1024)
+            connection.connect(("127.0.0.1", server.port))
+            await anyio.to_thread.run_sync(send_until_closed, connection, request * 1000)
+        assert (await plain.get("/healthz")).status_code == 200
+
+
+def refusal_of(settings: Settings) -> str:
+    """Try to listen, and give the reason why that is refused."""
+    with pytest.raises(BadSetting) as refused, sockets.open_sockets(settings):
+        pass
+    return refused.value.message
+
+
+def until_closed(connection: socket.socket) -> None:
+    """Read until the other end has closed the connection; it may do so rudely."""
+    with suppress(ConnectionResetError):
+        while connection.recv(4096):
+            pass
+
+
+def send_until_closed(connection: socket.socket, requests: bytes) -> None:
+    """Ask, and never read, until the other end has had enough."""
+    with suppress(ConnectionResetError, BrokenPipeError):
+        while True:
+            connection.sendall(requests)
+
+
+@pytest.mark.parametrize("beyond", [{"allowed_hosts": "a.example"}, {"public_url": "https://a.example"}])
+def test_nobody_else_reaches_a_server_that_needs_no_token(home: Path, beyond: dict[str, str]) -> None:
+    assert refusal_of(load_settings(auth_tokens="none", port=0, **beyond)).startswith(
+        "LUMA_MCP_AUTH_TOKENS: must not be none where LUMA_MCP_ALLOWED_HOSTS or LUMA_MCP_PUBLIC_URL says"
+    )
+    with sockets.open_sockets(with_local_token(load_settings(port=0, **beyond))) as opened:
+        assert opened
+
+
+@pytest.mark.parametrize("tokens", ["none", None])
+def test_only_named_callers_come_from_other_machines(tokens: str | None) -> None:
+    settings = with_local_token(load_settings(host="0.0.0.0", port=0, auth_tokens=tokens))
+    assert refusal_of(settings).startswith("LUMA_MCP_AUTH_TOKENS: must name who may connect")

@@ -16,13 +16,13 @@ import httpx
 import pytest
 from mcp import Client, StdioServerParameters
 
-from luma_mcp.sandbox.http import bundled_clip
-from luma_mcp.transports.stdio_lines import LONGEST_LINE
-from tests.support.hearing import Heard
-from tests.support.rig import ERAS, KEY, MODERN_META, SOURCE, Told, facts
+from luma_mcp.sandbox.requests import bundled_clip
+from luma_mcp.transports.stdio_lines import MAX_LINE_BYTES
+from tests.support.change_listener import ChangeRecorder
+from tests.support.rig import ERAS, KEY, MODERN_META, SOURCE, ProgressRecorder, structured
+from tests.support.sandbox_process import SERVER, sandbox_process, server_environment
 from tests.support.scenario import live_tasks
-from tests.support.served import SERVER, sandbox_process, server_environment
-from tests.support.wire import Wire
+from tests.support.stdio_client import StdioClient
 
 ASK: dict[str, Any] = {"prompt": "霧の秋の朝", "source_video_url": SOURCE}
 HELLO = {"protocolVersion": "2025-11-25", "capabilities": {}, "clientInfo": {"name": "test", "version": "1"}}
@@ -48,7 +48,7 @@ def url(sandbox_home: Path) -> Generator[str]:
 
 
 @dataclass
-class Spoken(Wire):
+class Spoken(StdioClient):
     """A server process of its own, spoken to line by line."""
 
     process: subprocess.Popen[str]
@@ -63,7 +63,7 @@ def started(environment: dict[str, str]) -> Generator[Spoken]:
         assert process.stdout
         wire = Spoken(process.stdin, process.stdout, process)
         try:
-            wire.shake_hands()
+            wire.initialize()
             yield wire
         finally:
             process.kill()
@@ -72,12 +72,12 @@ def started(environment: dict[str, str]) -> Generator[Spoken]:
 @pytest.mark.anyio
 @pytest.mark.parametrize("era", ERAS)
 async def test_the_main_job_over_a_real_process(home: Path, url: str, era: str) -> None:
-    told = Told()
+    told = ProgressRecorder()
     server = StdioServerParameters(command=SERVER[0], args=SERVER[1:], env=server_environment(home, url))
     with anyio.fail_after(PATIENCE_SECONDS):
         async with Client(server, mode=era) as client:
             result = await client.call_tool("modify_video", ASK | {"prompt": f"{ASK['prompt']} {era}"}, None, told)
-    task = facts(result)
+    task = structured(result)
     assert task["status"] == "completed"
     assert Path(task["video_path"]).read_bytes() == bundled_clip().read_bytes()
     assert told.values == sorted(set(told.values))
@@ -88,7 +88,7 @@ async def test_the_main_job_over_a_real_process(home: Path, url: str, era: str) 
 @pytest.mark.anyio
 @pytest.mark.parametrize("era", ERAS)
 async def test_live_tasks_over_a_real_process(home: Path, url: str, era: str) -> None:
-    heard = Heard()
+    heard = ChangeRecorder()
     server = StdioServerParameters(command=SERVER[0], args=SERVER[1:], env=server_environment(home, url))
     with anyio.fail_after(PATIENCE_SECONDS):
         async with Client(server, mode=era, message_handler=heard.message) as client:
@@ -222,7 +222,7 @@ def test_a_line_that_is_no_message_is_answered_logged_and_does_not_end_the_serve
         "\x00",
         half,
         '{"jsonrpc": "2.0", "method": 5}',
-        f'"{"x" * LONGEST_LINE}"',
+        f'"{"x" * MAX_LINE_BYTES}"',
     ]
     with started(server_environment(home, url)) as wire:
         wire.stdin.write("\n".join([*odd, '{"jsonrpc": "2.0", "id": 99, "method": "tools/call"}\n']))

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from mcp.types import INVALID_REQUEST, PARSE_ERROR, JSONRPCNotification, JSONRPCRequest, JSONRPCResponse
 
-from luma_mcp.transports.stdio_lines import LONGEST_LINE, Lines, TooLong, Wrong, understood
+from luma_mcp.transports.stdio_lines import MAX_LINE_BYTES, InvalidLine, LineBuffer, OversizedLine, parse_line
 
 HALF = r"\ud83d"
 DEEP = "[" * 100_000 + "]" * 100_000
@@ -57,10 +57,10 @@ def line(**changes: Any) -> bytes:
     ],
 )
 def test_a_line_that_is_no_message_is_answered(written: bytes, code: int, request_id: int | str | None) -> None:
-    (found,) = understood(written)
-    assert isinstance(found, Wrong)
-    assert (found.answered, found.code, found.id) == (True, code, request_id)
-    answer = json.loads(found.answer.model_dump_json(exclude_unset=True))
+    (found,) = parse_line(written)
+    assert isinstance(found, InvalidLine)
+    assert (found.needs_response, found.code, found.id) == (True, code, request_id)
+    answer = json.loads(found.error_response.model_dump_json(exclude_unset=True))
     assert answer == {"jsonrpc": "2.0", "id": request_id, "error": {"code": code, "message": found.reason}}
 
 
@@ -77,15 +77,15 @@ def test_a_line_that_is_no_message_is_answered(written: bytes, code: int, reques
     ],
 )
 def test_a_malformed_notification_or_answer_is_not_answered(written: bytes) -> None:
-    (found,) = understood(written)
-    assert isinstance(found, Wrong)
-    assert not found.answered
+    (found,) = parse_line(written)
+    assert isinstance(found, InvalidLine)
+    assert not found.needs_response
 
 
 def test_each_request_in_a_batch_is_refused_under_its_own_id() -> None:
     batch = [REQUEST, REQUEST | {"id": "b"}, {"jsonrpc": "2.0", "method": "notifications/initialized"}, 5]
-    found = list(understood(json.dumps(batch).encode()))
-    assert [wrong.id for wrong in found if isinstance(wrong, Wrong)] == [7, "b"]
+    found = list(parse_line(json.dumps(batch).encode()))
+    assert [wrong.id for wrong in found if isinstance(wrong, InvalidLine)] == [7, "b"]
 
 
 @pytest.mark.parametrize(
@@ -105,13 +105,13 @@ def test_each_request_in_a_batch_is_refused_under_its_own_id() -> None:
     ],
 )
 def test_a_message_is_understood_however_it_is_written(written: bytes, kind: type) -> None:
-    (found,) = understood(written)
+    (found,) = parse_line(written)
     assert isinstance(found, kind)
 
 
 @pytest.mark.parametrize("written", [b"", b"\r", b" \t ", b"\xef\xbb\xbf"])
 def test_an_empty_line_is_nothing(written: bytes) -> None:
-    assert list(understood(written)) == []
+    assert list(parse_line(written)) == []
 
 
 @pytest.mark.parametrize(
@@ -128,35 +128,35 @@ def test_an_empty_line_is_nothing(written: bytes) -> None:
 def test_a_line_that_is_too_long_is_answered_where_its_id_stands_at_an_end(
     start: bytes, end: bytes, request_id: int | str | None
 ) -> None:
-    lines = Lines()
+    lines = LineBuffer()
     piece = b"x" * 65_536
-    assert [*lines.of(start)] == []
-    for _ in range(3 * LONGEST_LINE // len(piece)):
-        assert [*lines.of(piece)] == []
-        assert len(lines._held) <= LONGEST_LINE + len(piece)
-    (long, after) = lines.of(end + b"\n" + line() + b"\n")
-    assert isinstance(long, TooLong)
-    (found,) = understood(long)
-    assert isinstance(found, Wrong)
-    assert (found.code, found.id, found.answered) == (INVALID_REQUEST, request_id, True)
+    assert [*lines.feed(start)] == []
+    for _ in range(3 * MAX_LINE_BYTES // len(piece)):
+        assert [*lines.feed(piece)] == []
+        assert len(lines._held) <= MAX_LINE_BYTES + len(piece)
+    (long, after) = lines.feed(end + b"\n" + line() + b"\n")
+    assert isinstance(long, OversizedLine)
+    (found,) = parse_line(long)
+    assert isinstance(found, InvalidLine)
+    assert (found.code, found.id, found.needs_response) == (INVALID_REQUEST, request_id, True)
     assert after == line()
 
 
 def test_a_line_of_just_the_greatest_length_is_taken() -> None:
-    for more, kind in ((0, bytes), (1, TooLong)):
-        (found,) = Lines().of(b"x" * (LONGEST_LINE + more) + b"\n")
+    for more, kind in ((0, bytes), (1, OversizedLine)):
+        (found,) = LineBuffer().feed(b"x" * (MAX_LINE_BYTES + more) + b"\n")
         assert isinstance(found, kind)
 
 
 @given(st.lists(st.binary(max_size=50)))
 def test_pieces_of_any_size_make_the_same_lines(pieces: list[bytes]) -> None:
-    lines = Lines()
-    found = [part for piece in pieces for part in lines.of(piece)]
+    lines = LineBuffer()
+    found = [part for piece in pieces for part in lines.feed(piece)]
     whole = b"".join(pieces).split(b"\n")
-    assert [*found, *lines.last()] == (whole if whole[-1] else whole[:-1])
+    assert [*found, *lines.finish()] == (whole if whole[-1] else whole[:-1])
 
 
 @given(st.binary(max_size=200) | st.text(max_size=100).map(str.encode))
 def test_no_line_is_too_odd(written: bytes) -> None:
-    for found in understood(written.replace(b"\n", b" ")):
-        assert not isinstance(found, Wrong) or found.answer.model_dump_json()
+    for found in parse_line(written.replace(b"\n", b" ")):
+        assert not isinstance(found, InvalidLine) or found.error_response.model_dump_json()

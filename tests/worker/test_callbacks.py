@@ -11,10 +11,10 @@ import httpx
 import pytest
 
 from luma_mcp.core.models import Status, Task
-from luma_mcp.worker.callbacks import Callbacks, callback_address
-from luma_mcp.worker.polling import CALLED_BACK_LONGEST_SECONDS, DOCUMENTED, SHORTEST_SECONDS, poll_after
-from tests.support.hosted import ASK, hosted
-from tests.support.rig import ERAS, Rig, VirtualClock, facts, open_rig, sandbox_for
+from luma_mcp.worker.callbacks import Callbacks, new_callback_url
+from luma_mcp.worker.polling import MAX_CALLBACK_POLL_SECONDS, MIN_POLL_SECONDS
+from tests.support.http_server import ASK, hosted
+from tests.support.rig import ERAS, Rig, VirtualClock, open_rig, sandbox_for, structured
 
 pytestmark = pytest.mark.anyio
 sockets = pytest.mark.sockets
@@ -30,12 +30,12 @@ def called_at(rig: Rig) -> list[str]:
 
 def polls(rig: Rig) -> int:
     """Count the questions about tasks that RunAPI saw."""
-    return sum(seen.method == "GET" and "/modify_video/" in seen.path for seen in rig.sandbox.seen)
+    return sum(seen.method == "GET" and "/modify_video/" in seen.path for seen in rig.sandbox.recorded_requests)
 
 
 def call(rig: Rig, address: str) -> None:
     """Call back as RunAPI does."""
-    rig.app.callbacks.arrived(address.rpartition("/")[2])
+    rig.parts.callbacks.handle_call(address.rpartition("/")[2])
 
 
 async def done(rig: Rig, task: Task) -> Task:
@@ -88,7 +88,7 @@ async def test_a_call_makes_the_server_ask_at_once(home: Path, inline_threads: N
 async def test_nothing_is_left_of_a_call_that_nobody_waits_for_any_more(home: Path, inline_threads: None) -> None:
     async with open_rig(home, **HTTP) as rig:
         await done(rig, await rig.submit(wait=0))
-        assert not rig.app.callbacks._awaited
+        assert not rig.parts.callbacks._waiters
 
 
 async def test_a_task_with_an_address_of_the_users_own_is_asked_for_as_often_as_ever(
@@ -99,7 +99,7 @@ async def test_a_task_with_an_address_of_the_users_own_is_asked_for_as_often_as_
     async with open_rig(home, clock=clock, sandbox=sandbox, **HTTP) as rig:
         counts: list[int] = []
         for reliable in (False, True):
-            rig.app.callbacks.reliable = reliable
+            rig.parts.callbacks.is_reliable = reliable
             before = polls(rig)
             await done(rig, await rig.submit(f"fog {reliable}", wait=0, callback_url="https://example.com/hook"))
             counts.append(polls(rig) - before)
@@ -113,7 +113,7 @@ async def test_a_call_is_not_believed(home: Path, inline_threads: None) -> None:
         task = await rig.submit(wait=0)
         call(rig, called_at(rig)[0])
         await anyio.sleep(1)
-        assert (await rig.app.ledger.get(task.key)).status in {Status.PENDING, Status.PROCESSING}
+        assert (await rig.parts.ledger.get(task.key)).status in {Status.PENDING, Status.PROCESSING}
         assert (await done(rig, task)).status is Status.COMPLETED
 
 
@@ -125,11 +125,11 @@ async def test_a_forged_call_changes_nothing(home: Path, inline_threads: None, s
         task = await rig.submit(wait=0)
         await anyio.sleep(0.1)
         before = polls(rig)
-        rig.app.callbacks.arrived(secret)
+        rig.parts.callbacks.handle_call(secret)
         await anyio.sleep(1)
         assert polls(rig) == before
-        assert not rig.app.callbacks.reliable
-        assert (await rig.app.ledger.get(task.key)).updated_at == task.updated_at
+        assert not rig.parts.callbacks.is_reliable
+        assert (await rig.parts.ledger.get(task.key)).updated_at == task.updated_at
 
 
 async def test_many_calls_in_a_row_make_few_questions(home: Path, inline_threads: None) -> None:
@@ -141,7 +141,7 @@ async def test_many_calls_in_a_row_make_few_questions(home: Path, inline_threads
         for _ in range(1000):
             call(rig, called_at(rig)[0])
             await anyio.sleep(0.02)
-        assert polls(rig) - before <= 20 / SHORTEST_SECONDS + 2
+        assert polls(rig) - before <= 20 / MIN_POLL_SECONDS + 2
 
 
 async def test_where_calls_arrive_questions_get_rarer_but_never_end(home: Path, inline_threads: None) -> None:
@@ -160,8 +160,8 @@ async def test_where_calls_arrive_questions_get_rarer_but_never_end(home: Path, 
         third = await rig.submit("rain", wait=0)
         assert (await done(rig, third)).status is Status.COMPLETED  # although the call for this one never comes
         assert polls(rig) - before < without / 2
-        assert anyio.current_time() - begun <= LONG_SECONDS + CALLED_BACK_LONGEST_SECONDS + 1
-        assert not rig.app.callbacks.reliable
+        assert anyio.current_time() - begun <= LONG_SECONDS + MAX_CALLBACK_POLL_SECONDS + 1
+        assert not rig.parts.callbacks.is_reliable
 
 
 async def test_a_restarted_server_is_called_at_the_same_address(home: Path, inline_threads: None) -> None:
@@ -172,18 +172,11 @@ async def test_a_restarted_server_is_called_at_the_same_address(home: Path, inli
         address = called_at(rig)[0]
     moved: dict[str, Any] = HTTP | {"public_url": "https://new.example"}
     async with open_rig(home, clock=clock, sandbox=sandbox, **moved) as rig:
-        rig.app.wake()
+        rig.app.start_tracker()
         await anyio.sleep(LONG_SECONDS + 10)
         call(rig, address)
         assert (await done(rig, task)).status is Status.COMPLETED
-        assert rig.app.callbacks.reliable
-
-
-def test_calls_make_polls_four_times_as_rare_and_what_the_server_asks_for_still_counts() -> None:
-    for elapsed in (0.0, 10.0, 60.0, 500.0, 50_000.0):
-        usual, thinned = poll_after(elapsed, DOCUMENTED), poll_after(elapsed, DOCUMENTED, called_back=True)
-        assert thinned == min(4 * usual, CALLED_BACK_LONGEST_SECONDS)
-    assert poll_after(10.0, DOCUMENTED, retry_after=500.0, called_back=True) == 500.0
+        assert rig.parts.callbacks.is_reliable
 
 
 async def test_an_address_that_runapi_repeats_is_told_to_nobody(home: Path, inline_threads: None) -> None:
@@ -201,18 +194,18 @@ async def test_an_address_that_runapi_repeats_is_told_to_nobody(home: Path, inli
 
 
 def test_without_a_public_address_there_is_none_to_call() -> None:
-    assert callback_address("") == ""
+    assert new_callback_url("") == ""
 
 
 async def test_a_call_that_comes_after_the_answer_shows_that_calls_come() -> None:
-    callbacks, address = Callbacks(), callback_address(PUBLIC)
-    with callbacks.awaiting(address) as awaited:
-        callbacks.ended(address, awaited)
-    assert not callbacks.reliable
-    callbacks.arrived("another")
-    assert not callbacks.reliable
-    callbacks.arrived(address.rpartition("/")[2])
-    assert callbacks.reliable
+    callbacks, address = Callbacks(), new_callback_url(PUBLIC)
+    with callbacks.register(address) as awaited:
+        callbacks.note_task_end(address, awaited)
+    assert not callbacks.is_reliable
+    callbacks.handle_call("another")
+    assert not callbacks.is_reliable
+    callbacks.handle_call(address.rpartition("/")[2])
+    assert callbacks.is_reliable
 
 
 @sockets
@@ -223,7 +216,7 @@ async def test_all_calls_are_answered_alike(home: Path, caplog: pytest.LogCaptur
         server.client("/mcp", ERAS[1]) as client,
         server.plain() as plain,
     ):
-        task = facts(await client.call_tool("modify_video", ASK | {"wait_seconds": 0}))
+        task = structured(await client.call_tool("modify_video", ASK | {"wait_seconds": 0}))
         address = str(server.sandbox.state.generations()[0].body["callback_url"])
         path = address.removeprefix(PUBLIC)
         answers = [
@@ -234,10 +227,10 @@ async def test_all_calls_are_answered_alike(home: Path, caplog: pytest.LogCaptur
         ]
         assert {(answer.status_code, answer.content) for answer in answers} == {(204, b"")}
         assert {frozenset(answer.headers) for answer in answers} == {frozenset(answers[0].headers)}
-        assert facts(await client.call_tool("get_task", {"task_id": task["task_id"]}))["done"] is False
+        assert structured(await client.call_tool("get_task", {"task_id": task["task_id"]}))["done"] is False
         server.finish_tasks()
         done = await client.call_tool("get_task", {"task_id": task["task_id"], "wait_seconds": 10})
-        assert facts(done)["status"] == "completed"
+        assert structured(done)["status"] == "completed"
         seen = str([done, await client.call_tool("list_tasks", {}), await client.list_resources()])
     ours = [record.getMessage() for record in caplog.records if not record.name.startswith("http")]
     assert path.rpartition("/")[2] not in f"{seen}{ours}"
@@ -262,10 +255,10 @@ async def test_a_task_whose_end_is_called_is_known_to_have_ended_long_before_it_
         server.client("/mcp", era) as client,
         anyio.create_task_group() as runapi,
     ):
-        runapi.start_soon(server.sandbox.call_back)
-        task = facts(await client.call_tool("modify_video", ASK | {"wait_seconds": 0}))
+        runapi.start_soon(server.sandbox.send_callbacks)
+        task = structured(await client.call_tool("modify_video", ASK | {"wait_seconds": 0}))
         server.finish_tasks()
         done = await client.call_tool("get_task", {"task_id": task["task_id"], "wait_seconds": 40})
-        assert facts(done)["status"] == "completed"
+        assert structured(done)["status"] == "completed"
         assert server.asked() == 1
         runapi.cancel_scope.cancel()

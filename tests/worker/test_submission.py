@@ -1,9 +1,11 @@
-"""Bringing a request to RunAPI: what is known of its cost at each moment, and how long the network is waited for."""
+"""Bringing a request to RunAPI through faults: paid once, its cost known at each moment, and the network waited for."""
 
 import shutil
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import anyio
 import httpx
@@ -12,14 +14,29 @@ import pytest
 from luma_mcp.app.app import App, open_app
 from luma_mcp.app.progress import Progress
 from luma_mcp.cli.commands import UNREACHED_SECONDS
+from luma_mcp.core.errors import LedgerUnusable
 from luma_mcp.core.models import Status, Task, VideoRequest
-from luma_mcp.sandbox.faults import Fault
-from luma_mcp.sandbox.http import bundled_clip
-from luma_mcp.sandbox.transport import in_process
-from tests.support.rig import SOURCE, Rig, VirtualClock, open_rig, sandbox_for, settings_for, silent
+from luma_mcp.sandbox.faults import Fault, Kind
+from luma_mcp.sandbox.requests import bundled_clip
+from luma_mcp.sandbox.transport import open_asgi_transport
+from tests.support.mp4_files import film
+from tests.support.rig import (
+    API_URL,
+    EPOCH,
+    KEY,
+    SOURCE,
+    Rig,
+    VirtualClock,
+    open_rig,
+    sandbox_for,
+    settings_for,
+    silent,
+)
+from tests.support.tasks import code_of
 
 pytestmark = [pytest.mark.anyio, pytest.mark.usefixtures("inline_threads")]
 TOLD_SECONDS = 10.0
+HOUR = 3600.0
 
 
 class Unreachable(httpx.AsyncBaseTransport):
@@ -62,7 +79,7 @@ async def test_at_a_terminal_a_network_that_cannot_be_reached_is_told_within_ten
         task = await modified(app, source)
         assert anyio.current_time() - begun < TOLD_SECONDS
     assert (task.status, task.charged, task.error and task.error.code) == (Status.FAILED, "no", "network")
-    async with in_process(sandbox_for(home)) as web, at_a_terminal(home, web) as app:
+    async with open_asgi_transport(sandbox_for(home)) as web, at_a_terminal(home, web) as app:
         assert (await modified(app, source)).status is Status.COMPLETED, "it was not started anew"
     async with at_a_terminal(home, Unreachable(at_once=at_once)) as app:
         assert (await modified(app, source)).status is Status.COMPLETED, "a result needs no network"
@@ -77,16 +94,16 @@ async def test_a_server_waits_for_the_network_for_minutes(home: Path) -> None:
 
 
 async def test_what_stood_in_the_row_before_a_sending_does_not_speak_for_what_comes_after_it(rig: Rig) -> None:
-    rig.sandbox.faults.order(Fault("429", seconds=10), Fault("slow", seconds=25))
+    rig.sandbox.faults.inject(Fault("429", seconds=10), Fault("slow", seconds=25))
     task = await rig.submit(wait=5)
     assert task.error
     assert (task.error.code, task.charged, task.error.charged) == ("rate_limited", "no", "no")
     await anyio.sleep(15)  # the second try is on its way
-    task = await rig.app.ledger.get(task.key)
+    task = await rig.parts.ledger.get(task.key)
     assert task.error
     assert (task.status, task.charged, task.error.charged) == (Status.SUBMITTING, "unknown", "unknown")
     done = await rig.settle(task)
-    assert (done.status, done.charged, rig.charges()) == (Status.COMPLETED, "yes", 1)
+    assert (done.status, done.charged, rig.task_count()) == (Status.COMPLETED, "yes", 1)
 
 
 @pytest.mark.parametrize(
@@ -99,39 +116,13 @@ async def test_what_stood_in_the_row_before_a_sending_does_not_speak_for_what_co
     ],
 )
 async def test_a_refusal_is_free_only_if_no_answer_was_lost_before(rig: Rig, faults: list[Fault], charged: str) -> None:
-    rig.sandbox.faults.order(*faults)
+    rig.sandbox.faults.inject(*faults)
     task = await rig.settle(await rig.submit())
     assert task.charged == charged
     assert task.status is (Status.FAILED if charged == "no" else Status.UNCONFIRMED)
     again = await rig.ask()
     assert (again.joined, again.task.status) == (charged == "unknown", Status.COMPLETED)
-    assert rig.charges() == 1
-
-
-async def test_a_process_that_ends_waits_a_moment_for_what_is_on_its_way(home: Path) -> None:
-    clock = VirtualClock()
-    sandbox = sandbox_for(home, clock=clock)
-    async with open_rig(home, clock=clock, sandbox=sandbox) as first:
-        sandbox.faults.order(Fault("slow", seconds=1.1))
-        with anyio.move_on_after(0.1):
-            await first.submit(wait=0)
-        ended = anyio.current_time()
-    assert anyio.current_time() - ended == pytest.approx(1.0, abs=0.1)
-    async with open_rig(home, clock=clock, sandbox=sandbox) as second:
-        (task,), _ = await second.app.list_tasks("local", "", 10, "")
-        assert task.task_id
-        assert second.creates() == 1
-
-
-async def test_a_process_that_ends_does_not_wait_for_long(home: Path) -> None:
-    clock = VirtualClock()
-    sandbox = sandbox_for(home, clock=clock)
-    async with open_rig(home, clock=clock, sandbox=sandbox) as first:
-        sandbox.faults.order(Fault("slow", seconds=100))
-        with anyio.move_on_after(0.1):
-            await first.submit(wait=0)
-        ended = anyio.current_time()
-    assert anyio.current_time() - ended == pytest.approx(1.2, abs=0.1)
+    assert rig.task_count() == 1
 
 
 def answering(posted: httpx.Response) -> httpx.MockTransport:
@@ -171,8 +162,8 @@ async def test_an_answer_that_names_another_task_is_none(home: Path, status: int
 
 
 async def test_the_network_is_waited_for_from_when_it_was_gone(home: Path) -> None:
-    async with in_process(sandbox := sandbox_for(home)) as web, at_a_terminal(home, GoneOnce(web)) as app:
-        sandbox.faults.order(Fault("429", seconds=8))
+    async with open_asgi_transport(sandbox := sandbox_for(home)) as web, at_a_terminal(home, GoneOnce(web)) as app:
+        sandbox.faults.inject(Fault("429", seconds=8))
         assert (await modified(app)).status is Status.COMPLETED
 
 
@@ -191,8 +182,260 @@ class GoneOnce(httpx.AsyncBaseTransport):
 
 
 async def test_a_lost_answer_and_then_a_refused_key_says_to_mend_the_key(rig: Rig) -> None:
-    rig.sandbox.faults.order(Fault("drop_after"), Fault("401"))
+    rig.sandbox.faults.inject(Fault("drop_after"), Fault("401"))
     task = await rig.settle(await rig.submit())
     assert task.error
     assert "RUNAPI_API_KEY" in task.error.hint
     assert "repeat the same modify_video call" in task.error.hint
+
+
+@pytest.mark.parametrize(
+    "kind", ["429", "500", "502", "503", "504", "html", "empty", "malformed", "drop_before", "drop_after"]
+)
+async def test_a_submission_survives_faults_and_is_charged_once(rig: Rig, kind: Kind) -> None:
+    rig.sandbox.faults.inject(Fault(kind, times=2))
+    task = await rig.settle(await rig.submit())
+    assert task.status is Status.COMPLETED
+    assert (rig.creates(), rig.task_count()) == (3, 1)
+    assert (
+        len({seen.headers["idempotency-key"] for seen in rig.sandbox.recorded_requests if seen.method == "POST"}) == 1
+    )
+
+
+async def test_retry_after_of_a_submission_is_honoured(rig: Rig) -> None:
+    rig.sandbox.faults.inject(Fault("429", seconds=17))
+    task = await rig.submit(wait=0)
+    assert (task.status, code_of(task), rig.creates()) == (Status.SUBMITTING, "rate_limited", 1)
+    task = await rig.settle(task)
+    assert task.status is Status.COMPLETED
+    assert 17 <= rig.sandbox.state.generations()[0].created_at - EPOCH < 18
+
+
+@pytest.mark.parametrize(
+    ("kind", "code"),
+    [
+        ("400", "invalid_request"),
+        ("401", "invalid_api_key"),
+        ("402", "insufficient_credits"),
+        ("403", "invalid_api_key"),
+        ("404", "bad_answer"),
+        ("422", "invalid_request"),
+        ("redirect", "bad_answer"),
+    ],
+)
+async def test_a_refused_submission_ends_at_once_and_costs_nothing(rig: Rig, kind: Kind, code: str) -> None:
+    rig.sandbox.faults.inject(Fault(kind))
+    task = await rig.submit()
+    assert (task.status, code_of(task)) == (Status.FAILED, code)
+    assert task.error
+    assert task.error.charged == "no"
+    assert (rig.creates(), rig.task_count()) == (1, 0)
+
+
+async def test_a_conflict_on_the_key_is_about_this_task_and_passes(rig: Rig) -> None:
+    rig.sandbox.faults.inject(Fault("409"))
+    task = await rig.submit()
+    assert (task.status, rig.task_count()) == (Status.COMPLETED, 1)
+
+
+async def test_a_conflict_that_does_not_pass_leaves_the_outcome_unknown(rig: Rig) -> None:
+    rig.sandbox.faults.inject(Fault("409", times=1000))
+    task = await rig.settle(await rig.submit())
+    assert (task.status, task.charged, code_of(task)) == (Status.UNCONFIRMED, "unknown", "submission_unconfirmed")
+    rig.sandbox.faults.clear()
+    again = await rig.ask()
+    assert (again.joined, again.task.status, rig.task_count()) == (True, Status.COMPLETED, 1)
+
+
+@pytest.mark.parametrize(
+    "body",
+    [{"id": "t-1", "status": "processing"}, {"id": "e-9", "error": {"code": "request_conflict", "task_id": "t-1"}}],
+)
+async def test_a_conflict_that_names_the_task_is_its_answer(home: Path, inline_threads: None, body: Any) -> None:
+    def answer(request: httpx.Request) -> httpx.Response:
+        done = {"id": "t-1", "status": "processing"}
+        return httpx.Response(409, json=body) if request.method == "POST" else httpx.Response(200, json=done)
+
+    async with open_rig(home, network=httpx.MockTransport(answer)) as rig:
+        task = await rig.submit()
+    assert (task.task_id, task.status, task.charged) == ("t-1", Status.PROCESSING, "unknown")
+
+
+async def test_an_outcome_that_nobody_knows_is_unconfirmed_until_the_same_call_settles_it(rig: Rig) -> None:
+    rig.sandbox.faults.inject(Fault("drop_after"), Fault("drop_before", times=20))
+    unknown = await rig.settle(await rig.submit())
+    assert unknown.status is Status.UNCONFIRMED
+    assert unknown.error
+    facts = (unknown.error.code, unknown.error.charged, unknown.error.retry_safe)
+    assert facts == ("submission_unconfirmed", "unknown", True)
+    assert "same modify_video call" in unknown.error.hint
+    assert rig.task_count() == 1
+    rig.sandbox.faults.clear()
+    settled = await rig.submit()
+    assert (settled.key, settled.status) == (unknown.key, Status.COMPLETED)
+    assert rig.task_count() == 1
+
+
+async def test_an_unknown_outcome_is_told_within_the_call_and_settled_in_the_background(rig: Rig) -> None:
+    rig.sandbox.faults.inject(Fault("drop_after"), Fault("503", times=5))
+    unknown = await rig.submit(wait=40)
+    assert (unknown.status, code_of(unknown)) == (Status.UNCONFIRMED, "submission_unconfirmed")
+    await anyio.sleep(150)
+    assert (await rig.parts.ledger.get(unknown.key)).status is Status.COMPLETED
+    assert rig.task_count() == 1
+
+
+async def test_an_unknown_outcome_is_asked_about_for_15_minutes_and_not_longer(rig: Rig) -> None:
+    rig.sandbox.faults.inject(Fault("drop_before", times=10_000))
+    unknown = await rig.submit()
+    await anyio.sleep(16 * 60)
+    assert rig.sandbox.recorded_requests[-1].method == "POST"
+    asked = rig.creates()
+    assert asked > 20
+    await anyio.sleep(HOUR)
+    assert rig.creates() == asked
+    told = await rig.parts.ledger.get(unknown.key)
+    assert (told.status, code_of(told)) == (Status.UNCONFIRMED, "submission_unconfirmed")
+
+
+@pytest.mark.parametrize("kind", ["400", "401", "402", "403", "404"])
+async def test_a_refusal_after_a_lost_answer_does_not_claim_that_nothing_was_charged(rig: Rig, kind: Kind) -> None:
+    rig.sandbox.faults.inject(Fault("drop_after"), Fault(kind))
+    task = await rig.submit()
+    assert (task.status, code_of(task)) == (Status.UNCONFIRMED, "submission_unconfirmed")
+    assert rig.task_count() == 1
+
+
+@pytest.mark.parametrize("kind", ["drop_before", "drop_after"])
+async def test_an_unknown_outcome_goes_out_under_its_old_key_at_any_age_but_only_for_who_asks(
+    rig: Rig, kind: Kind
+) -> None:
+    rig.sandbox.faults.inject(Fault(kind), Fault("drop_before", times=1000))
+    doubted = await rig.settle(await rig.submit())
+    await anyio.sleep(HOUR)
+    before = rig.creates()
+    rig.clock.jumped += 48 * HOUR
+    await anyio.sleep(HOUR)
+    assert rig.creates() == before, "nobody asked"
+    rig.sandbox.faults.clear()
+    again = await rig.ask()
+    assert (again.joined, again.task.key, again.task.status) == (True, doubted.key, Status.COMPLETED)
+    assert rig.task_count() == 1
+    keys = {
+        seen.headers["idempotency-key"] for seen in rig.sandbox.recorded_requests if "idempotency-key" in seen.headers
+    }
+    assert keys == {doubted.key}
+
+
+async def test_a_conflict_after_a_lost_answer_is_not_followed_by_a_second_task(rig: Rig) -> None:
+    rig.sandbox.faults.inject(Fault("drop_after"), Fault("409", times=2))
+    first = await rig.submit()
+    again = await rig.submit()
+    assert (first.status, again.key) == (Status.COMPLETED, first.key)
+    assert rig.task_count() == 1
+
+
+async def test_a_task_is_not_carried_to_another_runapi_or_another_account(home: Path) -> None:
+    first_sandbox = sandbox_for(home)
+    first_sandbox.faults.inject(Fault("slow", seconds=500))
+    async with open_rig(home, sandbox=first_sandbox) as first:
+        cut = await first.submit(wait=0)
+    for base_url, api_key in (("https://other.example", KEY), (API_URL, "another-account")):
+        async with open_rig(home, sandbox=sandbox_for(home), base_url=base_url, api_key=api_key) as other:
+            other.app.start_tracker()
+            await anyio.sleep(60)
+            assert other.creates() == 0
+            assert not (await other.parts.ledger.get(cut.key)).task_id
+
+
+@pytest.mark.parametrize(
+    ("attempts", "status", "charged"),
+    [(1, Status.UNCONFIRMED, "unknown"), (1, Status.FAILED, "no"), (0, Status.FAILED, "no")],
+)
+async def test_a_submission_found_again_too_late_is_reported_and_not_sent(
+    home: Path, attempts: int, status: Status, charged: str
+) -> None:
+    async with open_rig(home) as first:
+        first.sandbox.faults.inject(Fault("slow", seconds=500))
+        cut = await first.submit(wait=0)
+        known: Any = charged
+        await first.parts.ledger.record(replace(cut, attempts=attempts, charged=known))
+    await anyio.sleep(16 * 60)
+    async with open_rig(home) as second:
+        second.app.start_tracker()
+        await anyio.sleep(30)
+        found = await second.parts.ledger.get(cut.key)
+        assert found.status is status
+        assert found.error
+        assert found.error.charged == charged
+        assert second.creates() == 0
+
+
+async def test_a_submission_cut_off_before_its_answer_is_settled_under_the_same_key(home: Path) -> None:
+    sandbox = sandbox_for(home)
+    sandbox.faults.inject(Fault("slow", seconds=500))
+    async with open_rig(home, sandbox=sandbox) as first:
+        cut = await first.submit(wait=0)
+    assert cut.status is Status.SUBMITTING
+    async with open_rig(home) as second:
+        second.app.start_tracker()
+        await anyio.sleep(30)
+        assert (await second.parts.ledger.get(cut.key)).status is Status.COMPLETED
+        assert second.task_count() == 1
+
+
+async def test_a_key_that_is_not_a_runapi_key_is_sent_to_runapi_only(home: Path) -> None:
+    hosts: dict[str, bool] = {}
+    sandbox = sandbox_for(home)
+    inner = httpx.ASGITransport(sandbox)
+
+    class Watched(httpx.AsyncBaseTransport):
+        async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+            hosts[request.url.host] = hosts.get(request.url.host, False) or "authorization" in request.headers
+            return await inner.handle_async_request(request)
+
+    clip = home / "out" / "clip.mp4"
+    clip.parent.mkdir()
+    clip.write_bytes(film())
+    async with open_rig(home, sandbox=sandbox, network=Watched()) as rig:
+        assert (await rig.submit(source=str(clip))).status is Status.COMPLETED
+    assert hosts == {"runapi.ai": True, "storage.sandbox.invalid": False}
+
+
+async def test_an_upload_that_breaks_is_repeated_from_its_beginning(rig: Rig, home: Path) -> None:
+    clip = home / "out" / "clip.mp4"
+    clip.parent.mkdir()
+    clip.write_bytes(film())
+    rig.sandbox.faults.inject(
+        Fault("503", route="files"), Fault("drop_after", route="upload"), Fault("403", route="upload")
+    )
+    task = await rig.settle(await rig.submit(source=str(clip)))
+    assert (task.status, rig.task_count()) == (Status.COMPLETED, 1)
+    assert Path(task.video_path).read_bytes() == clip.read_bytes()
+
+
+async def only_task(rig: Rig) -> Task:
+    """Give the one task of the ledger."""
+    (task,), _ = await rig.app.list_tasks("local", "", 10, "")
+    return task
+
+
+async def test_what_runapi_took_is_kept_until_it_can_be_written_down(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
+    record = rig.parts.ledger.record
+
+    async def refuse_the_id(task: Task) -> Task:
+        if task.task_id:
+            raise LedgerUnusable("database is locked")
+        return await record(task)
+
+    async def refuse(*_: object) -> bool:
+        raise LedgerUnusable("database is locked")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(rig.parts.ledger, "record", refuse_the_id)
+        patched.setattr(rig.parts.ledger, "is_task_id_taken", refuse)
+        await rig.submit()
+        await anyio.sleep(HOUR)
+    await anyio.sleep(60)
+    task = await only_task(rig)
+    assert (task.status, rig.creates(), rig.task_count()) == (Status.COMPLETED, 1, 1)

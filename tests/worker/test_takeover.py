@@ -9,14 +9,13 @@ import anyio
 import httpx
 import pytest
 
-from luma_mcp.core.models import Reading, Status, Task
-from luma_mcp.core.storage_errors import LedgerUnusable
+from luma_mcp.core.models import Status, Task, TaskSnapshot
+from luma_mcp.ledger.files import LEDGER_NAME
 from luma_mcp.ledger.ledger import Ledger
-from luma_mcp.ledger.place import LEDGER_NAME
 from luma_mcp.sandbox.application import Sandbox
 from luma_mcp.sandbox.faults import Fault, Kind
-from luma_mcp.sandbox.http import bundled_clip
-from luma_mcp.sandbox.state import State
+from luma_mcp.sandbox.requests import bundled_clip
+from luma_mcp.sandbox.state import SandboxState
 from tests.support.rig import KEY, Rig, VirtualClock, open_rig, sandbox_for
 
 pytestmark = [pytest.mark.anyio, pytest.mark.usefixtures("inline_threads")]
@@ -31,28 +30,28 @@ async def only_task(rig: Rig) -> Task:
 
 def asked(sandbox: Sandbox, method: str, part: str) -> int:
     """Count requests."""
-    return sum(seen.method == method and part in seen.path for seen in sandbox.seen)
+    return sum(seen.method == method and part in seen.path for seen in sandbox.recorded_requests)
 
 
 @pytest.mark.parametrize("refusal", ["402", "401", "409", "503"])
 async def test_a_submission_that_slept_does_not_speak_over_the_one_that_took_it_over(home: Path, refusal: Kind) -> None:
     clock = VirtualClock()
     sandbox = sandbox_for(home, clock=clock, seconds=60)
-    sandbox.faults.order(Fault("429", seconds=40))
+    sandbox.faults.inject(Fault("429", seconds=40))
     async with (
         open_rig(home, clock=clock, sandbox=sandbox) as sleeper,
         open_rig(home, clock=clock, sandbox=sandbox) as other,
     ):
         await sleeper.submit(wait=0)
         clock.jumped += 600  # the sleeper's lease has run out
-        other.app.wake()
+        other.app.start_tracker()
         await anyio.sleep(2)
         assert (await only_task(other)).task_id
-        sandbox.faults.order(Fault(refusal))
+        sandbox.faults.inject(Fault(refusal))
         await anyio.sleep(120)
         task = await only_task(other)
     assert (task.status, task.error) == (Status.COMPLETED, None)
-    assert other.charges() == 1
+    assert other.task_count() == 1
     assert Path(task.video_path).is_file()
 
 
@@ -60,7 +59,7 @@ async def test_a_submission_that_slept_does_not_speak_over_the_one_that_took_it_
 async def test_no_submission_goes_out_after_a_long_sleep(home: Path, kind: Kind, status: Status) -> None:
     clock = VirtualClock()
     async with open_rig(home, clock=clock, sandbox=sandbox_for(home, clock=clock)) as rig:
-        rig.sandbox.faults.order(Fault(kind, seconds=10), Fault("503", seconds=20))
+        rig.sandbox.faults.inject(Fault(kind, seconds=10), Fault("503", seconds=20))
         await rig.submit(wait=8)
         sent = rig.creates()
         clock.jumped += 26 * HOUR
@@ -108,7 +107,7 @@ async def test_two_downloads_of_one_video_end_in_one_whole_file(
     ):
         await sleeper.submit(wait=5)
         clock.jumped += 600  # the sleeper's lease has run out in the middle of its download
-        other.app.wake()
+        other.app.start_tracker()
         for _ in range(200):
             await anyio.sleep(0.5)
             seen = await only_task(other)
@@ -127,13 +126,13 @@ async def test_a_follower_that_slept_stops_asking_about_a_task_that_another_has_
     sandbox = sandbox_for(home, clock=clock, seconds=2000)
 
     def counting(name: str, rig: Rig) -> None:
-        read = rig.app.runapi.read
+        read = rig.parts.runapi.read_task
 
-        async def counted(task_id: str) -> Reading:
+        async def counted(task_id: str) -> TaskSnapshot:
             questions[name] += 1
             return await read(task_id)
 
-        monkeypatch.setattr(rig.app.runapi, "read", counted)
+        monkeypatch.setattr(rig.parts.runapi, "read_task", counted)
 
     async with (
         open_rig(home, clock=clock, sandbox=sandbox) as sleeper,
@@ -143,7 +142,7 @@ async def test_a_follower_that_slept_stops_asking_about_a_task_that_another_has_
         counting("sleeper", sleeper)
         counting("other", other)
         clock.jumped += 600
-        other.app.wake()
+        other.app.start_tracker()
         await anyio.sleep(300)
     assert questions["other"] > 5
     assert questions["sleeper"] <= 1
@@ -151,10 +150,10 @@ async def test_a_follower_that_slept_stops_asking_about_a_task_that_another_has_
 
 async def test_a_download_longer_than_a_lease_stays_with_its_holder(home: Path) -> None:
     sandbox = sandbox_for(home, seconds=5)
-    sandbox.faults.order(Fault("slow", route="output", seconds=50))
+    sandbox.faults.inject(Fault("slow", route="output", seconds=50))
     async with open_rig(home, sandbox=sandbox) as holder, open_rig(home, sandbox=sandbox) as other:
         await holder.submit(wait=0)
-        other.app.wake()
+        other.app.start_tracker()
         await anyio.sleep(120)
         assert (await only_task(other)).video_path
     assert asked(sandbox, "GET", "/outputs/") == 1
@@ -170,9 +169,9 @@ async def test_a_task_whose_holder_was_killed_is_taken_over_though_the_clock_was
     async with open_rig(home, clock=clock, sandbox=sandbox) as other:
         async with open_rig(home, clock=clock, sandbox=sandbox) as holder:
             await holder.submit(wait=0)
-            monkeypatch.setattr(holder.app.ledger, "release", never)
+            monkeypatch.setattr(holder.parts.ledger, "release", never)
         clock.jumped -= 300
-        other.app.wake()
+        other.app.start_tracker()
         await anyio.sleep(30)
         assert (await only_task(other)).status is Status.COMPLETED
 
@@ -180,7 +179,7 @@ async def test_a_task_whose_holder_was_killed_is_taken_over_though_the_clock_was
 async def test_what_was_put_aside_stays_so_though_the_clock_was_set_back_a_little(home: Path) -> None:
     async with open_rig(home) as rig:
         task = await rig.submit(wait=0)
-        ledger, now = rig.app.ledger, rig.clock()
+        ledger, now = rig.parts.ledger, rig.clock()
         assert await ledger.claim(task.key, now, now + 15)
         await ledger.release(task.key, now + 600)
         with closing(Ledger(home / "data" / LEDGER_NAME)) as other:
@@ -196,10 +195,10 @@ async def test_a_poll_that_slept_changes_nothing_of_a_finished_task(home: Path) 
         open_rig(home, clock=clock, sandbox=sandbox) as other,
     ):
         await sleeper.submit(wait=0)
-        sandbox.faults.order(Fault("slow", route="read", seconds=50))
+        sandbox.faults.inject(Fault("slow", route="read", seconds=50))
         await anyio.sleep(3)
         clock.jumped += 600
-        other.app.wake()
+        other.app.start_tracker()
         await anyio.sleep(20)
         ended = await only_task(other)
         assert ended.video_path
@@ -218,23 +217,23 @@ async def test_a_server_with_another_key_leaves_a_task_to_those_who_can_ask_for_
         task = await first.submit(wait=0)
     async with open_rig(home, sandbox=sandbox, api_key=f"other_{KEY}") as other:
 
-        def hidden(state: State, task_id: str) -> None:
+        def hidden(state: SandboxState, task_id: str) -> None:
             theirs["asked"] += 1
 
         with monkeypatch.context() as patched:
-            patched.setattr(State, "generation", hidden)
-            other.app.wake()
+            patched.setattr(SandboxState, "generation", hidden)
+            other.app.start_tracker()
             await anyio.sleep(100)
         assert theirs["asked"] == 1
         assert (await only_task(other)).error is None
         async with open_rig(home, sandbox=sandbox) as again:
-            again.app.wake()
+            again.app.start_tracker()
             assert (await again.settle(task)).status is Status.COMPLETED
 
 
 async def test_an_unknown_outcome_under_another_key_is_left_to_those_who_have_it(home: Path) -> None:
     sandbox = sandbox_for(home)
-    sandbox.faults.order(Fault("drop_after"), Fault("401"))
+    sandbox.faults.inject(Fault("drop_after"), Fault("401"))
     async with open_rig(home, sandbox=sandbox) as first:
         unknown = await first.submit()
         async with open_rig(home, sandbox=sandbox, api_key=f"other_{KEY}") as other:
@@ -245,60 +244,4 @@ async def test_an_unknown_outcome_under_another_key_is_left_to_those_who_have_it
             await anyio.sleep(10)
         assert await only_task(first) == unknown
         assert (await first.submit()).status is Status.COMPLETED
-    assert first.charges() == 1
-
-
-async def test_what_runapi_took_is_kept_until_it_can_be_written_down(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
-    record = rig.app.ledger.record
-
-    async def refuse_the_id(task: Task) -> Task:
-        if task.task_id:
-            raise LedgerUnusable("database is locked")
-        return await record(task)
-
-    async def refuse(*_: object) -> bool:
-        raise LedgerUnusable("database is locked")
-
-    with monkeypatch.context() as patched:
-        patched.setattr(rig.app.ledger, "record", refuse_the_id)
-        patched.setattr(rig.app.ledger, "is_of_another", refuse)
-        await rig.submit()
-        await anyio.sleep(HOUR)
-    await anyio.sleep(60)
-    task = await only_task(rig)
-    assert (task.status, rig.creates(), rig.charges()) == (Status.COMPLETED, 1, 1)
-
-
-async def test_a_bug_in_going_round_ends_neither_the_server_nor_its_calls(
-    rig: Rig, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
-) -> None:
-    async def buggy(*_: object) -> list[str]:
-        raise ZeroDivisionError
-
-    with monkeypatch.context() as patched:
-        patched.setattr(rig.app.ledger, "unattended", buggy)
-        assert (await rig.submit()).status is Status.COMPLETED
-    assert "ended unexpectedly" in caplog.text
-
-
-async def test_a_history_is_forgotten_only_when_a_setting_says_so(home: Path) -> None:
-    clock, video = VirtualClock(), ""
-    for keep_days, left in ((None, 1), (400, 1), (30, 0)):
-        async with open_rig(home, clock=clock, sandbox=sandbox_for(home, clock=clock), keep_days=keep_days) as rig:
-            if keep_days is None:
-                video = (await rig.submit()).video_path
-                clock.jumped += 365 * 24 * HOUR
-            rig.app.wake()
-            await anyio.sleep(10)
-            assert len((await rig.app.list_tasks("local", "", 10, ""))[0]) == left
-    assert Path(video).is_file()
-
-
-async def test_unknown_outcomes_count_as_running_while_they_may_be(home: Path) -> None:
-    async with open_rig(home, max_active=2) as rig:
-        rig.sandbox.faults.order(Fault("drop_after", times=1000))
-        for prompt in ("one", "two"):
-            assert (await rig.submit(prompt)).status is Status.UNCONFIRMED
-        with pytest.raises(Exception, match="LUMA_MCP_MAX_ACTIVE"):
-            await rig.submit("three")
-        assert rig.charges() == 2
+    assert first.task_count() == 1

@@ -1,6 +1,5 @@
 """What the doctor finds about the hosts on this machine: whether they know this server, and what they allow a call."""
 
-import math
 import os
 import re
 from dataclasses import dataclass
@@ -8,29 +7,28 @@ from pathlib import Path
 
 from luma_mcp.cli.doctor.report import Finding, note, ok, problem
 from luma_mcp.core.settings import Settings, key_sources
-from luma_mcp.core.settings_sources import KEY_VARIABLE, find_program
-from luma_mcp.core.settings_values import is_meant
+from luma_mcp.core.settings_sources import KEY_VARIABLE, find_program, is_filled_in
 from luma_mcp.core.text import Json, child, is_list, is_object
-from luma_mcp.hosts import documents
+from luma_mcp.hosts import formats
+from luma_mcp.hosts.config_file import HostFileUnusable, read_file
 from luma_mcp.hosts.entries import (
-    REMOTE,
     SANDBOX_VARIABLE,
+    URL_FIELDS,
+    find_entry_name,
     has_own_key,
-    mentions_us,
-    name_in,
-    own_command,
-    servers_in,
+    is_our_entry,
+    read_servers,
+    shell_command,
 )
-from luma_mcp.hosts.files import HostFileUnusable, read_file
-from luma_mcp.hosts.known import Host
+from luma_mcp.hosts.registry import Host
 
 WAIT_VARIABLE = "LUMA_MCP_WAIT_SECONDS"
 YES = frozenset({"true", "1", "yes", "on"})
 
 
 @dataclass(frozen=True, slots=True)
-class Seen:
-    """A host that is here: its entry for this server, if it has one, or why its file cannot be read."""
+class HostConfig:
+    """A host on this machine: its entry for this server, if it has one, or why its file cannot be read."""
 
     host: Host
     entry: Json | None = None
@@ -38,66 +36,58 @@ class Seen:
 
     @property
     def env(self) -> Json:
-        """Give the variables that the entry sets."""
         return child(self.entry or {}, self.host.env_name)
 
     @property
-    def plays(self) -> bool:
-        """Tell whether the entry starts the sandbox."""
+    def uses_sandbox(self) -> bool:
         args = (self.entry or {}).get("args")
         return str(self.env.get(SANDBOX_VARIABLE, "")).lower() in YES or (is_list(args) and "--sandbox" in args)
 
     @property
+    def brings_key(self) -> bool:
+        return self.entry is not None and not self.lacks_key
+
+    @property
     def lacks_key(self) -> bool:
-        """Tell whether the entry neither brings a key nor needs one."""
-        return not (self.plays or has_own_key(self.host, self.env) or "file" in key_sources())
+        """Tell whether the entry needs a key and neither brings nor finds one."""
+        return not (self.uses_sandbox or has_own_key(self.host, self.env) or "file" in key_sources())
 
 
-def seen(host: Host) -> Seen:
-    """Look into one host's file."""
-    path = host.file()
+def read_host_config(host: Host) -> HostConfig:
+    path = host.config_path()
     try:
-        servers = servers_in(host, documents.read(host.form, read_file(path).text))
+        servers = read_servers(host, formats.parse_document(host.file_format, read_file(path).text))
     except HostFileUnusable as error:
-        return Seen(host, fault=problem(host.title, error.message, error.hint or "Make it readable."))
+        return HostConfig(host, fault=problem(host.title, error.message, error.hint or "Make it readable."))
     except ValueError as error:
         message = f"{path} cannot be read: {error}."
-        if host.own_way:
+        if host.parse_failure_hint:
             fix = "If the host itself works, leave the file as it is: it reads more than this program."
-            return Seen(host, fault=note(host.title, message, fix))
-        return Seen(host, fault=problem(host.title, message, "Mend that place, or bring a backup back."))
-    entry: object = servers.get(name_in(servers))
-    return Seen(host, entry if is_object(entry) else None)
+            return HostConfig(host, fault=note(host.title, message, fix))
+        return HostConfig(host, fault=problem(host.title, message, "Mend that place, or bring a backup back."))
+    entry: object = servers.get(find_entry_name(servers))
+    return HostConfig(host, entry if is_object(entry) else None)
 
 
-def brings_key(host: Host, _: Settings) -> list[Finding]:
-    """Find it good if a host's entry brings a key, or plays; else find nothing."""
-    one = seen(host)
-    return [ok(host.title, "brings a key")] if one.entry is not None and not one.lacks_key else []
+def no_host_found() -> Finding:
+    return note("hosts", "No file of a known host was found.", f"Run: {shell_command()} config HOST --write")
 
 
-def nowhere() -> Finding:
-    """Say that no host was found."""
-    return note("hosts", "No file of a known host was found.", f"Run: {own_command()} config HOST --write")
-
-
-def judged(host: Host, settings: Settings) -> list[Finding]:
-    """Tell whether a host can start this server, and what it allows a call."""
-    one = seen(host)
-    title, write = one.host.title, f"Run: {own_command()} config {one.host.name} --write"
+def check_host(one: HostConfig, settings: Settings) -> list[Finding]:
+    """Check whether a host can start this server, and how long it lets a call take."""
+    title, write = one.host.title, f"Run: {shell_command()} config {one.host.name} --write"
     if one.fault:
         return [one.fault]
     if one.entry is None:
         return [note(title, "is here, and does not know this server.", write)]
-    if any(key in one.entry for key in REMOTE) and not mentions_us(one.entry):
+    if any(key in one.entry for key in URL_FIELDS) and not is_our_entry(one.entry):
         return [ok(title, "connects to an address")]
-    checks = (start(one, write), key(one), shell_key(one), limit(one, settings))
+    checks = (check_command(one, write), check_entry_key(one), check_shell_key(one), check_timeout(one, settings))
     wrong = [finding for finding in checks if finding]
-    return wrong or [ok(title, knows(one, settings))]
+    return wrong or [ok(title, describe_host(one, settings))]
 
 
-def start(one: Seen, write: str) -> Finding | None:
-    """Check that the program is there."""
+def check_command(one: HostConfig, write: str) -> Finding | None:
     command = str((one.entry or {}).get("command") or (one.entry or {}).get("cmd") or "")
     if not (Path(command).is_file() if os.path.dirname(command) else find_program(command)):
         return problem(one.host.title, f"Its entry starts {command!r}, which is not there.", write)
@@ -106,48 +96,42 @@ def start(one: Seen, write: str) -> Finding | None:
     return None
 
 
-def key(one: Seen) -> Finding | None:
-    """Check that the server will have a key."""
+def check_entry_key(one: HostConfig) -> Finding | None:
     if not one.lacks_key:
         return None
-    fix = one.host.key_note.format(title=one.host.title, file=one.host.file())
+    fix = one.host.key_note.format(title=one.host.title, file=one.host.config_path())
     return problem(one.host.title, "Its entry holds no RunAPI key yet.", fix, "missing_api_key")
 
 
-def shell_key(one: Seen) -> Finding | None:
-    """Check that the shell has the key if the host takes it from there."""
-    if not one.host.key_from_shell or one.plays or key_sources() or is_meant(one.env.get(KEY_VARIABLE, "")):
+def check_shell_key(one: HostConfig) -> Finding | None:
+    if not one.host.key_from_shell or one.uses_sandbox or key_sources() or is_filled_in(one.env.get(KEY_VARIABLE, "")):
         return None
     message = f"It takes the key from {KEY_VARIABLE} in the shell, which is not set in this one."
     return note(one.host.title, message, f"Set it where you start {one.host.title}.")
 
 
-def limit(one: Seen, settings: Settings) -> Finding | None:
-    """Compare how long this server makes a call wait with how long the host lets it."""
+def check_timeout(one: HostConfig, settings: Settings) -> Finding | None:
     bound, wait = limit_of(one), wait_of(one, settings)
     if bound is None or wait < bound:
         return None
-    message = f"It gives a call up after {bound:.0f} s{more(one)}, and this server waits {wait} s."
-    fix = f"Set {WAIT_VARIABLE} below that among the variables of its entry in {one.host.file()}."
+    message = f"It gives a call up after {bound:.0f} s{limit_note(one)}, and this server waits {wait} s."
+    fix = f"Set {WAIT_VARIABLE} below that among the variables of its entry in {one.host.config_path()}."
     return problem(one.host.title, message, fix)
 
 
-def knows(one: Seen, settings: Settings) -> str:
-    """Say that all is well."""
+def describe_host(one: HostConfig, settings: Settings) -> str:
     bound, wait = limit_of(one), wait_of(one, settings)
-    plays = "knows this server, and plays the sandbox" if one.plays else "knows this server"
+    plays = "knows this server, and plays the sandbox" if one.uses_sandbox else "knows this server"
     if bound is None:
-        return f"{plays}; it has no limit for a call{more(one)}"
-    return f"{plays}; it gives a call up after {bound:.0f} s{more(one)}, and this server answers within {wait} s"
+        return f"{plays}; it has no limit for a call{limit_note(one)}"
+    return f"{plays}; it gives a call up after {bound:.0f} s{limit_note(one)}, and this server answers within {wait} s"
 
 
-def more(one: Seen) -> str:
-    """Say what else is known of the limit."""
-    return f" ({one.host.limit_note})" if one.host.limit_note else ""
+def limit_note(one: HostConfig) -> str:
+    return f" ({one.host.timeout_note})" if one.host.timeout_note else ""
 
 
-def wait_of(one: Seen, settings: Settings) -> int:
-    """Tell how many seconds a call waits in this host."""
+def wait_of(one: HostConfig, settings: Settings) -> int:
     args = (one.entry or {}).get("args")
     words = " ".join(map(str, args)) if is_list(args) else ""
     flag = re.search(r"--wait-seconds[ =](\d{1,6})\b", words)
@@ -155,8 +139,6 @@ def wait_of(one: Seen, settings: Settings) -> int:
     return int(told) if re.fullmatch(r"\d{1,6}", told) else settings.wait_seconds
 
 
-def limit_of(one: Seen) -> float | None:
-    """Tell after how many seconds a host gives a call up: as its entry says, else as it does by default."""
-    name, part = one.host.limit_key
-    told = (one.entry or {}).get(name)
-    return told * part if isinstance(told, int | float) and 0 < told < math.inf else one.host.limit_seconds
+def limit_of(one: HostConfig) -> float | None:
+    """Give the seconds after which a host gives up a call: its entry's, else its default; None for no limit."""
+    return one.host.call_timeout(one.entry or {})

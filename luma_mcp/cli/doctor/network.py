@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 
 import httpx
 
-from luma_mcp.app.app import open_network
+from luma_mcp.app.parts import open_network
 from luma_mcp.cli.doctor.report import Finding, note, ok, problem
 from luma_mcp.core.errors import LumaError, MissingApiKey, ProxyUnusable
 from luma_mcp.core.settings import Settings
@@ -18,28 +18,29 @@ from luma_mcp.runapi.client import RunAPI
 
 SYSTEM = "the system's proxy settings"
 PLAYED = "the sandbox plays RunAPI in this process, so the network was not tried"
+# Verification errors of OpenSSL, macOS (Security.framework) and Windows (CryptoAPI): truststore asks each system's own.
+CLOCK_ERRORS = frozenset({9, 10, -67818, -67819, 0x800B0101})  # not valid yet, or not any more
+NAME_ERRORS = frozenset({62, 64, -67602, 0x800B010F})  # valid for another host name or address
 OWN_ROOTS = "the system's store of trusted certificates (this program uses that store)"
 
 
-async def network(settings: Settings) -> list[Finding]:
-    """Try to reach RunAPI, then ask for the balance."""
+async def check_network(settings: Settings) -> list[Finding]:
     if settings.sandbox:
         return [ok("RunAPI", PLAYED)]
-    async with open_network(settings, time.time, None) as (connection, _, base_url, api_key):
-        runapi = RunAPI(connection, base_url, api_key)
+    async with open_network(settings, time.time, None) as way:
+        runapi = RunAPI(way.clients, way.base_url, way.key)
         try:
             price = await runapi.price()
         except LumaError as error:
-            return [unreachable(error, base_url)]
-        through = f" through the proxy {name}" if (name := proxy_for(base_url)) else ""
+            return [diagnose_failure(error, way.base_url)]
+        through = f" through the proxy {name}" if (name := proxy_name(way.base_url)) else ""
         return [
-            ok("RunAPI", f"{base_url} answers{through}: a task costs {price.usd:.2f} USD"),
-            await account(runapi, price.usd),
+            ok("RunAPI", f"{way.base_url} answers{through}: a task costs {price.usd:.2f} USD"),
+            await check_balance(runapi, price.usd),
         ]
 
 
-async def account(runapi: RunAPI, price_usd: float) -> Finding:
-    """Ask what is left on the account, and compare it with what a task costs."""
+async def check_balance(runapi: RunAPI, price_usd: float) -> Finding:
     try:
         balance = await runapi.balance()
     except MissingApiKey:
@@ -57,10 +58,9 @@ async def account(runapi: RunAPI, price_usd: float) -> Finding:
     return ok("account", f"{left}, enough for {balance.usd // price_usd:.0f} tasks")
 
 
-def unreachable(error: LumaError, base_url: str) -> Finding:
-    """Say why RunAPI cannot be reached, as far as it can be told, and what helps."""
+def diagnose_failure(error: LumaError, base_url: str) -> Finding:
     host = urlsplit(base_url).hostname or base_url
-    proxy = proxy_of(base_url)
+    proxy = find_proxy(base_url)
     fix = next((advice for cause in causes(error) if (advice := advice_for(cause, host, proxy))), "")
     return problem(
         "RunAPI", error.message, fix or error.hint or f"Check that this machine can open {base_url}.", error.code
@@ -68,7 +68,7 @@ def unreachable(error: LumaError, base_url: str) -> Finding:
 
 
 def causes(error: BaseException) -> Generator[BaseException]:
-    """Go from an error down to what caused it, the deepest first."""
+    """Yield an error and all that caused it, the deepest cause first."""
     below = error.__cause__ or error.__context__
     if below is not None:
         yield from causes(below)
@@ -79,12 +79,12 @@ def causes(error: BaseException) -> Generator[BaseException]:
 
 
 def advice_for(cause: BaseException, host: str, proxy: Proxy | None) -> str:
-    """Say what helps against one cause; nothing if it says nothing."""
+    """Give the remedy for one cause; empty for one that says nothing."""
     where = f"the proxy {proxy.place}" if proxy else host
     named = (proxy.variable or SYSTEM) if proxy else "RUNAPI_BASE_URL"
     match cause:
         case ssl.SSLCertVerificationError():
-            return certificate_advice(cause.verify_message, host)
+            return certificate_advice(cause, host)
         case ssl.SSLError():
             return f"TLS: what answers at {where} does not speak TLS as {host} does. Check proxy and firewall."
         case socket.gaierror():
@@ -99,18 +99,18 @@ def advice_for(cause: BaseException, host: str, proxy: Proxy | None) -> str:
             return ""
 
 
-def certificate_advice(message: str, host: str) -> str:
-    """Say what helps against a certificate that is not trusted."""
-    if "expired" in message or "not yet valid" in message:
+def certificate_advice(error: ssl.SSLCertVerificationError, host: str) -> str:
+    message = error.verify_message
+    if error.verify_code in CLOCK_ERRORS:
         return f"TLS: {message}. Check this machine's clock."
-    if "ostname" in message or "IP address" in message:
+    if error.verify_code in NAME_ERRORS:
         return f"TLS: {message}. Something else answers in place of {host}: a login page of the network, or a proxy."
     return (
         f"TLS: {message}. A proxy or security program replaces certificates: add its root certificate to {OWN_ROOTS}."
     )
 
 
-def proxy_of(url: str) -> Proxy | None:
+def find_proxy(url: str) -> Proxy | None:
     """Give the proxy that a URL is reached through, None for none or one that cannot be used."""
     try:
         return read_proxies().proxy_for(httpx.URL(url))
@@ -118,6 +118,6 @@ def proxy_of(url: str) -> Proxy | None:
         return None
 
 
-def proxy_for(url: str) -> str:
+def proxy_name(url: str) -> str:
     """Name the proxy that a URL is reached through, without user and password; empty for none."""
-    return proxy.place if (proxy := proxy_of(url)) else ""
+    return proxy.place if (proxy := find_proxy(url)) else ""

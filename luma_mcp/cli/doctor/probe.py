@@ -13,14 +13,14 @@ import httpx
 from pydantic import SecretStr
 
 from luma_mcp import __version__
-from luma_mcp.app.app import open_network
-from luma_mcp.cli.console import EXIT_CODES, say, show, show_json
-from luma_mcp.cli.doctor.shapes import harmless_headers, other_headers, shape
+from luma_mcp.app.parts import open_network
+from luma_mcp.cli.console import ExitCode, print_json, print_message, print_result
+from luma_mcp.cli.doctor.redaction import harmless_headers, other_headers, shape
 from luma_mcp.core.errors import LumaError
 from luma_mcp.core.models import MODEL
 from luma_mcp.core.settings import Settings
-from luma_mcp.core.text import Json, json_object, json_value, without_secret
-from luma_mcp.runapi.client import BALANCE, PRICE_SECONDS, PRICES, TASKS, RunAPI
+from luma_mcp.core.text import Json, json_object, json_value, redact_secret
+from luma_mcp.runapi.client import BALANCE_PATH, MODIFY_VIDEO_PATH, PRICE_SECONDS, PRICES_PATH, RunAPI
 from luma_mcp.runapi.responses import balance_in, price_in, task_id_in
 
 MADE_UP = SecretStr("invalid")  # the one key that the sandbox refuses, too
@@ -33,7 +33,7 @@ ABOUT = "It holds no key, account, e-mail address or amount (# stands for number
 Key = Literal["own", "made up", "none"]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)  # questions are told apart by identity
 class Question:
     """A request that can cost nothing."""
 
@@ -44,89 +44,84 @@ class Question:
     body: Json | None = None
 
 
+BAD_KEY = Question("a made-up key", "GET", BALANCE_PATH, "made up")
+UNKNOWN_TASK = Question("a task that nobody has", "GET", f"{MODIFY_VIDEO_PATH}/{uuid.uuid4()}")
+MALFORMED_ID = Question("an id in no form of an id", "GET", f"{MODIFY_VIDEO_PATH}/not-an-id")
+SUBMISSION = Question("a submission without prompt and source", "POST", MODIFY_VIDEO_PATH, body=INCOMPLETE)
+WATERMARKED = Question(
+    "the same with watermark: true", "POST", MODIFY_VIDEO_PATH, body={**INCOMPLETE, "watermark": True}
+)
+PRICE = Question("the price", "GET", PRICES_PATH, "none")
+BALANCE = Question("the balance", "GET", BALANCE_PATH)
+QUESTIONS = (BAD_KEY, UNKNOWN_TASK, MALFORMED_ID, SUBMISSION, WATERMARKED, PRICE, BALANCE)  # asked in this order
+
+
 @dataclass(frozen=True, slots=True)
-class Seen:
-    """What came of a question: an answer, or the failure that kept it from coming."""
+class ProbeResult:
+    """The answer to a question, or the failure that kept it from coming."""
 
     question: Question
-    seconds: float
-    failure: str = ""
+    seconds: float  # until the answer
+    failure: str = ""  # its error code and message
     response: httpx.Response = field(default_factory=lambda: httpx.Response(0))
 
     @property
     def status(self) -> int:
-        """Give the HTTP status, 0 for no answer."""
+        """The HTTP status, 0 for no answer."""
         return self.response.status_code
 
     @property
     def body(self) -> Json:
-        """Give the answer's JSON object, empty for anything else."""
         return json_object(self.response)
 
     @property
     def task_id(self) -> str:
-        """Give the id of the task that an answer to a submission names, empty for none."""
+        """The id of the task that a submission made or its refusal names, empty for none."""
         body = self.body if self.response.is_success else {}
         return task_id_in(body, self.response.headers) if self.question.method == "POST" else ""
 
 
-def questions() -> tuple[Question, ...]:
-    """List what is asked, in this order."""
-    return (
-        Question("a made-up key", "GET", BALANCE, "made up"),
-        Question("a task that nobody has", "GET", f"{TASKS}/{uuid.uuid4()}"),
-        Question("an id in no form of an id", "GET", f"{TASKS}/not-an-id"),
-        Question("a submission without prompt and source", "POST", TASKS, body=INCOMPLETE),
-        Question("the same with watermark: true", "POST", TASKS, body={**INCOMPLETE, "watermark": True}),
-        Question("the price", "GET", PRICES, "none"),
-        Question("the balance", "GET", BALANCE),
-    )
-
-
 def run_probe(settings: Settings, *, json: bool) -> int:
-    """Ask, print the report, and give the exit code."""
     seen, base_url, hidden = anyio.run(probe, settings)
     report = report_of(seen, base_url, hidden)
     if json:
-        show_json(writer.dumps(report, indent=2, ensure_ascii=False))
+        print_json(writer.dumps(report, indent=2, ensure_ascii=False))
     else:
-        show(as_text(report))
+        print_result(format_report(report))
     if made := [one.task_id for one in seen if one.task_id]:
-        say(f"{MADE_A_TASK} Its id is {without_secret(made[0], hidden)}.")
-        return EXIT_CODES["submission_unconfirmed"]
-    return 0 if any(one.status for one in seen) else EXIT_CODES["network"]
+        print_message(f"{MADE_A_TASK} Its id is {redact_secret(made[0], hidden)}.")
+        return ExitCode.OUTCOME_UNKNOWN
+    return ExitCode.DONE if any(one.status for one in seen) else ExitCode.SERVICE_OR_NETWORK
 
 
-async def probe(settings: Settings) -> tuple[list[Seen], str, SecretStr | None]:
-    """Ask everything, without submissions once one has made a task."""
-    seen: list[Seen] = []
-    async with open_network(settings, time.time, None) as (connection, _, base_url, key):
+async def probe(settings: Settings) -> tuple[list[ProbeResult], str, SecretStr | None]:
+    """Ask all questions; no further submission once one has made a task."""
+    seen: list[ProbeResult] = []
+    async with open_network(settings, time.time, None) as way:
         apis: dict[Key, RunAPI] = {
-            "own": RunAPI(connection, base_url, key),
-            "made up": RunAPI(connection, base_url, MADE_UP),
-            "none": RunAPI(connection, base_url, None),
+            "own": RunAPI(way.clients, way.base_url, way.key),
+            "made up": RunAPI(way.clients, way.base_url, MADE_UP),
+            "none": RunAPI(way.clients, way.base_url, None),
         }
-        for question in questions():
+        for question in QUESTIONS:
             if question.method != "POST" or not any(one.task_id for one in seen):
-                seen.append(await asked(apis[question.key], question))
-    return seen, base_url, key
+                seen.append(await send_request(apis[question.key], question))
+    return seen, way.base_url, way.key
 
 
-async def asked(api: RunAPI, question: Question) -> Seen:
-    """Ask one question, and tell how long the answer took."""
+async def send_request(api: RunAPI, question: Question) -> ProbeResult:
     begun = anyio.current_time()
     try:
         if question.key == "none":
-            response = await api.ask_publicly(question.path, {}, PRICE_SECONDS)
+            response = await api.get_without_key(question.path, {}, PRICE_SECONDS)
         else:
-            response = await api.send(question.method, question.path, question.body)
+            response = await api.send_with_key(question.method, question.path, question.body)
     except LumaError as error:
-        return Seen(question, anyio.current_time() - begun, f"{error.code}: {error.message}")
-    return Seen(question, anyio.current_time() - begun, "", response)
+        return ProbeResult(question, anyio.current_time() - begun, f"{error.code}: {error.message}")
+    return ProbeResult(question, anyio.current_time() - begun, "", response)
 
 
-def report_of(seen: Sequence[Seen], base_url: str, hidden: SecretStr | None) -> Json:
-    """Put together what can be handed back."""
+def report_of(seen: Sequence[ProbeResult], base_url: str, hidden: SecretStr | None) -> Json:
     return {
         "version": __version__,
         "python": platform.python_version(),
@@ -137,8 +132,7 @@ def report_of(seen: Sequence[Seen], base_url: str, hidden: SecretStr | None) -> 
     }
 
 
-def answer_of(one: Seen, hidden: SecretStr | None) -> Json:
-    """Describe one answer."""
+def answer_of(one: ProbeResult, hidden: SecretStr | None) -> Json:
     question, headers = one.question, one.response.headers
     asked_for = {"about": question.about, "method": question.method, "path": question.path, "key": question.key}
     if one.failure:
@@ -156,40 +150,34 @@ def answer_of(one: Seen, hidden: SecretStr | None) -> Json:
     }
 
 
-def assumptions(seen: Sequence[Seen]) -> Mapping[str, bool | None]:
-    """Tell which of this server's assumptions hold; None for what could not be seen."""
-    bad_key, unknown, malformed, *posted, price, balance = by_question(seen)
-    plain, marked = posted
+def assumptions(seen: Sequence[ProbeResult]) -> Mapping[str, bool | None]:
+    """Tell which of this server's assumptions hold; None for those that could not be seen."""
+    found = {question: ProbeResult(question, 0.0, "not asked") for question in QUESTIONS}
+    found |= {one.question: one for one in seen}
+    bad_key, unknown, malformed = found[BAD_KEY], found[UNKNOWN_TASK], found[MALFORMED_ID]
+    plain, marked, price, balance = found[SUBMISSION], found[WATERMARKED], found[PRICE], found[BALANCE]
     refused = {400, 422}
     words = marked.response.text.lower()
     return {
-        "a made-up key is answered with 401": holds(bad_key, bad_key.status == 401),
-        "a task that nobody has is answered with 404": holds(unknown, unknown.status == 404),
-        "an id in no form of an id is answered with 400 or 404": holds(malformed, malformed.status in {400, 404}),
-        "a submission without prompt is refused with 400 or 422": holds(plain, plain.status in refused),
-        "the refusal names the prompt": holds(plain, "prompt" in plain.response.text.lower()),
-        "watermark: true is not complained of": holds(marked, marked.status in refused and "watermark" not in words),
-        "no task is made of what is refused": holds(plain, not (plain.task_id or marked.task_id)),
-        "the price is public and understood": holds(price, understood(price_in, price)),
-        "the price can be asked for again by its ETag": holds(price, "etag" in price.response.headers),
-        "the balance is understood": holds(balance, understood(balance_in, balance)),
-        "every answer names its request": holds(price, all(names_request(one) for one in seen if one.status)),
+        "a made-up key is answered with 401": verdict(bad_key, bad_key.status == 401),
+        "a task that nobody has is answered with 404": verdict(unknown, unknown.status == 404),
+        "an id in no form of an id is answered with 400 or 404": verdict(malformed, malformed.status in {400, 404}),
+        "a submission without prompt is refused with 400 or 422": verdict(plain, plain.status in refused),
+        "the refusal names the prompt": verdict(plain, "prompt" in plain.response.text.lower()),
+        "watermark: true is not complained of": verdict(marked, marked.status in refused and "watermark" not in words),
+        "no task is made of what is refused": verdict(plain, not (plain.task_id or marked.task_id)),
+        "the price is public and understood": verdict(price, can_parse(price_in, price)),
+        "the price can be asked for again by its ETag": verdict(price, "etag" in price.response.headers),
+        "the balance is understood": verdict(balance, can_parse(balance_in, balance)),
+        "every answer names its request": verdict(price, all(names_request(one) for one in seen if one.status)),
     }
 
 
-def by_question(seen: Sequence[Seen]) -> list[Seen]:
-    """Give what was seen of each question, nothing for those that were not asked."""
-    found = {one.question.about: one for one in seen}
-    return [found.get(question.about, Seen(question, 0.0, "not asked")) for question in questions()]
-
-
-def holds(one: Seen, is_so: bool) -> bool | None:  # noqa: FBT001 - the verdict itself
-    """Give a verdict, None without an answer."""
+def verdict(one: ProbeResult, is_so: bool) -> bool | None:  # noqa: FBT001 - the verdict itself
     return is_so if one.status else None
 
 
-def understood(read: Any, one: Seen) -> bool:
-    """Tell whether this server can read an answer."""
+def can_parse(read: Any, one: ProbeResult) -> bool:
     try:
         read(one.body)
     except LumaError:
@@ -197,13 +185,11 @@ def understood(read: Any, one: Seen) -> bool:
     return True
 
 
-def names_request(one: Seen) -> bool:
-    """Tell whether an answer names its request, for RunAPI's support."""
+def names_request(one: ProbeResult) -> bool:
     return "x-request-id" in one.response.headers
 
 
-def as_text(report: Json) -> str:
-    """Lay the report out for reading."""
+def format_report(report: Json) -> str:
     lines = [f"runapi-luma-mcp {report['version']}, Python {report['python']}, {report['base_url']}", ABOUT]
     if report["made_a_task"]:
         lines.insert(0, MADE_A_TASK)

@@ -7,47 +7,40 @@ from typing import Literal
 
 from luma_mcp.cli.printable import printable
 
-State = Literal["ok", "note", "problem"]
-BAD_SETTING = "bad_setting"  # no error code of a task, but of the command line
+FindingState = Literal["ok", "note", "problem"]
 INDENT = " " * 9
 
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """One thing that was looked at: what it is about, how it stands, and what to do about it.
+    """One thing that was looked at."""
 
-    `code` is the error code that a problem of this kind leads to.
-    """
-
-    check: str
-    state: State
+    check: str  # what it is about
+    state: FindingState
     message: str
     fix: str = ""
-    code: str = ""
+    code: str = ""  # of a problem: the error code that calls will end with
 
 
 def ok(check: str, message: str) -> Finding:
-    """Find something as it should be."""
     return Finding(check, "ok", message)
 
 
 def note(check: str, message: str, fix: str = "") -> Finding:
-    """Find something that works, but that people should know of."""
+    """Something that works, but that people should know of."""
     return Finding(check, "note", message, fix)
 
 
 def problem(check: str, message: str, fix: str, code: str = "invalid_request") -> Finding:
-    """Find something that keeps this server from working."""
+    """Something that keeps this server from working."""
     return Finding(check, "problem", message, fix, code)
 
 
 def problems(findings: Sequence[Finding]) -> list[Finding]:
-    """Give what has to be mended."""
     return [finding for finding in findings if finding.state == "problem"]
 
 
-def as_lines(findings: Sequence[Finding]) -> str:
-    """Lay findings out for reading, each fix below what it mends."""
+def format_findings(findings: Sequence[Finding]) -> str:
     lines: list[str] = []
     for finding in findings:
         lines.append(f"{finding.state:<8} {finding.check}: {finding.message}")
@@ -58,8 +51,8 @@ def as_lines(findings: Sequence[Finding]) -> str:
     return "\n".join(map(printable, lines))
 
 
-def as_json(findings: Sequence[Finding]) -> str:
-    """Write findings for programs; `fix` and `code` only where there is something to do or wrong."""
+def findings_json(findings: Sequence[Finding]) -> str:
+    """Write findings for programs; `fix` only where there is something to do, `code` only for problems."""
     listed = [
         {
             "check": finding.check,

@@ -7,12 +7,19 @@ from contextlib import suppress
 from pathlib import Path
 
 from luma_mcp.cli.doctor.report import Finding, note, ok, problem
+from luma_mcp.core.errors import LedgerUnusable
 from luma_mcp.core.settings import Settings
-from luma_mcp.core.storage_errors import LedgerUnusable
-from luma_mcp.ledger.database import counts
-from luma_mcp.ledger.errors import LOCAL_HINT, OWN_HINT, advice
-from luma_mcp.ledger.place import LEDGER_NAME, files_of, is_foreign, network_disk, openness, refuse_foreign
-from luma_mcp.media.files import SPARE_BYTES, megabytes, probe_folder
+from luma_mcp.core.small_files import is_owned_by_other
+from luma_mcp.ledger.database import count_tasks
+from luma_mcp.ledger.errors import LOCAL_HINT, OWN_HINT, hint_for_error
+from luma_mcp.ledger.files import (
+    describe_foreign_access,
+    ledger_path,
+    list_ledger_files,
+    network_disk,
+    refuse_unsafe_file,
+)
+from luma_mcp.media.files import MIN_FREE_BYTES, megabytes, probe_folder
 
 OTHER_DATA = LedgerUnusable.hint
 RESCUE = "If it is damaged, the next call rescues what can be read."
@@ -22,27 +29,30 @@ NAME_OTHERS = "If you keep clips elsewhere, name the folders with LUMA_MCP_MEDIA
 ALLOW = "On macOS allow it in System Settings, Privacy & Security, Files and Folders; else make it readable."
 
 
-def ledger(settings: Settings) -> list[Finding]:
-    """Look at the ledger without changing it: is it whole, can this version use it, and what is in it."""
-    folder = settings.data_dir / "sandbox" if settings.sandbox else settings.data_dir
-    path = folder / LEDGER_NAME
-    named = "data_dir" in settings.model_fields_set
-    found = [writable("data folder", folder, OTHER_DATA), *place(path, named=named), state_of(path)]
-    damaged = sorted(folder.glob(f"{LEDGER_NAME}.damaged-*")) if os.path.exists(folder) else []
+def check_ledger(settings: Settings) -> list[Finding]:
+    """Check the ledger without changing it: whether it is whole, fits this version, and what is in it."""
+    place = ledger_path(settings)
+    path, folder = place.path, place.path.parent
+    found = [
+        check_folder_writable("data folder", folder, OTHER_DATA),
+        *check_ledger_folder(path, named=place.is_configured),
+        check_ledger_file(path),
+    ]
+    damaged = sorted(folder.glob(f"{path.name}.damaged-*")) if os.path.exists(folder) else []
     if damaged:
         fix = "Look at your RunAPI account for tasks that are missing here; then the file can go."
         found.append(note("ledger", f"An earlier, damaged one is kept as {damaged[-1]}.", fix))
     return found
 
 
-def place(path: Path, *, named: bool) -> list[Finding]:
-    """Tell who else could write the ledger, and whether its disk is one that cannot be shared."""
+def check_ledger_folder(path: Path, *, named: bool) -> list[Finding]:
+    """Find who else could write the ledger, and whether its disk is one that cannot be shared."""
     found: list[Finding] = []
     if kind := network_disk(path.parent):
         what = f"{path.parent} is on a network disk or shared folder ({kind}), where a ledger can be damaged"
         found.append(note("data folder's disk", what, LOCAL_HINT))
-    if os.path.exists(path.parent) and (fault := openness(path)):
-        foreign = is_foreign(os.stat(path.parent)) and not named
+    if os.path.exists(path.parent) and (fault := describe_foreign_access(path)):
+        foreign = is_owned_by_other(os.stat(path.parent)) and not named
         kept = "" if named else "; the next start takes that away if it can"
         found.append(
             problem("data folder's owner", f"{fault}.", OWN_HINT, "output_not_writable")
@@ -52,13 +62,12 @@ def place(path: Path, *, named: bool) -> list[Finding]:
     return found
 
 
-def state_of(path: Path) -> Finding:
-    """Tell how the ledger stands."""
+def check_ledger_file(path: Path) -> Finding:
     try:
-        for file in files_of(path):
+        for file in list_ledger_files(path):
             with suppress(FileNotFoundError):  # a journal lies there only while somebody writes
-                refuse_foreign(file)
-        found = counts(path)
+                refuse_unsafe_file(file)
+        found = count_tasks(path)
         if found is None:
             return ok("ledger", f"{path} begins with the first task")
         tasks, running, unsaved = found
@@ -68,19 +77,18 @@ def state_of(path: Path) -> Finding:
         if getattr(error, "sqlite_errorcode", sqlite3.SQLITE_OK) == sqlite3.SQLITE_READONLY_ROLLBACK:
             return note("ledger", f"{path} was being written when a server was killed.", UNDONE)
         said = error.strerror if isinstance(error, OSError) else error
-        fix = advice(error, path) or (OTHER_DATA if isinstance(error, OSError) else RESCUE)
+        fix = hint_for_error(error, path) or (OTHER_DATA if isinstance(error, OSError) else RESCUE)
         return problem("ledger", f"{path} cannot be used: {said}.", fix, "output_not_writable")
 
 
-def output_folder(settings: Settings) -> list[Finding]:
-    """Try whether videos can be saved."""
+def check_output_folder(settings: Settings) -> list[Finding]:
     if not settings.saves:
         return [ok("output folder", "not used by itself: finished videos are given as links")]
-    return [writable("output folder", settings.output_dir, OTHER_OUTPUT)]
+    return [check_folder_writable("output folder", settings.output_dir, OTHER_OUTPUT)]
 
 
-def writable(check: str, folder: Path, fix: str) -> Finding:
-    """Try whether a folder, or the one that it will be made in, takes a file, and whether there is room."""
+def check_folder_writable(check: str, folder: Path, fix: str) -> Finding:
+    """Check whether a folder, or the one that it will be made in, takes a file, and has room."""
     there = next(place for place in (folder, *folder.parents) if os.path.exists(place))
     try:
         with suppress(FileNotFoundError):
@@ -89,23 +97,21 @@ def writable(check: str, folder: Path, fix: str) -> Finding:
         free = shutil.disk_usage(there).free
     except OSError as error:
         return problem(check, f"{there} cannot be written: {error.strerror}.", fix, "output_not_writable")
-    if free < SPARE_BYTES:
+    if free < MIN_FREE_BYTES:
         more = f"Free some space on its disk. {fix}"
         return problem(check, f"{there} has only {megabytes(free)} left.", more, "output_not_writable")
     made = "" if there == folder else " is made when it is needed; its place"
     return ok(check, f"{folder}{made} can be written, {megabytes(free)} are free")
 
 
-def source_folders(settings: Settings) -> list[Finding]:
-    """Look at the folders that clips may be read from."""
+def check_source_folders(settings: Settings) -> list[Finding]:
     if not settings.readable_folders:
         return [note("source folders", "none: clips can only be given as URLs", NAME_OTHERS)]
     own = {settings.output_dir}  # looked at already
-    return [readable(folder) for folder in settings.readable_folders if folder not in own]
+    return [check_folder_readable(folder) for folder in settings.readable_folders if folder not in own]
 
 
-def readable(folder: Path) -> Finding:
-    """Try whether a folder can be listed."""
+def check_folder_readable(folder: Path) -> Finding:
     try:
         with os.scandir(folder):
             return ok("source folder", f"{folder} can be read")

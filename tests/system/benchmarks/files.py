@@ -14,7 +14,7 @@ from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
 
-from luma_mcp.sandbox.http import bundled_clip
+from luma_mcp.sandbox.requests import bundled_clip
 
 MEGABYTE = 1 << 20
 LARGEST_GROWTH_MIB = 40

@@ -6,7 +6,7 @@ import anyio
 import mcp.types as wire
 from mcp.server.connection import allowed_log_levels
 
-from luma_mcp.server.context import Request
+from luma_mcp.server.context import RequestContext
 from tests.system.conformance.fixture_kinds import Call, Fixtures, says
 from tests.system.conformance.fixture_resources import AUDIO, IMAGE, embedded, text_contents
 
@@ -127,7 +127,7 @@ async def argument_in_header(call: Call) -> wire.CallToolResult:
     return says(f"Called for {call.arguments['region']}")
 
 
-async def log(ctx: Request, message: str) -> None:
+async def log(ctx: RequestContext, message: str) -> None:
     """Tell the client a message, unless its era wants log messages only on request."""
     if "info" in allowed_log_levels(ctx.protocol_version, ctx.meta):
         about = wire.LoggingMessageNotificationParams(level="info", data=message)

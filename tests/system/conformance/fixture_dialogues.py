@@ -5,7 +5,7 @@ from typing import Any
 import mcp.types as wire
 from mcp.shared.message import ServerMessageMetadata
 
-from luma_mcp.server.context import Request
+from luma_mcp.server.context import RequestContext
 from tests.system.conformance.fixture_kinds import Call, Fixtures, says
 from tests.system.conformance.fixture_requests import CAN_ELICIT, CAN_SAMPLE, form, require, sampling
 
@@ -73,13 +73,13 @@ async def need_sampling(call: Call) -> wire.CallToolResult:
     return says("The client offers sampling.")
 
 
-async def elicit(ctx: Request, request: wire.ElicitRequest) -> wire.CallToolResult:
+async def elicit(ctx: RequestContext, request: wire.ElicitRequest) -> wire.CallToolResult:
     """Ask the user, and say what came of it."""
     require(ctx, CAN_ELICIT)
     response = await ctx.session.send_request(request, wire.ElicitResult, metadata=within(ctx))
     return says(f"Elicitation completed: action={response.action}, content={response.content}")
 
 
-def within(ctx: Request) -> ServerMessageMetadata:
+def within(ctx: RequestContext) -> ServerMessageMetadata:
     """Tie a request to the call in which it is made, so that it goes out on the stream of that call."""
     return ServerMessageMetadata(related_request_id=ctx.request_id)

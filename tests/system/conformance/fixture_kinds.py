@@ -7,7 +7,7 @@ from typing import Any, Generic, TypeVar
 import mcp.types as wire
 from pydantic import BaseModel
 
-from luma_mcp.server.context import Request
+from luma_mcp.server.context import RequestContext
 
 NO_ARGUMENTS: dict[str, Any] = {"type": "object", "properties": {}}
 
@@ -16,7 +16,7 @@ NO_ARGUMENTS: dict[str, Any] = {"type": "object", "properties": {}}
 class Call:
     """What a fixture is asked: its arguments, and what came back if it had asked something itself."""
 
-    ctx: Request
+    ctx: RequestContext
     arguments: Mapping[str, Any]
     responses: wire.InputResponses
     state: str | None
@@ -38,7 +38,9 @@ class Fixture(Generic[Described]):
     described: Described
     function: Function
 
-    async def answer(self, ctx: Request, params: wire.CallToolRequestParams | wire.GetPromptRequestParams) -> BaseModel:
+    async def answer(
+        self, ctx: RequestContext, params: wire.CallToolRequestParams | wire.GetPromptRequestParams
+    ) -> BaseModel:
         """Answer `tools/call` or `prompts/get`."""
         call = Call(ctx, params.arguments or {}, params.input_responses or {}, params.request_state)
         return await self.function(call)

@@ -2,7 +2,7 @@
 
 import mcp.types as wire
 
-from luma_mcp.server.context import Request
+from luma_mcp.server.context import RequestContext
 from tests.system.conformance.fixture_kinds import Call, Fixtures, prompt
 from tests.system.conformance.fixture_resources import IMAGE, embedded, text_contents
 
@@ -36,7 +36,7 @@ async def image(_: Call) -> wire.GetPromptResult:
     return prompt("Please analyze the image above.", IMAGE)
 
 
-async def complete(_: Request, params: wire.CompleteRequestParams) -> wire.CompleteResult:
+async def complete(_: RequestContext, params: wire.CompleteRequestParams) -> wire.CompleteResult:
     """Offer the words that begin as typed, for any argument of any fixture."""
     words = [word for word in OFFERED if word.startswith(params.argument.value)]
     return wire.CompleteResult(completion=wire.Completion(values=words, total=len(words), has_more=False))

@@ -6,7 +6,7 @@ from typing import Any
 import mcp.types as wire
 from mcp.shared.exceptions import MCPError
 
-from luma_mcp.server.context import Request
+from luma_mcp.server.context import RequestContext
 
 CAN_SAMPLE = wire.ClientCapabilities(sampling=wire.SamplingCapability())
 CAN_ELICIT = wire.ClientCapabilities(elicitation=wire.ElicitationCapability())
@@ -30,7 +30,7 @@ def sampling(message: str) -> wire.CreateMessageRequest:
     return wire.CreateMessageRequest(params=wire.CreateMessageRequestParams(messages=[said], max_tokens=100))
 
 
-def require(ctx: Request, capabilities: wire.ClientCapabilities) -> None:
+def require(ctx: RequestContext, capabilities: wire.ClientCapabilities) -> None:
     """Raise the protocol's error if the client did not declare what a call needs."""
     if not ctx.session.check_client_capability(capabilities):
         data = wire.MissingRequiredClientCapabilityErrorData(required_capabilities=capabilities)

@@ -16,12 +16,12 @@ from mcp.server.request_state import RequestStateBoundary, RequestStateSecurity
 from pydantic import BaseModel
 
 from luma_mcp.app.app import App
-from luma_mcp.server.context import Request
+from luma_mcp.server.context import RequestContext
 from luma_mcp.server.server import build_server
 from tests.system.conformance import fixture_content, fixture_dialogues, fixture_prompts, fixture_questions
 from tests.system.conformance.fixture_resources import RESOURCES, TEMPLATES, WATCHED, read
 
-Handler = Callable[[Request, Any], Awaitable[HandlerResult]]
+Handler = Callable[[RequestContext, Any], Awaitable[HandlerResult]]
 
 SOURCES = (fixture_content.fixtures, fixture_dialogues.fixtures, fixture_questions.fixtures, fixture_prompts.fixtures)
 TOOLS = {name: fixture for source in SOURCES for name, fixture in source.tools.items()}
@@ -49,7 +49,7 @@ def extend_list(server: Server[App], method: str, field: str, fixtures: Sequence
     """Let a list be ours and then the fixtures."""
     ours = handler_of(server, method)
 
-    async def listed(ctx: Request, params: Any) -> HandlerResult:
+    async def listed(ctx: RequestContext, params: Any) -> HandlerResult:
         answer = await ours.handler(ctx, params)
         assert isinstance(answer, BaseModel)
         return answer.model_copy(update={field: [*getattr(answer, field), *fixtures]})
@@ -61,7 +61,7 @@ def take_over(server: Server[App], method: str, find: Callable[[Any], Handler | 
     """Let a fixture answer what is meant for it, and our own handler everything else."""
     ours = handler_of(server, method)
 
-    async def answered(ctx: Request, params: Any) -> HandlerResult:
+    async def answered(ctx: RequestContext, params: Any) -> HandlerResult:
         handler = find(params) or ours.handler
         return await handler(ctx, params)
 
@@ -101,13 +101,13 @@ def subscription(params: wire.SubscribeRequestParams) -> Handler | None:
     return acknowledge if params.uri == WATCHED else None
 
 
-async def read_fixture(_: Request, params: wire.ReadResourceRequestParams) -> wire.ReadResourceResult:
+async def read_fixture(_: RequestContext, params: wire.ReadResourceRequestParams) -> wire.ReadResourceResult:
     """Answer `resources/read` for a fixture."""
     contents = read(params.uri)
     assert contents
     return wire.ReadResourceResult(contents=[contents])
 
 
-async def acknowledge(_: Request, __: wire.RequestParams) -> wire.EmptyResult:
+async def acknowledge(_: RequestContext, __: wire.RequestParams) -> wire.EmptyResult:
     """Agree to what needs nothing done: every fixture that logs does so at a level that no client here leaves out."""
     return wire.EmptyResult()

@@ -15,8 +15,8 @@ from mcp.server import Server
 from luma_mcp.app.app import App
 from luma_mcp.core.settings import Settings, load_settings
 from luma_mcp.server.server import build_server
+from luma_mcp.transports.auth import with_local_token
 from luma_mcp.transports.http import serve_http
-from luma_mcp.transports.local_token import with_local_token
 from tests.system.conformance.fixtures import with_fixtures
 
 HOST = "localhost"  # the suite's name for the server: it tries whether other names are refused

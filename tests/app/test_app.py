@@ -1,0 +1,94 @@
+"""The verbs as a whole: how long they wait, for whom, and what they set going again."""
+
+from pathlib import Path
+from typing import Any
+
+import anyio
+import pytest
+
+from luma_mcp.app.progress import Progress
+from luma_mcp.core.errors import LedgerUnusable, TaskNotFound
+from luma_mcp.core.models import Status
+from luma_mcp.sandbox.faults import Fault
+from tests.support.rig import ERAS, SOURCE, Rig, VirtualClock, open_rig, sandbox_for, silent, structured
+
+pytestmark = [pytest.mark.anyio, pytest.mark.usefixtures("inline_threads")]
+HOUR = 3600.0
+ASK: dict[str, Any] = {"prompt": "fog", "source_video_url": SOURCE}
+
+
+async def test_what_goes_out_again_a_day_later_begins_then(home: Path) -> None:
+    clock = VirtualClock()
+    async with open_rig(home, clock=clock, sandbox=sandbox_for(home, clock=clock, seconds=100)) as rig:
+        rig.sandbox.faults.inject(Fault("drop_before", times=100))
+        await rig.settle(await rig.submit())
+        rig.sandbox.faults.clear()
+        clock.jumped += 30 * HOUR
+        soon = await rig.ask(wait=0)
+        assert (soon.joined, soon.task.is_lost(clock()), soon.nothing_sent) == (True, False, False)
+        await anyio.sleep(1)
+        done = await rig.ask(wait=300)
+        assert (done.task.status, done.nothing_sent, rig.task_count()) == (Status.COMPLETED, True, 1)
+        assert (await rig.parts.ledger.durations(done.task.request.model))[0] < 120
+
+
+async def test_an_unknown_outcome_is_settled_also_at_the_limit(home: Path) -> None:
+    async with open_rig(home, daily_limit=1) as rig:
+        rig.sandbox.faults.inject(Fault("drop_after", times=100))
+        doubted = await rig.settle(await rig.submit())
+        rig.sandbox.faults.clear()
+        rig.clock.jumped += 25 * HOUR
+        await rig.submit("another")
+        again = await rig.ask()
+        assert (again.task.key, again.task.status, rig.task_count()) == (doubted.key, Status.COMPLETED, 2)
+
+
+@pytest.mark.parametrize("era", ERAS)
+async def test_a_host_that_saves_saves_what_another_has_made(home: Path, era: str) -> None:
+    sandbox = sandbox_for(home)
+    async with open_rig(home, sandbox=sandbox, save="never") as rig:
+        made = await rig.submit()
+        await rig.submit("running", wait=0)
+        assert made.video_path == ""
+    async with open_rig(home, sandbox=sandbox) as rig, rig.client(era) as client:
+        for prompt in ("fog", "running"):
+            told = structured(await client.call_tool("modify_video", ASK | {"prompt": prompt}))
+            assert Path(told["video_path"]).is_file()
+        assert rig.task_count() == 2
+
+
+@pytest.mark.parametrize(("asked", "waited"), [(0, 0), (7, 7), (-1, 10), (300, 20)])
+async def test_a_call_waits_as_long_as_it_asks_for_and_as_settings_allow(home: Path, asked: int, waited: int) -> None:
+    async with open_rig(home, sandbox=sandbox_for(home, seconds=HOUR), wait_seconds=10, max_wait_seconds=20) as rig:
+        task = await rig.submit(wait=0)
+        begun = anyio.current_time()
+        outcome = await rig.app.get_task(task.task_id, "local", wait_seconds=asked, progress=Progress(silent))
+        assert anyio.current_time() - begun == pytest.approx(waited)
+    assert outcome.task.status is Status.PROCESSING
+
+
+async def test_a_callers_tasks_are_nobody_elses(rig: Rig) -> None:
+    task = await rig.submit(caller="ann")
+    assert (await rig.app.find(task.task_id, "ann")).key == task.key
+    with pytest.raises(TaskNotFound):
+        await rig.app.find(task.task_id, "bob")
+    for caller, keys in (("ann", [task.key]), ("bob", [])):
+        listed, _ = await rig.app.list_tasks(caller, "", 10, "")
+        newest, _ = await rig.app.newest_tasks(caller, 10)
+        found = await rig.app.search_tasks(caller, "fog", list(Status), 10)
+        assert [[each.key for each in tasks] for tasks in (listed, newest, found)] == [keys] * 3
+
+
+async def test_a_ledger_that_fails_once_the_intent_is_written_leaves_the_cost_unknown(
+    rig: Rig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def refuse(_: str) -> int:
+        raise LedgerUnusable("database is locked")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(rig.parts.ledger, "unused_take", refuse)
+        with pytest.raises(LedgerUnusable) as raised:
+            await rig.ask()
+    assert raised.value.charged == "unknown"
+    assert (await rig.ask()).joined
+    assert rig.task_count() == 1

@@ -1,0 +1,188 @@
+"""What is checked before a request becomes a task (clip, callback, limits), and which task it has already."""
+
+import sqlite3
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import anyio
+import pytest
+
+from luma_mcp.app.submit import check_callback
+from luma_mcp.core.errors import InvalidRequest, LimitReached, LumaError, SourceNotAllowed
+from luma_mcp.core.models import Status, VideoRequest
+from luma_mcp.core.settings import load_settings
+from luma_mcp.core.settings_sources import BadSetting
+from luma_mcp.sandbox.faults import Fault
+from luma_mcp.sandbox.requests import bundled_clip
+from tests.support.mp4_files import film
+from tests.support.rig import SOURCE, Rig, open_rig, structured
+
+pytestmark = [pytest.mark.anyio, pytest.mark.usefixtures("inline_threads")]
+OWN_CLIPS = ("/home/me/clip.mp4", "~/clip.mp4", "file:///home/me/clip.mp4", "luma://tasks/earlier")
+HOOK = "https://hooks.example.com/luma"
+HOUR = 3600.0
+
+
+def refusal(url: str, source: str, hosts: tuple[str, ...]) -> type[LumaError] | None:
+    """Give the kind of refusal of a callback, if it is one."""
+    try:
+        check_callback(VideoRequest(prompt="fog", source=source, callback_url=url), hosts)
+    except LumaError as error:
+        return type(error)
+    return None
+
+
+@pytest.mark.parametrize("source", OWN_CLIPS)
+@pytest.mark.parametrize(
+    ("url", "hosts"),
+    [
+        (HOOK, ("hooks.example.com",)),
+        (HOOK, ("other.example", "hooks.example.com:443")),
+        ("http://HOOKS.Example.com./x", ("hooks.example.com:80",)),
+        ("https://hooks.example.com:8443/x", ("hooks.example.com",)),
+        ("https://hooks.example.com:8443/x", ("hooks.example.com:8443",)),
+        ("https://8.8.8.8/x", ("8.8.8.8",)),
+        ("https://[2606:4700::1]/x", ("[2606:4700::1]",)),
+        ("https://bücher.example/x", ("xn--bcher-kva.example",)),
+    ],
+)
+def test_a_named_host_may_be_called_for_a_clip_of_the_users_own(source: str, url: str, hosts: tuple[str, ...]) -> None:
+    assert refusal(url, source, hosts) is None
+
+
+@pytest.mark.parametrize("source", OWN_CLIPS)
+@pytest.mark.parametrize(
+    ("url", "hosts"),
+    [
+        (HOOK, ()),
+        (HOOK, ("example.com",)),
+        (HOOK, ("hooks.example.com:8443",)),
+        (HOOK, ("evil.hooks.example.com", "hooks.example.com.evil.example")),
+        ("https://hooks.example.com.evil.example/x", ("hooks.example.com",)),
+        ("https://evil.example/hooks.example.com", ("hooks.example.com",)),
+        ("https://evil.example#@hooks.example.com", ("hooks.example.com",)),
+        ("https://evil.example?hooks.example.com", ("hooks.example.com",)),
+        ("https://me@hooks.example.com/x", ("hooks.example.com",)),
+        ("https://hooks.example.com@evil.example/x", ("hooks.example.com",)),
+        ("https://134744072/x", ("8.8.8.8",)),
+        ("http://127.0.0.1/x", ("127.0.0.1",)),
+    ],
+)
+def test_no_other_host_may_be_called_for_it(source: str, url: str, hosts: tuple[str, ...]) -> None:
+    assert refusal(url, source, hosts) is SourceNotAllowed
+
+
+def test_for_a_public_clip_any_public_address_may_be_called() -> None:
+    for hosts in ((), ("other.example",)):
+        assert refusal(HOOK, SOURCE, hosts) is None
+        assert refusal("http://127.0.0.1/x", SOURCE, hosts) is SourceNotAllowed
+        assert refusal("hook", SOURCE, hosts) is InvalidRequest
+        assert refusal("", OWN_CLIPS[0], hosts) is None
+
+
+@pytest.mark.parametrize("kind", ["file", "uri", "result"])
+async def test_a_model_cannot_have_a_private_result_sent_to_a_host_that_nobody_named(
+    rig: Rig, home: Path, kind: str
+) -> None:
+    ask = await asking(rig, home, kind)
+    before = len(rig.sandbox.recorded_requests)
+    async with rig.client() as client:
+        refused = await client.call_tool("modify_video", ask | {"callback_url": "https://evil.example/x"})
+    error = structured(refused)["error"]
+    assert (error["code"], error["charged"]) == ("source_not_allowed", "no")
+    assert "LUMA_MCP_CALLBACK_HOSTS" in error["hint"]
+    assert len(rig.sandbox.recorded_requests) == before, "nothing was uploaded or sent"
+
+
+async def test_a_host_that_the_user_named_is_told_to_runapi(home: Path, inline_threads: None) -> None:
+    async with open_rig(home, callback_hosts="hooks.example.com") as rig, rig.client() as client:
+        ask = await asking(rig, home, "file") | {"callback_url": HOOK}
+        assert structured(await client.call_tool("modify_video", ask))["status"] == "completed"
+        assert rig.sandbox.state.generations()[-1].body["callback_url"] == HOOK
+
+
+async def asking(rig: Rig, home: Path, kind: str) -> dict[str, Any]:
+    """Ask for a clip of the user's own to be modified."""
+    clip = home / "out" / "own.mp4"
+    clip.parent.mkdir(exist_ok=True)
+    clip.write_bytes(bundled_clip().read_bytes())
+    source = {"file": str(clip), "uri": clip.as_uri()}.get(kind)
+    if source is None:
+        source = f"luma://tasks/{(await rig.submit()).task_id}"
+    return {"prompt": "at night", "source_video_url": source}
+
+
+def test_callback_hosts_are_names_as_in_other_settings() -> None:
+    assert load_settings().callback_hosts == ()
+    assert load_settings(callback_hosts=" A.example ,b.example:8443").callback_hosts == ("a.example", "b.example:8443")
+    for wrong in ("https://a.example", "a.example/x", "*.example"):
+        with pytest.raises(BadSetting, match="LUMA_MCP_CALLBACK_HOSTS"):
+            load_settings(callback_hosts=wrong)
+
+
+async def test_limits_refuse_before_money_is_spent(home: Path) -> None:
+    async with open_rig(home, max_active=2, daily_limit=3) as rig:
+        await rig.submit("one", wait=0)
+        await rig.submit("two", wait=0)
+        with pytest.raises(LimitReached, match="LUMA_MCP_MAX_ACTIVE"):
+            await rig.submit("three")
+        await anyio.sleep(60)
+        assert (await rig.submit("three")).status is Status.COMPLETED
+        with pytest.raises(LimitReached, match="LUMA_MCP_DAILY_LIMIT"):
+            await rig.submit("four")
+        assert rig.task_count() == 3
+        rig.clock.jumped += 24 * HOUR
+        assert (await rig.submit("four")).status is Status.COMPLETED
+
+
+async def test_a_clip_that_is_no_video_or_not_there_is_refused(rig: Rig, home: Path) -> None:
+    (home / "out").mkdir()
+    (home / "out" / "notes.mp4").write_text("these are my notes")
+    (home / "out" / "empty.mp4").touch()
+    for name in ("notes.mp4", "empty.mp4", "none.mp4"):
+        with pytest.raises(LumaError) as raised:
+            await rig.submit(source=str(home / "out" / name))
+        assert raised.value.code == "source_not_found"
+    assert rig.sandbox.recorded_requests == []
+
+
+async def test_an_expired_result_is_continued_from_its_saved_file_while_that_exists(rig: Rig) -> None:
+    task = await rig.submit()
+    rig.clock.jumped += 8 * 24 * HOUR
+    again = await rig.submit("snow", source=f"luma://tasks/{task.task_id}")
+    assert again.status is Status.COMPLETED
+    Path(task.video_path).unlink()
+    with pytest.raises(LumaError) as raised:
+        await rig.submit("rain", source=f"luma://tasks/{task.task_id}")
+    assert raised.value.code == "source_not_found"
+
+
+async def test_the_same_file_under_another_name_joins(rig: Rig, home: Path) -> None:
+    (home / "out").mkdir()
+    for name in ("a.mp4", "b.mp4"):
+        (home / "out" / name).write_bytes(film())
+    first = await rig.submit(source=str(home / "out" / "a.mp4"), wait=0)
+    second = await rig.submit(source=str(home / "out" / "b.mp4"), wait=0)
+    assert first.key == second.key
+
+
+async def test_a_planted_task_under_the_name_of_a_request_is_not_its_result(rig: Rig, home: Path) -> None:
+    first = await rig.ask()
+    assert first.task.video_path
+
+    with closing(sqlite3.connect(home / "data" / "tasks.sqlite3")) as db, db:
+        db.execute("UPDATE tasks SET prompt = 'something else'")
+    with pytest.raises(LumaError, match="under the name of another request"):
+        await rig.ask()
+    assert rig.task_count() == 1
+
+
+async def test_unknown_outcomes_count_as_running_while_they_may_be(home: Path) -> None:
+    async with open_rig(home, max_active=2) as rig:
+        rig.sandbox.faults.inject(Fault("drop_after", times=1000))
+        for prompt in ("one", "two"):
+            assert (await rig.submit(prompt)).status is Status.UNCONFIRMED
+        with pytest.raises(Exception, match="LUMA_MCP_MAX_ACTIVE"):
+            await rig.submit("three")
+        assert rig.task_count() == 2

@@ -1,0 +1,175 @@
+"""All statements of the ledger with realistic values: noted while it does everything that it can."""
+
+import ast
+import re
+import sqlite3
+import sys
+import tempfile
+from collections.abc import Awaitable, Callable, Generator, Iterable, Iterator
+from contextlib import closing, contextmanager, suppress
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+from unittest.mock import patch
+
+import anyio
+
+import luma_mcp
+from luma_mcp.core.errors import Conflict, LedgerDamaged
+from luma_mcp.core.models import Limits, Status
+from luma_mcp.ledger.database import count_tasks
+from luma_mcp.ledger.ledger import Ledger
+from tests.support.ledgers import add, damage_index
+from tests.support.old_sqlite import Statement, run
+from tests.support.rig import API_URL, EPOCH
+from tests.support.tasks import task
+
+SQL = re.compile(r"\s*(SELECT|INSERT|UPDATE|DELETE|PRAGMA|BEGIN|CREATE|DROP|ALTER|WITH)\b.*", re.DOTALL)
+WHERE_SQL_IS = ("ledger/*.py",)
+
+
+class Recording(sqlite3.Connection):
+    """A connection that notes what it is asked."""
+
+    noted: list[Statement]
+
+    def execute(self, sql: str, values: Any = (), /) -> sqlite3.Cursor:
+        self.note("execute", sql, values)
+        return super().execute(sql, values)
+
+    def executemany(self, sql: str, values: Iterable[Any], /) -> sqlite3.Cursor:
+        listed = list(values)
+        self.note("executemany", sql, listed)
+        return super().executemany(sql, listed)
+
+    def executescript(self, sql: str, /) -> sqlite3.Cursor:
+        self.note("executescript", sql)
+        return super().executescript(sql)
+
+    def note(self, way: str, sql: str, *values: Any) -> None:
+        if sql not in [each["sql"] for each in self.noted]:
+            self.noted.append({"way": way, "sql": sql, "values": list(values)})
+
+
+def recorded() -> list[Statement]:
+    """Give each statement once, with values and with how many rows it gives on this SQLite, in an order that works.
+
+    Raises `AssertionError` if the code holds a statement that was not run.
+    """
+    with tempfile.TemporaryDirectory() as folder, recording() as noted:
+        anyio.run(everything, Path(folder).resolve() / "data" / "tasks.sqlite3")
+    missing = [found for found in in_code() if not any(found.fullmatch(each["sql"]) for each in noted)]
+    assert not missing, missing
+    return [each | {"rows": rows} for each, (_, rows) in zip(noted, run(sqlite3, noted), strict=True)]
+
+
+@contextmanager
+def recording() -> Generator[list[Statement]]:
+    """Note each statement that is run meanwhile on a connection that is opened meanwhile, once, with its values."""
+    noted: list[Statement] = []
+    connect = sqlite3.connect
+
+    def connected(*arguments: Any, **named: Any) -> sqlite3.Connection:
+        db = connect(*arguments, **named, factory=Recording)
+        assert isinstance(db, Recording)
+        db.noted = noted
+        return db
+
+    with patch.object(sqlite3, "connect", connected):
+        yield noted
+
+
+async def plans(path: Path, ask: Callable[[Ledger], Awaitable[object]]) -> list[str]:
+    """Say how SQLite finds what a ledger is asked for in its tasks, in the order in which it is asked."""
+    with recording() as noted, closing(Ledger(path)) as ledger:
+        await ask(ledger)
+    asked = [each for each in noted if each["sql"].lstrip().startswith("SELECT") and "FROM tasks" in each["sql"]]
+    with closing(sqlite3.connect(path)) as db:
+        return [row[3] for each in asked for row in db.execute(f"EXPLAIN QUERY PLAN {each['sql']}", *each["values"])]
+
+
+async def everything(path: Path) -> None:
+    with closing(Ledger(path)) as ledger:
+        one, _ = await add(ledger, replace(task(1), wants_file=True), "same")
+        await ledger.join_or_add(task(2), "same", Limits(5, 5))
+        await ledger.join_or_add(task(3), "other", Limits(5, 5))
+        await ledger.find_by_request("local", "same", 1)
+        await ledger.unused_take(one.key)
+        await ledger.set_wanted_at(one.key, EPOCH)
+        sent = await ledger.record_sending(replace(one, attempts=1, sent_at=EPOCH), Limits(5, 5), EPOCH)
+        doubted = await ledger.record(sent.unconfirmed(Conflict("held").failure(), EPOCH))
+        await ledger.find_unattended(API_URL, "", EPOCH + 5, 100)
+        await ledger.resubmit(doubted.key, EPOCH)
+        done = replace(sent, status=Status.COMPLETED, task_id="id", finished_at=EPOCH + 60, video_urls=("https://x/y",))
+        await ledger.record(done)
+        await ledger.request_save(done, "fog.mp4", EPOCH)
+        await ledger.clear_path_elsewhere("/v/fog.mp4", done.key)
+        await ledger.clear_wants_file(done.key)
+        await ledger.set_wants_file(done.key)
+        await ledger.is_task_id_taken("id", done.key)
+        await ledger.update_video_urls(done)
+        await ledger.check_writable()
+        await ledger.renew([done.key], EPOCH + 15)
+        await ledger.release(done.key)
+        await ledger.get(done.key)
+        await ledger.find("local", "id")
+        await ledger.durations(done.request.model)
+        await ledger.page("local", "", 10, "")
+        await ledger.page("local", "completed", 10, "")
+        await ledger.search_tasks("local", "TAKE id", list(Status), 10)
+        await ledger.changes(None)
+        await ledger.spending("local", API_URL, EPOCH)
+        await ledger.uploads.remember_upload((API_URL, ""), "md5:x:1", "https://x/y", EPOCH + 60, EPOCH)
+        await ledger.uploads.find_upload_url((API_URL, ""), "md5:x:1", EPOCH)
+        await ledger.uploads.forget_upload("https://x/y", EPOCH)
+        await remove_while_in_use(ledger, path)
+        await ledger.forget(EPOCH + 1e6, 1)
+    count_tasks(path)
+    await rescue(path)
+
+
+async def remove_while_in_use(ledger: Ledger, path: Path) -> None:
+    for file in path.parent.iterdir():
+        file.unlink()
+    await ledger.check_writable()
+
+
+async def rescue(path: Path) -> None:
+    damage_index(path)
+    with closing(Ledger(path)) as ledger, suppress(LedgerDamaged):
+        await ledger.page("local", "", 10, "")
+
+
+def in_code() -> Iterator[re.Pattern[str]]:
+    """Find what looks like a statement in the code; what is put into one later may be anything."""
+    for pattern in WHERE_SQL_IS:
+        for module in Path(luma_mcp.__path__[0]).glob(pattern):
+            tree = ast.parse(module.read_text(encoding="utf-8"))
+            inside = {id(part) for node in ast.walk(tree) if isinstance(node, ast.JoinedStr) for part in node.values}
+            for node in ast.walk(tree):
+                text = text_of(node) if id(node) not in inside else ""
+                if SQL.fullmatch(text):
+                    yield from (re.compile(each, re.DOTALL) for each in patterns(text))
+
+
+def text_of(node: ast.AST) -> str:
+    """Give the text of a string, with a hole for each value."""
+    if isinstance(node, ast.Constant) and isinstance(node.value, str):
+        return node.value
+    if isinstance(node, ast.JoinedStr):
+        return "".join(text_of(part) if isinstance(part, ast.Constant) else "{}" for part in node.values)
+    return ""
+
+
+def patterns(text: str) -> Iterator[str]:
+    """Take a script apart, and let its holes match anything."""
+    begun = ""
+    for part in filter(str.strip, text.split(";")):
+        begun += part if part == text else f"{part};"
+        if sqlite3.complete_statement(f"{begun};"):
+            yield re.sub(r"\\\{\w*\\\}", ".*", re.escape(begun))
+            begun = ""
+
+
+if __name__ == "__main__":
+    sys.exit("python -m tests.support.old_sqlite list")

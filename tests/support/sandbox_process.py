@@ -1,0 +1,31 @@
+"""The sandbox on a port, as its own process, and the environment of a server that talks to it."""
+
+import os
+import subprocess
+import sys
+from collections.abc import Generator
+from contextlib import contextmanager
+from pathlib import Path
+
+from tests.support.rig import KEY
+
+SERVER = [sys.executable, "-m", "luma_mcp"]
+
+
+@contextmanager
+def sandbox_process(home: Path, *, seconds: float) -> Generator[str]:
+    """Serve a sandbox on a free port and give its address."""
+    command = [*SERVER, "sandbox", "--listen", "0", "--seconds", str(seconds), "--data-dir", str(home / "served")]
+    with subprocess.Popen(command, stderr=subprocess.PIPE, env=os.environ, text=True) as process:
+        assert process.stderr
+        banner = process.stderr.readline()
+        process.stderr.readline()
+        try:
+            yield banner.split(" at ")[1].split()[0]
+        finally:
+            process.terminate()
+
+
+def server_environment(home: Path, url: str, **more: str) -> dict[str, str]:
+    own = {"HOME": str(home), "RUNAPI_API_KEY": KEY, "RUNAPI_BASE_URL": url, "LUMA_MCP_LOG_LEVEL": "DEBUG"}
+    return {**os.environ, **own, **more}

@@ -1,0 +1,123 @@
+"""Following a submitted task to its end: polled until RunAPI has finished it, its video saved, through faults."""
+
+from pathlib import Path
+
+import anyio
+import pytest
+
+from luma_mcp.app.progress import Progress
+from luma_mcp.core.models import Status
+from luma_mcp.sandbox.faults import Fault, Kind
+from luma_mcp.sandbox.requests import ContractVariant
+from tests.support.rig import Rig, VirtualClock, open_rig, sandbox_for, silent
+from tests.support.tasks import code_of
+
+pytestmark = [pytest.mark.anyio, pytest.mark.usefixtures("inline_threads")]
+HOUR = 3600.0
+
+
+@pytest.mark.parametrize(
+    "kind", ["429", "500", "503", "html", "empty", "malformed", "drop_before", "404", "401", "402"]
+)
+async def test_a_failing_poll_does_not_end_a_task(rig: Rig, kind: Kind) -> None:
+    rig.sandbox.faults.inject(Fault(kind, route="read", times=4))
+    task = await rig.submit(wait=6)
+    assert task.status is Status.PROCESSING
+    assert task.error
+    assert task.error.charged == "unknown"
+    ended = await rig.settle(task)
+    assert (ended.status, ended.error) == (Status.COMPLETED, None)
+    assert rig.task_count() == 1
+
+
+async def test_retry_after_of_a_poll_is_honoured(home: Path) -> None:
+    async with open_rig(home, sandbox=sandbox_for(home, seconds=60, shape=ContractVariant(poll_retry_after=25))) as rig:
+        task = await rig.settle(await rig.submit())
+        assert task.status is Status.COMPLETED
+        assert rig.polls() <= 4
+        rig.sandbox.faults.inject(Fault("503", route="read", seconds=200))
+        begun = anyio.current_time()
+        await rig.settle(await rig.submit("again"))
+        assert anyio.current_time() - begun > 200
+
+
+async def test_a_refusal_slows_the_polls_down_further_than_trouble_that_passes(home: Path) -> None:
+    async with open_rig(home, sandbox=sandbox_for(home, seconds=HOUR)) as rig:
+        rig.sandbox.faults.inject(Fault("404", route="read", times=10_000))
+        task = await rig.submit()
+        await anyio.sleep(HOUR / 2)
+        assert rig.polls() < HOUR / 2 / 300 + 12
+        assert code_of(await rig.settle(task, 0)) == "task_not_found"
+        rig.sandbox.faults.clear()
+        assert (await rig.settle(task, HOUR)).status is Status.COMPLETED
+
+
+async def test_a_task_that_never_ends_is_left_alone_after_a_day_but_can_be_asked_for(home: Path) -> None:
+    clock = VirtualClock()
+    async with open_rig(home, clock=clock, sandbox=sandbox_for(home, clock=clock, seconds=50 * HOUR)) as rig:
+        task = await rig.submit()
+        clock.jumped += 25 * HOUR
+        await anyio.sleep(60)
+        told = (await rig.app.outcome(await rig.parts.ledger.get(task.key))).task
+        assert (told.status, code_of(told)) == (Status.PROCESSING, "service_unavailable")
+        before = rig.polls()
+        await anyio.sleep(HOUR)
+        assert rig.polls() == before
+        clock.jumped += 25 * HOUR
+        await rig.app.ensure_followed(task.key)
+        assert (await rig.settle(task)).status is Status.COMPLETED
+
+
+async def test_a_machine_that_slept_for_days_still_fetches_its_video(home: Path) -> None:
+    clock = VirtualClock()
+    async with open_rig(home, clock=clock, sandbox=sandbox_for(home, clock=clock, seconds=60)) as rig:
+        task = await rig.submit(wait=0)
+        clock.jumped += 50 * HOUR
+        assert Path((await rig.settle(task)).video_path).is_file()
+
+
+@pytest.mark.parametrize("kind", ["404", "503", "drop_before"])
+async def test_a_download_is_repeated_until_it_succeeds(rig: Rig, kind: Kind) -> None:
+    rig.sandbox.faults.inject(Fault(kind, route="output", times=2))
+    task = await rig.submit()
+    assert (task.status, task.error) == (Status.COMPLETED, None)
+    assert Path(task.video_path).is_file()
+
+
+async def test_a_download_that_keeps_failing_is_told_as_paid_and_goes_on_behind(rig: Rig) -> None:
+    rig.sandbox.faults.inject(Fault("503", route="output", times=12))
+    task = await rig.submit()
+    assert (task.status, code_of(task), task.video_path) == (Status.COMPLETED, "download_failed", "")
+    assert task.error
+    assert (task.error.charged, task.error.retry_safe) == ("yes", True)
+    await anyio.sleep(HOUR)
+    later = await rig.parts.ledger.get(task.key)
+    assert later.error is None
+    assert Path(later.video_path).is_file()
+
+
+async def test_a_video_is_no_longer_fetched_once_it_has_expired(rig: Rig) -> None:
+    rig.sandbox.faults.inject(Fault("404", route="output", times=100_000))
+    task = await rig.submit()
+    rig.clock.jumped += 8 * 24 * HOUR
+    await anyio.sleep(HOUR)
+    before = len(rig.sandbox.recorded_requests)
+    await anyio.sleep(HOUR)
+    assert len(rig.sandbox.recorded_requests) == before
+    gone = (await rig.app.get_task(task.task_id, "local", wait_seconds=300, progress=Progress(silent))).task
+    assert code_of(gone) == "download_failed"
+    assert gone.error
+    assert "seven days" in gone.error.message
+
+
+async def test_an_output_folder_that_breaks_after_payment_does_not_invite_to_pay_again(rig: Rig, home: Path) -> None:
+    task = await rig.submit(wait=0)
+    (home / "out").rmdir()
+    (home / "out").touch()
+    told = await rig.settle(task)
+    assert told.error
+    assert (told.status, told.error.code) == (Status.COMPLETED, "output_not_writable")
+    assert (told.error.charged, told.error.retry_safe) == ("yes", True)
+    (home / "out").unlink()
+    await anyio.sleep(HOUR)
+    assert Path((await rig.parts.ledger.get(task.key)).video_path).is_file()
