@@ -11,6 +11,7 @@ from luma_mcp.cli.commands import run_modify, run_sandbox, run_tasks, run_token,
 from luma_mcp.cli.config import ADDRESS_FLAGS, run_config
 from luma_mcp.cli.console import EXIT_HELP
 from luma_mcp.cli.doctor.run import run_doctor
+from luma_mcp.cli.login import run_login, run_logout
 from luma_mcp.cli.printable import printable
 from luma_mcp.core.models import PRICE_USD
 from luma_mcp.core.settings import Settings, variable_name
@@ -38,6 +39,11 @@ Look at everything that this server depends on: versions, settings, where the ke
 way to RunAPI, balance, ledger, folders, and the hosts on this machine with their limits. Changes
 nothing, costs nothing, never shows a key. Each problem comes with its fix, and the exit code tells
 of the first one."""
+LOGIN_ABOUT = """\
+Get a RunAPI key: opens RunAPI's page in your browser, where you log in and agree, and puts the key
+into RunAPI's own file, which every server of this user reads. With --with-key it takes a key that
+you type (it is not shown) or pipe in. RunAPI is asked whether it takes the key; the key is never
+printed, and stands in no host's file."""
 ACCESS_ABOUT = """\
 Print the token with which your own programs connect to a server over HTTP (luma-mcp --transport http),
 as the header Authorization: Bearer TOKEN. It is made when it is first needed, and kept in the data
@@ -96,6 +102,12 @@ def add_server_commands(command: AddCommand) -> None:
 
 
 def add_setup_commands(command: AddCommand) -> None:
+    login = command(
+        "login", with_settings(run_login), "get a RunAPI key, and keep it where all servers read it", LOGIN_ABOUT
+    )
+    login.add_argument("--with-key", action="store_true", help="take a key that you type or pipe in, not RunAPI's page")
+    command("logout", run_logout, "take the RunAPI key out of RunAPI's own file")
+
     config = command("config", run_config, "let a host know this server", CONFIG_ABOUT, shown=ADDRESS_SETTINGS)
     config.add_argument("for_host", metavar="HOST", nargs="?", default="", help="the host; none lists all")
     config.add_argument("--write", action="store_true", help="put it into the host's file, and keep a backup of that")

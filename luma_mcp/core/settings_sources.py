@@ -101,6 +101,7 @@ def split_words(value: object) -> object:
 
 
 def clean_key(value: object) -> object:
+    """Give a key as it was meant: without blanks and quotes around it, and without `Bearer` before it."""
     return re.sub(r"^bearer\s+", "", strip_all_quotes(value), flags=re.I) if isinstance(value, str) else value
 
 

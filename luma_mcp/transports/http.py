@@ -33,6 +33,7 @@ class Uvicorn(uvicorn.Server):
 
     @contextmanager
     def capture_signals(self) -> Generator[None]:
+        """Take no signal: this process has its own way to end."""
         yield
 
 

@@ -1,0 +1,194 @@
+"""`luma-mcp login` and `logout`: RunAPI's own file gets a key without anybody editing it."""
+
+import getpass
+import socket
+import sys
+import webbrowser
+from collections.abc import AsyncGenerator, Callable, Mapping
+from contextlib import asynccontextmanager
+from functools import partial
+from urllib.parse import urlsplit
+
+import anyio
+import anyio.to_thread
+from pydantic import SecretStr
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import PlainTextResponse, Response
+from starlette.routing import Route
+
+from luma_mcp.app.parts import open_network
+from luma_mcp.cli.console import print_message
+from luma_mcp.core.concurrency import background_work
+from luma_mcp.core.errors import InvalidApiKey, InvalidRequest, LumaError
+from luma_mcp.core.runapi_file import check_runapi_file, remove_key, store_key
+from luma_mcp.core.settings import Settings, key_sources
+from luma_mcp.core.settings_sources import BadSetting, clean_key, is_filled_in, validate_key
+from luma_mcp.runapi.client import RunAPI
+from luma_mcp.runapi.login import LoginAttempt, LoginFailed, NewKey, exchange_code
+from luma_mcp.transports.http import Uvicorn
+from luma_mcp.transports.shutdown import interrupt_on_signal
+from luma_mcp.transports.sockets import uvicorn_config
+
+LOOPBACK = "127.0.0.1"
+PAGE_SECONDS = 300.0  # as long as RunAPI's own tools wait
+LAST_ANSWER_SECONDS = 2.0
+USUAL_BASE_URL = str(Settings.model_fields["base_url"].default)
+DONE = "You can close this page and go back to the terminal."
+ENVIRONMENT = "RUNAPI_API_KEY is set in the environment and counts before the file: unset it to use the new key."
+OpenPage = Callable[[str], bool]
+
+
+class CallbackListener:
+    """Takes the page's answer on loopback: the code, or why there is none. What is not the page's is refused."""
+
+    def __init__(self, attempt: LoginAttempt, base_url: str) -> None:
+        self.came = anyio.Event()
+        self.code = ""
+        self.failure: LoginFailed | None = None
+        self._attempt = attempt
+        parts = urlsplit(base_url)
+        self._headers = {
+            "Access-Control-Allow-Origin": f"{parts.scheme}://{parts.netloc}",
+            "Access-Control-Allow-Private-Network": "true",
+            "Cache-Control": "no-store",
+        }
+
+    def application(self) -> Starlette:
+        """Give the web application to serve on the attempt's port."""
+        return Starlette(routes=[Route("/callback", self._take, methods=["GET", "OPTIONS"])])
+
+    async def _take(self, request: Request) -> Response:
+        if request.headers.get("host") not in {f"{name}:{self._attempt.port}" for name in (LOOPBACK, "localhost")}:
+            return PlainTextResponse("This is another server.", 400)
+        if request.method == "OPTIONS":
+            return Response(status_code=204, headers=self._headers)
+        if not self.came.is_set():
+            try:
+                self.code = self._attempt.code_in(request.query_params)
+            except LoginFailed as failure:
+                self.failure = failure
+            except ValueError as error:
+                return PlainTextResponse(f"This login is another one: {error}.", 400, headers=self._headers)
+            self.came.set()
+        return PlainTextResponse(DONE, headers=self._headers)
+
+
+def run_login(settings: Settings, *, with_key: bool, open_page: OpenPage = webbrowser.open) -> int:
+    """Get a key by RunAPI's page, or take one, check it, and write RunAPI's own file."""
+    if settings.sandbox:
+        raise InvalidRequest("The sandbox needs no key.", hint="Leave --sandbox out to log in to RunAPI.")
+    check_runapi_file()
+    anyio.run(partial(log_in_with_key, settings, read_key()) if with_key else partial(log_in, settings, open_page))
+    if "environment" in key_sources():
+        print_message(ENVIRONMENT)
+    return 0
+
+
+def run_logout(flags: Mapping[str, object]) -> int:
+    """Take the key out of RunAPI's own file."""
+    del flags
+    path = remove_key()
+    print_message(f"The key was removed from {path}." if path else "There is no key in RunAPI's file.")
+    if others := [source for source in key_sources() if source != "file"]:
+        print_message(f"A key still comes from: {', '.join(others)}.")
+    return 0
+
+
+def read_key() -> SecretStr:
+    """Read a key that is typed without being shown, or comes on stdin; raise `BadSetting` for what is none."""
+    words = getpass.getpass("RunAPI key (it is not shown): ") if sys.stdin.isatty() else sys.stdin.readline()
+    key = str(clean_key(words.strip()))
+    try:
+        if not is_filled_in(key):
+            raise ValueError(key)
+        return validate_key(SecretStr(key))
+    except ValueError:
+        raise BadSetting("--with-key", "needs a RunAPI key, typed or on stdin") from None
+
+
+async def log_in_with_key(settings: Settings, key: SecretStr) -> None:
+    """Store a key that RunAPI takes; one that it refuses, or that cannot be checked, is not stored."""
+    async with interrupt_on_signal():
+        balance = await check_key(settings, key)
+    tell_stored(settings, key, balance)
+
+
+async def log_in(settings: Settings, open_page: OpenPage) -> None:
+    """Store the key that RunAPI's page makes, then check it: it exists from the moment that it was asked for."""
+    async with interrupt_on_signal():
+        new = await ask_page(settings, open_page)
+        who = f" of {new.email}" if new.email else ""
+        path = store_key(new.key, settings.base_url, USUAL_BASE_URL)
+        print_message(f"The key{who} is in {path}, which every host's server reads.")
+        try:
+            print_message(await check_key(settings, new.key))
+        except InvalidApiKey:
+            raise
+        except LumaError as error:
+            print_message(f"It could not be checked just now: {error.message}")
+
+
+async def ask_page(settings: Settings, open_page: OpenPage) -> NewKey:
+    """Have a person agree on RunAPI's page, and give the key; raise `LoginFailed` or another `LumaError`."""
+    hostname = socket.gethostname()
+    with socket.create_server((LOOPBACK, 0)) as opened:
+        attempt = LoginAttempt(opened.getsockname()[1])
+        listener = CallbackListener(attempt, settings.base_url)
+        url = attempt.page_url(settings.base_url, hostname)
+        async with background_work() as group, listening(listener, opened):
+            print_message(f"Agree on RunAPI's page, which shows {attempt.display_code}:")
+            print_message(url)
+            group.start_soon(open_browser, open_page, url)
+            with anyio.move_on_after(PAGE_SECONDS):
+                await listener.came.wait()
+    if not listener.came.is_set():
+        raise LoginFailed(f"Nobody agreed on RunAPI's page in {PAGE_SECONDS / 60:.0f} minutes.")
+    if listener.failure:
+        raise listener.failure
+    async with open_network(settings, no_clock, None) as network:
+        return await exchange_code(network.clients, network.base_url, attempt, listener.code, hostname)
+
+
+@asynccontextmanager
+async def listening(listener: CallbackListener, opened: socket.socket) -> AsyncGenerator[None]:
+    """Take answers inside; the page has its own answer before this ends."""
+    server, ended = Uvicorn(uvicorn_config(listener.application())), anyio.Event()
+
+    async def serve() -> None:
+        await server.serve([opened])
+        ended.set()
+
+    async with background_work() as group:
+        group.start_soon(serve)
+        yield
+        server.should_exit = True
+        with anyio.move_on_after(LAST_ANSWER_SECONDS):
+            await ended.wait()
+
+
+async def open_browser(open_page: OpenPage, url: str) -> None:
+    """Open a page, where there is a browser: a person can open it elsewhere too."""
+    try:
+        opened = await anyio.to_thread.run_sync(open_page, url, abandon_on_cancel=True)
+    except (OSError, webbrowser.Error):
+        opened = False
+    if not opened:
+        print_message("No browser could be opened here, so open the page by hand.")
+
+
+async def check_key(settings: Settings, key: SecretStr) -> str:
+    """Ask for the balance with a key; give what to say of it, or raise a `LumaError`."""
+    async with open_network(settings, no_clock, None) as network:
+        balance = await RunAPI(network.clients, network.base_url, key).balance()
+    return f"RunAPI takes it: {balance.usd:.2f} USD are left."
+
+
+def tell_stored(settings: Settings, key: SecretStr, balance: str) -> None:
+    path = store_key(key, settings.base_url, USUAL_BASE_URL)
+    print_message(f"The key is in {path}, which every host's server reads.")
+    print_message(balance)
+
+
+def no_clock() -> float:
+    return 0.0
