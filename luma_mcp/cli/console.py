@@ -1,14 +1,12 @@
 """What the command line shows a person: a progress bar, a table, exit codes."""
 
 import errno
-import os
 import sys
 import unicodedata
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from enum import IntEnum
 from io import TextIOWrapper
-from typing import TextIO
 
 from luma_mcp.cli.printable import LAYOUT_CHARACTERS, printable, printable_json
 from luma_mcp.core.errors import Failure
@@ -58,46 +56,7 @@ EXIT_HELP = """\
 exit codes: 0 done, 1 unexpected error, 2 setting or key, 3 credits, 4 request refused,
 5 outcome unknown, 6 service or network, 7 generation failed, 8 video made but not saved,
 130 interrupted (the task goes on)"""
-USUAL_COLUMNS = 80
-BAR_WIDTH = 24
-LEAST_BAR_WIDTH = 6
-BESIDE_BAR = len("[] 100 %  ") + 1
 PROMPT_WIDTH = 40
-
-
-class ProgressBar:
-    """One line on a terminal that is drawn over itself; silent elsewhere."""
-
-    def __init__(self, stream: TextIO) -> None:
-        self._stream = stream
-        self._alive = stream.isatty()
-        self._drawn = 0
-
-    async def report(self, progress: float, total: float, message: str) -> None:
-        if self._alive:
-            message = printable(message)
-            columns = self._columns()
-            width = max(LEAST_BAR_WIDTH, min(BAR_WIDTH, columns - len(message) - BESIDE_BAR))
-            done = round(width * progress / total)
-            line = f"[{'#' * done}{'-' * (width - done)}] {progress:3.0f} %  {message}"
-            self._write(line[: columns - 1])
-
-    def _columns(self) -> int:
-        """Measure the terminal that is drawn on; stdout may be something else."""
-        try:
-            return os.get_terminal_size(self._stream.fileno()).columns or USUAL_COLUMNS
-        except (OSError, ValueError):
-            return USUAL_COLUMNS
-
-    def clear(self) -> None:
-        if self._alive:
-            self._write("")
-
-    def _write(self, line: str) -> None:
-        blanks = " " * max(0, self._drawn - len(line))  # old consoles of Windows know no command that clears a line
-        self._stream.write(f"\r{line}{blanks}{'' if line else chr(13)}")
-        self._stream.flush()
-        self._drawn = len(line)
 
 
 def exit_code(task: Task) -> ExitCode:

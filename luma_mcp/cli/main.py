@@ -7,11 +7,12 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from luma_mcp import __version__
-from luma_mcp.cli.commands import run_modify, run_sandbox, run_tasks, run_token, serve, with_settings
+from luma_mcp.cli.commands import run_sandbox, run_tasks, run_token, serve, with_settings
 from luma_mcp.cli.config import ADDRESS_FLAGS, run_config
 from luma_mcp.cli.console import EXIT_HELP
 from luma_mcp.cli.doctor.run import run_doctor
 from luma_mcp.cli.login import run_login, run_logout
+from luma_mcp.cli.modify import run_modify
 from luma_mcp.cli.printable import printable
 from luma_mcp.core.models import PRICE_USD
 from luma_mcp.core.settings import Settings, variable_name

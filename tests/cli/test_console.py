@@ -16,7 +16,6 @@ from luma_mcp.cli.console import (
     EXIT_CODES,
     EXIT_HELP,
     ExitCode,
-    ProgressBar,
     exit_code,
     format_tasks,
     print_failure,
@@ -64,14 +63,6 @@ def test_json_stays_json_with_the_same_values(capsys: pytest.CaptureFixture[str]
     assert json.loads(second)["findings"][0]["message"] == ODD
 
 
-@pytest.mark.anyio
-async def test_the_bar_shows_what_is_going_on_and_nothing_else() -> None:
-    terminal = Terminal()
-    await ProgressBar(terminal).report(10, 100, f"{ODD}\nprocessing")
-    assert not steers(terminal.getvalue().strip("\r"))
-    assert "\n" not in terminal.getvalue()
-
-
 def test_a_path_is_as_it_is_for_a_script_and_shown_on_a_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
     odd = os.fsdecode("/clips/霧\u200d\x1b\udce9.mp4".encode("utf-8", "surrogateescape"))
     pipe = io.BytesIO()
@@ -92,24 +83,6 @@ def test_the_order_on_a_terminal_is_the_order_of_what_was_said(home: Path) -> No
     )
     ended = subprocess.run([SERVER[0], "-c", words], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
     assert ended.stdout.splitlines() == [f"{what} {number}" for number in range(200) for what in ("said", "shown")]
-
-
-@pytest.mark.anyio
-async def test_the_bar_is_drawn_over_itself_on_a_terminal_and_nowhere_else() -> None:
-    terminal, file = Terminal(), io.StringIO()
-    for stream in (terminal, file):
-        bar = ProgressBar(stream)
-        await bar.report(25, 100, "processing, 12 s elapsed")
-        await bar.report(100, 100, "completed, " + "x" * 40)
-        await bar.report(100, 100, "x" * 500)
-        bar.clear()
-    first, second, long, last, end = terminal.getvalue().split("\r")[1:]
-    assert first == "[######------------------]  25 %  processing, 12 s elapsed"
-    assert second == "[" + "#" * 18 + "] 100 %  completed, " + "x" * 40, "the bar makes room for what it says"
-    assert long.startswith("[######] 100 %  xxx")
-    assert len(long) < 80
-    assert (last, end) == (" " * len(long), ""), "what was drawn is written over, as old consoles know no other way"
-    assert file.getvalue() == ""
 
 
 def test_every_error_code_has_an_exit_code() -> None:

@@ -12,8 +12,8 @@ import pytest
 from luma_mcp.__main__ import main
 from luma_mcp.app.account import ACCOUNT_TIMEOUT_SECONDS
 from luma_mcp.app.progress import describe, progress_of
-from luma_mcp.cli.console import BAR_WIDTH
 from luma_mcp.cli.main import build_parser
+from luma_mcp.cli.progress_bar import BAR_WIDTH
 from luma_mcp.core.errors import MissingApiKey
 from luma_mcp.core.filenames import make_filename
 from luma_mcp.core.models import PRICE_USD, REPLAY_SECONDS, Status, Task, VideoRequest
