@@ -10,7 +10,8 @@ from collections.abc import Callable, Sequence
 from io import TextIOWrapper
 from typing import cast
 
-from luma_mcp.cli.console import EXIT_CODES, ExitCode, print_failure, print_message
+from luma_mcp.cli.console import EXIT_CODES, ExitCode, print_message
+from luma_mcp.cli.explanations import print_error
 from luma_mcp.cli.main import build_parser
 from luma_mcp.core.errors import LumaError
 from luma_mcp.core.settings import Settings
@@ -29,16 +30,15 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         return run(arguments, **own)
     except BadSetting as error:
-        print_message(error.message)
+        print_message(error.message)  # one line, which is read in hosts' logs too
         return ExitCode.SETTING_OR_KEY
     except LumaError as error:
-        print_failure(error.failure())
+        print_error(error)
         return EXIT_CODES[error.code]
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # so that nothing is flushed into the closed pipe at exit
         return ExitCode.BROKEN_PIPE
-    except KeyboardInterrupt:
-        print_message("Interrupted. A submitted task goes on; the same command joins it again.")
+    except KeyboardInterrupt:  # what goes on was told by whoever was interrupted
         return ExitCode.INTERRUPTED
 
 

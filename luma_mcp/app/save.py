@@ -73,7 +73,8 @@ class VideoSaver:
 
         The ledger keeps the first path: a copy may come and go. Raises `DownloadFailed` after `seconds`.
         """
-        if not (name and task.video_path) or Path(task.video_path).name == name or self.settings.callers:
+        wanted = self.settings.output_dir / name
+        if not (name and task.video_path) or Path(task.video_path) == wanted or self.settings.callers:
             return task
         with anyio.move_on_after(seconds):
             copied = await self.downloads.copy(task, name)

@@ -9,7 +9,6 @@ from enum import IntEnum
 from io import TextIOWrapper
 
 from luma_mcp.cli.printable import LAYOUT_CHARACTERS, printable, printable_json
-from luma_mcp.core.errors import Failure
 from luma_mcp.core.models import Task
 from luma_mcp.transports.stderr import drain_stderr
 
@@ -89,11 +88,6 @@ def clipped(prompt: str) -> str:
             return f"{kept}…"
         kept += character
     return kept + " " * (PROMPT_WIDTH + 1 - width)
-
-
-def print_failure(failure: Failure) -> None:
-    print_message(f"{failure.code}: {failure.message}")
-    print_message(f"charged: {failure.charged}. {failure.hint}".rstrip())
 
 
 def print_result(result: str) -> None:

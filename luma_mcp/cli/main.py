@@ -14,6 +14,7 @@ from luma_mcp.cli.doctor.run import run_doctor
 from luma_mcp.cli.login import run_login, run_logout
 from luma_mcp.cli.modify import run_modify
 from luma_mcp.cli.printable import printable
+from luma_mcp.cli.wait import run_wait
 from luma_mcp.core.models import PRICE_USD
 from luma_mcp.core.settings import Settings, variable_name
 
@@ -80,13 +81,18 @@ def build_parser() -> argparse.ArgumentParser:
 
 def add_work_commands(command: AddCommand) -> None:
     modify = command("modify", with_settings(run_modify), "modify one clip and save the result", MODIFY_ABOUT)
-    modify.add_argument("source", metavar="SOURCE", help="the clip: a file, an http(s) URL, or luma://tasks/TASK_ID")
-    modify.add_argument("prompt", metavar="PROMPT", help="how it should look")
+    modify.add_argument("arguments", metavar="SOURCE PROMPT", nargs="+", help="the clips, and how they should look")
+    modify.add_argument("--prompt", action="append", default=[], dest="prompts", metavar="TEXT", help="a prompt")
+    modify.add_argument("--output", default="", metavar="FILE-or-FOLDER", help="where to save")
     modify.add_argument(
         "--take", type=int, default=1, metavar="N", help="which version of the same request, 1 to 100; each is paid for"
     )
-    modify.add_argument("--new-take", action="store_true", help=argparse.SUPPRESS)  # which 0.1.0 had
+    modify.add_argument("--yes", action="store_true", help="agree to the price of several videos")
     modify.add_argument("--json", action="store_true", dest="as_json", help="print the whole task as JSON")
+
+    wait = command("wait", with_settings(run_wait), "wait for a task, or all that run")
+    wait.add_argument("task_id", nargs="?", default="", metavar="TASK_ID", help="the task; none means all that run")
+    wait.add_argument("--json", action="store_true", dest="as_json", help="print the task as JSON")
 
     tasks = command("tasks", with_settings(run_tasks), "list earlier tasks, newest first")
     tasks.add_argument("--status", default="", metavar="STATUS", help="only tasks in this state")

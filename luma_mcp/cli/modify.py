@@ -1,65 +1,153 @@
-"""Modifying a clip from the command line: submit it, show how it goes, and say what came of it."""
+"""Modifying clips from the command line: what was typed becomes requests, which are paid for and waited for."""
 
+import difflib
 import os
 import sys
+from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
-import anyio
-
-from luma_mcp.app.app import Outcome, open_app
+from luma_mcp.app.app import App, Outcome
 from luma_mcp.app.progress import Progress
-from luma_mcp.cli.console import (
-    exit_code,
-    local_time,
-    print_failure,
-    print_json,
-    print_message,
-    print_path,
-    print_result,
-)
-from luma_mcp.cli.progress_bar import ProgressBar
-from luma_mcp.core.errors import InvalidRequest, LumaError
-from luma_mcp.core.models import LOCAL_CALLER, Task, VideoRequest
+from luma_mcp.cli.console import print_json, print_message
+from luma_mcp.cli.explanations import FileMissing, WrongArguments
+from luma_mcp.cli.output import with_output
+from luma_mcp.cli.summary import command_line
+from luma_mcp.cli.wait import Job, follow_to_end, run_jobs
+from luma_mcp.core.errors import LumaError
+from luma_mcp.core.models import LOCAL_CALLER, PRICE_USD, VideoRequest
 from luma_mcp.core.settings import Settings
 from luma_mcp.media.sources import file_uri_path, resolve_typed_file
-from luma_mcp.server.results import (
-    advised_wait,
-    call_cost,
-    failure_object,
-    has_take_offer,
-    json_text,
-    take_cost,
-    task_object,
-)
-from luma_mcp.transports.shutdown import interrupt_on_signal
+from luma_mcp.server.results import failure_object, json_text
 
-BAR_SECONDS = 0.5
-NEW_TAKE_HINT = "Another version of the same request is --take 2, 3, …; without, the same command joins its task."
-UNREACHED_SECONDS = 6.0  # a person is there, who can mend the network
+EXAMPLE_PROMPT = "a foggy autumn morning"
+CLIP_SUFFIXES = (".mp4", ".mov", ".m4v", ".avi", ".mkv", ".webm", ".mpg", ".mpeg", ".wmv", ".flv", ".gif")
+SIMILARITY = 0.6
 
 
 def run_modify(
-    settings: Settings, source: str, prompt: str, *, take: int, as_json: bool, new_take: bool = False
+    settings: Settings,
+    arguments: Sequence[str],
+    *,
+    prompts: Sequence[str],
+    output: str,
+    take: int,
+    yes: bool,
+    as_json: bool,
 ) -> int:
-    if new_take:
-        raise InvalidRequest("There is no --new-take any more.", hint=NEW_TAKE_HINT)
+    """Modify each source as each prompt says, wait for all, and tell how they ended."""
     settings = settings.model_copy(update={"transport": "stdio"})  # a person is here, whatever a server would speak
-    source = source.strip() if source.strip().lower().startswith("file:") else source
-    if source.lower().startswith("file:"):
-        source = str(file_uri_path(source, "SOURCE"))
-    if source.strip() and "://" not in source:
-        path = resolve_typed_file(Path(os.path.expanduser(source)))
-        source = str(path)
-        settings = settings.model_copy(update={"media_roots": (*settings.readable_folders, path.parent)})
-    request = VideoRequest(prompt=as_typed(prompt).strip(), source=source.strip(), take=take)
     try:
-        return exit_code(anyio.run(partial(modify_until_settled, settings, request, as_json=as_json)))
+        sources, prompts = read_arguments([as_typed(one) for one in arguments], [as_typed(one) for one in prompts])
+        settings, filename = with_output(settings, output)
+        settings, sources = with_sources(settings, sources)
+        asked = [VideoRequest(prompt=words.strip(), source=one, take=take) for one in sources for words in prompts]
+        requests = list(dict.fromkeys(asked))
+        check_filename(filename, len(requests))
+        confirm_price(settings, len(requests), yes=yes)
     except LumaError as error:
         if as_json:
             print_json(json_text(failure_object(error)))
         raise
+    if filename:
+        settings = settings.model_copy(update={"save": "never"})  # it gets its name when it is there
+    jobs = [Job(partial(modify, request=one, filename=filename), f"{one.source}: {one.prompt}") for one in requests]
+    return run_jobs(settings, jobs, as_json=as_json, single=len(requests) == 1)
+
+
+async def modify(app: App, progress: Progress, *, request: VideoRequest, filename: str) -> Outcome:
+    """Submit or join a request, and have its video saved under a name if one is given."""
+    asked = await app.modify_video(request, LOCAL_CALLER, wait_seconds=app.settings.max_wait_seconds, progress=progress)
+    outcome = await follow_to_end(app, asked, progress)
+    if not filename or outcome.task.error or outcome.task.is_lost(app.now()):
+        return outcome
+    saved = await app.save_video(outcome.task.task_id, LOCAL_CALLER, filename, progress=progress)
+    return replace(outcome, task=saved.task)
+
+
+def read_arguments(arguments: Sequence[str], prompts: Sequence[str]) -> tuple[list[str], list[str]]:
+    """Give sources and prompts: without `prompts`, the last argument is the prompt; raise `WrongArguments`."""
+    if prompts:
+        return list(arguments), list(prompts)
+    *sources, prompt = arguments
+    if not sources or (looks_like_source(prompt) and all(map(looks_like_source, sources))):
+        raise WrongArguments("There is no prompt: how should it look?", hint=example([*arguments], EXAMPLE_PROMPT))
+    if looks_like_source(prompt):
+        raise WrongArguments("The clip comes first, then the prompt.", hint=example([prompt], " ".join(sources)))
+    unquoted = next((place for place, word in enumerate(sources) if place and not looks_like_source(word)), None)
+    if unquoted:
+        hint = example(sources[:unquoted], " ".join(arguments[unquoted:]))
+        raise WrongArguments("The prompt belongs in quotes.", hint=hint)
+    return sources, [prompt]
+
+
+def example(sources: Sequence[str], prompt: str) -> str:
+    return command_line(["luma-mcp", "modify", *sources, prompt])
+
+
+def looks_like_source(word: str) -> bool:
+    """Tell whether a word names a clip rather than part of a prompt: an address, a video's name, or a file."""
+    is_name = len(word.split()) == 1 and ("://" in word or Path(word).suffix.lower() in CLIP_SUFFIXES)
+    return is_name or os.path.isfile(os.path.expanduser(word))
+
+
+def with_sources(settings: Settings, sources: Sequence[str]) -> tuple[Settings, list[str]]:
+    """Give settings that let the typed files be read, wherever they are, and the sources as requests name them."""
+    named = [source_of(source) for source in sources]
+    folders = [found.parent for found in named if isinstance(found, Path)]
+    roots = (*settings.readable_folders, *dict.fromkeys(folders))
+    return settings.model_copy(update={"media_roots": roots}) if folders else settings, [str(one) for one in named]
+
+
+def source_of(typed: str) -> Path | str:
+    """Give the real path of a file that was typed, or the address; raise `FileMissing` or `SourceNotFound`."""
+    source = typed.strip() if typed.strip().lower().startswith("file:") else typed
+    if source.lower().startswith("file:"):
+        source = str(file_uri_path(source, "SOURCE"))
+    elif not source.strip() or "://" in source:
+        return source.strip()
+    path = resolve_typed_file(Path(os.path.expanduser(source)))
+    if not os.path.lexists(path):
+        raise FileMissing(f"There is no file {source}.", hint=similar_name(path))
+    return path
+
+
+def similar_name(path: Path) -> str:
+    """Name a file of the same folder that may be meant."""
+    try:
+        there = [name for name in os.listdir(path.parent) if looks_like_source(name)]
+    except OSError:
+        return f"There is no folder {path.parent} either."
+    alike = difflib.get_close_matches(path.name, there, n=1, cutoff=SIMILARITY)
+    return f"Did you mean {path.with_name(alike[0])}?" if alike else ""
+
+
+def check_filename(filename: str, count: int) -> None:
+    if filename and count > 1:
+        raise WrongArguments(
+            f"--output names one file, for {count} videos.", hint="Name a folder instead: --output DIR/"
+        )
+
+
+def confirm_price(settings: Settings, count: int, *, yes: bool) -> None:
+    """Have a person agree to the price of several videos; raise `WrongArguments` where nobody can be asked, or agrees.
+
+    Those that were made before are not charged again, which only their submission shows.
+    """
+    if count == 1 or yes or settings.sandbox:
+        return
+    price = f"{count} videos at {PRICE_USD:.2f} USD: {count * PRICE_USD:.2f} USD at most"
+    if not asks_person():
+        raise WrongArguments(f"{price}, which nobody agreed to.", hint="Add --yes if that is meant.")
+    print_message(f"{price}. Go on? [y/N]")
+    if sys.stdin.readline().strip().lower() not in ("y", "yes"):
+        raise WrongArguments("Nothing was sent.")
+
+
+def asks_person() -> bool:
+    """Tell whether there is somebody to ask."""
+    return sys.stdin.isatty() and sys.stderr.isatty()
 
 
 def as_typed(words: str) -> str:
@@ -69,48 +157,3 @@ def as_typed(words: str) -> str:
     except UnicodeEncodeError:
         return os.fsencode(words).decode("utf-8", "replace")
     return words
-
-
-async def modify_until_settled(settings: Settings, request: VideoRequest, *, as_json: bool) -> Task:
-    """Submit or join a request, wait for its end, however long it takes, and print it."""
-    bar = ProgressBar(sys.stderr)
-    progress = Progress(bar.report, heartbeat_seconds=BAR_SECONDS, strictly=False)
-    async with open_app(settings, unreached_seconds=UNREACHED_SECONDS) as app, interrupt_on_signal():
-        try:
-            outcome = await app.modify_video(
-                request, LOCAL_CALLER, wait_seconds=settings.max_wait_seconds, progress=progress
-            )
-            while not (outcome.task.is_settled or outcome.task.is_lost(app.now())):
-                await app.ensure_followed(outcome.task.key)
-                task = await app.wait(outcome.task.key, settings.max_wait_seconds, progress)
-                outcome = replace(await app.outcome(task), is_new=outcome.is_new, joined=outcome.joined)
-        finally:
-            bar.clear()
-        show_outcome(outcome, app.now(), settings, as_json=as_json)
-        return outcome.task
-
-
-def show_outcome(outcome: Outcome, now: float, settings: Settings, *, as_json: bool) -> None:
-    task = outcome.task
-    if as_json:
-        print_json(json_text(task_object(outcome, now, wait=advised_wait(settings))))
-    elif task.error is None and task.video_path:
-        print_path(task.video_path)
-    elif task.error is None:
-        print_result("\n".join(task.video_urls))
-    if task.error:
-        print_failure(task.error)
-        if task.video_urls and not task.video_path:
-            print_message(f"The video is at {task.video_urls[0]}")
-    print_takes(outcome, now)
-
-
-def print_takes(outcome: Outcome, now: float) -> None:
-    """Say whether a repetition was charged, and which take comes next."""
-    task = outcome.task
-    if outcome.joined:
-        print_message(f"{call_cost(outcome)}: the same request was made at {local_time(task.created_at)}.")
-    if outcome.next_take and has_take_offer(outcome, now):
-        print_message(f"Another version is --take {outcome.next_take}, which {take_cost(task)}.")
-    elif outcome.is_new and 0 < outcome.next_take < task.request.take:
-        print_message(f"--take {outcome.next_take} was never made: takes can be had in any order.")

@@ -18,13 +18,13 @@ from luma_mcp.cli.console import (
     ExitCode,
     exit_code,
     format_tasks,
-    print_failure,
     print_json,
     print_message,
     print_path,
     print_result,
 )
 from luma_mcp.cli.doctor.report import findings_json, format_findings, problem
+from luma_mcp.cli.explanations import print_task_failure
 from luma_mcp.core.errors import Failure, LumaError
 from luma_mcp.core.models import Status, Task, VideoRequest
 from tests.support.rig import EPOCH, SOURCE
@@ -43,15 +43,15 @@ def test_tables_errors_findings_and_words_are_fit_for_a_terminal(capsys: pytest.
     task = hostile_task()
     print_result(format_tasks([task, task]))
     assert task.error
-    print_failure(task.error)
+    print_task_failure(task.error, task.task_id, lost=False)
     print_message(ODD + "\n")
     print_result(ODD)
     print_result(format_findings([problem(f"host {ODD}", f"broken {ODD}\nok   all", f"mend {ODD}\nok   all")]))
     output = capsys.readouterr()
     assert not steers(output.out + output.err)
     assert len(output.out.splitlines()) == 2 + 1 + 3
-    assert [line.split(":")[0] for line in output.err.splitlines()[:2]] == ["network", "charged"]
-    assert len(output.err.splitlines()) == 3
+    assert [line.split(":")[0] for line in output.err.splitlines()[:2]] == ["error", "  It was charged"]
+    assert len(output.err.splitlines()) == 4
 
 
 def test_json_stays_json_with_the_same_values(capsys: pytest.CaptureFixture[str]) -> None:
