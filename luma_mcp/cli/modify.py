@@ -19,6 +19,7 @@ from luma_mcp.cli.console import (
     print_path,
     print_result,
 )
+from luma_mcp.cli.output import with_output
 from luma_mcp.cli.progress_bar import ProgressBar
 from luma_mcp.core.errors import InvalidRequest, LumaError
 from luma_mcp.core.models import LOCAL_CALLER, Task, VideoRequest
@@ -36,16 +37,24 @@ from luma_mcp.server.results import (
 from luma_mcp.transports.shutdown import interrupt_on_signal
 
 BAR_SECONDS = 0.5
-NEW_TAKE_HINT = "Another version of the same request is --take 2, 3, …; without, the same command joins its task."
 UNREACHED_SECONDS = 6.0  # a person is there, who can mend the network
 
 
 def run_modify(
-    settings: Settings, source: str, prompt: str, *, take: int, as_json: bool, new_take: bool = False
+    settings: Settings,
+    arguments: list[str],
+    *,
+    prompts: list[str],
+    output: str,
+    take: int,
+    yes: bool,
+    as_json: bool,
 ) -> int:
-    if new_take:
-        raise InvalidRequest("There is no --new-take any more.", hint=NEW_TAKE_HINT)
-    settings = settings.model_copy(update={"transport": "stdio"})  # a person is here, whatever a server would speak
+    del yes  # one video is never asked about
+    settings, _ = with_output(settings, output)
+    if len(arguments) + len(prompts) != 2:
+        raise InvalidRequest("One clip and one prompt at a time.")
+    source, prompt = (*arguments, *prompts)
     source = source.strip() if source.strip().lower().startswith("file:") else source
     if source.lower().startswith("file:"):
         source = str(file_uri_path(source, "SOURCE"))
