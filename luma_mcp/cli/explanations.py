@@ -11,6 +11,7 @@ from luma_mcp.cli.console import print_message
 from luma_mcp.core import errors
 from luma_mcp.core.errors import Failure, InvalidRequest, LumaError, SourceNotFound
 from luma_mcp.core.models import PRICE_USD
+from luma_mcp.core.settings_sources import BadSetting
 from luma_mcp.media.clips import ClipUnusable
 from luma_mcp.media.mp4 import Flaw
 
@@ -31,8 +32,7 @@ OLD_RESEND = (
     "Look at your RunAPI account first. The same command asks again under the old idempotency key; how long RunAPI"
     " remembers one is not known."
 )
-SAME_COMMAND = "Run the same command again: it goes on with the same task, and nothing is paid twice."
-LATER = f"Wait a few minutes. {SAME_COMMAND}"
+LATER = "Wait a few minutes, then run the same command again."
 CREDITS = "Add credits to your RunAPI account (https://runapi.ai), then run the same command again."
 SUPPORT = "RunAPI's support can help with the task id."
 HINT_AS_IT_IS = "{hint}"
@@ -50,7 +50,7 @@ ADVICE: Mapping[type[LumaError], str] = {
     errors.ServiceUnavailable: LATER,
     errors.TaskUnfinished: f"luma-mcp wait {{task_id}} asks once more. {SUPPORT}",
     errors.UploadRefused: "Try again in a few minutes, or give a URL that RunAPI can fetch.",
-    errors.NetworkFailure: f"Check the connection; luma-mcp doctor looks closer. {SAME_COMMAND}",
+    errors.NetworkFailure: "Check the connection (luma-mcp doctor looks closer), then run the same command again.",
     errors.ProxyUnusable: "Set it to an http:// address (SOCKS is not supported), or unset it.",
     errors.Conflict: LATER,
     errors.TaskNotFound: "luma-mcp tasks lists those that there are.",
@@ -98,8 +98,16 @@ CHARGED = {
 
 
 def print_error(error: LumaError) -> None:
-    """Tell what went wrong before there was a task, and what to type."""
+    """Tell what went wrong before there was a task, and what to type; of a bad setting in one line, as logs want it."""
+    if isinstance(error, BadSetting):
+        print_message(error.message)
+        return
     print_explanation(error.failure(), advice_for(error), charge=error.charged != "no")
+
+
+def print_failure(failure: Failure) -> None:
+    """Tell of a failure that concerns no task."""
+    print_explanation(failure, advice_for_code(failure, "TASK_ID"), charge=False)
 
 
 def print_task_failure(failure: Failure, task_id: str, *, lost: bool) -> None:

@@ -13,6 +13,7 @@ from luma_mcp.app.progress import Progress
 from luma_mcp.cli.console import print_json, print_message
 from luma_mcp.cli.explanations import FileMissing, WrongArguments
 from luma_mcp.cli.output import with_output
+from luma_mcp.cli.save import save_as
 from luma_mcp.cli.summary import command_line
 from luma_mcp.cli.wait import Job, follow_to_end, run_jobs
 from luma_mcp.core.errors import LumaError
@@ -52,17 +53,22 @@ def run_modify(
         raise
     if filename:
         settings = settings.model_copy(update={"save": "never"})  # it gets its name when it is there
-    jobs = [Job(partial(modify, request=one, filename=filename), f"{one.source}: {one.prompt}") for one in requests]
+    jobs = [job_for(request, filename, elsewhere=bool(output)) for request in requests]
     return run_jobs(settings, jobs, as_json=as_json, single=len(requests) == 1)
 
 
-async def modify(app: App, progress: Progress, *, request: VideoRequest, filename: str) -> Outcome:
-    """Submit or join a request, and have its video saved under a name if one is given."""
+def job_for(request: VideoRequest, name: str, *, elsewhere: bool) -> Job:
+    ask = partial(modify, request=request, name=name, elsewhere=elsewhere)
+    return Job(ask, f"{request.source}: {request.prompt}")
+
+
+async def modify(app: App, progress: Progress, *, request: VideoRequest, name: str, elsewhere: bool) -> Outcome:
+    """Submit or join a request, and have its video saved under a name and in a folder where these were given."""
     asked = await app.modify_video(request, LOCAL_CALLER, wait_seconds=app.settings.max_wait_seconds, progress=progress)
     outcome = await follow_to_end(app, asked, progress)
-    if not filename or outcome.task.error or outcome.task.is_lost(app.now()):
+    if not elsewhere or outcome.task.error or outcome.task.is_lost(app.now()):
         return outcome
-    saved = await app.save_video(outcome.task.task_id, LOCAL_CALLER, filename, progress=progress)
+    saved = await save_as(app, progress, outcome.task.task_id, name, elsewhere=True)
     return replace(outcome, task=saved.task)
 
 

@@ -1,6 +1,5 @@
 """Waiting for tasks from the command line, however long it takes, and telling how they ended."""
 
-import os
 import sys
 import time
 from collections.abc import Awaitable, Callable, Sequence
@@ -13,7 +12,16 @@ import anyio.to_thread
 
 from luma_mcp.app.app import App, Outcome, open_app
 from luma_mcp.app.progress import Progress
-from luma_mcp.cli.console import EXIT_CODES, ExitCode, exit_code, print_json, print_message, print_path, print_result
+from luma_mcp.cli.console import (
+    EXIT_CODES,
+    ExitCode,
+    exit_code,
+    print_json,
+    print_message,
+    print_path,
+    print_result,
+    stdout_is_terminal,
+)
 from luma_mcp.cli.explanations import print_error
 from luma_mcp.cli.progress_bar import TaskDisplay, TaskWords, display_on
 from luma_mcp.cli.summary import command_line, print_summary, sandbox_flag
@@ -26,7 +34,6 @@ from luma_mcp.transports.shutdown import interrupt_on_signal
 
 UNREACHED_SECONDS = 6.0  # a person is there, who can mend the network
 MAX_LISTED = 100
-STDOUT = 1
 NOTHING_RUNS = "No task is running. luma-mcp tasks lists the earlier ones."
 NOT_SENT = "Interrupted. If anything was sent by then, the same command goes on with it: nothing is paid twice."
 
@@ -151,7 +158,7 @@ async def print_end(end: End, now: float, *, as_json: bool) -> None:
         return
     path = end.task.video_path
     size = await anyio.to_thread.run_sync(file_size, path) if path else None
-    if not as_json and not os.isatty(STDOUT):  # on a terminal, the summary has it
+    if not as_json and not stdout_is_terminal():  # where the summary has it
         if path:
             print_path(path)
         elif not end.task.error:

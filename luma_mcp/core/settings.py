@@ -252,7 +252,7 @@ def load_sources(
 
 
 def load_settings(**flags: Any) -> Settings:
-    """Read all sources; raise `BadSetting`, which names the flag or the variable, and what it accepts."""
+    """Read all sources; raise `BadSetting`, which names the variable and what it accepts."""
     given = {name: value for name, value in flags.items() if value is not None}
     if FILE_FIELD in given:
         given[FILE_FIELD] = resolve_typed_path(given[FILE_FIELD])
@@ -260,19 +260,13 @@ def load_settings(**flags: Any) -> Settings:
         return Settings(**given)
     except ValidationError as error:
         name = str(error.errors(include_input=False)[0]["loc"][0])
-        variable, accepted = describe_accepted(name)
-        raise BadSetting(flag_name(name) if name in given else variable, accepted) from None
+        raise BadSetting(*describe_accepted(name)) from None
 
 
 def describe_accepted(name: str) -> tuple[str, str]:
     fields = Settings.model_fields
     field = fields.get(name) or next(field for field in fields.values() if field.validation_alias == name)
     return variable_name(field, name), f"accepts {cast('dict[str, str]', field.json_schema_extra)['accepts']}"
-
-
-def flag_name(name: str) -> str:
-    """Give the flag of a field."""
-    return f"--{name.replace('_', '-')}"
 
 
 def variable_name(field: FieldInfo, name: str) -> str:
