@@ -117,7 +117,9 @@ def add_setup_commands(command: AddCommand) -> None:
 
     config = command("config", run_config, "let a host know this server", CONFIG_ABOUT, shown=ADDRESS_SETTINGS)
     config.add_argument("for_host", metavar="HOST", nargs="?", default="", help="the host; none lists all")
-    config.add_argument("--write", action="store_true", help="put it into the host's file, and keep a backup of that")
+    change = config.add_mutually_exclusive_group()
+    change.add_argument("--write", action="store_true", help="put it into the host's file, and keep a backup of that")
+    change.add_argument("--remove", action="store_true", help="take it out of the host's file again, with a backup too")
     config.add_argument("--file", type=Path, metavar="PATH", help="another file than the host's own")
 
     doctor = command("doctor", run_doctor, "look for what is wrong, and say how to mend it", DOCTOR_ABOUT)
