@@ -15,6 +15,7 @@ from luma_mcp.core.errors import LumaError
 from luma_mcp.core.models import PRICE_USD
 from luma_mcp.core.settings import Settings, key_sources, load_settings, variable_name
 from luma_mcp.core.settings_sources import FILE_FIELD, KEY_VARIABLE, BadSetting, runapi_file_path
+from luma_mcp.core.text import child
 from luma_mcp.hosts import formats
 from luma_mcp.hosts.config_file import HostFile, HostFileUnusable, read_file, replace_file
 from luma_mcp.hosts.entries import (
@@ -289,7 +290,7 @@ def remove_entry(request: ConfigRequest) -> None:
     names = [one.name for one in find_existing(host, document, known)]
     if not names:
         print_message(f"{request.path} holds no entry of this server; nothing was changed.")
-        if url := address_of(read_servers(host, document).get(ENTRY_NAME) or {}):
+        if url := address_of(child(read_servers(host, document), ENTRY_NAME)):
             print_message(NOT_OURS.format(name=ENTRY_NAME, url=url))
         return
     try:
@@ -298,8 +299,8 @@ def remove_entry(request: ConfigRequest) -> None:
         raise HostFileUnusable(f"{request.path} cannot be changed: {error}.") from error
     backup = replace_file(old, text)
     print_result(str(old.path))
-    listed = " and ".join(map(repr, names))
-    print_message(f"{host.title} does not know this server any more: {listed} was taken out. The file before: {backup}")
+    listed = f"{' and '.join(map(repr, names))} {'was' if len(names) == 1 else 'were'}"
+    print_message(f"{host.title} does not know this server any more: {listed} taken out. The file before: {backup}")
     tell_next_step(request)
 
 

@@ -51,7 +51,7 @@ def describe_key(one: ExistingEntry) -> str:
     if KEY_VARIABLE in one.env and one.has_own_key:
         return "key from its entry"
     if "file" in key_sources():
-        return "key of luma-mcp login"
+        return "key in RunAPI's own file"
     return "key from its environment" if one.has_own_key else "no key: luma-mcp login"
 
 

@@ -276,6 +276,23 @@ def test_an_address_elsewhere_is_taken_out_where_it_is_named(home: Path, capsys:
     assert json.loads(path.read_text()) == {"mcpServers": {}}
 
 
+@pytest.mark.parametrize("there", ["text", 5, None, [], {"command": "npx", "args": ["-y", "@acme/luma-labs"]}])
+def test_what_is_no_entry_of_ours_stays(home: Path, there: object, capsys: pytest.CaptureFixture[str]) -> None:
+    path = placed(all_hosts()["cursor"], json.dumps({"mcpServers": {"luma": there, "b": {}}}))
+    before = path.read_bytes()
+    assert main(["config", "cursor", "--remove"]) == 0
+    assert capsys.readouterr().err == f"{path} holds no entry of this server; nothing was changed.\n"
+    assert path.read_bytes() == before
+
+
+def test_all_entries_of_ours_are_taken_out_and_named(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    servers = {"video": {"command": "luma-mcp"}, "b": {"command": "x"}, "luma": {"url": "http://127.0.0.1:8000/mcp"}}
+    path = placed(all_hosts()["cursor"], json.dumps({"mcpServers": servers}, indent=2))
+    assert main(["config", "cursor", "--remove"]) == 0
+    assert "'luma' and 'video' were taken out." in capsys.readouterr().err
+    assert json.loads(path.read_text()) == {"mcpServers": {"b": {"command": "x"}}}
+
+
 def test_settings_are_not_taken_out_one_by_one(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["config", "cursor", "--remove", "--sandbox"]) == 2
     assert capsys.readouterr().err == "--sandbox: goes with --write: --remove takes the whole entry out\n"

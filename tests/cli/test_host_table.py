@@ -62,7 +62,7 @@ def test_hosts_that_know_this_server_come_first_and_then_those_that_are_here(
     [
         ({}, False, "real, no key: luma-mcp login"),
         ({"RUNAPI_API_KEY": "your key"}, False, "real, no key: luma-mcp login"),
-        ({}, True, "real, key of luma-mcp login"),
+        ({}, True, "real, key in RunAPI's own file"),
         ({"RUNAPI_API_KEY": KEY}, True, "real, key from its entry"),
     ],
 )
