@@ -95,7 +95,9 @@ def login_arguments(parser: Parser) -> None:
 
 def config_arguments(parser: Parser) -> None:
     parser.add_argument("for_host", metavar="HOST", nargs="?", default="", help="the host (without: lists all)")
-    parser.add_argument("--write", action="store_true", help="put it into the host's file, of which a backup is kept")
+    change = parser.add_mutually_exclusive_group()
+    change.add_argument("--write", action="store_true", help="put it into the host's file, of which a backup is kept")
+    change.add_argument("--remove", action="store_true", help="take it out again")
     parser.add_argument("--file", type=Path, metavar="FILE", help="another file than the host's own")
 
 
@@ -255,7 +257,8 @@ entry. A key is never printed. With --transport http the entry has the
 address of a server that you start yourself, and the token for it.
 
   luma-mcp config
-  luma-mcp config claude-desktop --write --sandbox""",
+  luma-mcp config claude-desktop --write --sandbox
+  luma-mcp config claude-desktop --remove""",
         run="luma_mcp.cli.config:run_config",
         add_arguments=config_arguments,
         settings=("sandbox", "output_dir", "save", "media_roots", *LIMITS, *ADDRESS, *WAITS, "data_dir", "env_file"),

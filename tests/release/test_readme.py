@@ -74,7 +74,7 @@ def test_numbers_in_the_text_are_those_of_the_code() -> None:
     assert "A bad value ends the start with exit code 2" in text
 
 
-NUMBERS = dict(enumerate(("twelve", "thirteen", "fourteen", "fifteen", "sixteen"), 12))
+NUMBERS = dict(enumerate(("twelve", "thirteen", "fourteen", "fifteen", "sixteen", "seventeen", "eighteen"), 12))
 
 
 def test_the_table_of_prompts_names_every_prompt_and_its_form() -> None:
