@@ -19,6 +19,7 @@ def hidden_parts(path: Path, folder: Path) -> list[str]:
 
 
 def is_same_folder(one: Path, other: Path) -> bool:
+    """Tell whether two paths lead to one folder; what is not there is none."""
     try:
         return one.samefile(other)
     except (OSError, ValueError):
