@@ -170,7 +170,13 @@ _luma_mcp() {{
 }}
 if [[ $funcstack[1] == _luma_mcp ]]; then _luma_mcp "$@"; else compdef _luma_mcp {programs}; fi"""
 CONTINUED = " \\\n    "
-ZSH_CALLS = {"files": "_files", "folders": "_files -/", "hosts": "_luma_mcp_ask hosts", "tasks": "_luma_mcp_ask tasks"}
+# A blank keeps `_arguments` from handing its own flags to a function.
+ZSH_CALLS = {
+    "files": "_files",
+    "folders": "_files -/",
+    "hosts": " _luma_mcp_ask hosts",
+    "tasks": " _luma_mcp_ask tasks",
+}
 
 
 def zsh_script(commands: Sequence[CompletedCommand]) -> str:

@@ -76,7 +76,8 @@ async def test_a_callers_tasks_are_nobody_elses(rig: Rig) -> None:
         listed, _ = await rig.app.list_tasks(caller, "", 10, "")
         newest, _ = await rig.app.newest_tasks(caller, 10)
         found = await rig.app.search_tasks(caller, "fog", list(Status), 10)
-        assert [[each.key for each in tasks] for tasks in (listed, newest, found)] == [keys] * 3
+        stands = await rig.app.find_tasks(caller, "FOG", "", 10)
+        assert [[each.key for each in tasks] for tasks in (listed, newest, found, stands)] == [keys] * 4
 
 
 async def test_a_ledger_that_fails_once_the_intent_is_written_leaves_the_cost_unknown(

@@ -11,7 +11,9 @@ import pytest
 from luma_mcp.__main__ import main
 from luma_mcp.cli.completion import completed_commands
 from luma_mcp.cli.main import COMMANDS, SHELLS
+from tests.support.terminals import pieces_of
 
+STREAMS = ("stdin", "stdout", "stderr")
 CASES = [
     (["luma-mcp", "co"], {"completion", "config"}),
     (["luma-mcp", "--sandbox", "sav"], {"save"}),
@@ -81,18 +83,20 @@ def test_fish_offers_what_fits(
     assert found == (offered if offered else {name for name in found if name.startswith(("my", "folder"))})
 
 
-def test_zsh_completes_a_whole_line(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_zsh_completes_a_line_as_it_is_typed(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     need("zsh")
     (folder / "script").write_text(script("zsh", capsys))
-    program = """
-zmodload zsh/zpty
-zpty -b shell zsh -f -i
-zpty -w shell 'PS1= ; autoload -Uz compinit; compinit -D -u; source ./script; luma-mcp() { print -r -- "typed:$*:end" }'
-zpty -w shell $'luma-mcp conf\\tclaude-d\\t--wri\\t--log\\t--transp\\tht\\t'
-until [[ $out == *typed:*:end* ]]; do zpty -r shell line || break; out+=$line; done
-print -r -- "$out"
-"""
-    assert any("typed:config claude-desktop --write" in line for line in ask("zsh", program, folder))
+    pty = pytest.importorskip("pty")
+    outer, terminal = pty.openpty()
+    environment = {**os.environ, "PATH": f"{folder.parent / 'bin'}:{os.environ['PATH']}", "TERM": "dumb"}
+    set_up = 'autoload -Uz compinit; compinit -D -u; source ./script; luma-mcp() { print -r -- "got ${*} end" }\n'
+    with subprocess.Popen(
+        [shutil.which("zsh") or "", "-f", "-i"], cwd=folder, env=environment, **dict.fromkeys(STREAMS, terminal)
+    ):
+        os.close(terminal)
+        os.write(outer, f"{set_up}luma-mcp conf\tclaude-d\t--wri\t--sav\tau\t\nexit\n".encode())
+        shown = b"".join(pieces_of(outer)).decode()
+    assert "got config claude-desktop --write --save auto end" in shown
 
 
 @pytest.mark.parametrize("shell", SHELLS)
