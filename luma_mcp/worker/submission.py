@@ -135,7 +135,7 @@ class Submission:
                     tries.end_within(MAX_DOUBT_RETRY_SECONDS)
                 wait = tries.wait_after(error)
                 known = replace(await self._ledger.get(task.key), charged="unknown" if in_doubt else "no")
-                known = self._with_current_key(known)
+                known = self._with_current_key(known)  # for the next try, and for whoever goes on after a crash
                 if wait is None:
                     return await self._ledger.record(conclusion(known, error, self._now()))
                 task = await self._wait(replace(known, failures=tries.failures), error, wait)
@@ -166,7 +166,7 @@ class Submission:
 
     async def _attempt(self, task: Task) -> Task:
         own = bool(self._callback_prefix) and task.callback.startswith(self._callback_prefix)
-        sending = self._with_current_key(task).sending(task.callback if own else "", self._now())
+        sending = task.sending(task.callback if own else "", self._now())
         limits = Limits() if task.key in self._exempt_keys else self._limits
         with self._request_under_way():
             task = await self._ledger.record_sending(sending, limits, self._now())
