@@ -34,8 +34,7 @@ class CachedAnswer(Generic[T]):
         async with self._asking:
             if self._answer is None or anyio.current_time() >= self._until:
                 self._answer = await self._asked()
-                kept = FAILURE_CACHE_SECONDS if isinstance(self._answer, LumaError) else ANSWER_CACHE_SECONDS
-                self._until = anyio.current_time() + kept
+                self._until = anyio.current_time() + seconds_to_keep(self._answer)
             answer = self._answer
         if isinstance(answer, LumaError):
             raise answer
@@ -48,6 +47,12 @@ class CachedAnswer(Generic[T]):
         except LumaError as error:
             return error
         return NetworkFailure(f"RunAPI did not answer in {ACCOUNT_TIMEOUT_SECONDS:.0f} seconds.")
+
+
+def seconds_to_keep(answer: object) -> float:
+    if isinstance(answer, MissingApiKey):
+        return 0.0  # nobody was asked, and there may be a key by the next call
+    return FAILURE_CACHE_SECONDS if isinstance(answer, LumaError) else ANSWER_CACHE_SECONDS
 
 
 @dataclass(slots=True)

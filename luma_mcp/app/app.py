@@ -190,6 +190,7 @@ class App:
 
         Its video is saved if this server saves, even if the server that made it does not.
         """
+        self._parts.runapi.look_for_key()
         if not (task.task_id or task.status.done) and task.key_id == self._parts.runapi.key_id:
             self._parts.tracker.exempt_from_limits(task.key)
             await self._parts.ledger.set_wanted_at(task.key, self.now())

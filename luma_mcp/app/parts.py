@@ -101,7 +101,9 @@ def assemble(
 ) -> Parts:
     """Put the parts together; nothing is read, written or asked yet."""
     private, trusted = settings.allow_private, network.base_url
-    runapi = RunAPI(network.clients, network.base_url, network.key, allow_private=private)
+    runapi = RunAPI(
+        network.clients, network.base_url, network.key, allow_private=private, reload_key=settings.reload_key
+    )
     transfers, callbacks, active_requests = Transfers(), Callbacks(), ActiveRequests()
     uploads = Uploads(ledger, runapi, transfers, settings, now)
     downloads = Downloads(network.clients, settings.output_dir, transfers, trusted=trusted, allow_private=private)

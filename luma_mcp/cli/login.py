@@ -22,7 +22,7 @@ from luma_mcp.cli.console import print_message
 from luma_mcp.core.concurrency import background_work
 from luma_mcp.core.errors import InvalidApiKey, InvalidRequest, LumaError
 from luma_mcp.core.runapi_file import check_runapi_file, remove_key, store_key
-from luma_mcp.core.settings import Settings, key_sources
+from luma_mcp.core.settings import USUAL_BASE_URL, Settings, key_sources
 from luma_mcp.core.settings_sources import BadSetting, clean_key, is_filled_in, validate_key
 from luma_mcp.runapi.client import RunAPI
 from luma_mcp.runapi.login import LoginAttempt, LoginFailed, NewKey, exchange_code
@@ -33,7 +33,8 @@ from luma_mcp.transports.sockets import uvicorn_config
 LOOPBACK = "127.0.0.1"
 PAGE_SECONDS = 300.0  # as long as RunAPI's own tools wait
 LAST_ANSWER_SECONDS = 2.0
-USUAL_BASE_URL = str(Settings.model_fields["base_url"].default)
+READ_BY = "which every host's server reads; one that runs without a key needs no restart"
+KEPT = "A server that runs keeps the key until RunAPI refuses it or the server ends."
 DONE = "You can close this page and go back to the terminal."
 ENVIRONMENT = "RUNAPI_API_KEY is set in the environment and counts before the file: unset it to use the new key."
 OpenPage = Callable[[str], bool]
@@ -89,7 +90,7 @@ def run_logout(flags: Mapping[str, object]) -> int:
     """Take the key out of RunAPI's own file."""
     del flags
     path = remove_key()
-    print_message(f"The key was removed from {path}." if path else "There is no key in RunAPI's file.")
+    print_message(f"The key was removed from {path}. {KEPT}" if path else "There is no key in RunAPI's file.")
     if others := [source for source in key_sources() if source != "file"]:
         print_message(f"A key still comes from: {', '.join(others)}.")
     return 0
@@ -120,7 +121,7 @@ async def log_in(settings: Settings, open_page: OpenPage) -> None:
         new = await ask_page(settings, open_page)
         who = f" of {new.email}" if new.email else ""
         path = store_key(new.key, settings.base_url, USUAL_BASE_URL)
-        print_message(f"The key{who} is in {path}, which every host's server reads.")
+        print_message(f"The key{who} is in {path}, {READ_BY}.")
         try:
             print_message(await check_key(settings, new.key))
         except InvalidApiKey:
@@ -186,7 +187,7 @@ async def check_key(settings: Settings, key: SecretStr) -> str:
 
 def tell_stored(settings: Settings, key: SecretStr, balance: str) -> None:
     path = store_key(key, settings.base_url, USUAL_BASE_URL)
-    print_message(f"The key is in {path}, which every host's server reads.")
+    print_message(f"The key is in {path}, {READ_BY}.")
     print_message(balance)
 
 

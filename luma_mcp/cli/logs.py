@@ -26,12 +26,14 @@ def configure_logging(settings: Settings) -> None:
 
 
 class RedactingFormatter(logging.Formatter):
-    """Writes each message as one line that nothing in it can break, with all secrets of the settings replaced."""
+    """Writes each message as one line that nothing in it can break, with all secrets of the settings replaced.
+
+    A key that came later is one of them.
+    """
 
     def __init__(self, settings: Settings) -> None:
         super().__init__("%(asctime)s %(levelname)s %(name)s: %(message)s")
-        secrets = (settings.api_key, *(token for _, token in settings.tokens))
-        self._secrets = [secret.get_secret_value() for secret in secrets if secret]
+        self._settings = settings
 
     def formatMessage(self, record: logging.LogRecord) -> str:
         return escape_line(super().formatMessage(record))
@@ -41,8 +43,8 @@ class RedactingFormatter(logging.Formatter):
 
     def format(self, record: logging.LogRecord) -> str:
         line = super().format(record)
-        for secret in self._secrets:
-            line = line.replace(secret, "[secret]")
+        for secret in self._settings.secrets:
+            line = line.replace(secret.get_secret_value(), "[secret]")
         return line
 
 

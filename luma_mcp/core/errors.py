@@ -3,6 +3,7 @@
 LumaError
 ├── MissingApiKey            missing_api_key
 ├── InvalidApiKey            invalid_api_key
+│   └── KeyReplaced
 ├── InsufficientCredits      insufficient_credits
 ├── InvalidRequest           invalid_request
 ├── SourceNotAllowed         source_not_allowed
@@ -90,8 +91,9 @@ class MissingApiKey(LumaError):
 
     code = "missing_api_key"
     hint = (
-        "Have RUNAPI_API_KEY set in this server's environment (the env block in the host's configuration; over HTTP,"
-        " by whoever runs the server), then restart this server."
+        "Have the user type `luma-mcp login` in a terminal (over HTTP, whoever runs this server), which needs no"
+        " restart; or have RUNAPI_API_KEY set in this server's environment (the env block in the host's configuration),"
+        " then restart this server."
     )
 
     def __init__(self) -> None:
@@ -102,7 +104,18 @@ class InvalidApiKey(LumaError):
     """RunAPI refused the key (HTTP 401 or 403)."""
 
     code = "invalid_api_key"
-    hint = "Have RUNAPI_API_KEY in this server's environment checked, then restart this server."
+    hint = (
+        "Have the user type `luma-mcp login` in a terminal (over HTTP, whoever runs this server) to get another key,"
+        " which needs no restart; or, if RUNAPI_API_KEY is set in this server's environment, have it corrected there,"
+        " then restart this server."
+    )
+
+
+class KeyReplaced(InvalidApiKey):
+    """RunAPI refused the key, and this server has another one since."""
+
+    transient = True
+    hint = "Repeat the call: this server has another RunAPI key now."
 
 
 class InsufficientCredits(LumaError):

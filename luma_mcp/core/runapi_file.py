@@ -1,13 +1,19 @@
-"""RunAPI's own configuration file, changed as its own tools change it: written whole, with what else it holds (7.2)."""
+"""RunAPI's own configuration file, changed as its own tools change it: written whole, with what else it holds (7.2).
+
+It is written under another name, which only a killed login leaves behind: whoever changes the file next removes that.
+Where two change it at once, the last one counts.
+"""
 
 import json
 import os
 import uuid
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 from pydantic import SecretStr
 
+from luma_mcp.core import failpoints
 from luma_mcp.core.errors import LumaError
 from luma_mcp.core.settings_sources import runapi_file_path
 from luma_mcp.core.small_files import OTHERS_WRITE, read_small
@@ -50,6 +56,7 @@ def remove_key() -> Path | None:
     """Take the key out of the file; give the file's path, None if it held none. Raises `RunAPIFileUnusable`."""
     path, content = read_content()
     if not any(content.get(name) for name in KEY_NAMES):
+        remove_unfinished(path)
         return None
     for name in (*KEY_NAMES, *ADDRESS_NAMES):
         content.pop(name, None)
@@ -76,9 +83,10 @@ def read_content() -> tuple[Path, dict[str, Any]]:
 
 def replace_content(path: Path, content: dict[str, Any]) -> None:
     """Write the file whole under another name, readable by this user only, and give it its name."""
-    new = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}")
+    target = Path(os.path.realpath(path))
+    new = target.with_name(f"{unfinished_prefix(target)}{uuid.uuid4().hex[:8]}")
     try:
-        path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        target.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
         try:
             descriptor = os.open(new, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600)
             with os.fdopen(descriptor, "w", encoding="utf-8") as file:
@@ -86,8 +94,24 @@ def replace_content(path: Path, content: dict[str, Any]) -> None:
                 file.write("\n")
                 file.flush()
                 os.fsync(file.fileno())
-            os.replace(new, os.path.realpath(path))
+            failpoints.reach("runapi_file.written")
+            with suppress(FileNotFoundError):  # somebody has changed the file since, and theirs is the last
+                os.replace(new, target)
         finally:
             new.unlink(missing_ok=True)
     except OSError as error:
         raise RunAPIFileUnusable(f"{path} cannot be written: {error.strerror}.") from error
+    remove_unfinished(path)
+
+
+def remove_unfinished(path: Path) -> None:
+    """Remove what others have begun to write in place of the file, as when they were killed."""
+    target = Path(os.path.realpath(path))
+    with suppress(OSError):  # what cannot be removed stays readable by this user only
+        for name in os.listdir(target.parent):
+            if name.startswith(unfinished_prefix(target)):
+                (target.parent / name).unlink(missing_ok=True)
+
+
+def unfinished_prefix(target: Path) -> str:
+    return f".{target.name}.luma-mcp-"

@@ -1,10 +1,14 @@
-"""Settings: read once, frozen, passed as an argument. The only place that looks at the environment."""
+"""Settings: read once, frozen, passed as an argument. The only place that looks at the environment.
 
+One thing is looked at again: RunAPI's own file, for the key that a login brings while a server runs.
+"""
+
+import logging
 import os
 from pathlib import Path
 from typing import Annotated, Any, Literal, cast
 
-from pydantic import AfterValidator, BeforeValidator, SecretStr, ValidationError
+from pydantic import AfterValidator, BeforeValidator, PrivateAttr, SecretStr, ValidationError
 from pydantic.fields import FieldInfo
 from pydantic_settings import BaseSettings, InitSettingsSource, PydanticBaseSettingsSource, SettingsConfigDict
 
@@ -31,14 +35,18 @@ from luma_mcp.core.settings_sources import (
     read_env_file,
     read_runapi_file,
     resolve_typed_path,
+    runapi_file_path,
     setting,
     validate_api_url,
     validate_public_url,
 )
 from luma_mcp.core.uris import CALLBACKS_PATH
 
+USUAL_BASE_URL = "https://runapi.ai"
 WAIT_LIMIT_SECONDS = 3600
 DEFAULT_WAIT_SECONDS = 40  # below the 60 s at which common hosts cut a call
+
+logger = logging.getLogger(__name__)
 
 
 class Settings(BaseSettings):
@@ -52,7 +60,7 @@ class Settings(BaseSettings):
     base_url: Annotated[str, AfterValidator(validate_api_url)] = setting(
         "the address of RunAPI",
         "an https:// address (http:// only on this machine or a private network)",
-        default="https://runapi.ai",
+        default=USUAL_BASE_URL,
         validation_alias=BASE_URL_VARIABLE,
     )
     data_dir: Folder = setting(
@@ -149,6 +157,37 @@ class Settings(BaseSettings):
         "an absolute path (as a flag, any path)",
         default=None,
     )
+    _key_may_change: bool = PrivateAttr(default=False)
+    _later_keys: set[SecretStr] = PrivateAttr(default_factory=set[SecretStr])
+
+    def model_post_init(self, context: Any, /) -> None:
+        """Note where the key came from: only RunAPI's own file is looked at again."""
+        from_file = self.api_key is None or key_sources(self.env_file)[:1] == ["file"]
+        self._key_may_change = from_file and not self.sandbox
+
+    def reload_key(self) -> SecretStr | None:
+        """Read RunAPI's own file again, after `luma-mcp login`; None if it holds no key that may be used here.
+
+        A key that was given otherwise is never replaced, and a key never goes to another address than its own.
+        """
+        if not self._key_may_change:
+            return None
+        own = read_runapi_file()
+        address = own.base_url or USUAL_BASE_URL
+        if own.fault:
+            logger.warning("%s, so nothing in it counts", own.fault)
+        elif own.key and address != self.base_url:
+            logger.warning("The key in %s is for %s, so it is not used here", runapi_file_path(), address)
+        elif own.key:
+            self._later_keys.add(SecretStr(own.key))
+            return SecretStr(own.key)
+        return None
+
+    @property
+    def secrets(self) -> frozenset[SecretStr]:
+        """Give all that no log may show: the key, those that came later, and the tokens."""
+        tokens = (token for _, token in self.tokens)
+        return frozenset(filter(None, (self.api_key, *self._later_keys, *tokens)))
 
     @property
     def serves_http(self) -> bool:

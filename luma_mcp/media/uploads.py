@@ -139,17 +139,16 @@ class Uploads:
         clip = await self._clips.inspect(path)
         if task.source_digest not in ("", clip.digest):
             raise changed_clip_error(clip)
-        account = self._runapi.account
         async with self._alone(clip.digest):
             long_enough = self._now() + MIN_URL_LIFETIME_SECONDS
-            if url := await self._ledger.uploads.find_upload_url(account, clip.digest, long_enough):
+            if url := await self._ledger.uploads.find_upload_url(self._runapi.account, clip.digest, long_enough):
                 return url
             try:
-                return await self._upload(task, clip, account)
+                return await self._upload(task, clip)
             except InvalidRequest as error:
                 raise InvalidRequest(f"{clip}: {error.message}", hint=error.hint) from error
 
-    async def _upload(self, task: Task, clip: Clip, account: tuple[str, str]) -> str:
+    async def _upload(self, task: Task, clip: Clip) -> str:
         """Upload a clip; a refused address may have expired, so one more is asked for."""
         begun = self._now()
         try:
@@ -159,6 +158,7 @@ class Uploads:
         failpoints.reach("upload.sent")
         stored = await self._runapi.confirm_upload(target)
         failpoints.reach("upload.confirmed")
+        account = self._runapi.account  # by now, as its key may have been replaced
         await self._ledger.uploads.remember_upload(
             account, clip.digest, stored.url, begun + stored.seconds, self._now()
         )

@@ -4,9 +4,10 @@ Contract: sections 1, 2, 5 and 6.
 """
 
 import hashlib
+import logging
 import math
 import re
-from collections.abc import AsyncIterable, Mapping
+from collections.abc import AsyncIterable, Callable, Mapping
 from dataclasses import dataclass
 from http import HTTPStatus
 from typing import Any, cast
@@ -21,6 +22,7 @@ from luma_mcp.core.errors import (
     BadAnswer,
     Conflict,
     InvalidRequest,
+    KeyReplaced,
     LumaError,
     MissingApiKey,
     NetworkFailure,
@@ -67,6 +69,9 @@ WATERMARK = b"watermark"
 WATERMARK_HINT = (
     "This RunAPI takes no boolean watermark: repeat the call without watermark. Nothing was charged for this one."
 )
+BEARER = "Bearer "
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,27 +95,62 @@ class RunAPI:
     """The API at one address, with one key or none.
 
     Methods raise `LumaError`s, whose `charged` is about the task. `allow_private` lets files come from and go to
-    private addresses; `download_guard` checks where they come from.
+    private addresses; `download_guard` checks where they come from. `reload_key` is asked for a key when there is none,
+    and when RunAPI refuses the one in use (401).
     """
 
     def __init__(
-        self, connection: HttpClients, base_url: str, api_key: SecretStr | None, *, allow_private: bool = False
+        self,
+        connection: HttpClients,
+        base_url: str,
+        api_key: SecretStr | None,
+        *,
+        allow_private: bool = False,
+        reload_key: Callable[[], SecretStr | None] = lambda: None,
     ) -> None:
         self.connection = connection
-        self.api_key = api_key
         self.origin = base_url
-        self.key_id = hashlib.sha256(api_key.get_secret_value().encode()).hexdigest()[:16] if api_key else ""
-        self.account = (self.origin, self.key_id)  # an idempotency key means nothing to another one
+        self.api_key = api_key
+        self._reload_key = reload_key
+        self._refused_key_ids: set[str] = set()  # of keys that others took the place of
         self.last_answer_at = -math.inf  # of a status below 500, on the event loop's clock
         self.download_guard = DownloadGuard(trusted=base_url, allow_private=allow_private)
         self._upload_guard = UploadGuard(trusted=base_url, allow_private=allow_private)
         self._priced: tuple[str, Price] | None = None
 
+    @property
+    def key_id(self) -> str:
+        """Tell keys apart without showing them; empty without a key."""
+        return hashlib.sha256(self.api_key.get_secret_value().encode()).hexdigest()[:16] if self.api_key else ""
+
+    @property
+    def account(self) -> tuple[str, str]:
+        """Give the address, and the id of the key: an idempotency key means nothing to another account."""
+        return self.origin, self.key_id
+
+    def look_for_key(self) -> None:
+        """Take the key that there may be by now, if there was none."""
+        if self.api_key is None:
+            self.api_key = self._reload_key()
+
     def check_ready(self) -> None:
         """Raise `MissingApiKey` or `ProxyUnusable` if no request can be sent from here."""
+        self.look_for_key()
         if self.api_key is None:
             raise MissingApiKey
         self.connection.check_proxy(self.origin)
+
+    def has_replaced(self, key_id: str) -> bool:
+        """Tell whether RunAPI refused the key with this id, and another one took its place."""
+        return key_id in self._refused_key_ids
+
+    def _replace_key(self, refused: SecretStr | None) -> bool:
+        """Look for a key in place of a refused one; tell whether there is another one now."""
+        if self.api_key == refused and (found := self._reload_key()) not in (None, refused):
+            self._refused_key_ids.add(self.key_id)
+            self.api_key = found
+            logger.info("RunAPI refused the key, so the new one in RunAPI's own file is used")
+        return self.api_key != refused
 
     # -- tasks --------------------------------------------------------------------------------------------------------
 
@@ -118,12 +158,11 @@ class RunAPI:
         """Submit a task under its idempotency key; a repetition under it cannot charge twice (contract 1.4).
 
         A conflict about the key is about this task, as keys are fresh and what is sent under one never changes: it may
-        name the task, and else an earlier request is still being worked on (`Conflict`, which passes).
+        name the task, and else an earlier request is still being worked on (`Conflict`, which passes). `KeyReplaced`
+        leaves it to the caller to write down that it goes out again with another RunAPI key.
         """
         try:
-            response = await self.send_with_key(
-                "POST", MODIFY_VIDEO_PATH, submission(task), {"Idempotency-Key": task.key}
-            )
+            response = await self._send_once("POST", MODIFY_VIDEO_PATH, submission(task), {"Idempotency-Key": task.key})
         except NetworkFailure as error:
             error.charged = "unknown" if error.sent else "no"
             raise
@@ -131,9 +170,11 @@ class RunAPI:
         taken = response.is_success and not is_refusal(body)
         held = conflict_task_id_in(body, response.headers) if response.status_code == HTTPStatus.CONFLICT else ""
         if task_id := held or task_id_in(body if taken else {}, response.headers):
-            self._check_without_key(task_id)
+            check_without_key(key_of(response.request), task_id)
             return Accepted(task_id, status_in(body), replayed=bool(held) or body.get("task_replayed") is True)
         refused = mark_charge_unknown(self._error_from(response))
+        if is_key_refused(response) and self._replace_key(key_of(response.request)):
+            raise KeyReplaced(refused.message)
         if isinstance(refused, TaskNotFound):
             raise WrongAddress(response.request.url.host)
         if isinstance(refused, InvalidRequest) and task.request.watermark and WATERMARK in response.content.lower():
@@ -146,15 +187,10 @@ class RunAPI:
         body = json_object(response)
         if not response.is_success or (body and not is_about_task(body)):
             raise self._error_from(response)
-        found = parse_task(body, retry_after_seconds(response.headers), self.api_key)
-        self._check_without_key(*found.video_urls)
+        key = key_of(response.request)
+        found = parse_task(body, retry_after_seconds(response.headers), key)
+        check_without_key(key, *found.video_urls)
         return found
-
-    def _check_without_key(self, *words: str) -> None:
-        """Raise `BadAnswer`, charged "unknown", for what would be shown and holds the key, in whatever encoding."""
-        for plain in map(unquote, words):
-            if plain != redact_secret(plain, self.api_key):
-                raise BadAnswer("RunAPI's answer about the task repeats the key.", charged="unknown")
 
     # -- files --------------------------------------------------------------------------------------------------------
 
@@ -236,13 +272,21 @@ class RunAPI:
     async def send_with_key(
         self, method: str, path: str, body: Json | None = None, headers: Mapping[str, str] | None = None
     ) -> httpx.Response:
-        """Send a request with the key, and give any response that comes in time.
+        """Send a request with the key, and give any response that comes in time; a new key is tried once.
 
         Raises `MissingApiKey`, `ProxyUnusable`, `NetworkFailure` or `BadAnswer`.
         """
+        response = await self._send_once(method, path, body, headers)
+        if is_key_refused(response) and self._replace_key(key_of(response.request)):
+            return await self._send_once(method, path, body, headers)
+        return response
+
+    async def _send_once(
+        self, method: str, path: str, body: Json | None = None, headers: Mapping[str, str] | None = None
+    ) -> httpx.Response:
         self.check_ready()
         key = cast("SecretStr", self.api_key).get_secret_value()
-        sent = {"Accept": "application/json", "Authorization": f"Bearer {key}", **(headers or {})}
+        sent = {"Accept": "application/json", "Authorization": f"{BEARER}{key}", **(headers or {})}
         request = self.connection.http.build_request(method, self.origin + path, json=body, headers=sent)
         return await self._ask(request, TOTAL_SECONDS)
 
@@ -272,10 +316,27 @@ class RunAPI:
             finally:
                 await response.aclose()
         except (httpx.HTTPError, ValueError) as error:  # the latter for a redirect to what is no address
-            raise network_failure(error, request.url.host, self.api_key) from error
+            raise network_failure(error, request.url.host, key_of(request) or self.api_key) from error
 
     def _error_from(self, response: httpx.Response) -> LumaError:
-        return error_from_response(response, hidden=self.api_key)
+        return error_from_response(response, hidden=key_of(response.request) or self.api_key)
+
+
+def key_of(request: httpx.Request) -> SecretStr | None:
+    """Give the key that a request was sent with: by now there may be another one."""
+    key = request.headers.get("authorization", "").removeprefix(BEARER)
+    return SecretStr(key) if key else None
+
+
+def is_key_refused(response: httpx.Response) -> bool:
+    return response.status_code == HTTPStatus.UNAUTHORIZED
+
+
+def check_without_key(key: SecretStr | None, *words: str) -> None:
+    """Raise `BadAnswer`, charged "unknown", for what would be shown and holds the key, in whatever encoding."""
+    for plain in map(unquote, words):
+        if plain != redact_secret(plain, key):
+            raise BadAnswer("RunAPI's answer about the task repeats the key.", charged="unknown")
 
 
 def check_upload_response(response: httpx.Response, hidden: SecretStr | None) -> None:

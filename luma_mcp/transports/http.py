@@ -85,8 +85,8 @@ def missing_key_warning(settings: Settings) -> str:
     """Warn that nothing can be submitted because the key is missing; empty if all is well."""
     if settings.api_key is None and not settings.sandbox:
         return (
-            "RUNAPI_API_KEY is not set, or is a placeholder: nothing can be submitted. Set it, or try the sandbox with"
-            " LUMA_MCP_SANDBOX=true."
+            "There is no RunAPI key: nothing can be submitted. Get one with luma-mcp login, which needs no restart, or"
+            " set RUNAPI_API_KEY; or try the sandbox with LUMA_MCP_SANDBOX=true."
         )
     return ""
 

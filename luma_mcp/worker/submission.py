@@ -13,6 +13,7 @@ from luma_mcp.core.backoff import Backoff
 from luma_mcp.core.concurrency import Signal
 from luma_mcp.core.errors import (
     BadAnswer,
+    KeyReplaced,
     LedgerUnusable,
     LumaError,
     NetworkFailure,
@@ -134,6 +135,7 @@ class Submission:
                     tries.end_within(MAX_DOUBT_RETRY_SECONDS)
                 wait = tries.wait_after(error)
                 known = replace(await self._ledger.get(task.key), charged="unknown" if in_doubt else "no")
+                known = self._with_current_key(known)  # for the next try, and for whoever goes on after a crash
                 if wait is None:
                     return await self._ledger.record(conclusion(known, error, self._now()))
                 task = await self._wait(replace(known, failures=tries.failures), error, wait)
@@ -154,7 +156,13 @@ class Submission:
         The key's id in a row also shows that a server with the key wrote it: nobody else knows that id.
         """
         unsent = not task.task_id and task.status in (Status.SUBMITTING, Status.UNCONFIRMED)
-        return task.account == self._runapi.account and unsent and task.is_young(self._now())
+        own = self._with_current_key(task).account == self._runapi.account
+        return own and unsent and task.is_young(self._now())
+
+    def _with_current_key(self, task: Task) -> Task:
+        """Give a task that RunAPI certainly does not have to the key that took the place of its own, refused one."""
+        is_free = task.charged == "no" and self._runapi.has_replaced(task.key_id)
+        return replace(task, key_id=self._runapi.key_id) if is_free else task
 
     async def _attempt(self, task: Task) -> Task:
         own = bool(self._callback_prefix) and task.callback.startswith(self._callback_prefix)
@@ -163,6 +171,8 @@ class Submission:
         with self._request_under_way():
             task = await self._ledger.record_sending(sending, limits, self._now())
             failpoints.reach("submission.sending")
+            if task.key_id != self._runapi.key_id:  # what is sent must go out with the key that is written down
+                raise KeyReplaced("RunAPI refused the key that this task was to be sent with.")
             sent_at, answer = self._now(), await self._runapi.create_task(task)
             failpoints.reach("submission.answered")
             if await self._is_of_another(answer.task_id, task.key):

@@ -49,7 +49,7 @@ class Tracker:
         keep_days: int | None = None,
     ) -> None:
         self._ledger = ledger
-        self._account = runapi.account
+        self._runapi = runapi
         self._follower = Follower(
             ledger, runapi, submission, downloads, callbacks, now, self._renew_lease, self.notify_waiters
         )
@@ -61,7 +61,7 @@ class Tracker:
         self._changed = Signal()
         self._following: dict[str, Pause] = {}  # by key; the pause before the next try to save
         self._asked_once: set[str] = set()
-        self._foreign: set[str] = set()  # keys of tasks that take another RunAPI key, or cannot be read
+        self._foreign: set[tuple[str, str]] = set()  # tasks of no use to a RunAPI key, or unreadable, and its id
         self._followers = followers
         self._tidied = -math.inf
         self._complaint = ""
@@ -115,12 +115,12 @@ class Tracker:
 
         A task too old to be followed may have ended since: each process asks for it once.
         """
-        now, account = self._now(), self._account
+        now, (origin, key_id) = self._now(), self._runapi.account
         if self._following:
             await self._ledger.renew(self._following, now + LEASE_SECONDS)
-        recent = await self._ledger.find_unattended(*account, now, FOLLOW_SECONDS)
-        older = set(await self._ledger.find_unattended(*account, now, OUTPUT_LIFETIME_SECONDS)).difference(recent)
-        free = [key for key in (*recent, *(older - self._asked_once)) if key not in self._foreign]
+        recent = await self._ledger.find_unattended(origin, key_id, now, FOLLOW_SECONDS)
+        older = set(await self._ledger.find_unattended(origin, key_id, now, OUTPUT_LIFETIME_SECONDS)).difference(recent)
+        free = [key for key in (*recent, *(older - self._asked_once)) if (key, key_id) not in self._foreign]
         for key in free[:MAX_STARTED_PER_ROUND]:
             self.follow(key)
         self._asked_once |= older.intersection(free[:MAX_STARTED_PER_ROUND])
@@ -172,10 +172,10 @@ class Tracker:
         except LeaseLost:
             logger.info("Task %s is followed by another process now", key)
         except TaskOfOtherKey:
-            self._foreign.add(key)
+            self._foreign.add((key, self._runapi.key_id))
         except TaskUnreadable as error:
             logger.warning("%s", error.message)
-            self._foreign.add(key)
+            self._foreign.add((key, self._runapi.key_id))
         except LumaError as error:
             logger.warning("Task %s is put aside for %.0f s: %s", key, LEASE_SECONDS, error.message)
             return Cooldown(LEASE_SECONDS)

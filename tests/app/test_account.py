@@ -7,8 +7,10 @@ import pytest
 from jsonschema import validate
 
 from luma_mcp.app.account import ACCOUNT_TIMEOUT_SECONDS, ANSWER_CACHE_SECONDS, FAILURE_CACHE_SECONDS
+from luma_mcp.core.errors import MissingApiKey
 from luma_mcp.sandbox.faults import Fault, Kind
 from tests.support.rig import API_URL, ERAS, SOURCE, Rig, open_rig, structured
+from tests.support.runapi_keys import NEW_KEY, write_key
 
 pytestmark = [pytest.mark.anyio, pytest.mark.usefixtures("inline_threads")]
 ASK = {"prompt": "fog", "source_video_url": SOURCE}
@@ -190,3 +192,20 @@ async def test_a_redirect_to_what_is_no_address_is_told(rig: Rig) -> None:
     async with rig.client() as client:
         told = structured(await client.call_tool("check_account", {}))
     assert told["error"]["code"] in {"network", "bad_answer"}
+
+
+async def test_a_key_that_comes_is_asked_with_at_once(home: Path) -> None:
+    async with open_rig(home, api_key=None) as rig:
+        assert not (await rig.app.check_account("local")).has_key
+        write_key(home, NEW_KEY)
+        account = await rig.app.check_account("local")
+        assert account.has_key
+        assert account.balance is not None
+
+
+async def test_a_server_is_ready_once_there_is_a_key(home: Path) -> None:
+    async with open_rig(home, api_key=None) as rig:
+        with pytest.raises(MissingApiKey):
+            await rig.app.check_runapi(0)
+        write_key(home, NEW_KEY)
+        await rig.app.check_runapi(0)

@@ -198,6 +198,7 @@ def test_logging_out_takes_the_key_away_and_leaves_the_rest(
     content = json.loads(file.read_text(encoding="utf-8"))
     file.write_text(json.dumps(content | {"theme": "dark"}), encoding="utf-8")
     assert run_logout({}) == 0
+    assert "keeps the key until RunAPI refuses it or the server ends" in capsys.readouterr().err
     assert json.loads(file.read_text(encoding="utf-8")) == {"theme": "dark"}
     assert run_logout({}) == 0
     assert "There is no key" in capsys.readouterr().err

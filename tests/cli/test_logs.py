@@ -10,6 +10,7 @@ from luma_mcp.cli.logs import MAX_LINE_LENGTH, RedactingFormatter, configure_log
 from luma_mcp.core.settings import load_settings
 from tests.support.http_server import PAIRS, TOKENS
 from tests.support.rig import KEY
+from tests.support.runapi_keys import NEW_KEY, OLD_KEY, write_key
 from tests.support.terminals import ODD, steers
 
 
@@ -54,3 +55,13 @@ def test_log_lines_are_lines_of_this_program_tracebacks_too() -> None:
     assert not steers(first + "".join(others))
     assert others[0] == "  Traceback (most recent call last):"
     assert all(line.startswith("  ") and len(line) <= MAX_LINE_LENGTH + 3 for line in others)
+
+
+def test_a_key_that_came_while_the_server_ran_is_as_secret_as_the_first(home: Path) -> None:
+    write_key(home, OLD_KEY)
+    settings = load_settings()
+    formatter = RedactingFormatter(settings)
+    write_key(home, NEW_KEY)
+    settings.reload_key()
+    line = formatter.format(logging.makeLogRecord({"msg": "old %s, new %s", "args": (OLD_KEY, NEW_KEY)}))
+    assert line.endswith("old [secret], new [secret]")

@@ -1,14 +1,21 @@
 """RunAPI's own file is changed as its own tools would, or left alone."""
 
 import json
+import multiprocessing
+import os
 import stat
 import sys
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import pytest
 from pydantic import SecretStr
 
+from luma_mcp.core import failpoints
 from luma_mcp.core.runapi_file import RunAPIFileUnusable, check_runapi_file, remove_key, store_key
+from tests.system.crashing import KILL, arm
 
 USUAL = "https://runapi.ai"
 KEY = SecretStr("sk-new")
@@ -78,3 +85,69 @@ def test_a_folder_in_place_of_the_file_is_told(file: Path) -> None:
     file.mkdir()
     with pytest.raises(RunAPIFileUnusable, match="regular file"):
         check_runapi_file()
+
+
+def names(file: Path) -> list[str]:
+    return sorted(found.name for found in file.parent.iterdir())
+
+
+def killed_login(home: str, at: str) -> None:
+    """Be a login that is killed when its file is written and has not got its name."""
+    os.environ["HOME"] = home
+    arm(at)
+    store_key(SecretStr("sk-of-the-killed"), USUAL, USUAL)
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no SIGKILL")
+@pytest.mark.parametrize("held", ["", '{"api_key": "sk-old", "theme": "dark"}'])
+@pytest.mark.parametrize("change", [lambda: store_key(KEY, USUAL, USUAL), remove_key])
+def test_what_a_killed_login_left_behind_goes_with_the_next_change(
+    file: Path, home: Path, held: str, change: Callable[[], object]
+) -> None:
+    if held:
+        file.write_text(held, encoding="utf-8")
+    others = [file.with_name(name) for name in (".config.json.1.2.tmp", ".config.json.swp", "notes")]
+    for other in others:
+        other.touch()
+    context: Any = multiprocessing.get_context("forkserver")
+    process = context.Process(target=killed_login, args=(str(home), "runapi_file.written"))
+    process.start()
+    process.join()
+    assert process.exitcode == -KILL
+    (left,) = [found for found in file.parent.iterdir() if "sk-of-the-killed" in found.read_text(encoding="utf-8")]
+    assert stat.S_IMODE(left.stat().st_mode) == 0o600
+    assert (file.read_text(encoding="utf-8") if file.exists() else "") == held
+    change()
+    assert not left.exists()
+    assert all(other.exists() for other in others)
+
+
+def test_of_two_logins_at_once_the_last_one_counts(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    begun: list[str] = []
+
+    def meanwhile(point: str) -> None:
+        begun.append(point)
+        if len(begun) == 1:
+            store_key(SecretStr("sk-second"), USUAL, USUAL)
+
+    monkeypatch.setattr(failpoints, "reach", meanwhile)
+    assert store_key(SecretStr("sk-first"), USUAL, USUAL) == file
+    assert content(file) == {"api_key": "sk-second"}
+    assert names(file) == ["config.json"]
+
+
+def test_many_logins_at_once_leave_a_whole_file_of_one_of_them(file: Path) -> None:
+    keys = [SecretStr(f"sk-{number}-{'x' * 5000}") for number in range(40)]
+    with ThreadPoolExecutor(8) as pool:
+        assert set(pool.map(store_key, keys, [USUAL] * len(keys), [USUAL] * len(keys))) == {file}
+    assert content(file) in [{"api_key": key.get_secret_value()} for key in keys]
+    assert names(file) == ["config.json"]
+
+
+def test_a_link_to_another_disk_stays_one_and_leaves_nothing_there(file: Path, home: Path) -> None:
+    elsewhere = home / "elsewhere"
+    elsewhere.mkdir()
+    file.symlink_to(elsewhere / "runapi.json")
+    store_key(KEY, USUAL, USUAL)
+    assert content(elsewhere / "runapi.json") == {"api_key": "sk-new"}
+    assert (names(file), [found.name for found in elsewhere.iterdir()]) == (["config.json"], ["runapi.json"])

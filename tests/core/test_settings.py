@@ -1,11 +1,13 @@
 """Settings: defaults, what they mean together, and one clear line for a bad value."""
 
+import sys
 from pathlib import Path
 
 import pytest
 
-from luma_mcp.core.settings import load_settings
+from luma_mcp.core.settings import Settings, load_settings
 from luma_mcp.core.settings_sources import BadSetting
+from tests.support.runapi_keys import NEW_KEY, OLD_KEY, write_key
 
 
 def test_the_defaults_are_those_of_the_design(home: Path) -> None:
@@ -115,3 +117,96 @@ def test_a_folder_that_somebody_named_counts_whatever_it_is(home: Path, monkeypa
     settings = load_settings()
     assert settings.readable_folders == (home, home / "Videos", home / "Downloads", home / "Desktop")
     assert settings.implicit_folders == (home / "Videos", home / "Downloads", home / "Desktop")
+
+
+def key_of(settings: Settings) -> str | None:
+    key = settings.reload_key()
+    return key.get_secret_value() if key else None
+
+
+def test_a_key_that_a_login_brought_is_found_without_a_restart(home: Path) -> None:
+    settings = load_settings()
+    assert key_of(settings) is None
+    file = write_key(home, NEW_KEY)
+    assert key_of(settings) == NEW_KEY
+    write_key(home, OLD_KEY, "https://runapi.ai/")
+    assert key_of(settings) == OLD_KEY
+    file.unlink()
+    assert key_of(settings) is None
+
+
+def test_a_key_out_of_the_file_gives_way_to_what_the_file_holds_later(home: Path) -> None:
+    write_key(home, OLD_KEY, "https://runapi.example")
+    settings = load_settings()
+    write_key(home, NEW_KEY, "https://runapi.example")
+    assert key_of(settings) == NEW_KEY
+    write_key(home, NEW_KEY)
+    assert key_of(settings) is None
+
+
+def test_a_key_of_another_address_is_not_taken(
+    home: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    usual = load_settings()
+    monkeypatch.setenv("RUNAPI_BASE_URL", "https://runapi.example")
+    own = load_settings()
+    write_key(home, NEW_KEY)
+    assert (key_of(usual), key_of(own)) == (NEW_KEY, None)
+    write_key(home, NEW_KEY, "https://runapi.example")
+    assert (key_of(usual), key_of(own)) == (None, NEW_KEY)
+    assert "is for https://runapi.example, so it is not used here" in caplog.text
+    assert NEW_KEY not in caplog.text
+
+
+@pytest.mark.parametrize("source", ["environment", "env_file", "argument", "sandbox"])
+def test_a_key_that_was_given_otherwise_is_never_replaced(
+    home: Path, monkeypatch: pytest.MonkeyPatch, source: str
+) -> None:
+    if source == "environment":
+        monkeypatch.setenv("RUNAPI_API_KEY", OLD_KEY)
+    elif source == "env_file":
+        (home / "own.env").write_text(f"RUNAPI_API_KEY={OLD_KEY}\n", encoding="utf-8")
+        monkeypatch.setenv("LUMA_MCP_ENV_FILE", str(home / "own.env"))
+    settings = load_settings(api_key=OLD_KEY if source == "argument" else None, sandbox=source == "sandbox")
+    (home / "own.env").unlink(missing_ok=True)
+    write_key(home, NEW_KEY)
+    assert key_of(settings) is None
+
+
+def test_a_placeholder_in_the_environment_is_no_key_so_the_file_counts(
+    home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("RUNAPI_API_KEY", "${user_config.api_key}")
+    settings = load_settings()
+    write_key(home, NEW_KEY)
+    assert key_of(settings) == NEW_KEY
+
+
+@pytest.mark.parametrize("text", ["", '{"api_key": "sk-torn', '["sk"]', '{"api_key": "two words"}', "\x00"])
+def test_a_torn_file_brings_no_key_and_says_why(home: Path, caplog: pytest.LogCaptureFixture, text: str) -> None:
+    settings = load_settings()
+    write_key(home, NEW_KEY).write_text(text, encoding="utf-8")
+    assert key_of(settings) is None
+    assert "so nothing in it counts" in caplog.text
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no such bits")
+def test_a_file_that_others_can_write_brings_no_key_even_behind_a_link(home: Path) -> None:
+    settings = load_settings()
+    file = write_key(home, NEW_KEY)
+    file.chmod(0o622)
+    assert key_of(settings) is None
+    real = file.rename(home / "dotfile.json")
+    file.symlink_to(real)
+    assert key_of(settings) is None
+    real.chmod(0o600)
+    assert key_of(settings) == NEW_KEY
+
+
+def test_all_keys_are_secrets_of_the_settings_and_of_their_copies(home: Path) -> None:
+    write_key(home, OLD_KEY)
+    settings = load_settings(auth_tokens="ann:t0ken-0123456789")
+    write_key(home, NEW_KEY)
+    settings.model_copy(update={"transport": "http"}).reload_key()
+    assert {secret.get_secret_value() for secret in settings.secrets} == {OLD_KEY, NEW_KEY, "t0ken-0123456789"}
+    assert not any(key in repr(settings) + str(vars(settings)) for key in (OLD_KEY, NEW_KEY))

@@ -1,7 +1,8 @@
 """The RunAPI client: tolerant of the uncertain, strict about money, and silent about the key."""
 
 import logging
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator, Iterator
+from contextlib import asynccontextmanager
 from typing import Any
 
 import anyio
@@ -15,7 +16,8 @@ from luma_mcp.runapi.client import Accepted, RunAPI, Stored
 from luma_mcp.runapi.connection import open_http_clients
 from luma_mcp.runapi.upload_targets import UploadTarget
 from tests.support.questions import UUID, ask, create, read, unsubmitted_task
-from tests.support.rig import API_URL, KEY, SOURCE
+from tests.support.rig import API_URL, KEY, SOURCE, Answer
+from tests.support.runapi_keys import NEW_KEY, OLD_KEY
 
 pytestmark = pytest.mark.anyio
 OFFER = {"model": "luma-modify-video", "currency": "USD", "unit_price_cents": 50}
@@ -262,3 +264,112 @@ async def test_an_address_that_does_not_answer_is_told() -> None:
     async with open_http_clients(httpx.MockTransport(refuse)) as connection:
         with pytest.raises(errors.NetworkFailure):
             await RunAPI(connection, API_URL, None).price()
+
+
+@asynccontextmanager
+async def client_with(
+    answer: Answer, held: str | None, *later: str | None
+) -> AsyncGenerator[tuple[RunAPI, Iterator[Any]]]:
+    """Open a client with a key, and what it is given when it looks for one again, one after another."""
+    left = iter([SecretStr(found) if found else None for found in later])
+    async with open_http_clients(httpx.MockTransport(answer)) as connection:
+        key = SecretStr(held) if held else None
+        yield RunAPI(connection, API_URL, key, reload_key=lambda: next(left)), left
+
+
+def takes_only(right: str, seen: list[str]) -> Answer:
+    """Make a RunAPI that knows one key, and notes the keys that it was asked with."""
+
+    def answer(request: httpx.Request) -> httpx.Response:
+        seen.append(request.headers["authorization"].removeprefix("Bearer "))
+        return httpx.Response(200 if seen[-1] == right else 401, json={"id": UUID, "status": "pending"})
+
+    return answer
+
+
+async def test_a_key_that_comes_later_is_found_by_the_next_question() -> None:
+    seen: list[str] = []
+    async with client_with(takes_only(NEW_KEY, seen), None, None, NEW_KEY) as (runapi, left):
+        with pytest.raises(errors.MissingApiKey):
+            runapi.check_ready()
+        assert runapi.account == (API_URL, "")
+        assert (await runapi.read_task(UUID)).status is Status.PENDING
+        assert runapi.key_id
+        assert not list(left)
+    assert seen == [NEW_KEY]
+
+
+async def test_a_question_with_a_refused_key_is_asked_once_more_with_another() -> None:
+    seen: list[str] = []
+    async with client_with(takes_only(NEW_KEY, seen), OLD_KEY, NEW_KEY) as (runapi, _):
+        before = runapi.key_id
+        assert (await runapi.read_task(UUID)).status is Status.PENDING
+        assert (await runapi.read_task(UUID)).status is Status.PENDING
+        assert runapi.key_id != before
+        assert runapi.has_replaced(before)
+    assert seen == [OLD_KEY, NEW_KEY, NEW_KEY]
+
+
+@pytest.mark.parametrize("later", [OLD_KEY, None])
+async def test_without_another_key_a_refusal_stands(later: str | None) -> None:
+    seen: list[str] = []
+    async with client_with(takes_only(NEW_KEY, seen), OLD_KEY, later, later) as (runapi, _):
+        with pytest.raises(errors.InvalidApiKey):
+            await runapi.read_task(UUID)
+        with pytest.raises(errors.InvalidApiKey) as raised:
+            await runapi.create_task(unsubmitted_task())
+        assert not raised.value.transient
+        assert not runapi.has_replaced(runapi.key_id)
+    assert seen == [OLD_KEY, OLD_KEY]
+
+
+async def test_two_keys_that_are_refused_are_not_tried_in_turn_for_ever() -> None:
+    seen: list[str] = []
+    async with client_with(takes_only("right", seen), OLD_KEY, NEW_KEY, NEW_KEY, NEW_KEY) as (runapi, _):
+        for _ in range(2):
+            with pytest.raises(errors.InvalidApiKey):
+                await runapi.read_task(UUID)
+    assert seen == [OLD_KEY, NEW_KEY, NEW_KEY]
+
+
+@pytest.mark.parametrize("code", [400, 402, 403, 404, 429, 500])
+async def test_nothing_but_a_401_has_the_key_looked_for(code: int) -> None:
+    async with client_with(lambda _: httpx.Response(code, json={"error": "access denied"}), OLD_KEY) as (runapi, _):
+        with pytest.raises(errors.LumaError):
+            await runapi.read_task(UUID)
+
+
+async def test_a_submission_is_not_repeated_before_it_is_written_down_which_key_it_has() -> None:
+    seen: list[str] = []
+    async with client_with(takes_only(NEW_KEY, seen), OLD_KEY, NEW_KEY) as (runapi, _):
+        with pytest.raises(errors.KeyReplaced) as raised:
+            await runapi.create_task(unsubmitted_task())
+        assert (raised.value.charged, raised.value.transient, seen) == ("no", True, [OLD_KEY])
+        assert (await runapi.create_task(unsubmitted_task())).task_id == UUID
+
+
+async def test_who_was_asked_with_the_old_key_may_not_repeat_it_after_another_has_come() -> None:
+    asked, replaced = anyio.Event(), anyio.Event()
+
+    async def answer(request: httpx.Request) -> httpx.Response:
+        key = request.headers["authorization"]
+        if "slow" in request.url.path:
+            asked.set()
+            await replaced.wait()
+            return httpx.Response(500, json={"error": f"sent {key}"})
+        return httpx.Response(200 if NEW_KEY in key else 401, json={"status": "pending"})
+
+    async with open_http_clients(httpx.MockTransport(answer)) as connection:
+        runapi = RunAPI(connection, API_URL, SecretStr(OLD_KEY), reload_key=lambda: SecretStr(NEW_KEY))
+
+        async def slow() -> None:
+            with pytest.raises(errors.ServiceUnavailable) as raised:
+                await runapi.read_task("slow")
+            assert OLD_KEY not in raised.value.message
+            assert "sent" in raised.value.message
+
+        async with anyio.create_task_group() as both:
+            both.start_soon(slow)
+            await asked.wait()
+            await runapi.read_task(UUID)
+            replaced.set()

@@ -203,9 +203,7 @@ async def test_files_are_offered_as_sources_only_where_they_can_be_used(home: Pa
 
 
 def test_settings_without_a_key_are_pointed_out() -> None:
-    assert missing_key_warning(load_settings()).startswith(
-        "RUNAPI_API_KEY is not set, or is a placeholder: nothing can be submitted."
-    )
+    assert missing_key_warning(load_settings()).startswith("There is no RunAPI key: nothing can be submitted.")
     for good in ({"api_key": KEY}, {"sandbox": True}, {"api_key": KEY, "auth_tokens": PAIRS, "allowed_hosts": "a.x"}):
         assert missing_key_warning(load_settings(**good)) == ""
 

@@ -10,11 +10,13 @@ from typing import Any
 import anyio
 import httpx
 import pytest
+from pydantic import SecretStr
 
 from luma_mcp.app.app import App, open_app
 from luma_mcp.app.progress import Progress
 from luma_mcp.cli.wait import UNREACHED_SECONDS
-from luma_mcp.core.errors import LedgerUnusable
+from luma_mcp.core import failpoints
+from luma_mcp.core.errors import LedgerUnusable, MissingApiKey
 from luma_mcp.core.models import Status, Task, VideoRequest
 from luma_mcp.sandbox.faults import Fault, Kind
 from luma_mcp.sandbox.requests import bundled_clip
@@ -32,6 +34,7 @@ from tests.support.rig import (
     settings_for,
     silent,
 )
+from tests.support.runapi_keys import NEW_KEY, OLD_KEY, RevokingNetwork, write_key
 from tests.support.tasks import code_of
 
 pytestmark = [pytest.mark.anyio, pytest.mark.usefixtures("inline_threads")]
@@ -439,3 +442,112 @@ async def test_what_runapi_took_is_kept_until_it_can_be_written_down(rig: Rig, m
     await anyio.sleep(60)
     task = await only_task(rig)
     assert (task.status, rig.creates(), rig.task_count()) == (Status.COMPLETED, 1, 1)
+
+
+@asynccontextmanager
+async def revoking_rig(home: Path, *, held: str | None = OLD_KEY) -> AsyncGenerator[tuple[Rig, RevokingNetwork]]:
+    """Open the application with a key out of RunAPI's own file, or none, and a RunAPI that refuses the old one."""
+    if held:
+        write_key(home, held)
+    async with open_asgi_transport(sandbox := sandbox_for(home)) as web:
+        network = RevokingNetwork(web, {OLD_KEY})
+        async with open_rig(home, sandbox=sandbox, network=network, api_key=None) as rig:
+            yield rig, network
+
+
+async def test_a_refused_key_gives_way_to_a_new_one_under_the_same_idempotency_key(home: Path) -> None:
+    async with revoking_rig(home) as (rig, network):
+        old = rig.parts.runapi.key_id
+        write_key(home, NEW_KEY)
+        task = await rig.submit()
+        new = rig.parts.runapi.key_id
+    assert (task.status, task.key_id, rig.task_count()) == (Status.COMPLETED, new, 1)
+    assert new != old
+    assert network.seen == [(OLD_KEY, task.key), (NEW_KEY, task.key)]
+
+
+async def test_a_refused_key_without_a_new_one_ends_the_request_and_the_next_call_goes_with_the_new(home: Path) -> None:
+    async with revoking_rig(home) as (rig, network):
+        refused = await rig.submit()
+        assert (refused.status, code_of(refused), refused.charged) == (Status.FAILED, "invalid_api_key", "no")
+        write_key(home, NEW_KEY)
+        assert (await rig.submit()).status is Status.COMPLETED
+    assert [key for key, _ in network.seen] == [OLD_KEY, OLD_KEY, NEW_KEY]
+    assert rig.task_count() == 1
+
+
+async def test_the_key_of_an_upload_is_replaced_before_anything_is_sent_with_it(home: Path) -> None:
+    clip = home / "out" / "clip.mp4"
+    clip.parent.mkdir()
+    clip.write_bytes(bundled_clip().read_bytes())
+    async with revoking_rig(home) as (rig, network):
+        write_key(home, NEW_KEY)
+        task = await rig.submit(source=str(clip))
+        assert (task.status, task.account) == (Status.COMPLETED, rig.parts.runapi.account)
+        again = await rig.submit("again", source=str(clip))
+    assert network.seen == [(NEW_KEY, task.key), (NEW_KEY, again.key)]
+    assert sum(seen.path.endswith("/confirm") for seen in rig.sandbox.recorded_requests) == 1
+
+
+async def test_a_key_that_is_replaced_while_a_task_is_written_down_is_not_sent_with_it(
+    home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with revoking_rig(home) as (rig, network):
+        network.revoked.clear()
+        write_key(home, NEW_KEY)
+        replaced: list[bool] = []
+
+        def another_call_was_refused(point: str) -> None:
+            if point == "submission.sending" and not replaced:
+                replaced.append(rig.parts.runapi._replace_key(SecretStr(OLD_KEY)))
+
+        monkeypatch.setattr(failpoints, "reach", another_call_was_refused)
+        task = await rig.submit()
+        assert (task.status, task.key_id) == (Status.COMPLETED, rig.parts.runapi.key_id)
+    assert (replaced, network.seen) == ([True], [(NEW_KEY, task.key)])
+
+
+async def test_what_may_have_been_taken_under_the_old_key_is_never_sent_with_the_new_one(home: Path) -> None:
+    async with revoking_rig(home) as (rig, network):
+        network.revoked.clear()
+        rig.sandbox.faults.inject(Fault("drop_after"), Fault("503", seconds=20))
+        task = await rig.submit(wait=0)
+        assert task.charged == "unknown"
+        network.revoked.add(OLD_KEY)
+        write_key(home, NEW_KEY)
+        task = await rig.settle(task)
+        assert (task.status, task.charged) == (Status.UNCONFIRMED, "unknown")
+        again = await rig.submit()
+        assert again.error
+        assert "another RunAPI key" in again.error.hint
+    assert {key for key, _ in network.seen} == {OLD_KEY}
+    assert rig.task_count() == 1
+
+
+async def test_a_request_of_the_old_key_that_was_never_sent_is_sent_with_the_new_one(home: Path) -> None:
+    async with revoking_rig(home) as (rig, network):
+        network.revoked.clear()
+        rig.sandbox.faults.inject(Fault("429", seconds=60))
+        task = await rig.submit(wait=0)
+        network.revoked.add(OLD_KEY)
+        write_key(home, NEW_KEY)
+        assert (await rig.app.check_account("local")).balance
+        assert (await rig.settle(task)).status is Status.COMPLETED
+    assert network.seen == [(OLD_KEY, task.key), (NEW_KEY, task.key)]
+
+
+async def test_a_key_that_comes_lets_the_first_call_and_an_older_task_go_on(home: Path) -> None:
+    async with revoking_rig(home, held=None) as (rig, _):
+        with pytest.raises(MissingApiKey):
+            await rig.submit()
+        write_key(home, NEW_KEY)
+        assert (await rig.submit()).status is Status.COMPLETED
+        rig.sandbox.faults.inject(Fault("409", times=1000))
+        doubtful = await rig.settle(await rig.submit("doubtful"))
+        assert doubtful.status is Status.UNCONFIRMED
+        rig.sandbox.faults.clear()
+    (home / ".config" / "runapi" / "config.json").unlink()
+    async with open_asgi_transport(rig.sandbox) as web, open_rig(home, network=web, api_key=None) as later:
+        write_key(home, NEW_KEY)
+        assert (await later.submit("doubtful")).status is Status.COMPLETED
+    assert rig.task_count() == 2

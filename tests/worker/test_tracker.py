@@ -14,7 +14,10 @@ from luma_mcp.core.models import Status, Task
 from luma_mcp.ledger import database
 from luma_mcp.ledger.database import raise_ledger_unusable
 from luma_mcp.sandbox.faults import Fault
+from luma_mcp.sandbox.transport import open_asgi_transport
 from tests.support.rig import Rig, VirtualClock, open_rig, sandbox_for
+from tests.support.runapi_keys import NEW_KEY, OLD_KEY, RevokingNetwork, write_key
+from tests.support.tasks import code_of
 
 pytestmark = [pytest.mark.anyio, pytest.mark.usefixtures("inline_threads")]
 HOUR = 3600.0
@@ -209,3 +212,38 @@ async def test_a_history_is_forgotten_only_when_a_setting_says_so(home: Path) ->
             await anyio.sleep(10)
             assert len((await rig.app.list_tasks("local", "", 10, ""))[0]) == left
     assert Path(video).is_file()
+
+
+async def test_a_task_goes_on_with_the_key_that_took_the_place_of_a_refused_one(home: Path) -> None:
+    write_key(home, OLD_KEY)
+    async with open_asgi_transport(sandbox := sandbox_for(home, seconds=60)) as web:
+        network = RevokingNetwork(web)
+        async with open_rig(home, sandbox=sandbox, network=network, api_key=None) as rig:
+            task = await rig.submit(wait=0)
+            network.revoked.add(OLD_KEY)
+            await anyio.sleep(40)
+            refused = await rig.parts.ledger.get(task.key)
+            assert (refused.status, code_of(refused)) == (Status.PROCESSING, "invalid_api_key")
+            write_key(home, NEW_KEY)
+            ended = await rig.settle(task)
+            assert (ended.status, ended.key_id, ended.error) == (Status.COMPLETED, task.key_id, None)
+            assert (await rig.submit("next")).key_id == rig.parts.runapi.key_id != task.key_id
+    assert [key for key, _ in network.seen] == [OLD_KEY, NEW_KEY]
+
+
+async def test_tasks_that_the_server_had_no_key_for_are_followed_once_it_has_one(home: Path) -> None:
+    write_key(home, NEW_KEY)
+    sandbox = sandbox_for(home, seconds=60)
+    async with open_asgi_transport(sandbox) as web:
+        async with open_rig(home, sandbox=sandbox, network=web, api_key=None) as first:
+            task = await first.submit(wait=0)
+        (home / ".config" / "runapi" / "config.json").unlink()
+        async with open_rig(home, sandbox=sandbox, network=web, api_key=None) as later:
+            later.app.start_tracker()
+            await anyio.sleep(60)
+            polls = later.polls()
+            write_key(home, NEW_KEY)
+            assert (await later.app.check_account("local")).balance
+            await anyio.sleep(30)
+            assert (await later.parts.ledger.get(task.key)).status is Status.COMPLETED
+            assert later.polls() > polls

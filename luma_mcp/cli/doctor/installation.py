@@ -26,10 +26,7 @@ from luma_mcp.transports.sockets import check_exposure
 
 OLDEST_SDK = (2, 3)  # as pyproject.toml asks for, which a test compares
 NEXT_SDK = (3,)  # the first that may be too new
-GET_KEY = (
-    "Get a key at https://runapi.ai. `luma-mcp config HOST` says where your host wants it; or try everything without"
-    " one, with --sandbox."
-)
+GET_KEY = "Run `luma-mcp login`: every host's server then finds the key. Or try everything without one, with --sandbox."
 OVER_HTTP = 'See "Serve many clients over HTTP" in README.'
 OWN_FILE = 'It holds {"api_key": "…"}, and only you may write it (chmod 600).'
 

@@ -11,12 +11,13 @@ import httpx
 
 from luma_mcp.app.parts import open_network
 from luma_mcp.cli.doctor.report import Finding, note, ok, problem
-from luma_mcp.core.errors import LumaError, MissingApiKey, ProxyUnusable
+from luma_mcp.core.errors import InvalidApiKey, LumaError, MissingApiKey, ProxyUnusable
 from luma_mcp.core.settings import Settings
 from luma_mcp.core.settings_proxies import Proxy, read_proxies
 from luma_mcp.runapi.client import RunAPI
 
 SYSTEM = "the system's proxy settings"
+OTHER_KEY = "Get another key with `luma-mcp login`; or, where RUNAPI_API_KEY is set, correct it there."
 PLAYED = "the sandbox plays RunAPI in this process, so the network was not tried"
 # Verification errors of OpenSSL, macOS (Security.framework) and Windows (CryptoAPI): truststore asks each system's own.
 CLOCK_ERRORS = frozenset({9, 10, -67818, -67819, 0x800B0101})  # not valid yet, or not any more
@@ -46,7 +47,8 @@ async def check_balance(runapi: RunAPI, price_usd: float) -> Finding:
     except MissingApiKey:
         return note("account", "not asked for its balance, as there is no key here", "Run this where the key is set.")
     except LumaError as error:
-        return problem("account", error.message, error.hint, error.code)
+        fix = OTHER_KEY if isinstance(error, InvalidApiKey) else error.hint
+        return problem("account", error.message, fix, error.code)
     left = f"{balance.usd:.2f} USD are left"
     if balance.usd < price_usd:
         return problem(

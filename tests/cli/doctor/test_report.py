@@ -13,7 +13,7 @@ def test_people_read_each_finding_with_its_fix_below(capsys: pytest.CaptureFixtu
     assert main(["doctor", "--base-url", "https://name.invalid"]) == EXIT_CODES["missing_api_key"]
     lines = capsys.readouterr().out.splitlines()
     place = next(number for number, line in enumerate(lines) if line.startswith("problem  key: "))
-    assert lines[place + 1].startswith("         fix: Get a key at")
+    assert lines[place + 1].startswith("         fix: Run `luma-mcp login`")
     assert lines[-1] == "To mend: key, RunAPI."
 
 
