@@ -6,6 +6,7 @@ import os
 import signal
 import sqlite3
 import subprocess
+import sys
 from collections.abc import Generator
 from contextlib import closing
 from pathlib import Path
@@ -224,7 +225,7 @@ def test_at_a_terminal_a_person_is_asked_for_the_total_price(
 ) -> None:
     typed = Terminal(answer)
     monkeypatch.setattr(modify, "asks_person", lambda: True)
-    monkeypatch.setattr("sys.stdin", typed)
+    monkeypatch.setattr(sys, "stdin", typed)
     main(["modify", SOURCE, "--prompt", f"spring {answer}", "--prompt", f"autumn {answer}"])
     told = capsys.readouterr()
     assert len(told.out.splitlines()) == made
