@@ -6,15 +6,13 @@ if __name__ == "__main__" and not sys.flags.safe_path:
     del sys.path[0]  # `python -m` puts the working directory there, whose httpx.py must not pass for the library
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from io import TextIOWrapper
-from typing import cast
 
-from luma_mcp.cli.console import EXIT_CODES, ExitCode, print_failure, print_message
-from luma_mcp.cli.main import build_parser
+from luma_mcp.cli.commands import run_command
+from luma_mcp.cli.console import EXIT_CODES, ExitCode
+from luma_mcp.cli.main import parse_command_line
 from luma_mcp.core.errors import LumaError
-from luma_mcp.core.settings import Settings
-from luma_mcp.core.settings_sources import BadSetting
 from luma_mcp.transports.stderr import install_nonblocking_stderr
 
 
@@ -23,22 +21,18 @@ def main(argv: Sequence[str] | None = None) -> int:
     for stream in (sys.stdout, sys.stderr):  # noqa: TID251 - only its encoding is set
         if isinstance(stream, TextIOWrapper):
             stream.reconfigure(encoding="utf-8", errors="backslashreplace")
-    arguments = vars(build_parser().parse_args(argv))
-    run = cast("Callable[..., int]", arguments.pop("run"))
-    own = {name: arguments.pop(name) for name in list(arguments) if name not in Settings.model_fields}
+    given = parse_command_line(sys.argv[1:] if argv is None else argv)
     try:
-        return run(arguments, **own)
-    except BadSetting as error:
-        print_message(error.message)
-        return ExitCode.SETTING_OR_KEY
+        return run_command(given)
     except LumaError as error:
-        print_failure(error.failure())
+        from luma_mcp.cli.explanations import print_error  # noqa: PLC0415 - --version must not wait for what it needs
+
+        print_error(error)
         return EXIT_CODES[error.code]
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # so that nothing is flushed into the closed pipe at exit
         return ExitCode.BROKEN_PIPE
-    except KeyboardInterrupt:
-        print_message("Interrupted. A submitted task goes on; the same command joins it again.")
+    except KeyboardInterrupt:  # what goes on was told by whoever was interrupted
         return ExitCode.INTERRUPTED
 
 

@@ -153,6 +153,16 @@ class App:
         """Give the caller's newest tasks, in some states, that have each typed word in their id or prompt."""
         return await self._parts.ledger.search_tasks(caller, typed, states, limit)
 
+    async def find_tasks(self, caller: str, typed: str, status: str, limit: int) -> list[Task]:
+        """Give the caller's newest tasks, in one state or in any, that have each typed word, as they stand now.
+
+        Raises `InvalidRequest` as `list_tasks` does.
+        """
+        check_listing(status, limit)
+        with self._parts.ledger.report_damage_once():
+            found = await self.search_tasks(caller, typed, [Status(status)] if status else list(Status), limit)
+            return await self._parts.saver.current_tasks(found)
+
     async def check_earlier_outputs(self, source: str, earlier: Task | None, caller: str) -> None:
         """Refuse at once results that cannot be had, before a person is asked to agree to the cost.
 

@@ -18,6 +18,8 @@ MAX_ERROR_LENGTH = 200
 
 Report = Callable[[float, float, str], Awaitable[None]]
 """Takes progress, total and message."""
+Describe = Callable[[Task, DurationProfile, float, Transfer | None], str]
+"""Says how a task goes, given the usual durations, the time (POSIX seconds) and what is being moved."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +69,7 @@ def error_suffix(task: Task, moved: Transfer | None) -> str:
 
 
 def is_active(task: Task) -> bool:
+    """Tell whether a task is on its way to a saved video, or to its end if it is not to be saved."""
     return task.status in RUNNING or task.needs_saving
 
 
@@ -107,11 +110,19 @@ class Progress:
     The protocol wants each value higher than the last: if `strictly`, a value that would stand still is nudged.
     """
 
-    def __init__(self, report: Report, *, heartbeat_seconds: float = HEARTBEAT_SECONDS, strictly: bool = True) -> None:
+    def __init__(
+        self,
+        report: Report,
+        *,
+        heartbeat_seconds: float = HEARTBEAT_SECONDS,
+        strictly: bool = True,
+        describe: Describe = describe,
+    ) -> None:
         self.profile: DurationProfile | None = None  # set by whoever waits, once: it stays while the caller waits
         self._report = report
         self._heartbeat_seconds = heartbeat_seconds
         self._strictly = strictly
+        self._describe = describe
         self._last: LastReport | None = None
 
     async def report_if_due(self, task: Task, now: float, moved: Transfer | None = None) -> None:
@@ -126,7 +137,7 @@ class Progress:
                 value = nudged(value)
         self._last = LastReport(value, stage(task), now)
         if not (last and self._strictly and value == last.value):
-            await self._report(value, TOTAL, describe(task, known, now, moved))
+            await self._report(value, TOTAL, self._describe(task, known, now, moved))
 
 
 def rising_value(last: float, value: float, *, stands: bool) -> float:

@@ -1,17 +1,13 @@
-"""What the command line shows a person: a progress bar, a table, exit codes."""
+"""What the command line writes where, fit for a terminal, and its exit codes."""
 
 import errno
-import os
 import sys
-import unicodedata
-from collections.abc import Sequence
 from datetime import UTC, datetime
 from enum import IntEnum
 from io import TextIOWrapper
 from typing import TextIO
 
 from luma_mcp.cli.printable import LAYOUT_CHARACTERS, printable, printable_json
-from luma_mcp.core.errors import Failure
 from luma_mcp.core.models import Task
 from luma_mcp.transports.stderr import drain_stderr
 
@@ -55,86 +51,27 @@ EXIT_CODES = {
     "download_failed": ExitCode.NOT_SAVED,
 }
 EXIT_HELP = """\
-exit codes: 0 done, 1 unexpected error, 2 setting or key, 3 credits, 4 request refused,
-5 outcome unknown, 6 service or network, 7 generation failed, 8 video made but not saved,
-130 interrupted (the task goes on)"""
-USUAL_COLUMNS = 80
-BAR_WIDTH = 24
-LEAST_BAR_WIDTH = 6
-BESIDE_BAR = len("[] 100 %  ") + 1
-PROMPT_WIDTH = 40
-
-
-class ProgressBar:
-    """One line on a terminal that is drawn over itself; silent elsewhere."""
-
-    def __init__(self, stream: TextIO) -> None:
-        self._stream = stream
-        self._alive = stream.isatty()
-        self._drawn = 0
-
-    async def report(self, progress: float, total: float, message: str) -> None:
-        if self._alive:
-            message = printable(message)
-            columns = self._columns()
-            width = max(LEAST_BAR_WIDTH, min(BAR_WIDTH, columns - len(message) - BESIDE_BAR))
-            done = round(width * progress / total)
-            line = f"[{'#' * done}{'-' * (width - done)}] {progress:3.0f} %  {message}"
-            self._write(line[: columns - 1])
-
-    def _columns(self) -> int:
-        """Measure the terminal that is drawn on; stdout may be something else."""
-        try:
-            return os.get_terminal_size(self._stream.fileno()).columns or USUAL_COLUMNS
-        except (OSError, ValueError):
-            return USUAL_COLUMNS
-
-    def clear(self) -> None:
-        if self._alive:
-            self._write("")
-
-    def _write(self, line: str) -> None:
-        blanks = " " * max(0, self._drawn - len(line))  # old consoles of Windows know no command that clears a line
-        self._stream.write(f"\r{line}{blanks}{'' if line else chr(13)}")
-        self._stream.flush()
-        self._drawn = len(line)
+exit codes: 0 done, 1 unexpected error, 2 setting or key, 3 credits, 4 request
+refused, 5 outcome unknown, 6 service or network, 7 generation failed, 8 video
+made but not saved, 130 interrupted (the task goes on)"""
 
 
 def exit_code(task: Task) -> ExitCode:
     return EXIT_CODES.get(task.error.code, ExitCode.UNEXPECTED) if task.error else ExitCode.DONE
 
 
-def format_tasks(tasks: Sequence[Task]) -> str:
-    if not tasks:
-        return "No tasks."
-    return "\n".join(table_line(task) for task in tasks)
-
-
-def table_line(task: Task) -> str:
-    where = task.video_path or (task.video_urls[0] if task.video_urls else task.error.message if task.error else "")
-    known = f"{local_time(task.created_at)}  {task.status.value:<11}  {task.task_id or '-':<36}"
-    take = f"(take {task.request.take}) " if task.request.take > 1 else ""
-    return printable(f"{known}  {clipped(take + task.request.prompt)}  {where}".rstrip())
-
-
 def local_time(seconds: float) -> str:
     return datetime.fromtimestamp(seconds, UTC).astimezone().strftime("%Y-%m-%d %H:%M")
 
 
-def clipped(prompt: str) -> str:
-    """Fit a prompt into its column, counting wide characters as two."""
-    kept, width = "", 0
-    for character in printable(" ".join(prompt.split())):
-        width += 2 if unicodedata.east_asian_width(character) in "WF" else 1
-        if width > PROMPT_WIDTH:
-            return f"{kept}…"
-        kept += character
-    return kept + " " * (PROMPT_WIDTH + 1 - width)
+def is_terminal(stream: TextIO | None) -> bool:
+    """Tell whether a person is at the other end; programs started without a console have no streams at all."""
+    return stream is not None and stream.isatty()
 
 
-def print_failure(failure: Failure) -> None:
-    print_message(f"{failure.code}: {failure.message}")
-    print_message(f"charged: {failure.charged}. {failure.hint}".rstrip())
+def stdout_is_terminal() -> bool:
+    """Tell whether a person reads the results."""
+    return is_terminal(sys.stdout)  # noqa: TID251 - nothing is written
 
 
 def print_result(result: str) -> None:

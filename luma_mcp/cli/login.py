@@ -109,14 +109,14 @@ def read_key() -> SecretStr:
 
 async def log_in_with_key(settings: Settings, key: SecretStr) -> None:
     """Store a key that RunAPI takes; one that it refuses, or that cannot be checked, is not stored."""
-    async with interrupt_on_signal():
+    async with interrupt_on_signal(tell_interrupted):
         balance = await check_key(settings, key)
     tell_stored(settings, key, balance)
 
 
 async def log_in(settings: Settings, open_page: OpenPage) -> None:
     """Store the key that RunAPI's page makes, then check it: it exists from the moment that it was asked for."""
-    async with interrupt_on_signal():
+    async with interrupt_on_signal(tell_interrupted):
         new = await ask_page(settings, open_page)
         who = f" of {new.email}" if new.email else ""
         path = store_key(new.key, settings.base_url, USUAL_BASE_URL)
@@ -188,6 +188,10 @@ def tell_stored(settings: Settings, key: SecretStr, balance: str) -> None:
     path = store_key(key, settings.base_url, USUAL_BASE_URL)
     print_message(f"The key is in {path}, which every host's server reads.")
     print_message(balance)
+
+
+def tell_interrupted() -> None:
+    print_message("Interrupted: no key was stored unless that was said above.")
 
 
 def no_clock() -> float:

@@ -1,123 +1,138 @@
-"""The command line: commands, arguments and flags."""
+"""The command line: which commands, arguments and flags there are, and what they are told to do."""
 
 import argparse
-from collections.abc import Callable
-from functools import partial
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any, Literal
 
 from luma_mcp import __version__
-from luma_mcp.cli.commands import run_modify, run_sandbox, run_tasks, run_token, serve, with_settings
-from luma_mcp.cli.config import ADDRESS_FLAGS, run_config
-from luma_mcp.cli.console import EXIT_HELP
-from luma_mcp.cli.doctor.run import run_doctor
-from luma_mcp.cli.login import run_login, run_logout
-from luma_mcp.cli.printable import printable
-from luma_mcp.core.models import PRICE_USD
-from luma_mcp.core.settings import Settings, variable_name
+from luma_mcp.cli.console import EXIT_HELP, print_result
+from luma_mcp.cli.parser import Parser, TopParser
+from luma_mcp.cli.setting_flags import ALL, FLAGS, RULE, SECRETS, add_setting_flags, flag_name
+from luma_mcp.core.models import PRICE_USD, Status
 
-ABOUT = """\
-Modify videos with Luma at RunAPI: a prompt and a clip in, the re-rendered clip out, saved on disk.
-
-Without a command, luma-mcp is an MCP server on stdin and stdout: hosts such as Claude Desktop
-start it by themselves. With --transport http it serves many of them on a port. To try the whole
-job without a key, network or cost:
-
-  luma-mcp modify CLIP.mp4 "a foggy autumn morning" --sandbox"""
-MODIFY_ABOUT = f"""\
-Modify one clip: submits it, shows progress, saves the result, and prints the path of the saved
-file on stdout. Costs {PRICE_USD:.2f} USD when it succeeds (nothing with --sandbox). The same request is the
-same task: interrupting it leaves the task alive, and the same command joins it, or shows its
-result, at any time and without another charge. --take 2, 3, … makes other versions."""
-CONFIG_ABOUT = """\
-Let a host know this server: prints what belongs into the host's configuration file, with the paths
-of this machine, or puts it there. Everything else in the file stays as it is. Settings given as
-flags become part of the entry: --sandbox is for trying without a key. A key is never printed. With
---transport http the entry holds the address of a server that you start yourself, and the token for it."""
-DOCTOR_ABOUT = """\
-Look at everything that this server depends on: versions, settings, where the key comes from, the
-way to RunAPI, balance, ledger, folders, and the hosts on this machine with their limits. Changes
-nothing, costs nothing, never shows a key. Each problem comes with its fix, and the exit code tells
-of the first one."""
-LOGIN_ABOUT = """\
-Get a RunAPI key: opens RunAPI's page in your browser, where you log in and agree, and puts the key
-into RunAPI's own file, which every server of this user reads. With --with-key it takes a key that
-you type (it is not shown) or pipe in. RunAPI is asked whether it takes the key; the key is never
-printed, and stands in no host's file."""
-ACCESS_ABOUT = """\
-Print the token with which your own programs connect to a server over HTTP (luma-mcp --transport http),
-as the header Authorization: Bearer TOKEN. It is made when it is first needed, and kept in the data
-folder, readable by you only. To have a new one, delete the file http-token there, and start the
-server anew."""
-SECRET: frozenset[str] = frozenset({"api_key", "auth_tokens"})
-ADDRESS_SETTINGS = ADDRESS_FLAGS | {"transport"}
-HTTP_ONLY = ADDRESS_SETTINGS | {"allowed_hosts"}
+AddArguments = Callable[[Parser], None]
+BARE = "luma_mcp.cli.welcome:run_bare"
+OFFERS = ("hosts", "tasks")  # what a script asks for while a person types
+SHELLS = ("bash", "zsh", "fish")
+AT_RUNAPI = ("data_dir", "env_file", "base_url", "log_level")
+SAVING = ("output_dir", "media_roots", "allow_private")
+ADDRESS = ("transport", "host", "port", "public_url")
+WAITS = ("wait_seconds", "max_wait_seconds")
+LIMITS = ("daily_limit", "max_active")
 
 
-AddCommand = Callable[..., argparse.ArgumentParser]
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Command:
+    """A command as people see it, and the function that does it: `package.module:function`, imported when it runs.
+
+    The function is given what `takes` says (settings as of a person at this machine, those of a server, or the flags),
+    and its own arguments by name.
+    """
+
+    name: str
+    example: str
+    summary: str
+    about: str
+    run: str
+    add_arguments: AddArguments
+    usage: str = ""  # where argparse's own is not what people should type
+    settings: Sequence[str] = ()
+    unshown: Sequence[str] = ()  # settings that it has, too, and its help has no room for
+    takes: Literal["settings", "server_settings", "flags"] = "settings"
+    gathers: str = ""  # the argument that takes all words, also those behind flags
+    exits: str = ""
 
 
-class Parser(argparse.ArgumentParser):
-    """Repeats arguments that it does not understand in a form that is fit for a terminal."""
-
-    def error(self, message: str) -> NoReturn:
-        super().error(printable(message))
-
-
-def build_parser() -> argparse.ArgumentParser:
-    top = Parser(prog="luma-mcp", description=ABOUT, formatter_class=argparse.RawDescriptionHelpFormatter)
-    top.add_argument("--version", action="version", version=f"runapi-luma-mcp {__version__}")
-    top.set_defaults(run=with_settings(serve))
-    add_setting_flags(top, hidden=SECRET)
-    commands = top.add_subparsers(title="commands", metavar="COMMAND")
-    command = partial(add_command, commands)
-    add_work_commands(command)
-    add_server_commands(command)
-    add_setup_commands(command)
-    return top
-
-
-def add_work_commands(command: AddCommand) -> None:
-    modify = command("modify", with_settings(run_modify), "modify one clip and save the result", MODIFY_ABOUT)
-    modify.add_argument("source", metavar="SOURCE", help="the clip: a file, an http(s) URL, or luma://tasks/TASK_ID")
-    modify.add_argument("prompt", metavar="PROMPT", help="how it should look")
-    modify.add_argument(
-        "--take", type=int, default=1, metavar="N", help="which version of the same request, 1 to 100; each is paid for"
+def modify_arguments(parser: Parser) -> None:
+    parser.add_argument(
+        "arguments",
+        metavar="SOURCE... PROMPT",
+        nargs="+",
+        help="clips (files, URLs, luma://tasks/ID), then the look",
     )
-    modify.add_argument("--new-take", action="store_true", help=argparse.SUPPRESS)  # which 0.1.0 had
-    modify.add_argument("--json", action="store_true", dest="as_json", help="print the whole task as JSON")
-
-    tasks = command("tasks", with_settings(run_tasks), "list earlier tasks, newest first")
-    tasks.add_argument("--status", default="", metavar="STATUS", help="only tasks in this state")
-    tasks.add_argument("--limit", type=int, default=20, metavar="N", help="how many, 1 to 100 (default 20)")
-    tasks.add_argument("--json", action="store_true", dest="as_json", help="print the list as JSON")
-
-
-def add_server_commands(command: AddCommand) -> None:
-    command("token", with_settings(run_token), "print the token of your own clients over HTTP", ACCESS_ABOUT)
-
-    sandbox = command("sandbox", with_settings(run_sandbox), "serve the sandbox RunAPI on a port of this machine")
-    sandbox.add_argument("--listen", type=port_number, default=8788, metavar="PORT", help="the port (default 8788)")
-    sandbox.add_argument("--seconds", type=float, default=8, metavar="S", help="how long a task takes (default 8)")
-
-
-def add_setup_commands(command: AddCommand) -> None:
-    login = command(
-        "login", with_settings(run_login), "get a RunAPI key, and keep it where all servers read it", LOGIN_ABOUT
+    parser.add_argument(
+        "--prompt",
+        metavar="TEXT",
+        action="append",
+        dest="prompts",
+        default=[],
+        help="a look; then all arguments are clips, and get each",
     )
-    login.add_argument("--with-key", action="store_true", help="take a key that you type or pipe in, not RunAPI's page")
-    command("logout", run_logout, "take the RunAPI key out of RunAPI's own file")
+    add_output(parser)
+    parser.add_argument("--take", metavar="N", type=int, default=1, help="which version of the same, 1 to 100 (1)")
+    parser.add_argument("--yes", action="store_true", help="do not ask before several videos are paid for")
+    add_json(parser, "print the whole task as JSON")
 
-    config = command("config", run_config, "let a host know this server", CONFIG_ABOUT, shown=ADDRESS_SETTINGS)
-    config.add_argument("for_host", metavar="HOST", nargs="?", default="", help="the host; none lists all")
-    config.add_argument("--write", action="store_true", help="put it into the host's file, and keep a backup of that")
-    config.add_argument("--file", type=Path, metavar="PATH", help="another file than the host's own")
 
-    doctor = command("doctor", run_doctor, "look for what is wrong, and say how to mend it", DOCTOR_ABOUT)
-    doctor.add_argument("--json", action="store_true", help="print the findings as JSON")
-    doctor.add_argument(
-        "--probe", action="store_true", help="ask RunAPI what is free, and print a report without secrets to hand back"
-    )
+def wait_arguments(parser: Parser) -> None:
+    parser.add_argument("task_id", metavar="TASK_ID", nargs="?", default="", help="the task (without: all that run)")
+    add_json(parser, "print the whole task as JSON")
+
+
+def save_arguments(parser: Parser) -> None:
+    parser.add_argument("task_id", metavar="TASK_ID", help="the finished task, as luma-mcp tasks lists it")
+    add_output(parser)
+    add_json(parser, "print the whole task as JSON")
+
+
+def tasks_arguments(parser: Parser) -> None:
+    parser.add_argument("words", metavar="WORDS", nargs="*", help="only tasks with these words in prompt or id")
+    states = "{" + ",".join(Status) + "}"
+    parser.add_argument("--status", metavar=states, choices=[*Status], default="", help="only tasks in this state")
+    parser.add_argument("--limit", metavar="N", type=int, default=20, help="how many, 1 to 100 (20)")
+    add_json(parser, "print all that is known of them as JSON")
+
+
+def account_arguments(parser: Parser) -> None:
+    add_json(parser, "print it as JSON")
+
+
+def login_arguments(parser: Parser) -> None:
+    parser.add_argument("--with-key", action="store_true", help="take a key that you type or pipe in")
+
+
+def config_arguments(parser: Parser) -> None:
+    parser.add_argument("for_host", metavar="HOST", nargs="?", default="", help="the host (without: lists all)")
+    change = parser.add_mutually_exclusive_group()
+    change.add_argument("--write", action="store_true", help="put it into the host's file, of which a backup is kept")
+    change.add_argument("--remove", action="store_true", help="take it out again")
+    parser.add_argument("--file", type=Path, metavar="FILE", help="another file than the host's own")
+
+
+def doctor_arguments(parser: Parser) -> None:
+    parser.add_argument("--json", action="store_true", help="print the findings as JSON")
+    parser.add_argument("--probe", action="store_true", help="ask RunAPI what is free: a report without secrets")
+
+
+def completion_arguments(parser: Parser) -> None:
+    shells = "{" + ",".join(SHELLS) + "}"
+    parser.add_argument("shell", metavar=shells, type=shell_name, help="the shell that you use")
+
+
+def sandbox_arguments(parser: Parser) -> None:
+    parser.add_argument("--listen", type=port_number, default=8788, metavar="PORT", help="the port (8788)")
+    parser.add_argument("--seconds", type=float, default=8, metavar="SECONDS", help="how long a task takes (8)")
+
+
+def no_arguments(_: Parser) -> None:
+    """Add nothing: the command has only settings."""
+
+
+def add_output(parser: Parser) -> None:
+    parser.add_argument("--output", metavar="FILE", default="", help="the file or folder to save to")
+
+
+def add_json(parser: Parser, meaning: str) -> None:
+    parser.add_argument("--json", action="store_true", dest="as_json", help=meaning)
+
+
+def shell_name(value: str) -> str:
+    """Read the name of a shell, or what its script asks for."""
+    if value not in (*SHELLS, *OFFERS):
+        raise argparse.ArgumentTypeError(f"there is no script for {value!r}")
+    return value
 
 
 def port_number(value: str) -> int:
@@ -127,34 +142,297 @@ def port_number(value: str) -> int:
     return int(value)
 
 
-def add_command(
-    commands: Any,
-    name: str,
-    run: Callable[..., int],
-    summary: str,
-    about: str = "",
-    *,
-    shown: frozenset[str] = frozenset(),
-) -> argparse.ArgumentParser:
-    """Add a command with the flags that all share; `shown` are flags of servers that it has too."""
-    added: argparse.ArgumentParser = commands.add_parser(
-        name,
-        help=summary,
-        description=about or f"{summary[:1].upper()}{summary[1:]}.",
-        epilog=EXIT_HELP,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    add_setting_flags(added, hidden=SECRET | (HTTP_ONLY - shown))
-    added.set_defaults(run=run)
+WORK = (
+    Command(
+        name="modify",
+        example='modify clip.mp4 "fog at dawn"',
+        summary=f"a new version of a clip ({PRICE_USD:.2f} USD)",
+        about=f"""\
+Modify a clip, show how it goes, save the result and print its path. Each video
+costs {PRICE_USD:.2f} USD when it succeeds, nothing with --sandbox. The same request is the
+same task: interrupting leaves it alive, and typing it again joins it, for free.
+
+  luma-mcp modify clip.mp4 "a foggy autumn morning" --output fog.mp4
+  luma-mcp modify a.mp4 b.mp4 --prompt "in snow" --prompt "at night\"""",
+        run="luma_mcp.cli.modify:run_modify",
+        add_arguments=modify_arguments,
+        usage="SOURCE... PROMPT [OPTIONS]",
+        settings=("sandbox", *SAVING, "save", *LIMITS, *AT_RUNAPI),
+        gathers="arguments",
+        exits=EXIT_HELP,
+    ),
+    Command(
+        name="wait",
+        example="wait",
+        summary="wait for what runs, and save it",
+        about="""\
+Wait for a task, or for all that run, save the results and print their paths.
+
+  luma-mcp wait
+  luma-mcp wait 550e8400-e29b-41d4-a716-446655440000""",
+        run="luma_mcp.cli.wait:run_wait",
+        add_arguments=wait_arguments,
+        settings=("sandbox", *SAVING, "save", *AT_RUNAPI),
+        exits=EXIT_HELP,
+    ),
+    Command(
+        name="save",
+        example="save TASK_ID --output fog.mp4",
+        summary="save a result again, or elsewhere",
+        about="""\
+Save the result of a finished task, again or elsewhere, and print its path. That
+costs nothing. No file is ever overwritten: the new one gets a number.
+
+  luma-mcp save 550e8400-e29b-41d4-a716-446655440000 --output ~/Desktop/""",
+        run="luma_mcp.cli.save:run_save",
+        add_arguments=save_arguments,
+        settings=("sandbox", *SAVING, *AT_RUNAPI),
+        exits=EXIT_HELP,
+    ),
+    Command(
+        name="tasks",
+        example="tasks fog",
+        summary="earlier tasks, newest first",
+        about="""\
+List earlier tasks, newest first: all, or those with some words in the prompt.
+
+  luma-mcp tasks fog
+  luma-mcp tasks --status failed --limit 5""",
+        run="luma_mcp.cli.tasks:run_tasks",
+        add_arguments=tasks_arguments,
+        usage="[WORDS...] [OPTIONS]",
+        settings=("sandbox", "output_dir", "media_roots", *AT_RUNAPI),
+        gathers="words",
+    ),
+    Command(
+        name="account",
+        example="account",
+        summary="price, balance, spending and limits",
+        about="""\
+Show what a video costs, what is left on the RunAPI account, what was spent,
+what runs now, and what the limits leave.
+
+  luma-mcp account""",
+        run="luma_mcp.cli.account:run_account",
+        add_arguments=account_arguments,
+        settings=("sandbox", *LIMITS, *AT_RUNAPI),
+    ),
+)
+SET_UP = (
+    Command(
+        name="login",
+        example="login",
+        summary="get a RunAPI key",
+        about="""\
+Get a RunAPI key: opens RunAPI's page in your browser, where you log in and
+agree, and puts the key into RunAPI's own file, which every server of yours
+reads. The key is checked, never printed, and stands in no host's file.
+
+  luma-mcp login
+  luma-mcp login --with-key < key.txt""",
+        run="luma_mcp.cli.login:run_login",
+        add_arguments=login_arguments,
+        settings=("sandbox", "env_file", "base_url", "log_level"),
+    ),
+    Command(
+        name="logout",
+        example="logout",
+        summary="remove the key again",
+        about="""\
+Take the RunAPI key out of RunAPI's own file.
+
+  luma-mcp logout""",
+        run="luma_mcp.cli.login:run_logout",
+        add_arguments=no_arguments,
+        takes="flags",
+    ),
+    Command(
+        name="config",
+        example="config claude-desktop --write",
+        summary="let an MCP host know this server",
+        about="""\
+Let a host know this server: prints what belongs into its configuration file, or
+puts it there; the rest of the file stays as it is. Settings become part of the
+entry. A key is never printed. With --transport http the entry has the
+address of a server that you start yourself, and the token for it.
+
+  luma-mcp config
+  luma-mcp config claude-desktop --write --sandbox
+  luma-mcp config claude-desktop --remove""",
+        run="luma_mcp.cli.config:run_config",
+        add_arguments=config_arguments,
+        settings=("sandbox", "output_dir", "save", "media_roots", *LIMITS, *ADDRESS, *WAITS, "data_dir", "env_file"),
+        unshown=("callback_hosts", "keep_days", "base_url", "allow_private", "log_level"),
+        takes="flags",
+    ),
+    Command(
+        name="doctor",
+        example="doctor",
+        summary="what is wrong, and how to mend it",
+        about="""\
+Look at everything that this server depends on: versions, settings, key, the way
+to RunAPI, balance, ledger, folders, and the hosts on this machine. Changes and
+costs nothing, never shows a key. Each problem comes with its fix.
+
+  luma-mcp doctor""",
+        run="luma_mcp.cli.doctor.run:run_doctor",
+        add_arguments=doctor_arguments,
+        settings=("sandbox", *SAVING, "save", *LIMITS, *WAITS, *AT_RUNAPI),
+        unshown=("callback_hosts", "keep_days"),
+        takes="flags",
+        exits=EXIT_HELP,
+    ),
+    Command(
+        name="completion",
+        example="completion zsh",
+        summary="have your shell complete commands",
+        about="""\
+Print a script that has your shell complete commands, flags, hosts and task ids.
+
+  bash, in ~/.bashrc:  source <(luma-mcp completion bash)
+  zsh, in ~/.zshrc:    source <(luma-mcp completion zsh)    # after compinit
+  fish:  luma-mcp completion fish > ~/.config/fish/completions/luma-mcp.fish""",
+        run="luma_mcp.cli.completion:run_completion",
+        add_arguments=completion_arguments,
+        unshown=("sandbox",),
+        takes="flags",
+    ),
+)
+SERVERS = (
+    Command(
+        name="token",
+        example="token",
+        summary="the token for your own HTTP clients",
+        about="""\
+Print the token with which your own programs connect to a server over HTTP, as
+the header Authorization: Bearer TOKEN. It is made when it is first needed, and
+kept in the data folder, readable by you only. To have a new one, delete the
+file http-token there, and start the server anew.
+
+  luma-mcp token""",
+        run="luma_mcp.cli.servers:run_token",
+        add_arguments=no_arguments,
+        settings=("data_dir", "env_file"),
+        takes="server_settings",
+    ),
+    Command(
+        name="sandbox",
+        example="sandbox",
+        summary="serve a RunAPI that costs nothing, on a port",
+        about="""\
+Serve the sandbox RunAPI on a port of this machine, for programs of your own.
+
+  luma-mcp sandbox --listen 8788 --seconds 2""",
+        run="luma_mcp.cli.servers:run_sandbox",
+        add_arguments=sandbox_arguments,
+        settings=("data_dir", "env_file", "log_level"),
+        takes="server_settings",
+    ),
+)
+COMMANDS = (*WORK, *SET_UP, *SERVERS)
+FRONT_PAGE = """\
+usage: luma-mcp [COMMAND] [ARGUMENTS]
+
+Modify videos with Luma at RunAPI: a clip and a prompt in, the new clip on your
+disk. Without a command it is the MCP server that hosts start by themselves.
+
+{commands}
+
+To try it without a key or cost: luma-mcp modify CLIP.mp4 "in snow" --sandbox
+More: luma-mcp COMMAND --help, luma-mcp --help-settings, luma-mcp --version
+"""
+SETTINGS_PAGE = """\
+Settings of the server, and of the commands for which they mean something.
+{rule}
+
+{settings}
+
+{secrets}
+"""
+
+
+def build_parser() -> TopParser:
+    """Make the parser of all commands."""
+    top = TopParser(FRONT_PAGE.format(commands=command_table()), prog="luma-mcp")
+    top.add_argument("--version", action="version", version=f"runapi-luma-mcp {__version__}", help="the version")
+    top.add_argument("--help-settings", action=HelpSettings, nargs=0, default=argparse.SUPPRESS, help="all settings")
+    top.set_defaults(run=BARE, takes="server_settings")
+    add_setting_flags(top.add_argument_group("settings"), ALL)
+    commands = top.add_subparsers(dest="command", metavar="COMMAND", parser_class=Parser)
+    top.commands = {command.name: add_command(commands, command) for command in COMMANDS}
+    return top
+
+
+def add_command(commands: Any, command: Command) -> Parser:
+    added: Parser = commands.add_parser(command.name, description=command.about, epilog=command.exits or None)
+    command.add_arguments(added)
+    usage = command.usage or added.format_usage().split(f"{command.name} [-h]", 1)[1].strip()
+    added.usage = f"%(prog)s {usage}{' [SETTINGS]' if command.settings else ''}"
+    if command.settings or command.unshown:
+        group = added.add_argument_group("settings (more of them: luma-mcp --help-settings)")
+        add_setting_flags(group, command.settings)
+        add_setting_flags(group, command.unshown, shown=False)
+    added.set_defaults(run=command.run, takes=command.takes)
     return added
 
 
-def add_setting_flags(to: argparse.ArgumentParser, *, hidden: frozenset[str]) -> None:
-    """Add a flag for each setting; secrets are never flags, because others on the machine can read command lines."""
-    group = to.add_argument_group("settings", "each can also be given as the environment variable named")
-    for name, field in Settings.model_fields.items():
-        if name in hidden:
-            continue
-        more: dict[str, Any] = {"action": "store_true"} if field.annotation is bool else {"metavar": "VALUE"}
-        about = f"{field.description} [{variable_name(field, name)}]".replace("%", "%%")
-        group.add_argument(f"--{name.replace('_', '-')}", dest=name, default=argparse.SUPPRESS, help=about, **more)
+def parse_command_line(words: Sequence[str]) -> dict[str, Any]:
+    """Read a command line: `run`, `takes`, and all that was given by name. Ends the process with help or a refusal."""
+    top = build_parser()
+    top.check_command(words)
+    known, rest = top.parse_known_args(words)
+    given = vars(known)
+    command = next((command for command in COMMANDS if command.name == given["command"]), None)
+    parser = top.commands[command.name] if command else top
+    gathers = command.gathers if command else ""
+    if rest and (not gathers or any(word.startswith("-") for word in rest[: end_of_flags(rest)])):
+        if command:
+            refuse_meaningless([name for name in FLAGS if flag_name(name) in rest], command, parser)
+        parser.refuse_unknown(rest)
+    if rest:
+        given[gathers] += [word for number, word in enumerate(rest) if number != end_of_flags(rest)]
+    if command:
+        refuse_meaningless([name for name in FLAGS if name in given], command, parser)
+    return {name: value for name, value in given.items() if name != "command"}
+
+
+def refuse_meaningless(settings: Sequence[str], command: Command, parser: Parser) -> None:
+    """End if one of the settings is none of this command."""
+    for name in settings:
+        if name not in (*command.settings, *command.unshown):
+            parser.error(f"{flag_name(name)} means nothing to this command")
+
+
+def end_of_flags(words: Sequence[str]) -> int:
+    """Find the `--` after which nothing is a flag."""
+    return words.index("--") if "--" in words else len(words)
+
+
+def command_table() -> str:
+    """List the commands in their groups, each with an example."""
+    http = ("--transport http", "serve many hosts on a port")
+    groups = {
+        "work": [(command.example, command.summary) for command in WORK],
+        "set up": [(command.example, command.summary) for command in SET_UP],
+        "servers": [http, *((command.example, command.summary) for command in SERVERS)],
+    }
+    return "\n".join(
+        line for group, rows in groups.items() for line in (f"{group}:", *(f"  {a:<32}{b}" for a, b in rows))
+    )
+
+
+class HelpSettings(argparse.Action):
+    """Prints all settings, and ends."""
+
+    def __call__(self, parser: argparse.ArgumentParser, *_: object) -> None:
+        print_result(settings_page().rstrip())
+        parser.exit()
+
+
+def settings_page() -> str:
+    lines = [f"  {flag_name(name)} {flag.value}".rstrip() for name, flag in FLAGS.items()]
+    rows = [
+        f"{line:<34}{flag.meaning}" if len(line) < 34 else f"{line}\n{'':34}{flag.meaning}"
+        for line, flag in zip(lines, FLAGS.values(), strict=True)
+    ]
+    return SETTINGS_PAGE.format(rule=RULE, settings="\n".join(rows), secrets=SECRETS)

@@ -19,6 +19,7 @@ def hidden_parts(path: Path, folder: Path) -> list[str]:
 
 
 def is_same_folder(one: Path, other: Path) -> bool:
+    """Tell whether two paths lead to the same folder; False where one cannot be looked at."""
     try:
         return one.samefile(other)
     except (OSError, ValueError):

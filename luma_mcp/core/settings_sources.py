@@ -48,12 +48,14 @@ logger = logging.getLogger(__name__)
 
 
 class BadSetting(LumaError):
-    """A setting has a value that cannot be used."""
+    """A setting has a value that cannot be used; `variable` names it as it was given, `accepts` what it takes."""
 
-    code = "invalid_request"
+    code = "bad_setting"  # no error of a task, but of the command line
 
     def __init__(self, variable: str, accepts: str) -> None:
         super().__init__(f"{variable}: {accepts}")
+        self.variable = variable
+        self.accepts = accepts
 
 
 def is_filled_in(value: object) -> bool:
@@ -240,6 +242,11 @@ class Variables(NonEmptySource):
 
 def environment() -> Mapping[str, str]:
     return os.environ
+
+
+def refuses_colour() -> bool:
+    """Tell whether a person wants no colours (NO_COLOR), or has a terminal without them."""
+    return bool(os.environ.get("NO_COLOR")) or os.environ.get("TERM") == "dumb"
 
 
 def find_env_file(sources: Sequence[NonEmptySource]) -> Path | None:

@@ -1,9 +1,10 @@
-"""The entry that starts this server on this machine, and what it changes in a host's file."""
+"""The entry that starts this server on this machine, the commands that do the same, and what both change."""
 
 import json
 import os
 import re
 import shlex
+import subprocess
 import sys
 import sysconfig
 from collections.abc import Mapping
@@ -12,22 +13,28 @@ from importlib.metadata import PackageNotFoundError, distribution
 from pathlib import Path
 from typing import Any, cast
 
-from luma_mcp.core.settings_sources import KEY_VARIABLE, PREFIX, find_program, is_filled_in
-from luma_mcp.core.text import Json, child, is_list, is_object
+from luma_mcp.core.settings_sources import KEY_VARIABLE, find_program
+from luma_mcp.core.text import Json, child, is_object
 from luma_mcp.hosts.config_file import HostFileUnusable
+from luma_mcp.hosts.existing import (
+    COMMAND,
+    DISTRIBUTION,
+    NAMES,
+    SANDBOX_VARIABLE,
+    address_of,
+    find_entry_name,
+    flag_of,
+    package_name,
+    program_of,
+    read_servers,
+    words_of,
+)
 from luma_mcp.hosts.formats import KeyPath
-from luma_mcp.hosts.registry import ENTRY_NAME, INPUT_ID, INPUT_REFERENCE, KEY_INPUT, Entry, Host
+from luma_mcp.hosts.registry import ENTRY_NAME, Host
 
-DISTRIBUTION = "runapi-luma-mcp"
-COMMAND = "luma-mcp"
 BY_HAND = "Let the launcher pass LUMA_MCP_SANDBOX=true on, or use another entry."
-OTHER_NAME = "runapiluma"  # where another server is called luma
-NAMES = frozenset({DISTRIBUTION, COMMAND, "luma_mcp"})
-SANDBOX_VARIABLE = "LUMA_MCP_SANDBOX"
 LAUNCH_FIELDS = frozenset({"command", "cmd", "args", "type"})
 BY_PYTHON = ("-P", "-m", "luma_mcp")  # -P: nothing of the working directory, where hosts start servers, is imported
-REFERENCE = re.compile(r"\$\{\w+:[^}]*\}")  # what several hosts fill in, such as ${env:NAME}
-URL_FIELDS = ("url", "httpUrl", "serverUrl", "uri")
 THROWN_AWAY = frozenset({"archive-v0", "environments-v2"})  # folders in uv's cache, where uvx installs
 
 
@@ -45,13 +52,31 @@ class EntryOptions:
 
     launch: LaunchCommand
     settings: Mapping[str, str]  # by variable
-    key: str = ""  # the RunAPI key, or how the host gets at it; empty for an entry without one
-    needs_key: bool = True
+    key: str = ""  # how the host gets at the RunAPI key, never a key itself; empty for an entry without one
 
     @property
     def variables(self) -> dict[str, str]:
-        """Give the settings, and the key if the entry is to have one, by variable."""
+        """Give the settings, and the way to the key if the entry is to have one, by variable: for an entry."""
         return {**({KEY_VARIABLE: self.key} if self.key else {}), **self.settings}
+
+    @property
+    def flags(self) -> list[str]:
+        """Give the same settings as words of a command line."""
+        return [
+            word
+            for variable, value in self.settings.items()
+            for word in ([flag_of(variable)] if value == "true" else [flag_of(variable), value])
+        ]
+
+    @property
+    def plays(self) -> bool:
+        """Tell whether the server is to play the sandbox, so that nothing is charged."""
+        return SANDBOX_VARIABLE in self.settings
+
+    def for_real(self) -> "EntryOptions":
+        """Give the same without the sandbox."""
+        kept = {name: value for name, value in self.settings.items() if name != SANDBOX_VARIABLE}
+        return EntryOptions(self.launch, kept, self.key)
 
 
 def find_launch_command() -> LaunchCommand:
@@ -68,9 +93,32 @@ def find_launch_command() -> LaunchCommand:
 
 
 def shell_command() -> str:
-    """Give the command that runs this program here, quoted for a shell, for a person to type."""
+    """Give the command that runs this program here, with its folder, quoted for a shell."""
     start = find_launch_command()
-    return shlex.join([start.command, *start.args])
+    return quote_command([start.command, *start.args])
+
+
+def typed_command(*words: str) -> str:
+    """Give a command of this program for a person to type: by its name where a shell finds it."""
+    start = find_launch_command()
+    is_found = find_program(COMMAND) == Path(start.command)
+    return quote_command([COMMAND if is_found else start.command, *start.args, *words])
+
+
+def config_command(host: Host, wish: EntryOptions, *words: str) -> str:
+    """Give our command that makes the entry with the same settings, for a person to type."""
+    return typed_command("config", host.name, *wish.flags, *words)
+
+
+def save_command(host: Host, wish: EntryOptions) -> str:
+    """Give the host's own command that saves the very same entry; empty for a host that has none."""
+    entry = host.make_entry(wish.launch.command, wish.launch.args, wish.variables)
+    return quote_command([*host.save_command, ENTRY_NAME, json.dumps(entry)]) if host.save_command else ""
+
+
+def quote_command(words: list[str]) -> str:
+    """Quote a command for the shell of this system."""
+    return subprocess.list2cmdline(words) if sys.platform == "win32" else shlex.join(words)
 
 
 def uvx_arguments() -> list[str]:
@@ -93,9 +141,7 @@ def format_setting(value: object) -> str:
 
 def new_entry_changes(host: Host, wish: EntryOptions, name: str = ENTRY_NAME) -> dict[KeyPath, object]:
     """Give the values to put into a file that does not know this server, by the path to each."""
-    entry = host.make_entry(wish.launch.command, wish.launch.args, wish.variables)
-    asks = wish.key == INPUT_REFERENCE
-    return {**({("inputs", ""): KEY_INPUT} if asks else {}), (*host.servers, name): entry}
+    return {(*host.servers, name): host.make_entry(wish.launch.command, wish.launch.args, wish.variables)}
 
 
 def merged_entry_changes(host: Host, document: Mapping[str, Any], wish: EntryOptions) -> dict[KeyPath, object]:
@@ -105,44 +151,42 @@ def merged_entry_changes(host: Host, document: Mapping[str, Any], wish: EntryOpt
     """
     name = find_entry_name(read_servers(host, document))
     place, there = (*host.servers, name), read_servers(host, document).get(name)
-    new = new_entry_changes(host, wish, name)
     if there is None:
-        return new if not has_input(document) else {place: new[place]}
-    if not is_object(there) or any(key in there for key in URL_FIELDS):
+        return new_entry_changes(host, wish, name)
+    if not is_object(there) or address_of(there):
         raise HostFileUnusable(
             f"There is an entry {name!r} of another kind already, which does not start a program on this machine.",
-            hint="Remove or rename it first.",
+            hint=f"Take it out first: {typed_command('config', host.name, '--remove')}, or rename it by hand.",
         )
-    entry = {**cast("Entry", new[place]), **kept_start(there, wish)}
+    if there.get(host.env_name) is not None and not is_object(there[host.env_name]):
+        raise HostFileUnusable(f"{host.env_name!r} in the entry {name!r} holds something else than variables.")
+    start = kept_launch(there, wish)
+    entry = host.make_entry(start.command, start.args, wish.variables)
     found: dict[KeyPath, object] = {
         (*place, key): value
         for key, value in entry.items()
         if key != host.env_name and (key not in there or (key in LAUNCH_FIELDS and there[key] != value))
     }
     variables = changed_variables(child(there, host.env_name), wish)
-    asks = not has_input(document) and variables.get(KEY_VARIABLE) == wish.key and ("inputs", "") in new
-    return {
-        **({("inputs", ""): KEY_INPUT} if asks else {}),
-        **found,
-        **{(*place, host.env_name, variable): value for variable, value in variables.items()},
-    }
+    return {**found, **{(*place, host.env_name, variable): value for variable, value in variables.items()}}
 
 
-def kept_start(there: Json, wish: EntryOptions) -> Entry:
-    """Give what stays of how an entry starts this server: its own flags, or its whole command if that is a launcher.
+def kept_launch(there: Json, wish: EntryOptions) -> LaunchCommand:
+    """Give how an entry is to start this server: anew with the flags that it has, or as its own launcher does.
 
     Raises `HostFileUnusable` for a launcher and the sandbox: without the variable, which it may not pass on, real money
     would be spent.
     """
-    args = there.get("args")
-    words = [str(word) for word in args] if is_list(args) else []
+    if not words_of(there):
+        return wish.launch
+    program, *words = words_of(there)
     flags = own_flags(program_of(there), words)
-    if flags is None and SANDBOX_VARIABLE in wish.settings:
+    if flags is None and wish.plays:
         raise HostFileUnusable("The entry has a launcher of its own, which may not pass --sandbox on.", hint=BY_HAND)
     if flags is None:
-        return {name: there[name] for name in ("command", "cmd", "args") if name in there}
-    said_anew = {f"--{name.removeprefix(PREFIX).lower().replace('_', '-')}" for name in wish.settings} | {"--sandbox"}
-    return {"args": [*wish.launch.args, *without_flags(flags, said_anew)]}
+        return LaunchCommand(program, words)
+    said_anew = {flag_of(name) for name in wish.settings} | {"--sandbox"}
+    return LaunchCommand(wish.launch.command, [*wish.launch.args, *without_flags(flags, said_anew)])
 
 
 def own_flags(program: str, words: list[str]) -> list[str] | None:
@@ -180,63 +224,3 @@ def changed_variables(there: Json, wish: EntryOptions) -> dict[str, str]:
     }
     left = SANDBOX_VARIABLE in there and SANDBOX_VARIABLE not in wish.settings and there[SANDBOX_VARIABLE] != "false"
     return {**changed, **({SANDBOX_VARIABLE: "false"} if left else {})}
-
-
-def read_servers(host: Host, document: Mapping[str, Any]) -> Json:
-    """Give the servers that a file names, none if it holds something else there."""
-    found: Json = dict(document)
-    for name in host.servers:
-        found = child(found, name)
-    return found
-
-
-def find_entry_name(servers: Json) -> str:
-    """Give the name of this server's entry, or of the one to make; `OTHER_NAME` if another server is called luma."""
-    ours = [
-        name
-        for name, entry in servers.items()
-        if is_our_entry(entry) or (name == ENTRY_NAME and is_object(entry) and KEY_VARIABLE in env_names(entry))
-    ]
-    is_taken = is_object(servers.get(ENTRY_NAME)) and not any(key in servers[ENTRY_NAME] for key in URL_FIELDS)
-    return ENTRY_NAME if ENTRY_NAME in ours else next(iter(ours), OTHER_NAME if is_taken else ENTRY_NAME)
-
-
-def is_our_entry(entry: object) -> bool:
-    """Tell whether an entry starts this server, by its name or by a variable that only this server reads."""
-    if not is_object(entry):
-        return False
-    args = entry.get("args")
-    words = [package_name(word) for word in args if isinstance(word, str)] if is_list(args) else []
-    ours = [name for name in env_names(entry) if str(name).startswith(PREFIX)]
-    packaged = NAMES if "--from" in words else NAMES - {COMMAND}  # others have published something called luma-mcp
-    return program_of(entry) in NAMES or not packaged.isdisjoint(words) or bool(ours)
-
-
-def env_names(entry: Json) -> list[str]:
-    return [str(name) for name in (*child(entry, "env"), *child(entry, "envs"))]
-
-
-def package_name(word: str) -> str:
-    """Take a version off the name of a package."""
-    return re.split(r"[@=<>~!]", word)[0]
-
-
-def program_of(entry: Json) -> str:
-    """Name the program that an entry starts, without its folder and `.exe`; empty for none."""
-    command = entry.get("command") or entry.get("cmd")
-    return re.split(r"[/\\]", command)[-1].removesuffix(".exe") if isinstance(command, str) else ""
-
-
-def has_own_key(host: Host, env: Json) -> bool:
-    """Tell whether an entry with these variables brings a key, or gets at one where the host keeps it."""
-    if KEY_VARIABLE not in env:
-        return host.inherits
-    value = str(env[KEY_VARIABLE])
-    refers = (host.key.startswith("$") and "$" in value) or REFERENCE.fullmatch(value)
-    return bool(refers) or is_filled_in(value)
-
-
-def has_input(document: Mapping[str, Any]) -> bool:
-    """Tell whether a file asks for the key already, as VS Code's does."""
-    asked = document.get("inputs")
-    return is_list(asked) and any(is_object(one) and one.get("id") == INPUT_ID for one in asked)

@@ -15,23 +15,24 @@ COMMENT = re.compile(STRING + r"|//[^\r\n]*|/\*.*?(?:\*/|(?P<open>\Z))", re.DOTA
 LAST_COMMA = re.compile(STRING + r"|,(?=\s*[}\]])", re.DOTALL)
 BETWEEN = re.compile(r"[\s,:]*")
 BLANKS = re.compile(r"[ \t]*")
+BLANKS_TO_END = re.compile(r"[ \t]*(?=\r?\n|\Z)")
 FIRST_INDENT = re.compile(r"\n([ \t]+)\S")
 USUAL_INDENT = "  "
 DECODER = json.JSONDecoder()
 
 
 class Part(NamedTuple):
-    """A member of an object or an item of a list, by its places in the text."""
+    """A member of an object, by its places in the text."""
 
-    name: str  # empty for an item
-    name_start: int  # for an item, where its value begins
+    name: str
+    name_start: int
     value_start: int
     value_end: int
 
 
 @dataclass(frozen=True, slots=True)
 class Container:
-    """An object or a list in a text."""
+    """An object in a text."""
 
     start: int  # of its opening bracket
     end: int  # of its closing bracket
@@ -53,30 +54,58 @@ def set_value(text: str, path: Sequence[str], value: object) -> str:
     if not plain.strip():
         text = f"{text.rstrip()}\n{{}}\n".lstrip()
         plain = blank_to_json(text)
-    here = container(plain, skip(plain, 0), "{")
+    here = container(plain, skip(plain, 0))
     for depth, name in enumerate(path):
         found = next((part for part in reversed(here.parts) if part.name == name), None)
         rest = path[depth + 1 :]
         if found is None:
-            return insert_part(text, here, f"{json.dumps(name)}: ", nest_value(rest, value))
+            return insert_part(text, here, name, nest_value(rest, value))
         if not rest or plain[found.value_start : found.value_end] == "null":
             new = written(nest_value(rest, value), text, indent_at(text, found.name_start))
             return text[: found.value_start] + new + text[found.value_end :]
-        here = container(plain, found.value_start, "{")
+        here = container(plain, found.value_start)
     return text
 
 
-def append_item(text: str, path: Sequence[str], item: object) -> str:
-    """Append an item to the list at a path, which is made if it is missing. Raises `ValueError` for what is no list."""
+def remove_value(text: str, path: Sequence[str]) -> str:
+    """Take the value at a path out, with its name and one comma; raise `ValueError` for one that is not there."""
     plain = blank_to_json(text)
-    place = skip(plain, 0)
-    for name in path:
-        here = container(plain, place, "{") if plain.strip() else None
-        found = next((part for part in reversed(here.parts) if part.name == name), None) if here else None
-        if found is None or plain[found.value_start : found.value_end] == "null":
-            return set_value(text, path, [item])
-        place = found.value_start
-    return insert_part(text, container(plain, place, "["), "", item)
+    here = container(plain, skip(plain, 0))
+    for name in path[:-1]:
+        here = container(plain, find_part(here, name).value_start)
+    place = here.parts.index(find_part(here, path[-1]))
+    part, after = here.parts[place], here.parts[place + 1 :]
+    code = uncommented(text)
+    end = part.value_end
+    comma = code.find(",", end, after[0].name_start if after else here.end)
+    if comma >= 0:
+        end = comma + 1
+    cut = cut_out(text, part.name_start, end)
+    if comma < 0 and place:  # the last of several: the comma before it goes too
+        before = code.index(",", here.parts[place - 1].value_end, part.name_start)
+        cut = cut[:before] + cut[before + 1 :]
+    if len(here.parts) == 1 and not cut[here.start + 1 : len(cut) - len(text) + here.end].strip():
+        return cut[: here.start + 1] + cut[len(cut) - len(text) + here.end :]
+    return cut
+
+
+def cut_out(text: str, start: int, end: int) -> str:
+    """Cut a piece out: with the rest of its lines if nothing else stands there, else with the blanks behind it."""
+    line_start = text.rfind("\n", 0, start)
+    line_end = BLANKS_TO_END.match(text, end)
+    if line_start >= 0 and line_end and not text[line_start:start].strip():
+        return text[:line_start].removesuffix("\r") + text[line_end.end() :]
+    blanks = BLANKS.match(text, end)
+    rest = text[blanks.end() if blanks else end :]
+    return (text[:start].rstrip(" \t") if rest.startswith("}") else text[:start]) + rest
+
+
+def find_part(here: Container, name: str) -> Part:
+    """Find the part of a name that counts, which is the last; raise `ValueError` if there is none."""
+    found = next((part for part in reversed(here.parts) if part.name == name), None)
+    if found is None:
+        raise ValueError(f"{name!r} is not there")
+    return found
 
 
 def blank_to_json(text: str) -> str:
@@ -105,19 +134,18 @@ def is_json(text: str) -> bool:
     return True
 
 
-def container(plain: str, start: int, bracket: str) -> Container:
-    """Find the parts of the object or list that begins at a place in a text that can be decoded."""
+def container(plain: str, start: int) -> Container:
+    """Find the parts of the object that begins at a place in a text that can be decoded."""
     parts: list[Part] = []
-    if plain[start] != bracket:
-        raise ValueError("something else stands where an object or a list was expected")
+    if plain[start] != "{":
+        raise ValueError("something else stands where an object was expected")
     place = skip(plain, start + 1)
-    while plain[place] not in "}]":
-        begin, name = place, ""
-        if plain[start] == "{":
-            name, place = DECODER.raw_decode(plain, place)
-            place = skip(plain, place)
-        _, end = DECODER.raw_decode(plain, place)
-        parts.append(Part(name, begin, place, end))
+    while plain[place] != "}":
+        begin = place
+        name, place = DECODER.raw_decode(plain, place)
+        value_start = skip(plain, place)
+        _, end = DECODER.raw_decode(plain, value_start)
+        parts.append(Part(name, begin, value_start, end))
         place = skip(plain, end)
     return Container(start, place, parts)
 
@@ -127,16 +155,18 @@ def skip(plain: str, place: int) -> int:
     return found.end() if found else place
 
 
-def insert_part(text: str, here: Container, label: str, value: object) -> str:
-    """Put a part at the end of an object or list, on lines of its own."""
+def insert_part(text: str, here: Container, name: str, value: object) -> str:
+    """Put a part at the end of an object, on lines of its own, with a comma behind it where the last one had one."""
     last = here.parts[-1].value_end if here.parts else here.start + 1
-    comma = "," if here.parts and "," not in uncommented(text[last : here.end]) else ""
+    has_comma = "," in uncommented(text[last : here.end])
+    comma = "," if here.parts and not has_comma else ""
     outer = indent_at(text, here.end)
     inner = indent_at(text, here.parts[0].name_start) if here.parts else outer
     inner = inner if len(inner) > len(outer) else outer + unit(text)
     line = "\r\n" if "\r\n" in text else "\n"
     kept = text[last : here.end].rstrip()
-    return f"{text[:last]}{comma}{kept}{line}{inner}{label}{written(value, text, inner)}{line}{outer}{text[here.end :]}"
+    new = f"{json.dumps(name)}: {written(value, text, inner)}{',' if has_comma else ''}"
+    return f"{text[:last]}{comma}{kept}{line}{inner}{new}{line}{outer}{text[here.end :]}"
 
 
 def written(value: object, text: str, indent: str) -> str:

@@ -24,6 +24,11 @@ def in_home(*names: str, variable: str = "") -> ConfigPaths:
     return lambda _: ((folder_from_variable(variable) or home() / names[0]).joinpath(*names[1:]),)
 
 
+def nowhere(_platform: str) -> tuple[Path, ...]:
+    """Give no path, for a host without a file that other programs may write."""
+    return ()
+
+
 def in_settings(*names: str, unix: tuple[str, ...] = ()) -> ConfigPaths:
     """Give a path below the system's folder for settings; `unix` is one below `~/.config`, on macOS too."""
 
@@ -98,8 +103,24 @@ def lm_studio_files(_platform: str) -> tuple[Path, ...]:
     return ((Path(pointer) if os.path.isabs(pointer) else home() / ".lmstudio") / "mcp.json",)
 
 
-def windsurf_files(platform: str) -> tuple[Path, ...]:
-    """Give the file of Devin Desktop, as Windsurf is called now, and the one of before."""
+def devin_files(platform: str) -> tuple[Path, ...]:
+    """Give the file of Devin Desktop and its command line, and the one from when it was called Windsurf."""
     folder = settings_folder(platform) if platform == "win32" else config_folder(platform)
     now, before = folder / "devin" / "mcp_config.json", home() / ".codeium" / "windsurf" / "mcp_config.json"
     return (before, now) if os.path.exists(before.parent) and not os.path.exists(now.parent) else (now, before)
+
+
+def cline_files(platform: str) -> tuple[Path, ...]:
+    """Give the file that all of Cline reads now, and the one in VS Code's folder, which a new Cline moves there."""
+    if named := folder_from_variable("CLINE_MCP_SETTINGS_PATH"):
+        return (named,)
+    own = folder_from_variable("CLINE_DIR") or home() / ".cline"
+    name = Path("settings", "cline_mcp_settings.json")
+    before = settings_folder(platform) / "Code" / "User" / "globalStorage" / "saoudrizwan.claude-dev"
+    return ((folder_from_variable("CLINE_DATA_DIR") or own / "data") / name, before / name)
+
+
+def opencode_files(_platform: str) -> tuple[Path, ...]:
+    """Give the file of opencode, under one of two names: its folder is the same on every system."""
+    folder = (folder_from_variable("XDG_CONFIG_HOME") or home() / ".config") / "opencode"
+    return (folder / "opencode.json", folder / "opencode.jsonc")

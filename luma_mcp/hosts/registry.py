@@ -8,16 +8,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from luma_mcp.core.settings_sources import KEY_VARIABLE, BadSetting
+from luma_mcp.core.settings_sources import KEY_VARIABLE, BadSetting, find_program
 from luma_mcp.hosts import paths
 from luma_mcp.hosts.formats import FileFormat
 
 ENTRY_NAME = "luma"
-KEY_PLACEHOLDER = "your key"
-INPUT_ID = "luma_api_key"
-KEY_INPUT = {"type": "promptString", "id": INPUT_ID, "description": "RunAPI key for Luma", "password": True}
-INPUT_REFERENCE = f"${{input:{INPUT_ID}}}"  # in VS Code's file; an entry with it needs `KEY_INPUT` beside the servers
-PUT_KEY = f'Put your RunAPI key in place of "{KEY_PLACEHOLDER}" in {{file}}.'
+LOG_IN = "Run luma-mcp login: it gets a RunAPI key, and keeps it where every host's server reads it."
 FROM_SHELL = f"The RunAPI key is taken from {KEY_VARIABLE} in the shell that you start {{title}} in."
 FROM_ENVIRONMENT = (
     f"The RunAPI key is taken from {KEY_VARIABLE} in the environment of {{title}}. Where that is not started from a"
@@ -29,6 +25,7 @@ UNSURE = "assumed, as it is not documented"
 MILLISECONDS = 0.001
 CALL_SECONDS, START_SECONDS = 300, 60  # what our entries ask for where hosts let them
 Entry = dict[str, Any]
+COPILOT_FIELDS: Entry = {"tools": ["*"], "timeout": CALL_SECONDS * 1000}
 CODEX_LIMITS: Entry = {"startup_timeout_sec": START_SECONDS, "tool_timeout_sec": CALL_SECONDS}
 HERMES_LIMITS: Entry = {"timeout": CALL_SECONDS, "connect_timeout": START_SECONDS}
 GOOSE_EXTENSION: Entry = {  # Goose leaves out an extension that lacks any of these
@@ -66,6 +63,25 @@ def zed_entry(command: str, args: list[str], env: dict[str, str]) -> Entry:
     return {**plain_entry(command, args, env), "timeout": CALL_SECONDS}
 
 
+def cline_entry(command: str, args: list[str], env: dict[str, str]) -> Entry:
+    return {**typed_entry(command, args, env), "timeout": CALL_SECONDS}
+
+
+def copilot_entry(command: str, args: list[str], env: dict[str, str]) -> Entry:
+    return {"type": "local", **plain_entry(command, args, env), **COPILOT_FIELDS}
+
+
+def opencode_entry(command: str, args: list[str], env: dict[str, str]) -> Entry:
+    """Give an entry in the form of version 1, which version 2 reads too."""
+    return {
+        "type": "local",
+        "command": [command, *args],
+        "environment": env,
+        "enabled": True,
+        "timeout": CALL_SECONDS * 1000,
+    }
+
+
 def openclaw_entry(command: str, args: list[str], env: dict[str, str]) -> Entry:
     limits = {"requestTimeoutMs": CALL_SECONDS * 1000, "connectionTimeoutMs": START_SECONDS * 1000}
     return {**plain_entry(command, args, env), **limits}
@@ -97,8 +113,8 @@ class Host:
     make_entry: Callable[[str, list[str], dict[str, str]], Entry] = plain_entry  # of command, arguments and variables
     env_name: str = "env"
     http: HttpEntryFields | None = None  # None for a file that takes no address with a header of its own
-    key: str = KEY_PLACEHOLDER  # how an entry gets at the RunAPI key
-    key_note: str = PUT_KEY  # what people have to do for that
+    key: str = ""  # how an entry passes on a RunAPI key from the environment, where the host does not by itself
+    key_note: str = LOG_IN  # where the host takes a key from that is not in RunAPI's own file
     key_from_shell: bool = False
     inherits: bool = False  # passes its own environment on
     timeout_seconds: int | None = 60  # when it gives a call up, unless the entry says otherwise; None for never
@@ -106,7 +122,11 @@ class Host:
     timeout_is_documented: bool = True
     timeout_exceptions: str = ""
     next_step_note: str = RESTART
-    parse_failure_hint: str = ""  # for a file whose form this program does not know whole
+    aliases: tuple[str, ...] = ()  # other names that people know it by
+    program: str = ""  # its command, by which it is found on a machine where it has no file yet
+    page: str = ""  # of its settings, for a host without a file: people paste the entry there
+    save_command: tuple[str, ...] = ()  # its own command that saves an entry, given by name and as JSON
+    remove_command: tuple[str, ...] = ()  # and the one that takes it out again, given by name
 
     @property
     def timeout_note(self) -> str:
@@ -130,6 +150,15 @@ class Host:
             return os.path.exists(self.config_path())
         except BadSetting:  # a user without a home folder has no file there
             return False
+
+    def seems_installed(self) -> bool:
+        """Tell whether the host seems to be on this machine: its file, the folder for that, or its command is there."""
+        folders = [path.parent for path in self.config_paths(sys.platform)]
+        return (
+            self.has_config_file()
+            or any(os.path.exists(folder) for folder in folders if folder != paths.home())
+            or bool(self.program and find_program(self.program))
+        )
 
 
 HOSTS = (
@@ -159,6 +188,7 @@ HOSTS = (
         http=HttpEntryFields(),
         timeout_is_documented=False,
         next_step_note="Switch luma on in the settings, under MCP; if it is not there, restart {title}.",
+        program="cursor",
     ),
     Host(
         "vscode",
@@ -168,19 +198,61 @@ HOSTS = (
         "jsonc",
         typed_entry,
         http=TYPED_HTTP,
-        key=INPUT_REFERENCE,
-        key_note="{title} asks for the RunAPI key when it starts the server, and keeps it safe.",
         timeout_seconds=None,
         timeout_exceptions="old versions after 300 s",
         next_step_note="Run the command MCP: List Servers in {title}, choose luma, then Start Server.",
+        program="code",
     ),
     Host(
-        "windsurf",
-        "Windsurf",
-        paths.windsurf_files,
+        "devin",
+        "Devin Desktop",
+        paths.devin_files,
         file_format="jsonc",
+        http=HttpEntryFields(more={"transport": "http"}, sse={"transport": "sse"}),
+        timeout_is_documented=False,
+        aliases=("windsurf", "devin-cli"),
+        program="devin",
+    ),
+    Host(
+        "cline",
+        "Cline",
+        paths.cline_files,
+        make_entry=cline_entry,
+        http=HttpEntryFields(
+            more={"type": "streamableHttp", "timeout": CALL_SECONDS}, sse={"type": "sse", "timeout": CALL_SECONDS}
+        ),
+        timeout_field=("timeout", 1),
+        next_step_note="{title} starts it as soon as the file is saved: its MCP Servers page shows a green dot.",
+        program="cline",
+    ),
+    Host(
+        "kiro",
+        "Kiro",
+        paths.in_home(".kiro", "settings", "mcp.json"),
+        file_format="jsonc",
+        http=HttpEntryFields(),
+        timeout_is_documented=False,
+        next_step_note="{title} starts it as soon as the file is saved: its MCP Servers view shows it.",
+        aliases=("kiro-cli",),
+        program="kiro-cli",
+    ),
+    Host(
+        "antigravity",
+        "Antigravity",
+        paths.in_home(".gemini", "config", "mcp_config.json"),
         http=HttpEntryFields(url="serverUrl", sse_url="serverUrl"),
         timeout_is_documented=False,
+        next_step_note="In the agent panel of {title}, open MCP Servers, Manage MCP Servers, and refresh.",
+        program="agy",
+    ),
+    Host(
+        "junie",
+        "JetBrains Junie",
+        paths.in_home(".junie", "mcp", "mcp.json"),
+        http=HttpEntryFields(sse=None),
+        timeout_is_documented=False,
+        next_step_note="Switch luma on in Settings | Tools | Junie | MCP Settings, or with /mcp in Junie CLI.",
+        program="junie",
     ),
     Host(
         "zed",
@@ -192,6 +264,7 @@ HOSTS = (
         http=HttpEntryFields(),
         timeout_field=("timeout", 1),
         next_step_note="{title} starts it as soon as the file is saved: its settings show a green dot.",
+        program="zed",
     ),
     # to write code in, in a terminal
     Host(
@@ -207,6 +280,7 @@ HOSTS = (
         timeout_seconds=None,
         timeout_field=("timeout", MILLISECONDS),
         next_step_note=NEW_SESSION,
+        program="claude",
     ),
     Host(
         "codex",
@@ -223,6 +297,7 @@ HOSTS = (
         timeout_seconds=300,
         timeout_field=("tool_timeout_sec", 1),
         next_step_note=NEW_SESSION,
+        program="codex",
     ),
     Host(
         "gemini-cli",
@@ -236,6 +311,41 @@ HOSTS = (
         timeout_seconds=600,
         timeout_field=("timeout", MILLISECONDS),
         next_step_note="Start {title} again, in a folder that it trusts: elsewhere it switches all servers off.",
+        program="gemini",
+    ),
+    Host(
+        "copilot-cli",
+        "GitHub Copilot CLI",
+        paths.in_home(".copilot", "mcp-config.json", variable="COPILOT_HOME"),
+        make_entry=copilot_entry,
+        http=HttpEntryFields(more={"type": "http", **COPILOT_FIELDS}, sse={"type": "sse", **COPILOT_FIELDS}),
+        key=f"${{{KEY_VARIABLE}}}",
+        key_note=FROM_SHELL,
+        key_from_shell=True,
+        timeout_field=("timeout", MILLISECONDS),
+        next_step_note=NEW_SESSION,
+        aliases=("copilot",),
+        program="copilot",
+    ),
+    Host(
+        "opencode",
+        "opencode",
+        paths.opencode_files,
+        ("mcp",),
+        "jsonc",
+        opencode_entry,
+        "environment",
+        http=HttpEntryFields(
+            more={"type": "remote", "enabled": True, "oauth": False, "timeout": CALL_SECONDS * 1000},
+            sse={"type": "remote", "enabled": True, "oauth": False, "timeout": CALL_SECONDS * 1000},
+        ),
+        key_note=FROM_SHELL,
+        key_from_shell=True,
+        inherits=True,
+        timeout_seconds=5,
+        timeout_field=("timeout", MILLISECONDS),
+        next_step_note="Start {title} again.",
+        program="opencode",
     ),
     # that work by themselves
     Host(
@@ -252,9 +362,9 @@ HOSTS = (
         key_note=f"Write {KEY_VARIABLE}=<your key> into ~/.openclaw/.env.",
         timeout_field=("requestTimeoutMs", MILLISECONDS),
         next_step_note="Restart its gateway.",
-        parse_failure_hint="OpenClaw reads JSON5, of which this program knows only comments and last commas, so the"
-        " file may be fine. Let OpenClaw add the server itself: openclaw mcp add luma --command {command}"
-        f" --env '{KEY_VARIABLE}=${{{{{KEY_VARIABLE}}}}}'",
+        save_command=("openclaw", "mcp", "set"),
+        remove_command=("openclaw", "mcp", "unset"),
+        program="openclaw",
     ),
     Host(
         "hermes",
@@ -269,6 +379,7 @@ HOSTS = (
         timeout_seconds=300,
         timeout_field=("timeout", 1),
         next_step_note=NEW_SESSION,
+        program="hermes",
     ),
     Host(
         "goose",
@@ -284,10 +395,29 @@ HOSTS = (
         timeout_seconds=300,
         timeout_field=("timeout", 1),
         next_step_note=NEW_SESSION,
+        program="goose",
+    ),
+)
+
+
+PASTED = (
+    Host(
+        "jetbrains",
+        "JetBrains AI Assistant",
+        paths.nowhere,
+        http=HttpEntryFields(sse=None),
+        timeout_is_documented=False,
+        next_step_note="Junie, JetBrains' agent, has a file of its own: luma-mcp config junie --write",
+        page="Settings | Tools | AI Assistant | Model Context Protocol (MCP): Add, As JSON",
     ),
 )
 
 
 def all_hosts() -> dict[str, Host]:
-    """Give the known hosts by name."""
+    """Give the known hosts with a file, by name."""
     return {host.name: host for host in HOSTS}
+
+
+def pasted_hosts() -> dict[str, Host]:
+    """Give the known hosts that keep their servers where no other program may write, by name."""
+    return {host.name: host for host in PASTED}

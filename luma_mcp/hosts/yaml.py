@@ -102,6 +102,49 @@ def set_value(text: str, path: Sequence[str], value: object) -> str:
     return text
 
 
+def remove_value(text: str, path: Sequence[str]) -> str:
+    """Take the pair at a path out, with its lines; raise `ValueError` for one that is not there or shares a line."""
+    here, above = composed(text), None
+    for name in path[:-1]:
+        above, here = find_pair(here, name)
+    key, value = find_pair(here, path[-1])
+    if here.flow_style:
+        return without_flow_pair(text, here, key, value)
+    start = text.rfind("\n", 0, key.start_mark.index) + 1
+    if text[start : key.start_mark.index].strip():
+        raise ValueError("something else stands before it")
+    last = last_of_pair(key, value)
+    end = last if text[:last].endswith("\n") else text.find("\n", last) + 1 or len(text)
+    new = text[:start] + text[end:]
+    if len(here.value) > 1 or above is None:
+        return new
+    colon = text.index(":", above.end_mark.index) + 1
+    return f"{new[:colon]} {{}}{new[colon:]}"
+
+
+def last_of_pair(key: Any, value: Any) -> int:
+    """Find the end of a pair without the comments and lines that follow it; nothing has no place of its own."""
+    if value.id == MAPPING and not value.flow_style and value.value:
+        return last_of_pair(*value.value[-1])
+    return int(key.end_mark.index) if value.start_mark.index == value.end_mark.index else last_of(value)
+
+
+def find_pair(mapping: Any, name: str) -> tuple[Any, Any]:
+    """Find the key and the value of a name; raise `ValueError` if there is none."""
+    for key, value in mapping.value if mapping is not None and mapping.id == MAPPING else ():
+        if key.value == name:
+            return key, value
+    raise ValueError(f"{name!r} is not there")
+
+
+def without_flow_pair(text: str, mapping: Any, key: Any, value: Any) -> str:
+    place = next(place for place, pair in enumerate(mapping.value) if pair[0] is key)
+    if place + 1 < len(mapping.value):
+        return text[: key.start_mark.index] + text[mapping.value[place + 1][0].start_mark.index :]
+    start = mapping.value[place - 1][1].end_mark.index if place else key.start_mark.index
+    return text[:start] + text[value.end_mark.index :]
+
+
 def composed(text: str) -> Any:
     """Give the node of the whole document, None for an empty one; raise `ValueError`."""
     try:

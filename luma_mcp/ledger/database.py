@@ -183,6 +183,30 @@ def may_be_committed(error: BaseException | None) -> bool:
     return primary_code(error) == sqlite3.SQLITE_IOERR
 
 
+class MovingQueue:
+    """One at a time, in the order of asking; whoever waits gives up when the queue has not moved for some seconds."""
+
+    def __init__(self) -> None:
+        self._lock = anyio.Lock()
+        self._waiting: dict[anyio.CancelScope, float] = {}
+
+    async def take_turn(self) -> bool:
+        """Wait for a turn, which has to be ended; give False if it did not come."""
+        latest = anyio.current_time() + MAX_QUEUE_SECONDS
+        with anyio.move_on_after(QUEUE_SECONDS) as turn:
+            self._waiting[turn] = latest
+            try:
+                await self._lock.acquire()
+            finally:
+                del self._waiting[turn]
+        return not turn.cancelled_caught
+
+    def end_turn(self) -> None:
+        self._lock.release()
+        for turn, latest in self._waiting.items():
+            turn.deadline = min(anyio.current_time() + QUEUE_SECONDS, latest)
+
+
 class LedgerFile:
     """Reads on one thread and writes on another, so that nothing of the file ever holds up the event loop.
 
@@ -197,10 +221,9 @@ class LedgerFile:
         self._reader = LedgerConnection(place, self._notice)
         self._writer = LedgerConnection(place, self._notice)
         self._reader.other, self._writer.other = self._writer, self._reader
-        self._reading = anyio.Lock()
-        self._writing = anyio.Lock()
+        self._reading = MovingQueue()
+        self._writing = MovingQueue()
         self._threads = anyio.CapacityLimiter(2)
-        self._queue: dict[anyio.CancelScope, float] = {}
         self._rescuing = threading.Lock()
 
     def close(self) -> None:
@@ -215,15 +238,13 @@ class LedgerFile:
 
     async def read(self, query: str, values: Sequence[Any] | Row) -> list[sqlite3.Row]:
         """Give the rows of a query; raise `LedgerUnusable`."""
-        with anyio.move_on_after(ANSWER_SECONDS) as turn:
-            await self._reading.acquire()
-        if turn.cancelled_caught:
+        if not await self._reading.take_turn():
             raise self._silence()
         try:
             with anyio.move_on_after(ANSWER_SECONDS, shield=True):
                 return await self._on_thread(partial(self._read, query, values))
         finally:
-            self._reading.release()
+            self._reading.end_turn()
         raise self._silence()
 
     async def _on_thread(self, work: Callable[[], T]) -> T:
@@ -252,32 +273,18 @@ class LedgerFile:
 
     async def _in_turn(self, work: Callable[[threading.Event], T]) -> T:
         """Run `work` on a thread, in turn; the event is set once nobody awaits its result any more."""
-        latest = anyio.current_time() + MAX_QUEUE_SECONDS
-        with anyio.move_on_after(QUEUE_SECONDS) as turn:
-            self._queue[turn] = latest
-            try:
-                await self._writing.acquire()
-            finally:
-                del self._queue[turn]
-        if turn.cancelled_caught:
+        if not await self._writing.take_turn():
             raise LedgerUnusable(f"The ledger {self._path} cannot be used: others are still writing to it.")
         given_up = threading.Event()
         try:
             with anyio.move_on_after(ANSWER_SECONDS, shield=True):
-                written = await self._on_thread(partial(work, given_up))
-                self._moves_on()
-                return written
+                return await self._on_thread(partial(work, given_up))
         finally:
             given_up.set()
-            self._writing.release()
+            self._writing.end_turn()
         silence = self._silence()
         silence.charged = "unknown"
         raise silence
-
-    def _moves_on(self) -> None:
-        """Prolong the wait of those in the queue, which moves."""
-        for turn, latest in self._queue.items():
-            turn.deadline = min(anyio.current_time() + QUEUE_SECONDS, latest)
 
     def _shrink(self, _: threading.Event) -> None:
         with self._handle_damage(), self._writer.use_connection() as db:

@@ -30,6 +30,17 @@ HINTS = {
     Flaw.NO_VIDEO: "Nothing was submitted. Give a clip with pictures; this one has at most sound.",
 }
 
+
+class ClipUnusable(SourceNotFound):
+    """A file that is no whole MP4 or MOV video; `kind` is what it is, empty if that is not known."""
+
+    def __init__(self, path: Path, size: int, flaw: Flaw, kind: str) -> None:
+        named = f"{kind}, " if kind else ""
+        super().__init__(f"{path.name} ({named}{megabytes(size)}) {flaw}.", hint=HINTS[flaw])
+        self.path = path
+        self.flaw = flaw
+
+
 FileIdentity = tuple[int, int, int, int, int]
 
 
@@ -138,9 +149,7 @@ def check_film(path: Path, file: BinaryIO, size: int) -> None:
         raise SourceNotFound(f"{path.name} ({megabytes(size)}) is too large.", hint="Give a shorter or smaller clip.")
     if flaw := find_flaw(file, size):
         file.seek(0)
-        found = other_kind(file.read(HEAD_BYTES)) if flaw is Flaw.NOT_MP4 else ""
-        kind = f"{found}, " if found else ""
-        raise SourceNotFound(f"{path.name} ({kind}{megabytes(size)}) {flaw}.", hint=HINTS[flaw])
+        raise ClipUnusable(path, size, flaw, other_kind(file.read(HEAD_BYTES)) if flaw is Flaw.NOT_MP4 else "")
 
 
 def file_identity(descriptor: int) -> FileIdentity:

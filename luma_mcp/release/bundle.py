@@ -14,7 +14,7 @@ from luma_mcp import __version__
 from luma_mcp.core.models import PRICE_USD
 from luma_mcp.core.settings import Settings
 from luma_mcp.core.text import Json
-from luma_mcp.hosts.entries import DISTRIBUTION
+from luma_mcp.hosts.existing import DISTRIBUTION
 from luma_mcp.release.server_json import DESCRIPTION
 from luma_mcp.server.server import TITLE, WEBSITE
 from luma_mcp.server.tools import ToolHandlers

@@ -10,7 +10,7 @@ from pydantic.fields import FieldInfo
 from luma_mcp import __version__
 from luma_mcp.core.settings import Settings, variable_name
 from luma_mcp.core.text import Json
-from luma_mcp.hosts.entries import DISTRIBUTION
+from luma_mcp.hosts.existing import DISTRIBUTION
 from luma_mcp.server.server import TITLE, WEBSITE
 
 SCHEMA_URL = "https://static.modelcontextprotocol.io/schemas/2025-12-11/server.schema.json"

@@ -221,7 +221,7 @@ def is_failure(task: Task, now: float) -> bool:
     return task.is_lost(now) or (task.status.done and task.error is not None)
 
 
-def json_text(answer: Mapping[str, Any]) -> str:
+def json_text(answer: Mapping[str, Any] | Sequence[Mapping[str, Any]]) -> str:
     """Write the structured answer as text, for hosts that show the model nothing else."""
     return json.dumps(answer, ensure_ascii=False, indent=2)
 

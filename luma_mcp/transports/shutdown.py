@@ -1,12 +1,13 @@
 """How a server process comes to its end."""
 
-import asyncio  # noqa: TID251 - only its loop can be woken by a signal on Windows
+import asyncio  # noqa: TID251 - only its loop can be woken by a signal handler
 import os
 import signal
 import sys
 import threading
-from collections.abc import AsyncGenerator, Generator
+from collections.abc import AsyncGenerator, Callable, Generator
 from contextlib import ExitStack, asynccontextmanager, contextmanager
+from functools import partial
 from types import FrameType
 
 import anyio
@@ -18,12 +19,14 @@ if sys.platform == "win32":
     EXIT_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGBREAK)
 else:
     EXIT_SIGNALS = (signal.SIGINT, signal.SIGTERM)
+INTERRUPTED_STATUS = 130  # as shells say it of SIGINT
 
 
 async def watch_exit_signals(ended: anyio.Event, *, task_status: TaskStatus[None] = anyio.TASK_STATUS_IGNORED) -> None:
     """Set `ended` at SIGTERM and SIGINT, and Ctrl-Break on Windows; none is lost once this has started."""
     if sys.platform == "win32":
-        with install_signal_handlers(ended):
+        loop = asyncio.get_running_loop()  # which takes no signals there, but can be woken
+        with install_signal_handlers(partial(wake, loop, ended)):
             task_status.started()
             await anyio.sleep_forever()
     else:
@@ -34,40 +37,52 @@ async def watch_exit_signals(ended: anyio.Event, *, task_status: TaskStatus[None
 
 
 @asynccontextmanager
-async def interrupt_on_signal() -> AsyncGenerator[None]:
-    """Cancel the body at a signal, and raise `KeyboardInterrupt` once it has ended in order."""
-    ended, interrupted = anyio.Event(), False
-    async with background_work() as group:
+async def interrupt_on_signal(tell: Callable[[], None]) -> AsyncGenerator[None]:
+    """Cancel the body at a signal, after `tell`, and raise `KeyboardInterrupt` once it has ended in order.
 
-        async def interrupt() -> None:
-            nonlocal interrupted
-            await ended.wait()
-            interrupted = True
-            group.cancel_scope.cancel()
+    A second signal ends the process at once: the ledger has what was sent.
+    """
+    loop, interrupted = asyncio.get_running_loop(), False
 
-        await group.start(watch_exit_signals, ended)
-        group.start_soon(interrupt)
-        yield
-    if interrupted:
-        raise KeyboardInterrupt
+    def on_signal() -> None:
+        nonlocal interrupted
+        if interrupted:
+            os._exit(INTERRUPTED_STATUS)
+        interrupted = True
+        loop.call_soon_threadsafe(interrupt)  # which wakes the loop, too
+
+    def interrupt() -> None:
+        tell()
+        group.cancel_scope.cancel()
+
+    with install_signal_handlers(on_signal) as handlers:
+        async with background_work() as group:
+            yield
+        if interrupted:
+            handlers.pop_all()  # they stay while the rest of the process ends
+            raise KeyboardInterrupt
+
+
+def wake(loop: asyncio.AbstractEventLoop, ended: anyio.Event) -> None:
+    """Set an event from a signal handler, which may run while the loop sleeps."""
+    loop.call_soon_threadsafe(ended.set)
 
 
 @contextmanager
-def install_signal_handlers(ended: anyio.Event) -> Generator[None]:
-    """Set an event when a signal comes; event loops take none on Windows, so the interpreter does.
+def install_signal_handlers(end: Callable[[], None]) -> Generator[ExitStack]:
+    """Call `end` when a signal comes, inside; what is given puts the handlers of before back.
 
-    There a console that is closed and a user who logs off come as Ctrl-Break too, with a few seconds to end in.
+    On Windows a console that is closed and a user who logs off come as Ctrl-Break too, with a few seconds to end in.
     """
-    loop = asyncio.get_running_loop()
 
-    def end(_number: int, _frame: FrameType | None) -> None:
-        loop.call_soon_threadsafe(ended.set)  # which wakes the loop, too
+    def handle(_number: int, _frame: FrameType | None) -> None:
+        end()
 
-    with ExitStack() as afterwards:
+    with ExitStack() as handlers:
         for number in EXIT_SIGNALS:
-            before = signal.signal(number, end)
-            afterwards.callback(signal.signal, number, before)
-        yield
+            before = signal.signal(number, handle)
+            handlers.callback(signal.signal, number, before)
+        yield handlers
 
 
 def force_exit_after(seconds: float) -> None:

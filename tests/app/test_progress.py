@@ -14,7 +14,7 @@ import anyio
 import pytest
 
 from luma_mcp.app.progress import HEARTBEAT_SECONDS, MAX_ERROR_LENGTH, Progress, describe, progress_of
-from luma_mcp.cli.console import ProgressBar
+from luma_mcp.cli.progress_bar import ProgressBar
 from luma_mcp.core.errors import DownloadFailed, GenerationFailed, NetworkFailure
 from luma_mcp.core.models import Status, Task, TaskSnapshot, VideoRequest
 from luma_mcp.media.downloads import MAX_FAILURES

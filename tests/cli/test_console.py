@@ -6,7 +6,6 @@ import os
 import re
 import subprocess
 import sys
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -16,43 +15,37 @@ from luma_mcp.cli.console import (
     EXIT_CODES,
     EXIT_HELP,
     ExitCode,
-    ProgressBar,
     exit_code,
-    format_tasks,
-    print_failure,
     print_json,
     print_message,
     print_path,
     print_result,
 )
 from luma_mcp.cli.doctor.report import findings_json, format_findings, problem
+from luma_mcp.cli.explanations import print_error, print_task_failure
 from luma_mcp.core.errors import Failure, LumaError
-from luma_mcp.core.models import Status, Task, VideoRequest
+from luma_mcp.core.models import Task, VideoRequest
+from luma_mcp.core.settings_sources import BadSetting
 from tests.support.rig import EPOCH, SOURCE
 from tests.support.sandbox_process import SERVER
 from tests.support.terminals import ODD, Terminal, steers
 
 
-def hostile_task() -> Task:
-    request = VideoRequest(prompt=f"fog {ODD}\ncompleted", source=SOURCE)
-    failure = Failure("network", f"no way {ODD}\ncharged: no.", "yes", retry_safe=False, hint=f"wait {ODD}\nx")
-    task = Task(key="k", caller="local", request=request, created_at=EPOCH, updated_at=EPOCH)
-    return replace(task, task_id=f"id{ODD}\n", error=failure)
-
-
-def test_tables_errors_findings_and_words_are_fit_for_a_terminal(capsys: pytest.CaptureFixture[str]) -> None:
-    task = hostile_task()
-    print_result(format_tasks([task, task]))
-    assert task.error
-    print_failure(task.error)
+def test_errors_findings_and_words_are_fit_for_a_terminal(capsys: pytest.CaptureFixture[str]) -> None:
+    print_task_failure(
+        Failure("network", f"no way {ODD}\ncharged: no.", "yes", retry_safe=False, hint=f"wait {ODD}\nx"),
+        f"id{ODD}\n",
+        lost=False,
+    )
+    print_error(BadSetting("--port", f"accepts {ODD}\nno"))
     print_message(ODD + "\n")
     print_result(ODD)
     print_result(format_findings([problem(f"host {ODD}", f"broken {ODD}\nok   all", f"mend {ODD}\nok   all")]))
     output = capsys.readouterr()
     assert not steers(output.out + output.err)
-    assert len(output.out.splitlines()) == 2 + 1 + 3
-    assert [line.split(":")[0] for line in output.err.splitlines()[:2]] == ["network", "charged"]
-    assert len(output.err.splitlines()) == 3
+    assert len(output.out.splitlines()) == 1 + 3
+    assert [line.split(":")[0] for line in output.err.splitlines()[:2]] == ["error", "  It was charged"]
+    assert len(output.err.splitlines()) == 3 + 1 + 1
 
 
 def test_json_stays_json_with_the_same_values(capsys: pytest.CaptureFixture[str]) -> None:
@@ -62,14 +55,6 @@ def test_json_stays_json_with_the_same_values(capsys: pytest.CaptureFixture[str]
     assert not steers(first + second)
     assert json.loads(first + "}") == {"prompt": ODD}
     assert json.loads(second)["findings"][0]["message"] == ODD
-
-
-@pytest.mark.anyio
-async def test_the_bar_shows_what_is_going_on_and_nothing_else() -> None:
-    terminal = Terminal()
-    await ProgressBar(terminal).report(10, 100, f"{ODD}\nprocessing")
-    assert not steers(terminal.getvalue().strip("\r"))
-    assert "\n" not in terminal.getvalue()
 
 
 def test_a_path_is_as_it_is_for_a_script_and_shown_on_a_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -94,34 +79,13 @@ def test_the_order_on_a_terminal_is_the_order_of_what_was_said(home: Path) -> No
     assert ended.stdout.splitlines() == [f"{what} {number}" for number in range(200) for what in ("said", "shown")]
 
 
-@pytest.mark.anyio
-async def test_the_bar_is_drawn_over_itself_on_a_terminal_and_nowhere_else() -> None:
-    terminal, file = Terminal(), io.StringIO()
-    for stream in (terminal, file):
-        bar = ProgressBar(stream)
-        await bar.report(25, 100, "processing, 12 s elapsed")
-        await bar.report(100, 100, "completed, " + "x" * 40)
-        await bar.report(100, 100, "x" * 500)
-        bar.clear()
-    first, second, long, last, end = terminal.getvalue().split("\r")[1:]
-    assert first == "[######------------------]  25 %  processing, 12 s elapsed"
-    assert second == "[" + "#" * 18 + "] 100 %  completed, " + "x" * 40, "the bar makes room for what it says"
-    assert long.startswith("[######] 100 %  xxx")
-    assert len(long) < 80
-    assert (last, end) == (" " * len(long), ""), "what was drawn is written over, as old consoles know no other way"
-    assert file.getvalue() == ""
-
-
 def test_every_error_code_has_an_exit_code() -> None:
-    codes = {kind.code for kind in all_errors(LumaError)}
-    assert codes | {BAD_SETTING} == EXIT_CODES.keys()
+    assert BadSetting.code == BAD_SETTING
+    assert {kind.code for kind in all_errors(LumaError)} == EXIT_CODES.keys()
     failure = Failure("no such code", "", "no", retry_safe=True, hint="")
-    request = VideoRequest(prompt="a  long\tprompt " + "霧" * 40, source=SOURCE)
+    request = VideoRequest(prompt="fog", source=SOURCE)
     task = Task(key="k", caller="local", request=request, created_at=EPOCH, updated_at=EPOCH, error=failure)
     assert exit_code(task) == 1
-    assert "a long prompt 霧霧" in format_tasks([task])
-    assert "…" in format_tasks([task])
-    assert Status.SUBMITTING in format_tasks([task])
 
 
 def all_errors(kind: type[LumaError]) -> list[type[LumaError]]:

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shlex
 import sys
 import sysconfig
 from pathlib import Path
@@ -10,11 +11,18 @@ import pytest
 
 from luma_mcp.__main__ import main
 from luma_mcp.core.text import Json
-from luma_mcp.hosts import entries, formats
-from luma_mcp.hosts.entries import LaunchCommand, find_launch_command, has_own_key
-from luma_mcp.hosts.registry import ENTRY_NAME, KEY_PLACEHOLDER, all_hosts
+from luma_mcp.hosts import formats
+from luma_mcp.hosts.entries import (
+    EntryOptions,
+    LaunchCommand,
+    config_command,
+    find_launch_command,
+    quote_command,
+    typed_command,
+)
+from luma_mcp.hosts.existing import COMMAND, ExistingEntry
+from luma_mcp.hosts.registry import ENTRY_NAME, Host, all_hosts
 from tests.support.host_files import entry_in, placed
-from tests.support.rig import KEY
 
 
 def test_a_server_that_uvx_put_into_its_cache_is_started_by_uvx(monkeypatch: pytest.MonkeyPatch, home: Path) -> None:
@@ -25,7 +33,7 @@ def test_a_server_that_uvx_put_into_its_cache_is_started_by_uvx(monkeypatch: pyt
     monkeypatch.setenv("PATH", str(uvx.parent))
     start = find_launch_command()
     assert start.command == str(uvx)
-    assert start.args[-1] == entries.COMMAND
+    assert start.args[-1] == COMMAND
     assert start.args[0] == "--from", "it was installed from a checkout here"
 
 
@@ -44,7 +52,6 @@ def test_settings_are_written_as_their_variables_hold_them(home: Path, capsys: p
     roots = f"~/a{os.pathsep}/b"
     assert main(["config", "claude-desktop", "--media-roots", roots, "--max-active", "3", "--allow-private"]) == 0
     env = json.loads(capsys.readouterr().out)["mcpServers"][ENTRY_NAME]["env"]
-    del env["RUNAPI_API_KEY"]
     assert env == {
         "LUMA_MCP_MEDIA_ROOTS": f"{home}/a{os.pathsep}/b",
         "LUMA_MCP_MAX_ACTIVE": "3",
@@ -62,34 +69,13 @@ def test_a_sandbox_is_left_when_it_is_not_asked_for_any_more(home: Path) -> None
     }
     assert main(["config", host.name, "--write"]) == 0
     env = entry_in(host, host.config_path())["env"]
-    assert (env["LUMA_MCP_SANDBOX"], env["RUNAPI_API_KEY"]) == ("false", KEY_PLACEHOLDER)
-    assert env["LUMA_MCP_OUTPUT_DIR"] == str(home / "films")
+    assert env == {"LUMA_MCP_SANDBOX": "false", "LUMA_MCP_OUTPUT_DIR": str(home / "films")}
 
 
 def test_a_sandbox_of_the_shell_is_not_one_of_the_host(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("LUMA_MCP_SANDBOX", "true")
     assert main(["config", "cursor", "--write"]) == 0
-    assert entry_in(all_hosts()["cursor"], all_hosts()["cursor"].config_path())["env"] == {
-        "RUNAPI_API_KEY": KEY_PLACEHOLDER
-    }
-
-
-def test_vs_code_is_asked_for_the_key_once_beside_its_other_questions(home: Path) -> None:
-    host = all_hosts()["vscode"]
-    path = placed(host, '{"inputs": [{"id": "other"}], "servers": {}}')
-    for _ in range(2):
-        assert main(["config", host.name, "--write"]) == 0
-    found = formats.parse_document(host.file_format, path.read_text(encoding="utf-8"))
-    assert [one["id"] for one in found["inputs"]] == ["other", "luma_api_key"]
-    assert found["servers"][ENTRY_NAME]["env"] == {"RUNAPI_API_KEY": "${input:luma_api_key}"}
-
-
-def test_an_entry_of_vs_code_without_a_key_is_completed_with_the_question(home: Path) -> None:
-    path = placed(all_hosts()["vscode"], json.dumps({"servers": {ENTRY_NAME: {"command": "/old/luma-mcp"}}}))
-    for _ in range(2):
-        assert main(["config", "vscode", "--write"]) == 0
-        found = formats.parse_document("jsonc", path.read_text(encoding="utf-8"))
-        assert [one["id"] for one in found["inputs"]] == ["luma_api_key"]
+    assert entry_in(all_hosts()["cursor"], all_hosts()["cursor"].config_path())["env"] == {}
 
 
 def test_an_entry_of_another_name_is_renewed_instead_of_doubled(home: Path) -> None:
@@ -188,19 +174,27 @@ def test_flags_of_an_entry_are_kept_however_it_started_before(home: Path, comman
     assert (found["command"], found["args"]) == (start.command, [*start.args, "--daily-limit", "5"])
 
 
-@pytest.mark.parametrize(
-    ("name", "value", "own"),
-    [
-        ("cursor", KEY_PLACEHOLDER, False),
-        ("cursor", KEY, True),
-        ("cursor", "${env:RUNAPI_API_KEY}", True),
-        ("cursor", "$RUNAPI_API_KEY", False),
-        ("gemini-cli", "$RUNAPI_API_KEY", True),
-        ("vscode", "${input:luma_api_key}", True),
-        ("cursor", None, False),
-        ("claude-code", None, True),
-    ],
-)
-def test_an_entry_has_a_key_if_it_brings_one_or_its_host_gets_at_one(name: str, value: str | None, own: bool) -> None:
-    env = {} if value is None else {"RUNAPI_API_KEY": value}
-    assert has_own_key(all_hosts()[name], env) is own
+@pytest.mark.parametrize("host", list(all_hosts().values()), ids=lambda host: host.name)
+def test_the_words_of_a_command_say_what_the_variables_of_an_entry_say(host: Host) -> None:
+    settings = {"LUMA_MCP_SANDBOX": "true", "LUMA_MCP_DAILY_LIMIT": "5", "RUNAPI_BASE_URL": "http://127.0.0.1:9"}
+    wish = EntryOptions(LaunchCommand("/x/luma-mcp", []), settings)
+    assert wish.flags == ["--sandbox", "--daily-limit", "5", "--base-url", "http://127.0.0.1:9"]
+    assert shlex.split(config_command(host, wish))[-6:] == [host.name, *wish.flags]
+    assert ExistingEntry(host, "luma", host.make_entry("/x", [], wish.variables)).env == settings
+    assert (wish.plays, wish.for_real().plays) == (True, False)
+    assert wish.for_real().flags == wish.flags[1:]
+
+
+def test_our_command_is_told_by_its_name_where_a_shell_finds_it(monkeypatch: pytest.MonkeyPatch, home: Path) -> None:
+    start = find_launch_command()
+    monkeypatch.setenv("PATH", str(Path(start.command).parent))
+    assert typed_command("config") == (
+        "luma-mcp config" if not start.args else shlex.join([start.command, *start.args, "config"])
+    )
+    monkeypatch.setenv("PATH", str(home))
+    assert typed_command("config", "a b") == shlex.join([start.command, *start.args, "config", "a b"])
+
+
+def test_a_command_is_quoted_as_the_shell_of_windows_wants_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "platform", "win32")
+    assert quote_command(["C:\\a b\\luma-mcp.exe", "config"]) == '"C:\\a b\\luma-mcp.exe" config'

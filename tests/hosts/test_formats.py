@@ -102,9 +102,3 @@ def test_an_empty_file_of_any_form_takes_values_and_is_read_back(form: FileForma
 def test_a_document_without_names_at_its_top_is_refused(form: FileFormat, text: str) -> None:
     with pytest.raises(ValueError, match=r"^it holds no names with values$"):
         parse_document(form, text)
-
-
-@pytest.mark.parametrize("form", ["toml", "yaml"])
-def test_no_item_is_appended_in_forms_of_which_no_host_needs_it(form: FileFormat) -> None:
-    with pytest.raises(ValueError, match="cannot be changed without harm"):
-        changed(form, "", {("inputs", ""): {"id": "x"}})

@@ -25,7 +25,13 @@ ENTRIES: dict[str, tuple[str, str, str, dict[str, object]]] = {
     "lm-studio": ("mcpServers", "url", "headers", {}),
     "cursor": ("mcpServers", "url", "headers", {}),
     "vscode": ("servers", "url", "headers", {"type": "http"}),
-    "windsurf": ("mcpServers", "serverUrl", "headers", {}),
+    "devin": ("mcpServers", "url", "headers", {"transport": "http"}),
+    "cline": ("mcpServers", "url", "headers", {"type": "streamableHttp", "timeout": 300}),
+    "kiro": ("mcpServers", "url", "headers", {}),
+    "antigravity": ("mcpServers", "serverUrl", "headers", {}),
+    "junie": ("mcpServers", "url", "headers", {}),
+    "copilot-cli": ("mcpServers", "url", "headers", {"type": "http", "tools": ["*"], "timeout": 300_000}),
+    "opencode": ("mcp", "url", "headers", {"type": "remote", "enabled": True, "oauth": False, "timeout": 300_000}),
     "zed": ("context_servers", "url", "headers", {}),
     "claude-code": ("mcpServers", "url", "headers", {"type": "http"}),
     "codex": ("mcp_servers", "url", "http_headers", {"startup_timeout_sec": 60, "tool_timeout_sec": 300}),
@@ -72,7 +78,7 @@ def test_a_host_gets_the_address_and_the_token_in_its_own_words(
     assert entry_of(host, text) == wanted
     told = capsys.readouterr()
     assert entry_of(host, told.out.partition(str(host.config_path()))[0]) == wanted
-    assert "start the server there yourself" in told.err
+    assert "Start the server there yourself" in told.err
     assert "nothing was changed" in told.err
     assert stat.S_IMODE(host.config_path().stat().st_mode) == 0o600
     assert shown["Authorization"].split()[1] not in told.err
@@ -95,7 +101,7 @@ def test_a_new_token_and_the_rest_of_an_entry_go_together(host: Host, home: Path
 
 
 def test_hosts_that_cannot_connect_say_so_in_one_line(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    for name, transport in (("claude-desktop", "http"), ("codex", "sse"), ("goose", "sse")):
+    for name, transport in (("claude-desktop", "http"), ("codex", "sse"), ("goose", "sse"), ("junie", "sse")):
         assert main(["config", name, "--transport", transport]) == 2
         told = capsys.readouterr()
         assert (told.out, told.err.count("\n")) == ("", 1)
@@ -137,13 +143,17 @@ TYPED = {"type": "sse", "url": SSE.url}
 SSE_ENTRIES: dict[str, Json] = {
     "vscode": TYPED,
     "claude-code": TYPED,
-    "windsurf": {"serverUrl": SSE.url},
+    "devin": {"transport": "sse", "url": SSE.url},
+    "cline": {**TYPED, "timeout": 300},
+    "antigravity": {"serverUrl": SSE.url},
+    "copilot-cli": {**TYPED, "tools": ["*"], "timeout": 300_000},
+    "opencode": {"type": "remote", "enabled": True, "oauth": False, "timeout": 300_000, "url": SSE.url},
     "openclaw": {"transport": "sse", "url": SSE.url},
     "hermes": {"transport": "sse", "timeout": 300, "url": SSE.url},
 }
 
 
-@pytest.mark.parametrize("host", [host for host in HOSTS if host.name not in {"codex", "goose"}], ids=name_of)
+@pytest.mark.parametrize("host", [host for host in HOSTS if host.http and host.http.sse is not None], ids=name_of)
 def test_a_host_that_speaks_sse_is_told_so_in_its_own_words_without_a_header_for_no_token(host: Host) -> None:
     assert new_http_entry(host, SSE) == SSE_ENTRIES.get(host.name, {"url": SSE.url})
 

@@ -18,6 +18,11 @@ from luma_mcp.hosts.registry import all_hosts
         ("OPENCLAW_HOME", "openclaw", "linux", ".openclaw/openclaw.json"),
         ("OPENCLAW_STATE_DIR", "openclaw", "linux", "openclaw.json"),
         ("OPENCLAW_CONFIG_PATH", "openclaw", "linux", ""),
+        ("COPILOT_HOME", "copilot-cli", "linux", "mcp-config.json"),
+        ("CLINE_DIR", "cline", "linux", "data/settings/cline_mcp_settings.json"),
+        ("CLINE_DATA_DIR", "cline", "darwin", "settings/cline_mcp_settings.json"),
+        ("CLINE_MCP_SETTINGS_PATH", "cline", "win32", ""),
+        ("XDG_CONFIG_HOME", "opencode", "darwin", "opencode/opencode.json"),
         ("HERMES_HOME", "hermes", "linux", "config.yaml"),
         ("XDG_CONFIG_HOME", "zed", "linux", "zed/settings.json"),
         ("APPDATA", "vscode", "win32", "Code/User/mcp.json"),
@@ -36,9 +41,16 @@ def test_files_that_moved_with_a_new_version_are_found(home: Path) -> None:
     store.mkdir(parents=True)
     assert hosts["claude-desktop"].config_path("win32").parent == store
     (home / ".codeium/windsurf").mkdir(parents=True)
-    assert hosts["windsurf"].config_path("linux") == home / ".codeium/windsurf/mcp_config.json"
+    assert hosts["devin"].config_path("linux") == home / ".codeium/windsurf/mcp_config.json"
     (home / ".config/devin").mkdir(parents=True)
-    assert hosts["windsurf"].config_path("linux") == home / ".config/devin/mcp_config.json"
+    assert hosts["devin"].config_path("linux") == home / ".config/devin/mcp_config.json"
+    (home / ".config/opencode").mkdir()
+    (home / ".config/opencode/opencode.jsonc").touch()
+    assert hosts["opencode"].config_path("win32").suffix == ".jsonc"
+    before = home / ".config/Code/User/globalStorage/saoudrizwan.claude-dev/settings/cline_mcp_settings.json"
+    before.parent.mkdir(parents=True)
+    before.touch()
+    assert hosts["cline"].config_path("linux") == before
     (home / ".lmstudio-home-pointer").write_text(f"{home}/elsewhere\n")
     assert hosts["lm-studio"].config_path() == home / "elsewhere/mcp.json"
 

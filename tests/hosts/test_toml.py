@@ -3,7 +3,7 @@
 import pytest
 
 from luma_mcp.hosts import toml
-from luma_mcp.hosts.formats import changed, parse_document
+from luma_mcp.hosts.formats import changed, parse_document, without
 
 BY_HAND = """# kept by hand
 model = "x" # the best
@@ -55,3 +55,19 @@ def test_a_table_that_is_written_inline_takes_an_entry_or_is_left_alone() -> Non
     new = changed("toml", text, {("servers", "luma"): ENTRY})
     assert new.endswith("# by hand\n")
     assert parse_document("toml", new)["servers"] == {"files": {"command": "npx"}, "luma": ENTRY}
+
+
+@pytest.mark.parametrize(
+    ("text", "left"),
+    [
+        (BY_HAND + "\n" + WRITTEN, BY_HAND),
+        (WRITTEN + "# about b\n[servers.b]\nc = 1\n", "# about b\n[servers.b]\nc = 1\n"),
+        ('[servers.b]\nc = 1\n\n[servers."luma"] # ours\na = 1\n', "[servers.b]\nc = 1\n"),
+        ('[servers.luma]\na = """\n[servers.b]\n"""\nb = [\n  ["y"],\n]\n# tail\n', "# tail\n"),
+        ("[servers]\nluma = {a = 1} # ours\nb = 2 # b\n", "[servers]\nb = 2 # b\n"),
+        ("[servers]\nluma.a = 1\nluma.b = 2\nc = 3\n", "[servers]\nc = 3\n"),
+        ("a = 1\r\n\r\n[servers.luma]\r\nb = 2\r\n", "a = 1\r\n"),
+    ],
+)
+def test_a_table_is_taken_out_with_its_lines_and_no_comment_of_another(text: str, left: str) -> None:
+    assert without("toml", text, [("servers", "luma")]) == left

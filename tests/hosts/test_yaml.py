@@ -6,7 +6,7 @@ import pytest
 
 from luma_mcp.__main__ import main
 from luma_mcp.hosts import yaml
-from luma_mcp.hosts.formats import changed, parse_document
+from luma_mcp.hosts.formats import changed, parse_document, without
 from luma_mcp.hosts.registry import all_hosts
 
 BOMB = "a: &a [x, x, x, x, x, x, x, x, x]\n" + "".join(
@@ -110,3 +110,25 @@ def test_a_value_that_other_places_share_is_not_changed_for_all_of_them() -> Non
 def test_an_error_names_the_line_and_nothing_that_stands_there() -> None:
     with pytest.raises(ValueError, match=r"^something is wrong in line 3$"):
         yaml.parse_yaml("a: 1\nsecret: [x\n  y: }\n")
+
+
+@pytest.mark.parametrize(
+    ("text", "left"),
+    [
+        ("s:\n  luma:\n    a: 1 # ours\n  # about b\n  b: 2\n", "s:\n  # about b\n  b: 2\n"),
+        ("s:\n  b: 2\n  luma:\n    a: |\n      text\n      more\n# end\n", "s:\n  b: 2\n# end\n"),
+        ("s:\n  luma:\n    args:\n    - a\n    - b\n  c: 1", "s:\n  c: 1"),
+        ("s:\n  luma:\n    key:\n  # about b\n  b: 1\n", "s:\n  # about b\n  b: 1\n"),
+        ("s: # c\n  luma:\n    a: 1\n", "s: {} # c\n"),
+        ("s: {luma: {a: 1}, b: 2}\n", "s: {b: 2}\n"),
+        ("s: {b: 2, luma: {a: 1}}\n", "s: {b: 2}\n"),
+        ("s:\r\n  luma:\r\n    a: 1\r\n  b: 2\r\n", "s:\r\n  b: 2\r\n"),
+    ],
+)
+def test_a_pair_is_taken_out_with_its_lines_and_no_comment_of_another(text: str, left: str) -> None:
+    assert without("yaml", text, [("s", "luma")]) == left
+
+
+def test_a_pair_that_other_places_share_is_not_taken_out() -> None:
+    with pytest.raises(ValueError, match="cannot be changed without harm"):
+        without("yaml", "s:\n  luma: &x\n    a: 1\n  b: *x\n", [("s", "luma")])

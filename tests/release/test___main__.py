@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from luma_mcp import __version__
-from luma_mcp.hosts.entries import DISTRIBUTION
+from luma_mcp.hosts.existing import DISTRIBUTION
 from luma_mcp.release import __main__
 from luma_mcp.release.__main__ import PAGES, with_tables
 from luma_mcp.release.bundle import manifest

@@ -73,7 +73,12 @@ def others(host: Host) -> str:
 
 def entry_in(host: Host, path: Path) -> Json:
     """Read the entry of this server out of a host's file."""
-    found: Any = formats.parse_document(host.file_format, path.read_text(encoding="utf-8"))
+    return entry_in_text(host, path.read_text(encoding="utf-8"))
+
+
+def entry_in_text(host: Host, text: str) -> Json:
+    """Read the entry of this server out of a text."""
+    found: Any = formats.parse_document(host.file_format, text)
     for name in (*host.servers, ENTRY_NAME):
         found = found[name]
     return dict(found)

@@ -13,7 +13,7 @@ import pytest
 
 from luma_mcp.app.app import App, open_app
 from luma_mcp.app.progress import Progress
-from luma_mcp.cli.commands import UNREACHED_SECONDS
+from luma_mcp.cli.wait import UNREACHED_SECONDS
 from luma_mcp.core.errors import LedgerUnusable
 from luma_mcp.core.models import Status, Task, VideoRequest
 from luma_mcp.sandbox.faults import Fault, Kind

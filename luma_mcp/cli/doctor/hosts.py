@@ -8,22 +8,14 @@ from pathlib import Path
 from luma_mcp.cli.doctor.report import Finding, note, ok, problem
 from luma_mcp.core.settings import Settings, key_sources
 from luma_mcp.core.settings_sources import KEY_VARIABLE, find_program, is_filled_in
-from luma_mcp.core.text import Json, child, is_list, is_object
+from luma_mcp.core.text import is_object
 from luma_mcp.hosts import formats
 from luma_mcp.hosts.config_file import HostFileUnusable, read_file
-from luma_mcp.hosts.entries import (
-    SANDBOX_VARIABLE,
-    URL_FIELDS,
-    find_entry_name,
-    has_own_key,
-    is_our_entry,
-    read_servers,
-    shell_command,
-)
-from luma_mcp.hosts.registry import Host
+from luma_mcp.hosts.entries import typed_command
+from luma_mcp.hosts.existing import ExistingEntry, address_of, find_existing, read_servers, words_of
+from luma_mcp.hosts.registry import ENTRY_NAME, Host
 
 WAIT_VARIABLE = "LUMA_MCP_WAIT_SECONDS"
-YES = frozenset({"true", "1", "yes", "on"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,64 +23,63 @@ class HostConfig:
     """A host on this machine: its entry for this server, if it has one, or why its file cannot be read."""
 
     host: Host
-    entry: Json | None = None
+    existing: ExistingEntry | None = None
     fault: Finding | None = None
 
     @property
-    def env(self) -> Json:
-        return child(self.entry or {}, self.host.env_name)
-
-    @property
-    def uses_sandbox(self) -> bool:
-        args = (self.entry or {}).get("args")
-        return str(self.env.get(SANDBOX_VARIABLE, "")).lower() in YES or (is_list(args) and "--sandbox" in args)
-
-    @property
     def brings_key(self) -> bool:
-        return self.entry is not None and not self.lacks_key
+        return self.existing is not None and not self.existing.address and not lacks_key(self.existing)
 
-    @property
-    def lacks_key(self) -> bool:
-        """Tell whether the entry needs a key and neither brings nor finds one."""
-        return not (self.uses_sandbox or has_own_key(self.host, self.env) or "file" in key_sources())
+
+def lacks_key(one: ExistingEntry) -> bool:
+    """Tell whether an entry needs a key and neither brings nor finds one."""
+    return not (one.plays or one.has_own_key or "file" in key_sources())
 
 
 def read_host_config(host: Host) -> HostConfig:
     path = host.config_path()
     try:
-        servers = read_servers(host, formats.parse_document(host.file_format, read_file(path).text))
+        document = formats.parse_document(host.file_format, read_file(path).text)
     except HostFileUnusable as error:
         return HostConfig(host, fault=problem(host.title, error.message, error.hint or "Make it readable."))
     except ValueError as error:
         message = f"{path} cannot be read: {error}."
-        if host.parse_failure_hint:
+        if host.save_command:
             fix = "If the host itself works, leave the file as it is: it reads more than this program."
             return HostConfig(host, fault=note(host.title, message, fix))
         return HostConfig(host, fault=problem(host.title, message, "Mend that place, or bring a backup back."))
-    entry: object = servers.get(find_entry_name(servers))
-    return HostConfig(host, entry if is_object(entry) else None)
+    named = read_servers(host, document).get(ENTRY_NAME)
+    remote = [ExistingEntry(host, ENTRY_NAME, named)] if is_object(named) and address_of(named) else []
+    return HostConfig(host, next(iter([*find_existing(host, document), *remote]), None))
 
 
 def no_host_found() -> Finding:
-    return note("hosts", "No file of a known host was found.", f"Run: {shell_command()} config HOST --write")
+    return note("hosts", "No file of a known host was found.", f"Run: {typed_command('config', 'HOST', '--write')}")
 
 
 def check_host(one: HostConfig, settings: Settings) -> list[Finding]:
     """Check whether a host can start this server, and how long it lets a call take."""
-    title, write = one.host.title, f"Run: {shell_command()} config {one.host.name} --write"
+    title = one.host.title
     if one.fault:
         return [one.fault]
-    if one.entry is None:
-        return [note(title, "is here, and does not know this server.", write)]
-    if any(key in one.entry for key in URL_FIELDS) and not is_our_entry(one.entry):
+    if one.existing is None:
+        return [note(title, "is here, and does not know this server.", write_fix(one.host))]
+    entry = one.existing
+    if entry.address:
         return [ok(title, "connects to an address")]
-    checks = (check_command(one, write), check_entry_key(one), check_shell_key(one), check_timeout(one, settings))
+    checks = (check_command(entry), check_entry_key(entry), check_shell_key(entry), check_timeout(entry, settings))
     wrong = [finding for finding in checks if finding]
-    return wrong or [ok(title, describe_host(one, settings))]
+    return wrong or [ok(title, describe_host(entry, settings))]
 
 
-def check_command(one: HostConfig, write: str) -> Finding | None:
-    command = str((one.entry or {}).get("command") or (one.entry or {}).get("cmd") or "")
+def write_fix(host: Host, one: ExistingEntry | None = None) -> str:
+    """Name the command that writes an entry anew: one that plays goes on playing, and its other settings stay."""
+    plays = ["--sandbox"] if one and one.plays else []
+    return f"Run: {typed_command('config', host.name, *plays, '--write')}"
+
+
+def check_command(one: ExistingEntry) -> Finding | None:
+    command, write = (words_of(one.entry) or [""])[0], write_fix(one.host, one)
     if not (Path(command).is_file() if os.path.dirname(command) else find_program(command)):
         return problem(one.host.title, f"Its entry starts {command!r}, which is not there.", write)
     if not Path(command).is_absolute():
@@ -96,22 +87,24 @@ def check_command(one: HostConfig, write: str) -> Finding | None:
     return None
 
 
-def check_entry_key(one: HostConfig) -> Finding | None:
-    if not one.lacks_key:
+def check_entry_key(one: ExistingEntry) -> Finding | None:
+    if not lacks_key(one):
         return None
-    fix = one.host.key_note.format(title=one.host.title, file=one.host.config_path())
-    return problem(one.host.title, "Its entry holds no RunAPI key yet.", fix, "missing_api_key")
+    message = "Its entry holds no RunAPI key, and there is none that every server finds."
+    return problem(one.host.title, message, f"Run: {typed_command('login')}", "missing_api_key")
 
 
-def check_shell_key(one: HostConfig) -> Finding | None:
-    if not one.host.key_from_shell or one.uses_sandbox or key_sources() or is_filled_in(one.env.get(KEY_VARIABLE, "")):
+def check_shell_key(one: ExistingEntry) -> Finding | None:
+    is_elsewhere = one.plays or key_sources() or is_filled_in(one.env.get(KEY_VARIABLE, ""))
+    if not one.host.key_from_shell or is_elsewhere or lacks_key(one):
         return None
     message = f"It takes the key from {KEY_VARIABLE} in the shell, which is not set in this one."
-    return note(one.host.title, message, f"Set it where you start {one.host.title}.")
+    fix = f"Set it where you start {one.host.title}, or, for all hosts at once, run: {typed_command('login')}"
+    return note(one.host.title, message, fix)
 
 
-def check_timeout(one: HostConfig, settings: Settings) -> Finding | None:
-    bound, wait = limit_of(one), wait_of(one, settings)
+def check_timeout(one: ExistingEntry, settings: Settings) -> Finding | None:
+    bound, wait = one.host.call_timeout(one.entry), wait_of(one, settings)
     if bound is None or wait < bound:
         return None
     message = f"It gives a call up after {bound:.0f} s{limit_note(one)}, and this server waits {wait} s."
@@ -119,26 +112,18 @@ def check_timeout(one: HostConfig, settings: Settings) -> Finding | None:
     return problem(one.host.title, message, fix)
 
 
-def describe_host(one: HostConfig, settings: Settings) -> str:
-    bound, wait = limit_of(one), wait_of(one, settings)
-    plays = "knows this server, and plays the sandbox" if one.uses_sandbox else "knows this server"
+def describe_host(one: ExistingEntry, settings: Settings) -> str:
+    bound, wait = one.host.call_timeout(one.entry), wait_of(one, settings)
+    plays = "knows this server, and plays the sandbox" if one.plays else "knows this server"
     if bound is None:
         return f"{plays}; it has no limit for a call{limit_note(one)}"
     return f"{plays}; it gives a call up after {bound:.0f} s{limit_note(one)}, and this server answers within {wait} s"
 
 
-def limit_note(one: HostConfig) -> str:
+def limit_note(one: ExistingEntry) -> str:
     return f" ({one.host.timeout_note})" if one.host.timeout_note else ""
 
 
-def wait_of(one: HostConfig, settings: Settings) -> int:
-    args = (one.entry or {}).get("args")
-    words = " ".join(map(str, args)) if is_list(args) else ""
-    flag = re.search(r"--wait-seconds[ =](\d{1,6})\b", words)
-    told = flag[1] if flag else str(one.env.get(WAIT_VARIABLE, ""))
+def wait_of(one: ExistingEntry, settings: Settings) -> int:
+    told = one.setting(WAIT_VARIABLE)
     return int(told) if re.fullmatch(r"\d{1,6}", told) else settings.wait_seconds
-
-
-def limit_of(one: HostConfig) -> float | None:
-    """Give the seconds after which a host gives up a call: its entry's, else its default; None for no limit."""
-    return one.host.call_timeout(one.entry or {})

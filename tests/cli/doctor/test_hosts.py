@@ -1,11 +1,13 @@
 """What the doctor says of the hosts on this machine."""
 
 import json
+import shlex
 from pathlib import Path
 
 import pytest
 
 from luma_mcp.__main__ import main
+from luma_mcp.hosts.registry import all_hosts
 from tests.support.doctor import Doctor
 from tests.support.rig import KEY
 
@@ -72,3 +74,23 @@ def test_a_host_whose_entry_sets_its_own_limit_is_taken_at_its_word(
     servers = {"luma": {"command": "/bin/sh", "env": {"RUNAPI_API_KEY": "rk"}, "timeout": 30}}
     (home / ".config/zed/settings.json").write_text(json.dumps({"context_servers": servers}))
     assert "after 30 s," in doctor()[1]["Zed"]["message"]
+
+
+def test_an_entry_that_plays_is_mended_into_one_that_plays(configured: str, home: Path, doctor: Doctor) -> None:
+    for name in ("cursor", "opencode"):
+        assert main(["config", name, "--sandbox", "--write"]) == 0
+        path = all_hosts()[name].config_path()
+        path.write_text(path.read_text().replace("/luma-mcp", "/gone/luma-mcp"))
+        fix = doctor()[1][all_hosts()[name].title]["fix"]
+        assert fix.endswith(f"config {name} --sandbox --write")
+        assert main(shlex.split(fix.removeprefix("Run: "))[1:]) == 0
+        told = doctor()[1][all_hosts()[name].title]
+        assert (told["state"], "plays the sandbox" in told["message"]) == ("ok", True)
+
+
+def test_a_host_without_any_key_is_told_to_log_in(url: str, doctor: Doctor, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RUNAPI_BASE_URL", url)
+    for name in ("kiro", "cline", "junie", "antigravity", "devin", "copilot-cli"):
+        assert main(["config", name, "--write"]) == 0
+        found = doctor()[1][all_hosts()[name].title]
+        assert (found["code"], found["fix"].endswith(" login")) == ("missing_api_key", True)

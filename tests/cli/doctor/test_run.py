@@ -15,7 +15,7 @@ from tests.support.rig import KEY
 def test_all_is_well(configured: str, home: Path, doctor: Doctor) -> None:
     main(["config", "cursor", "--write"])
     cursor = home / ".cursor" / "mcp.json"
-    cursor.write_text(cursor.read_text().replace("your key", KEY))
+    cursor.write_text(cursor.read_text().replace('"env": {}', f'"env": {{"RUNAPI_API_KEY": "{KEY}"}}'))
     before = state_of(home)
     code, found = doctor()
     assert code == 0

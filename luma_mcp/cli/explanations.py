@@ -1,0 +1,144 @@
+"""What a person at a terminal is told when something goes wrong: what happened, whether it was charged, what to type.
+
+The hints of errors are for models, but for those of errors that only the command line raises.
+"""
+
+import re
+import shlex
+from collections.abc import Mapping
+
+from luma_mcp.cli.console import print_message
+from luma_mcp.core import errors
+from luma_mcp.core.errors import Failure, InvalidRequest, LumaError, SourceNotFound
+from luma_mcp.core.models import PRICE_USD
+from luma_mcp.core.settings_sources import BadSetting
+from luma_mcp.media.clips import ClipUnusable
+from luma_mcp.media.mp4 import Flaw
+
+
+class WrongArguments(InvalidRequest):
+    """What was typed cannot be meant; the hint says what to type."""
+
+
+class FileMissing(SourceNotFound):
+    """There is no file of the name that was typed; the hint names one that may be meant."""
+
+
+RESEND = (
+    "Run the same command again, with the same RunAPI key: it asks again under its old idempotency key, and is not"
+    " paid twice."
+)
+OLD_RESEND = (
+    "Look at your RunAPI account first. The same command asks again under the old idempotency key; how long RunAPI"
+    " remembers one is not known."
+)
+LATER = "Wait a few minutes, then run the same command again."
+CREDITS = "Add credits to your RunAPI account (https://runapi.ai), then run the same command again."
+SUPPORT = "RunAPI's support can help with the task id."
+HINT_AS_IT_IS = "{hint}"
+
+ADVICE: Mapping[type[LumaError], str] = {
+    LumaError: HINT_AS_IT_IS,
+    errors.MissingApiKey: "Get one with luma-mcp login (https://runapi.ai), or add --sandbox to try without one.",
+    errors.InvalidApiKey: "Get a new one with luma-mcp login, or correct RUNAPI_API_KEY if that is where it is from.",
+    errors.InsufficientCredits: CREDITS,
+    errors.InvalidRequest: "",
+    errors.SourceNotAllowed: "RunAPI fetches a URL itself, so anybody must be able to open it. Or give the file.",
+    errors.SourceNotFound: "",
+    errors.LimitReached: "luma-mcp account shows your limits; --max-active and --daily-limit change them.",
+    errors.RateLimited: LATER,
+    errors.ServiceUnavailable: LATER,
+    errors.TaskUnfinished: f"luma-mcp wait {{task_id}} asks once more. {SUPPORT}",
+    errors.UploadRefused: "Try again in a few minutes, or give a URL that RunAPI can fetch.",
+    errors.NetworkFailure: "Check the connection (luma-mcp doctor looks closer), then run the same command again.",
+    errors.ProxyUnusable: "Set it to an http:// address (SOCKS is not supported), or unset it.",
+    errors.Conflict: LATER,
+    errors.TaskNotFound: "luma-mcp tasks lists those that there are.",
+    errors.TaskNeverKnown: f"luma-mcp wait {{task_id}} asks once more. {SUPPORT}",
+    errors.GenerationFailed: "Change the prompt, or try another clip.",
+    errors.SubmissionUnconfirmed: RESEND,
+    errors.OutputNotWritable: "Make it writable and free some room there, or name another folder with --output.",
+    errors.LedgerUnusable: HINT_AS_IT_IS,
+    errors.TaskUnreadable: HINT_AS_IT_IS,
+    errors.LedgerDamaged: "luma-mcp tasks shows what could be read. Look at your RunAPI account before paying again.",
+    errors.VideoNotWritten: "Free some room, then: luma-mcp save {task_id}",
+    errors.DownloadFailed: "Try again with luma-mcp save {task_id}",
+    errors.VideoGone: "",
+    errors.BadAnswer: LATER,
+    errors.VideoUrlMissing: f"luma-mcp save {{task_id}} asks RunAPI once more. {SUPPORT}",
+    errors.WrongAddress: "Correct RUNAPI_BASE_URL, or unset it: without it, https://runapi.ai is used.",
+    WrongArguments: HINT_AS_IT_IS,
+    FileMissing: HINT_AS_IT_IS,
+}
+ADVICE_BY_FLAW = {
+    Flaw.NOT_MP4: "Luma takes MP4 and MOV. Convert it: ffmpeg -i {name} {target}",
+    Flaw.TRUNCATED: "Copy, download or export it again.",
+    Flaw.NO_HEADER: "Wait until the recording or download has ended, or repair the clip.",
+    Flaw.NO_VIDEO: "Give a clip with pictures: this one has at most sound.",
+}
+TITLES = {
+    errors.GenerationFailed.code: "the generation failed",
+    errors.DownloadFailed.code: "made, but not saved",
+}
+NAMES = {  # of a tool's arguments, as the command line calls them
+    "source_video_url": "SOURCE",
+    "wait_seconds": "--wait-seconds",
+    "filename": "--output",
+    "status": "--status",
+    "limit": "--limit",
+    "take": "--take",
+    "prompt": "PROMPT",
+}
+ARGUMENT = re.compile(rf"^(?:{'|'.join(NAMES)})\b")
+CHARGED = {
+    "yes": f"It was charged: {PRICE_USD:.2f} USD.",
+    "no": "Nothing was charged.",
+    "unknown": "Whether it was charged is not known.",
+}
+
+
+def print_error(error: LumaError) -> None:
+    """Tell what went wrong before there was a task, and what to type; of a bad setting in one line, as logs want it."""
+    if isinstance(error, BadSetting):
+        print_message(error.message)
+        return
+    print_explanation(error.failure(), advice_for(error), charge=error.charged != "no")
+
+
+def print_failure(failure: Failure) -> None:
+    """Tell of a failure that concerns no task."""
+    print_explanation(failure, advice_for_code(failure, "TASK_ID"), charge=False)
+
+
+def print_task_failure(failure: Failure, task_id: str, *, lost: bool) -> None:
+    """Tell how a task failed; of one that is lost, trying again brings nothing back."""
+    advice = "" if lost and failure.code != errors.SubmissionUnconfirmed.code else advice_for_code(failure, task_id)
+    print_explanation(failure, advice, charge=True)
+
+
+def print_explanation(failure: Failure, advice: str, *, charge: bool) -> None:
+    title = TITLES.get(failure.code, "error")
+    print_message(f"{title}: {ARGUMENT.sub(lambda found: NAMES[found[0]], failure.message)}")
+    if charge:
+        print_message(f"  {CHARGED[failure.charged]}")
+    if advice:
+        print_message(f"  {advice}")
+
+
+def advice_for(error: LumaError) -> str:
+    """Say what to type, by the nearest kind of an error that has advice of its own."""
+    if isinstance(error, ClipUnusable):
+        name = shlex.quote(error.path.name)
+        return ADVICE_BY_FLAW[error.flaw].format(name=name, target=shlex.quote(f"{error.path.stem}.mp4"))
+    found = next(ADVICE[kind] for kind in type(error).__mro__ if kind in ADVICE)
+    return found.format(hint=error.hint, task_id="TASK_ID")
+
+
+def advice_for_code(failure: Failure, task_id: str) -> str:
+    """Say what to type about a failure that a task has."""
+    if failure.code == errors.SubmissionUnconfirmed.code and not failure.retry_safe:
+        return OLD_RESEND
+    if failure.code == errors.GenerationFailed.code and failure.charged != "no":
+        return "Look at your RunAPI account before you pay for another one."
+    kind = next((kind for kind in ADVICE if kind is not LumaError and kind.code == failure.code), LumaError)
+    return ADVICE[kind].format(hint=failure.hint, task_id=task_id)

@@ -1,0 +1,165 @@
+"""Modifying clips from the command line: what was typed becomes requests, which are paid for and waited for."""
+
+import difflib
+import os
+import sys
+from collections.abc import Sequence
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+
+from luma_mcp.app.app import App, Outcome
+from luma_mcp.app.progress import Progress
+from luma_mcp.cli.console import print_json, print_message
+from luma_mcp.cli.explanations import FileMissing, WrongArguments
+from luma_mcp.cli.output import with_output
+from luma_mcp.cli.save import save_as
+from luma_mcp.cli.summary import command_line
+from luma_mcp.cli.wait import Job, follow_to_end, run_jobs
+from luma_mcp.core.errors import LumaError
+from luma_mcp.core.models import LOCAL_CALLER, PRICE_USD, VideoRequest
+from luma_mcp.core.settings import Settings
+from luma_mcp.media.sources import file_uri_path, resolve_typed_file
+from luma_mcp.server.results import failure_object, json_text
+
+EXAMPLE_PROMPT = "a foggy autumn morning"
+CLIP_SUFFIXES = (".mp4", ".mov", ".m4v", ".avi", ".mkv", ".webm", ".mpg", ".mpeg", ".wmv", ".flv", ".gif")
+SIMILARITY = 0.6
+
+
+def run_modify(
+    settings: Settings,
+    arguments: Sequence[str],
+    *,
+    prompts: Sequence[str],
+    output: str,
+    take: int,
+    yes: bool,
+    as_json: bool,
+) -> int:
+    """Modify each source as each prompt says, wait for all, and tell how they ended."""
+    settings = settings.model_copy(update={"transport": "stdio"})  # a person is here, whatever a server would speak
+    try:
+        sources, prompts = read_arguments([as_typed(one) for one in arguments], [as_typed(one) for one in prompts])
+        settings, filename = with_output(settings, output)
+        settings, sources = with_sources(settings, sources)
+        asked = [VideoRequest(prompt=words.strip(), source=one, take=take) for one in sources for words in prompts]
+        requests = list(dict.fromkeys(asked))
+        check_filename(filename, len(requests))
+        confirm_price(settings, len(requests), yes=yes)
+    except LumaError as error:
+        if as_json:
+            print_json(json_text(failure_object(error)))
+        raise
+    if filename:
+        settings = settings.model_copy(update={"save": "never"})  # it gets its name when it is there
+    jobs = [job_for(request, filename, elsewhere=bool(output)) for request in requests]
+    return run_jobs(settings, jobs, as_json=as_json, single=len(requests) == 1)
+
+
+def job_for(request: VideoRequest, name: str, *, elsewhere: bool) -> Job:
+    ask = partial(modify, request=request, name=name, elsewhere=elsewhere)
+    return Job(ask, f"{request.source}: {request.prompt}")
+
+
+async def modify(app: App, progress: Progress, *, request: VideoRequest, name: str, elsewhere: bool) -> Outcome:
+    """Submit or join a request, and have its video saved under a name and in a folder where these were given."""
+    asked = await app.modify_video(request, LOCAL_CALLER, wait_seconds=app.settings.max_wait_seconds, progress=progress)
+    outcome = await follow_to_end(app, asked, progress)
+    if not elsewhere or outcome.task.error or outcome.task.is_lost(app.now()):
+        return outcome
+    saved = await save_as(app, progress, outcome.task.task_id, name, elsewhere=True)
+    return replace(outcome, task=saved.task)
+
+
+def read_arguments(arguments: Sequence[str], prompts: Sequence[str]) -> tuple[list[str], list[str]]:
+    """Give sources and prompts: without `prompts`, the last argument is the prompt; raise `WrongArguments`."""
+    if prompts:
+        return list(arguments), list(prompts)
+    *sources, prompt = arguments
+    if not sources or (looks_like_source(prompt) and all(map(looks_like_source, sources))):
+        raise WrongArguments("There is no prompt: how should it look?", hint=example([*arguments], EXAMPLE_PROMPT))
+    if looks_like_source(prompt):
+        raise WrongArguments("The clip comes first, then the prompt.", hint=example([prompt], " ".join(sources)))
+    unquoted = next((place for place, word in enumerate(sources) if place and not looks_like_source(word)), None)
+    if unquoted:
+        hint = example(sources[:unquoted], " ".join(arguments[unquoted:]))
+        raise WrongArguments("The prompt belongs in quotes.", hint=hint)
+    return sources, [prompt]
+
+
+def example(sources: Sequence[str], prompt: str) -> str:
+    return command_line(["luma-mcp", "modify", *sources, prompt])
+
+
+def looks_like_source(word: str) -> bool:
+    """Tell whether a word names a clip rather than part of a prompt: an address, a video's name, or a file."""
+    is_name = len(word.split()) == 1 and ("://" in word or Path(word).suffix.lower() in CLIP_SUFFIXES)
+    return is_name or os.path.isfile(os.path.expanduser(word))
+
+
+def with_sources(settings: Settings, sources: Sequence[str]) -> tuple[Settings, list[str]]:
+    """Give settings that let the typed files be read, wherever they are, and the sources as requests name them."""
+    named = [source_of(source) for source in sources]
+    folders = [found.parent for found in named if isinstance(found, Path)]
+    roots = (*settings.readable_folders, *dict.fromkeys(folders))
+    return settings.model_copy(update={"media_roots": roots}) if folders else settings, [str(one) for one in named]
+
+
+def source_of(typed: str) -> Path | str:
+    """Give the real path of a file that was typed, or the address; raise `FileMissing` or `SourceNotFound`."""
+    source = typed.strip() if typed.strip().lower().startswith("file:") else typed
+    if source.lower().startswith("file:"):
+        source = str(file_uri_path(source, "SOURCE"))
+    elif not source.strip() or "://" in source:
+        return source.strip()
+    path = resolve_typed_file(Path(os.path.expanduser(source)))
+    if not os.path.lexists(path):
+        raise FileMissing(f"There is no file {source}.", hint=similar_name(path))
+    return path
+
+
+def similar_name(path: Path) -> str:
+    """Name a file of the same folder that may be meant."""
+    try:
+        there = [name for name in os.listdir(path.parent) if looks_like_source(name)]
+    except OSError:
+        return f"There is no folder {path.parent} either."
+    alike = difflib.get_close_matches(path.name, there, n=1, cutoff=SIMILARITY)
+    return f"Did you mean {path.with_name(alike[0])}?" if alike else ""
+
+
+def check_filename(filename: str, count: int) -> None:
+    if filename and count > 1:
+        raise WrongArguments(
+            f"--output names one file, for {count} videos.", hint="Name a folder instead: --output DIR/"
+        )
+
+
+def confirm_price(settings: Settings, count: int, *, yes: bool) -> None:
+    """Have a person agree to the price of several videos; raise `WrongArguments` where nobody can be asked, or agrees.
+
+    Those that were made before are not charged again, which only their submission shows.
+    """
+    if count == 1 or yes or settings.sandbox:
+        return
+    price = f"{count} videos at {PRICE_USD:.2f} USD: {count * PRICE_USD:.2f} USD at most"
+    if not asks_person():
+        raise WrongArguments(f"{price}, which nobody agreed to.", hint="Add --yes if that is meant.")
+    print_message(f"{price}. Go on? [y/N]")
+    if sys.stdin.readline().strip().lower() not in ("y", "yes"):
+        raise WrongArguments("Nothing was sent.")
+
+
+def asks_person() -> bool:
+    """Tell whether there is somebody to ask."""
+    return sys.stdin.isatty() and sys.stderr.isatty()
+
+
+def as_typed(words: str) -> str:
+    """Give words of the command line as UTF-8, also where an old locale of Linux could not decode them."""
+    try:
+        words.encode()
+    except UnicodeEncodeError:
+        return os.fsencode(words).decode("utf-8", "replace")
+    return words

@@ -1,0 +1,43 @@
+"""The flags of settings are those that there are."""
+
+from types import NoneType
+from typing import Any, Literal, get_args, get_origin
+
+from luma_mcp.cli.setting_flags import FLAGS, RULE, flag_name
+from luma_mcp.core.settings import Settings, variable_name
+
+SECRET = {"api_key", "auth_tokens"}
+
+
+def literals(annotation: Any) -> tuple[str, ...]:
+    """Give the values of a setting that has only a few, as those of a `Literal`."""
+    for part in (annotation, *get_args(annotation)):
+        if get_origin(part) is Literal:
+            return tuple(part.__args__)
+    return ()
+
+
+def test_every_setting_but_secrets_is_a_flag() -> None:
+    assert set(FLAGS) == Settings.model_fields.keys() - SECRET
+
+
+def test_a_flag_shows_the_values_that_its_setting_takes_and_a_switch_takes_none() -> None:
+    for name, flag in FLAGS.items():
+        annotation = Settings.model_fields[name].annotation
+        assert flag.choices == literals(annotation), name
+        assert (flag.value == "") == (annotation is bool), name
+        assert annotation is not NoneType
+
+
+def test_the_rule_for_variables_holds_for_all_but_the_one_it_names() -> None:
+    odd = {}
+    for name in FLAGS:
+        variable = variable_name(Settings.model_fields[name], name)
+        if variable != f"LUMA_MCP_{name.upper()}":
+            odd[name] = variable
+    assert odd == {"base_url": "RUNAPI_BASE_URL"}
+    assert f"{flag_name('base_url')} is RUNAPI_BASE_URL" in RULE
+
+
+def test_a_meaning_fits_beside_its_flag() -> None:
+    assert max(len(flag.meaning) for flag in FLAGS.values()) <= 54
