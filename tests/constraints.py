@@ -14,7 +14,7 @@ from pathlib import Path
 CHECKOUT = Path(__file__).parents[1]
 ALL = CHECKOUT / "tests" / "constraints.txt"
 RUNTIME = CHECKOUT / "luma_mcp" / "release" / "runtime.txt"
-GROUPS = ("build", "test", "lint", "clients")
+GROUPS = ("build", "test", "lint", "clients", "frameworks")
 NOT_PINNED = {"runapi-luma-mcp", "setuptools"}  # this project; and what Python 3.11 puts into each virtual environment
 
 

@@ -8,25 +8,26 @@ from pathlib import Path
 from luma_mcp.cli.console import print_result
 from luma_mcp.release import server_json
 from luma_mcp.release.bundle import build_bundle
-from luma_mcp.release.readme import host_sections, host_table, layer_picture, room_list
-from luma_mcp.release.server_json import settings_table
+from luma_mcp.release.readme import framework_example, host_names, room_picture
+from luma_mcp.release.server_json import http_settings_table, settings_table
 
 CHECKOUT = Path(__file__).parents[2]
+PAGES = ("README.md", "luma_mcp/transports/HTTP.md")
 FOLDER_VARIABLES = ("_HOME", "_DIR", "_PATH", "APPDATA")
 TABLES = {
     "settings": settings_table,
-    "hosts": host_table,
-    "entries": host_sections,
-    "layers": layer_picture,
-    "rooms": room_list,
+    "http-settings": http_settings_table,
+    "hosts": host_names,
+    "rooms": room_picture,
+    "example": framework_example,
 }
 
 
-def with_tables(readme: str) -> str:
+def with_tables(page: str) -> str:
     for name, table in TABLES.items():
         begun, ended = f"(<!-- {name}: [^>]* -->\n)", f"(\n<!-- end of {name} -->)"
-        readme = re.sub(f"{begun}.*?{ended}", partial(filled, table()), readme, flags=re.DOTALL)
-    return readme
+        page = re.sub(f"{begun}.*?{ended}", partial(filled, table()), page, flags=re.DOTALL)
+    return page
 
 
 def filled(table: str, place: re.Match[str]) -> str:
@@ -34,13 +35,14 @@ def filled(table: str, place: re.Match[str]) -> str:
 
 
 def main() -> None:
-    """Write server.json, README's tables and the bundle, the same on every machine."""
+    """Write server.json, the tables of the pages for people, and the bundle, the same on every machine."""
     for name in [name for name in os.environ if name.endswith(FOLDER_VARIABLES)]:  # noqa: TID251 - what the tables must not show
         del os.environ[name]  # noqa: TID251 - as above
-    server, readme = CHECKOUT / "server.json", CHECKOUT / "README.md"
+    server, pages = CHECKOUT / "server.json", [CHECKOUT / page for page in PAGES]
     server.write_text(server_json.server_json_text(), encoding="utf-8")
-    readme.write_text(with_tables(readme.read_text(encoding="utf-8")), encoding="utf-8")
-    for path in (server, readme, build_bundle(CHECKOUT, CHECKOUT / "dist")):
+    for page in pages:
+        page.write_text(with_tables(page.read_text(encoding="utf-8")), encoding="utf-8")
+    for path in (server, *pages, build_bundle(CHECKOUT, CHECKOUT / "dist")):
         print_result(str(path))
 
 

@@ -17,6 +17,7 @@ SCHEMA_URL = "https://static.modelcontextprotocol.io/schemas/2025-12-11/server.s
 REGISTRY_NAME = "io.github.luma-mcp/luma-mcp"
 DESCRIPTION = "Modify existing videos with Luma at RunAPI: paid once, never lost, saved on your disk."
 FORMATS: dict[type, str] = {bool: "boolean", int: "number", Path: "filepath"}
+HTTP_SETTINGS = ("host", "port", "auth_tokens", "allowed_hosts", "public_url")
 PORT_VARIABLE = "{LUMA_MCP_PORT}"
 AUTHORIZATION_HEADER: Json = {
     "name": "Authorization",
@@ -54,9 +55,26 @@ def describe_setting(variable: str, field: FieldInfo) -> Json:
 
 
 def settings_table() -> str:
+    """Write README's table: every setting but those that matter over HTTP alone."""
+    rows = [
+        f"| `{variable_name(field, name)}` | {shown_default(field)} | {meaning_with_choices(field)} |"
+        for name, field in Settings.model_fields.items()
+        if name not in HTTP_SETTINGS
+    ]
+    return "\n".join(["| variable | default | meaning |", "|---|---|---|", *rows])
+
+
+def meaning_with_choices(field: FieldInfo) -> str:
+    choices = [] if field.annotation is bool else choices_of(field.annotation)
+    return f"{extra(field, 'accepts')}: {field.description}" if choices else str(field.description)
+
+
+def http_settings_table() -> str:
+    """Write the table of the settings that matter over HTTP alone, with what each accepts."""
     rows = [
         f"| `{variable_name(field, name)}` | {shown_default(field)} | {extra(field, 'accepts')} | {field.description} |"
         for name, field in Settings.model_fields.items()
+        if name in HTTP_SETTINGS
     ]
     return "\n".join(["| variable | default | accepts | meaning |", "|---|---|---|---|", *rows])
 

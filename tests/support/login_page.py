@@ -99,6 +99,7 @@ def serving_login_page(person: Person = agree) -> Generator[LoginPage]:
     config = uvicorn.Config(page.application(), port=0, log_config=None, lifespan="off", ws="none")
     server = uvicorn.Server(config)
     sockets = [config.bind_socket()]
+    sockets[0].listen()  # whoever calls before the thread has begun waits
     page.url = f"http://127.0.0.1:{sockets[0].getsockname()[1]}"
     thread = threading.Thread(target=server.run, args=(sockets,))
     thread.start()
