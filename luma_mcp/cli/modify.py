@@ -4,7 +4,6 @@ import difflib
 import os
 import sys
 from collections.abc import Sequence
-from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -12,8 +11,8 @@ from luma_mcp.app.app import App, Outcome
 from luma_mcp.app.progress import Progress
 from luma_mcp.cli.console import print_json, print_message
 from luma_mcp.cli.explanations import FileMissing, WrongArguments
-from luma_mcp.cli.output import with_output
-from luma_mcp.cli.save import save_as
+from luma_mcp.cli.output import Output, read_output
+from luma_mcp.cli.save import with_copy
 from luma_mcp.cli.summary import command_line
 from luma_mcp.cli.wait import Job, follow_to_end, run_jobs
 from luma_mcp.core.errors import LumaError
@@ -41,35 +40,30 @@ def run_modify(
     settings = settings.model_copy(update={"transport": "stdio"})  # a person is here, whatever a server would speak
     try:
         sources, prompts = read_arguments([as_typed(one) for one in arguments], [as_typed(one) for one in prompts])
-        settings, filename = with_output(settings, output)
+        place = read_output(output)
         settings, sources = with_sources(settings, sources)
         asked = [VideoRequest(prompt=words.strip(), source=one, take=take) for one in sources for words in prompts]
         requests = list(dict.fromkeys(asked))
-        check_filename(filename, len(requests))
+        check_name(place, len(requests))
         confirm_price(settings, len(requests), yes=yes)
     except LumaError as error:
         if as_json:
             print_json(json_text(failure_object(error)))
         raise
-    if filename:
-        settings = settings.model_copy(update={"save": "never"})  # it gets its name when it is there
-    jobs = [job_for(request, filename, elsewhere=bool(output)) for request in requests]
+    if place:
+        settings = settings.model_copy(update={"save": "auto"})  # there is nothing else to copy
+    jobs = [job_for(request, place) for request in requests]
     return run_jobs(settings, jobs, as_json=as_json, single=len(requests) == 1)
 
 
-def job_for(request: VideoRequest, name: str, *, elsewhere: bool) -> Job:
-    ask = partial(modify, request=request, name=name, elsewhere=elsewhere)
-    return Job(ask, f"{request.source}: {request.prompt}")
+def job_for(request: VideoRequest, output: Output | None) -> Job:
+    return Job(partial(modify, request=request, output=output), f"{request.source}: {request.prompt}")
 
 
-async def modify(app: App, progress: Progress, *, request: VideoRequest, name: str, elsewhere: bool) -> Outcome:
-    """Submit or join a request, and have its video saved under a name and in a folder where these were given."""
+async def modify(app: App, progress: Progress, *, request: VideoRequest, output: Output | None) -> Outcome:
+    """Submit or join a request, and have a copy of its video where that is wanted."""
     asked = await app.modify_video(request, LOCAL_CALLER, wait_seconds=app.settings.max_wait_seconds, progress=progress)
-    outcome = await follow_to_end(app, asked, progress)
-    if not elsewhere or outcome.task.error or outcome.task.is_lost(app.now()):
-        return outcome
-    saved = await save_as(app, progress, outcome.task.task_id, name, elsewhere=True)
-    return replace(outcome, task=saved.task)
+    return await with_copy(app, await follow_to_end(app, asked, progress), output)
 
 
 def read_arguments(arguments: Sequence[str], prompts: Sequence[str]) -> tuple[list[str], list[str]]:
@@ -129,11 +123,9 @@ def similar_name(path: Path) -> str:
     return f"Did you mean {path.with_name(alike[0])}?" if alike else ""
 
 
-def check_filename(filename: str, count: int) -> None:
-    if filename and count > 1:
-        raise WrongArguments(
-            f"--output names one file, for {count} videos.", hint="Name a folder instead: --output DIR/"
-        )
+def check_name(output: Output | None, count: int) -> None:
+    if output and output.name and count > 1:
+        raise WrongArguments(f"--output names one file, for {count} videos.", hint="Name a folder: --output DIR/")
 
 
 def confirm_price(settings: Settings, count: int, *, yes: bool) -> None:
