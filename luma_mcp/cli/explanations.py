@@ -51,7 +51,7 @@ ADVICE: Mapping[type[LumaError], str] = {
     errors.TaskUnfinished: f"luma-mcp wait {{task_id}} asks once more. {SUPPORT}",
     errors.UploadRefused: "Try again in a few minutes, or give a URL that RunAPI can fetch.",
     errors.NetworkFailure: "Check the connection (luma-mcp doctor looks closer), then run the same command again.",
-    errors.ProxyUnusable: "Set it to an http:// address (SOCKS is not supported), or unset it.",
+    errors.ProxyUnusable: "Set {variable} to an http:// address (no SOCKS; in its password, / is %2F and # is %23).",
     errors.Conflict: LATER,
     errors.TaskNotFound: "luma-mcp tasks lists those that there are.",
     errors.TaskNeverKnown: f"luma-mcp wait {{task_id}} asks once more. {SUPPORT}",
@@ -102,7 +102,7 @@ def print_error(error: LumaError) -> None:
     if isinstance(error, BadSetting):
         print_message(error.message)
         return
-    print_explanation(error.failure(), advice_for(error), charge=error.charged != "no")
+    print_explanation(error.failure(), advice_for_error(error), charge=error.charged != "no")
 
 
 def print_failure(failure: Failure) -> None:
@@ -125,13 +125,14 @@ def print_explanation(failure: Failure, advice: str, *, charge: bool) -> None:
         print_message(f"  {advice}")
 
 
-def advice_for(error: LumaError) -> str:
+def advice_for_error(error: LumaError) -> str:
     """Say what to type, by the nearest kind of an error that has advice of its own."""
     if isinstance(error, ClipUnusable):
         name = shlex.quote(error.path.name)
         return ADVICE_BY_FLAW[error.flaw].format(name=name, target=shlex.quote(f"{error.path.stem}.mp4"))
     found = next(ADVICE[kind] for kind in type(error).__mro__ if kind in ADVICE)
-    return found.format(hint=error.hint, task_id="TASK_ID")
+    variable = (error.variable if isinstance(error, errors.ProxyUnusable) else "") or "HTTPS_PROXY"
+    return found.format(hint=error.hint, task_id="TASK_ID", variable=variable)
 
 
 def advice_for_code(failure: Failure, task_id: str) -> str:
@@ -141,4 +142,4 @@ def advice_for_code(failure: Failure, task_id: str) -> str:
     if failure.code == errors.GenerationFailed.code and failure.charged != "no":
         return "Look at your RunAPI account before you pay for another one."
     kind = next((kind for kind in ADVICE if kind is not LumaError and kind.code == failure.code), LumaError)
-    return ADVICE[kind].format(hint=failure.hint, task_id=task_id)
+    return ADVICE[kind].format(hint=failure.hint, task_id=task_id, variable="HTTPS_PROXY")
