@@ -17,7 +17,7 @@ from luma_mcp.app.parts import Parts, open_parts
 from luma_mcp.app.progress import Progress
 from luma_mcp.app.wait import is_named
 from luma_mcp.core import failpoints
-from luma_mcp.core.errors import InvalidRequest, LedgerUnusable, LumaError, TaskNotFound
+from luma_mcp.core.errors import InvalidApiKey, InvalidRequest, LedgerUnusable, LumaError, TaskNotFound
 from luma_mcp.core.filenames import validate_filename
 from luma_mcp.core.models import Clock, Status, Task, VideoRequest
 from luma_mcp.core.settings import WAIT_LIMIT_SECONDS, Settings
@@ -168,7 +168,8 @@ class App:
         """
         check_listing(status, limit)
         with self._parts.ledger.report_damage_once():
-            found = await self.search_tasks(caller, typed, [Status(status)] if status else list(Status), limit)
+            states = [Status(status)] if status else list(Status)
+            found = await self._parts.ledger.search_tasks(caller, typed, states, limit, unnamed=True)
             return await self._parts.saver.current_tasks(found)
 
     async def check_earlier_outputs(self, source: str, earlier: Task | None, caller: str) -> None:
@@ -207,6 +208,16 @@ class App:
             await self._parts.ledger.set_wants_file(task.key)
         elif task.needs_saving and task.error and task.is_available(self.now()):
             await self._parts.ledger.request_save(task, "", self.now())
+
+    def check_can_follow(self, task: Task) -> None:
+        """Raise a `LumaError` if this server does not ask RunAPI for an unfinished task, so that none waits for it."""
+        if task.status.done:
+            return
+        if task.origin != self._parts.runapi.origin:
+            raise InvalidRequest(f"Task {task.task_id} was made at {task.origin}, which is not used here.")
+        self._parts.runapi.check_ready()
+        if task.key_id != self._parts.runapi.key_id:
+            raise InvalidApiKey(f"Task {task.task_id} was made with another RunAPI key than the one that is used here.")
 
     async def outcome(self, task: Task) -> Outcome:
         """Give a task as it stands: its file if that is there, its error as of now, its next free take."""

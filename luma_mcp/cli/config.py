@@ -131,16 +131,18 @@ def run_config(flags: Mapping[str, Any], for_host: str, file: Path | None, *, wr
     """Show the entry for a host, write it into the host's file or take it out; without a host, list the hosts."""
     settings = load_settings(**flags)
     check_flags(flags, remove=remove)
+    way_on = ""
     try:
         if not for_host and (write or remove):
             raise UnknownHost(f"{'--write' if write else '--remove'} needs the name of a host.", known_hosts())
         if not for_host:
             list_hosts()
             return 0
-        configure(ConfigRequest(find_host(for_host), file, settings, flags), write=write, remove=remove)
+        request = ConfigRequest(find_host(for_host), file, settings, flags)
+        way_on = BY_HAND if remove else SHOWN.format(command=request.command(request.wish))
+        configure(request, write=write, remove=remove)
     except (HostFileUnusable, UnknownHost) as error:
         print_message(error.message)
-        way_on = BY_HAND if remove else SHOWN.format(command=typed_command("config", for_host))
         for line in (error.hint or way_on).splitlines():
             print_message(line)
         return EXIT_CODES[error.code]

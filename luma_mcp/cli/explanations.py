@@ -20,9 +20,13 @@ from luma_mcp.server.results import failure_object, json_text
 class WrongArguments(InvalidRequest):
     """What was typed cannot be meant; the hint says what to type."""
 
+    hint = ""
+
 
 class FileMissing(SourceNotFound):
     """There is no file of the name that was typed; the hint names one that may be meant."""
+
+    hint = ""
 
 
 RESEND = "Run the same command again, with the same RunAPI key: it goes out as the same request, and is not paid twice."
@@ -77,7 +81,6 @@ ADVICE_BY_FLAW = {
 }
 TITLES = {
     errors.GenerationFailed.code: "the generation failed",
-    errors.DownloadFailed.code: "made, but not saved",
 }
 NAMES = {  # of a tool's arguments, as the command line calls them
     "source_video_url": "SOURCE",
@@ -114,10 +117,10 @@ def print_failure(failure: Failure) -> None:
     print_explanation(failure, advice_for_code(failure, "TASK_ID"), charge=False)
 
 
-def print_task_failure(failure: Failure, task_id: str, *, lost: bool) -> None:
+def print_task_failure(failure: Failure, task_id: str, *, lost: bool, charge: bool = True) -> None:
     """Tell how a task failed; of one that is lost, trying again brings nothing back."""
     advice = "" if lost and failure.code != errors.SubmissionUnconfirmed.code else advice_for_code(failure, task_id)
-    print_explanation(failure, advice, charge=True)
+    print_explanation(failure, advice, charge=charge)
 
 
 def print_explanation(failure: Failure, advice: str, *, charge: bool) -> None:
@@ -132,11 +135,19 @@ def print_explanation(failure: Failure, advice: str, *, charge: bool) -> None:
 def advice_for_error(error: LumaError) -> str:
     """Say what to type, by the nearest kind of an error that has advice of its own."""
     if isinstance(error, ClipUnusable):
-        convert = quote_command(["ffmpeg", "-i", error.path.name, f"{error.path.stem}.mp4"])
-        return ADVICE_BY_FLAW[error.flaw].format(convert=convert)
+        return advice_for_clip(error)
     found = next(ADVICE[kind] for kind in type(error).__mro__ if kind in ADVICE)
     variable = (error.variable if isinstance(error, errors.ProxyUnusable) else "") or "HTTPS_PROXY"
     return found.format(hint=error.hint, task_id="TASK_ID", variable=variable)
+
+
+def advice_for_clip(error: ClipUnusable) -> str:
+    """Say what to do about a clip; what is known as a film of another kind can be converted."""
+    if error.flaw is Flaw.NOT_MP4 and not error.kind:
+        return "Luma takes MP4 and MOV."
+    target = error.path.with_name(f"{error.path.stem}-converted.mp4")
+    convert = quote_command(["ffmpeg", "-i", str(error.path), str(target)])
+    return ADVICE_BY_FLAW[error.flaw].format(convert=convert)
 
 
 def advice_for_code(failure: Failure, task_id: str) -> str:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from luma_mcp.app.app import App, Outcome
 from luma_mcp.app.progress import Progress
-from luma_mcp.cli.console import print_message
+from luma_mcp.cli.console import is_terminal, print_message
 from luma_mcp.cli.explanations import FileMissing, WrongArguments
 from luma_mcp.cli.output import Output, read_output
 from luma_mcp.cli.save import with_copy
@@ -18,6 +18,11 @@ from luma_mcp.core.models import LOCAL_CALLER, PRICE_USD, VideoRequest
 from luma_mcp.core.settings import Settings
 from luma_mcp.hosts.entries import typed_command
 from luma_mcp.media.sources import file_uri_path, resolve_typed_file
+
+if sys.platform == "win32":
+    import msvcrt
+else:
+    import termios
 
 EXAMPLE_PROMPT = "a foggy autumn morning"
 CLIP_SUFFIXES = (".mp4", ".mov", ".m4v", ".avi", ".mkv", ".webm", ".mpg", ".mpeg", ".wmv", ".flv", ".gif")
@@ -151,6 +156,7 @@ def confirm_price(settings: Settings, count: int, *, yes: bool) -> None:
     price = f"{count} videos at {PRICE_USD:.2f} USD: {count * PRICE_USD:.2f} USD at most"
     if not is_interactive():
         raise WrongArguments(f"This would cost {price}.", hint="Add --yes to confirm.")
+    forget_typed()
     print_message(f"{price}. Continue? [y/N]")
     if sys.stdin.readline().strip().lower() not in ("y", "yes"):
         print_message("Nothing was sent.")
@@ -159,7 +165,16 @@ def confirm_price(settings: Settings, count: int, *, yes: bool) -> None:
 
 def is_interactive() -> bool:
     """Tell whether there is somebody to ask."""
-    return sys.stdin.isatty() and sys.stderr.isatty()
+    return is_terminal(sys.stdin) and is_terminal(sys.stderr)
+
+
+def forget_typed() -> None:
+    """Throw away what was typed before the question: it is no answer to that."""
+    if sys.platform == "win32":
+        while msvcrt.kbhit():
+            msvcrt.getwch()
+    elif sys.stdin.isatty():
+        termios.tcflush(sys.stdin, termios.TCIFLUSH)
 
 
 def as_typed(words: str) -> str:

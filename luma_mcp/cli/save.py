@@ -8,6 +8,7 @@ from luma_mcp.app.progress import Progress
 from luma_mcp.cli.explanations import WrongArguments
 from luma_mcp.cli.output import Output, read_output
 from luma_mcp.cli.wait import Job, find_typed, follow_to_end, run_jobs
+from luma_mcp.core.errors import DownloadFailed, VideoNotWritten
 from luma_mcp.core.models import LOCAL_CALLER, Status
 from luma_mcp.core.settings import Settings
 
@@ -31,7 +32,15 @@ async def save(app: App, progress: Progress, *, task_id: str, output: Output | N
 
 
 async def with_copy(app: App, outcome: Outcome, output: Output | None) -> Outcome:
-    """Copy a saved video where it is wanted, and give the outcome with that path; one that is not saved stays so."""
+    """Copy a saved video where it is wanted, and give the outcome with that path; one that is not saved stays so.
+
+    Where no copy can be made, the outcome has the path of the saved video, and the error.
+    """
     if output is None or not outcome.task.video_path:
         return outcome
-    return replace(outcome, task=await app.copy_video(outcome.task, output.folder, output.name))
+    try:
+        return replace(outcome, task=await app.copy_video(outcome.task, output.folder, output.name))
+    except VideoNotWritten as error:
+        message = f"The video is saved, but could not be copied into {output.folder}: {error.message}"
+        failure = replace(error.failure(), code=DownloadFailed.code, message=message)
+        return replace(outcome, task=replace(outcome.task, error=failure))

@@ -2,18 +2,16 @@
 
 import shutil
 import sys
-import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from itertools import accumulate
 from pathlib import Path
 
 import anyio
 
 from luma_mcp.app.app import Outcome, open_app
 from luma_mcp.cli.console import print_json, print_message, stdout_is_terminal, write_stdout
-from luma_mcp.cli.printable import printable
+from luma_mcp.cli.printable import fit, printable, text_width
 from luma_mcp.core.models import DAY_SECONDS, LOCAL_CALLER, SANDBOX_ORIGIN, Status, Task
 from luma_mcp.core.settings import Settings
 from luma_mcp.core.settings_sources import refuses_colour
@@ -32,7 +30,7 @@ COLOURS = {  # of those that can be read on dark and on light
 }
 NONE_YET = 'There are no tasks yet. Make the first: luma-mcp modify CLIP.mp4 "in snow"{sandbox}'
 NONE_FOUND = "No matching tasks. All of them: luma-mcp tasks{sandbox}"
-MORE = "These are the newest {limit}; --limit 100 shows more."
+MORE = "These are the newest {limit}; there may be more: --limit 100, or words to search for."
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +56,7 @@ def run_tasks(settings: Settings, words: list[str], *, status: str, limit: int, 
     rows = [task_cells(task, now, whole_path=not on_terminal) for task in tasks]
     columns = shutil.get_terminal_size().columns if on_terminal else None
     write_stdout("\n".join(format_table(rows, columns, colour=on_terminal and has_colours())))
-    if cursor and on_terminal:
+    if len(tasks) == limit and on_terminal:
         print_message(MORE.format(limit=limit))
     return 0
 
@@ -157,23 +155,3 @@ def layout(cells: Sequence[str], widths: Sequence[int], *, beside: bool) -> list
     if beside:
         return [GAP.join(fitted).rstrip()]
     return [GAP.join(fitted[:4]).rstrip(), f"{INDENT}{GAP.join(fitted[4:])}".rstrip()]
-
-
-def fit(text: str, width: int) -> str:
-    """Bring a text to a width in columns: cut with an ellipsis, or filled with blanks."""
-    if text_width(text) > width:
-        ends = accumulate(map(character_width, text))
-        text = "".join(character for character, end in zip(text, ends, strict=True) if end < width) + "…"
-    return text + " " * (width - text_width(text))
-
-
-def text_width(text: str) -> int:
-    """Count the columns that a text takes on a terminal."""
-    return sum(map(character_width, text))
-
-
-def character_width(character: str) -> int:
-    """Count two columns for wide characters, and none for accents that go onto the one before."""
-    if unicodedata.category(character) in ("Mn", "Me"):
-        return 0
-    return 2 if unicodedata.east_asian_width(character) in "WF" else 1

@@ -24,9 +24,9 @@ from luma_mcp.cli.console import (
 )
 from luma_mcp.cli.explanations import print_error
 from luma_mcp.cli.progress_bar import TaskDisplay, TaskWords, display_on
-from luma_mcp.cli.summary import print_summary, sandbox_flag
+from luma_mcp.cli.summary import Telling, print_summary, repeated_flags
 from luma_mcp.core.concurrency import background_work
-from luma_mcp.core.errors import LumaError, TaskNotFound
+from luma_mcp.core.errors import InvalidApiKey, LumaError, TaskNotFound
 from luma_mcp.core.models import LOCAL_CALLER, PRICE_USD, RUNNING, SANDBOX_ORIGIN, Status, Task
 from luma_mcp.core.settings import Settings
 from luma_mcp.hosts.entries import typed_command
@@ -37,7 +37,7 @@ UNREACHED_SECONDS = 6.0  # a person is there, who can fix the network
 MAX_LISTED = 100
 SHORTEST_ID = 4  # characters of an id that is not typed whole
 NOTHING_RUNS = "No task is running. luma-mcp tasks lists the earlier ones."
-NOT_SENT = "Interrupted. If anything was sent by then, the same command goes on with it: nothing is paid twice."
+NOT_SENT = "If anything was being sent just now, the same command goes on with it: nothing is paid twice."
 
 
 End = Outcome | LumaError
@@ -67,9 +67,8 @@ async def tasks_to_wait_for(settings: Settings, task_id: str) -> list[Task]:
     async with open_app(settings) as app:
         if task_id:
             return [await find_typed(app, task_id)]
-        running = await app.search_tasks(LOCAL_CALLER, "", RUNNING, MAX_LISTED)
-        completed = await app.search_tasks(LOCAL_CALLER, "", [Status.COMPLETED], MAX_LISTED)
-        return [*running, *(task for task in completed if task.needs_saving)]
+        listed = [await app.find_tasks(LOCAL_CALLER, "", state, MAX_LISTED) for state in (*RUNNING, Status.COMPLETED)]
+        return [task for tasks in listed for task in tasks if task.needs_saving or not task.status.done]
 
 
 async def find_typed(app: App, typed: str) -> Task:
@@ -87,6 +86,7 @@ async def find_typed(app: App, typed: str) -> Task:
 async def known_outcome(app: App, progress: Progress, *, task: Task) -> Outcome:
     """Give a task as it stands, after another look at what is not at its end."""
     del progress
+    app.check_can_follow(task)
     await app.ensure_followed(task.key)
     return await app.outcome(task)
 
@@ -110,6 +110,7 @@ def run_jobs(settings: Settings, jobs: Sequence[Job], *, as_json: bool, single: 
 async def finish_all(settings: Settings, jobs: Sequence[Job]) -> list[End]:
     """Do jobs to the ends of their tasks, and tell of each when it is there."""
     ends: dict[int, End] = {}
+    begun, flags = time.time(), repeated_flags(settings)
     words = [TaskWords() for _ in jobs]
     display = TaskDisplay(display_on(sys.stderr), len(jobs))
     places = anyio.CapacityLimiter(settings.max_active)
@@ -121,8 +122,8 @@ async def finish_all(settings: Settings, jobs: Sequence[Job]) -> list[End]:
         await arrive.send(number)
 
     def interrupted() -> None:
-        display.clear()
-        print_interrupted([shown.task for shown in words if shown.task])
+        display.close()
+        print_interrupted([shown.task for shown in words], flags)
 
     async with (
         arrive,
@@ -138,7 +139,7 @@ async def finish_all(settings: Settings, jobs: Sequence[Job]) -> list[End]:
             display.end(number)
             if len(jobs) > 1:
                 print_message(f"-- {jobs[number].title}")
-            await print_end(ends[number], app.now(), brief=jobs[number].brief)
+            await print_end(ends[number], app.now(), Telling(begun, flags, brief=jobs[number].brief))
     return [ends[number] for number in range(len(jobs))]
 
 
@@ -161,8 +162,11 @@ def described_end(end: End, settings: Settings) -> TaskObject:
 
 
 async def follow_to_end(app: App, outcome: Outcome, progress: Progress) -> Outcome:
-    """Wait until a task has ended, however long that takes, and give what is known of it then."""
-    while not (outcome.task.is_settled or outcome.task.is_lost(app.now())):
+    """Wait until a task has ended, however long that takes, and give what is known of it then.
+
+    A refused key ends the waiting: nothing is learnt of the task until there is another.
+    """
+    while not (outcome.task.is_settled or outcome.task.is_lost(app.now()) or is_refused(outcome.task)):
         await app.ensure_followed(outcome.task.key)
         task = await app.wait(outcome.task.key, app.settings.max_wait_seconds, progress)
         latest = await app.outcome(task)
@@ -170,14 +174,18 @@ async def follow_to_end(app: App, outcome: Outcome, progress: Progress) -> Outco
     return outcome
 
 
-async def print_end(end: End, now: float, *, brief: bool) -> None:
-    """Tell how a job ended; in brief where it was about a file only."""
+def is_refused(task: Task) -> bool:
+    return task.error is not None and task.error.code == InvalidApiKey.code
+
+
+async def print_end(end: End, now: float, telling: Telling) -> None:
+    """Tell how a job ended."""
     if isinstance(end, LumaError):
         print_error(end)
         return
     path = end.task.video_path
     size = await anyio.to_thread.run_sync(file_size, path) if path else None
-    print_summary(end, now, size, brief=brief)
+    print_summary(end, now, size, telling)
 
 
 def print_places(ends: Sequence[End]) -> None:
@@ -206,14 +214,21 @@ def file_size(path: str) -> int | None:
         return None
 
 
-def print_interrupted(tasks: Sequence[Task]) -> None:
-    """Tell what goes on after Ctrl-C, what it may cost, and how to come back to it."""
-    under_way = [task for task in tasks if task.task_id and not (task.is_settled and not task.needs_saving)]
-    if not under_way:
-        print_message(NOT_SENT)
-        return
-    flags, named = sandbox_flag(under_way[0]), [task.task_id for task in under_way]
-    price = "nothing is charged in the sandbox" if flags else f"each costs {PRICE_USD:.2f} USD if it succeeds"
-    what = f"Task {named[0]} goes" if len(named) == 1 else f"{len(named)} tasks go"
-    print_message(f"Interrupted. {what} on at RunAPI, which cannot cancel tasks; {price}.")
-    print_message(f"  To come back: {typed_command('wait', *(named if len(named) == 1 else []), *flags)}")
+def print_interrupted(tasks: Sequence[Task | None], flags: Sequence[str]) -> None:
+    """Tell what goes on after Ctrl-C, what it may cost, and how to come back to it; None is a task not yet seen."""
+    known = [task for task in tasks if task]
+    running = [task for task in known if task.task_id and not task.status.done]
+    saving = [task for task in known if task.needs_saving]
+    print_message("Interrupted.")
+    if running:
+        free = running[0].origin == SANDBOX_ORIGIN
+        price = "nothing is charged in the sandbox" if free else f"each costs {PRICE_USD:.2f} USD if it succeeds"
+        what = f"Task {running[0].task_id} goes" if len(running) == 1 else f"{len(running)} tasks go"
+        print_message(f"  {what} on at RunAPI, which cannot cancel tasks; {price}.")
+    if saving:
+        print_message("  A finished video was still being saved: that goes on when you come back, and costs nothing.")
+    if running or saving:
+        only = [(running or saving)[0].task_id] if len(running) + len(saving) == 1 else []
+        print_message(f"  To come back: {typed_command('wait', *only, *flags)}")
+    if len(known) < len(tasks) or any(not task.task_id and not task.status.done for task in known):
+        print_message(f"  {NOT_SENT}")

@@ -156,7 +156,7 @@ def merged_entry_changes(host: Host, document: Mapping[str, Any], wish: EntryOpt
     if not is_object(there) or address_of(there):
         raise HostFileUnusable(
             f"There is an entry {name!r} of another kind already, which does not start a program on this machine.",
-            hint=f"Take it out first: {typed_command('config', host.name, '--remove')}, or rename it by hand.",
+            hint="Rename it or take it out by hand first.",
         )
     if there.get(host.env_name) is not None and not is_object(there[host.env_name]):
         raise HostFileUnusable(f"{host.env_name!r} in the entry {name!r} holds something else than variables.")

@@ -328,7 +328,7 @@ def test_what_is_said_of_an_entry_names_its_file_and_the_way_on(home: Path, caps
         assert main(["config", "cursor", *words]) == 4
         told = capsys.readouterr().err
         assert told.startswith(f"{path}: There is an entry 'luma'")
-        assert "config cursor --remove" in told
+        assert "Rename it or take it out by hand" in told
 
 
 @pytest.mark.parametrize("flag", ["--allowed-hosts", "--auth-tokens", "--api-key"])

@@ -1,5 +1,6 @@
 """Modifying a clip from the command line, as a person and a script see it."""
 
+import errno
 import io
 import json
 import os
@@ -19,6 +20,7 @@ from luma_mcp.cli import modify
 from luma_mcp.cli.console import EXIT_CODES
 from luma_mcp.cli.explanations import WrongArguments
 from luma_mcp.cli.modify import read_arguments
+from luma_mcp.media import downloads
 from luma_mcp.sandbox.requests import bundled_clip
 from tests.support.rig import KEY, SOURCE
 from tests.support.sandbox_process import SERVER
@@ -160,7 +162,7 @@ def test_a_clip_of_another_kind_comes_with_the_command_that_converts_it(
     (home / clip).write_bytes(b"RIFF    AVI LIST" * 1000)
     assert main(["modify", f"./{clip}", "fog"]) == EXIT_CODES["source_not_found"]
     said = capsys.readouterr().err
-    assert f"{Path(clip).stem}.mp4" in said
+    assert f"{Path(clip).stem}-converted.mp4" in said
     assert "ffmpeg -i " in said
     assert "source_video_url" not in said
 
@@ -229,6 +231,7 @@ def test_at_a_terminal_a_person_is_asked_for_the_total_price(
 ) -> None:
     typed = Terminal(answer)
     monkeypatch.setattr(modify, "is_interactive", lambda: True)
+    monkeypatch.setattr(modify, "forget_typed", lambda: None)
     monkeypatch.setattr(sys, "stdin", typed)
     main(["modify", SOURCE, "--prompt", f"spring {answer}", "--prompt", f"autumn {answer}"])
     told = capsys.readouterr()
@@ -270,3 +273,27 @@ def test_several_videos_do_not_go_into_one_file(configured: str, capsys: pytest.
     command = ["modify", SOURCE, "--prompt", "a", "--prompt", "b", "--yes", "--output", "one.mp4"]
     assert main(command) == EXIT_CODES["invalid_request"]
     assert "Name a folder" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("output", ["/dev/null", "/proc/x.mp4", "there.mp4/", "there.mp4/x.mp4"])
+def test_a_place_that_cannot_be_written_is_refused_before_anything_is_paid(
+    home: Path, configured: str, capsys: pytest.CaptureFixture[str], output: str
+) -> None:
+    (home / "there.mp4").write_bytes(b"mine")
+    assert main(["modify", SOURCE, "nowhere", "--output", output]) == EXIT_CODES["invalid_request"]
+    assert capsys.readouterr().err.startswith("error: --output: ")
+    assert main(["tasks", "nowhere"]) == 0
+    assert "No matching tasks" in capsys.readouterr().err
+
+
+def test_a_copy_that_cannot_be_made_does_not_hide_the_video(
+    home: Path, configured: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def refuse(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(downloads, "copy_saved_video", refuse)
+    assert main(["modify", SOURCE, "no room", "--output", "copy.mp4"]) == EXIT_CODES["download_failed"]
+    told = capsys.readouterr()
+    assert Path(told.out.strip()).is_file()
+    assert "could not be copied" in told.err

@@ -15,15 +15,14 @@ import pytest
 from luma_mcp.__main__ import main
 from luma_mcp.app.app import open_app
 from luma_mcp.app.progress import Progress
+from luma_mcp.cli.printable import fit, text_width
 from luma_mcp.cli.tasks import (
     HEADER,
     age_text,
     cost_text,
-    fit,
     format_table,
     place_text,
     task_cells,
-    text_width,
 )
 from luma_mcp.core.errors import Failure
 from luma_mcp.core.models import SANDBOX_ORIGIN, Status, Task, VideoRequest
