@@ -8,12 +8,14 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import anyio
+import anyio.to_thread
 import httpx
 
 from luma_mcp.app.account import Account
 from luma_mcp.app.changes import Listener
 from luma_mcp.app.parts import Parts, open_parts
 from luma_mcp.app.progress import Progress
+from luma_mcp.app.videos import VideoFile, read_piece
 from luma_mcp.app.wait import is_named
 from luma_mcp.core import failpoints
 from luma_mcp.core.errors import InvalidRequest, LedgerUnusable, LumaError, TaskNotFound
@@ -113,6 +115,21 @@ class App:
         outcome = await self.outcome(await self._parts.waiter.watch(task.key, begun + bound, progress))
         left = max(MIN_SUBMIT_SECONDS, begun + bound - anyio.current_time())
         return replace(outcome, task=await self._parts.saver.copy_under_name(outcome.task, name, left))
+
+    async def open_video(self, task_id: str, caller: str, which: str) -> VideoFile:
+        """Give the saved result of a task of the caller's (`result`), or the local clip it was made of (`source`).
+
+        Raises `TaskNotFound`, `InvalidRequest`, `SourceNotAllowed` or `SourceNotFound`.
+        """
+        with self._parts.ledger.report_damage_once():
+            task = await self.find(task_id, caller)
+        return await self._parts.videos.find(task, which)
+
+    async def read_video(self, video: VideoFile, offset: int, length: int) -> bytes:
+        """Give a piece of a video, at most `length` bytes; raise `InvalidRequest` or `SourceNotFound`."""
+        if not 0 <= offset <= video.size:
+            raise InvalidRequest(f"offset must be from 0 to {video.size}, the size of the video.")
+        return await anyio.to_thread.run_sync(read_piece, video, offset, length, abandon_on_cancel=True)
 
     async def check_account(self, caller: str) -> Account:
         """Give price, balance, spending and limits; what RunAPI does not tell is None. Raises `LedgerUnusable`."""

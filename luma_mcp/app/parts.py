@@ -15,6 +15,7 @@ from luma_mcp.app.changes import Changes
 from luma_mcp.app.drain import ActiveRequests
 from luma_mcp.app.save import VideoSaver
 from luma_mcp.app.submit import TaskCreator, check_request
+from luma_mcp.app.videos import VideoFinder
 from luma_mcp.app.wait import TaskWaiter
 from luma_mcp.core.concurrency import background_work
 from luma_mcp.core.models import SANDBOX_ORIGIN, Clock
@@ -50,6 +51,7 @@ class Parts:
     creator: TaskCreator
     waiter: TaskWaiter
     saver: VideoSaver
+    videos: VideoFinder
     account_checker: AccountChecker
 
 
@@ -125,6 +127,7 @@ def assemble(
         creator=TaskCreator(settings, ledger, runapi, uploads, now),
         waiter=TaskWaiter(ledger, tracker, transfers, active_requests, now),
         saver=VideoSaver(settings, ledger, downloads, runapi, now, settings.saved_folders),
+        videos=VideoFinder(uploads, settings.saved_folders, now),
         account_checker=AccountChecker(settings, ledger, runapi, now),
     )
 

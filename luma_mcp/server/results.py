@@ -112,6 +112,20 @@ class TaskList(TypedDict, total=False):
     next_step: Annotated[str, Field(description="what to do next")]
 
 
+@with_config(schema_description("a piece of a video; a failure has only error and next_step"))
+class VideoPiece(TypedDict, total=False):
+    """A part of a video file, for the page in a chat, which cannot open files."""
+
+    bytes: Annotated[str, Field(description="in base64")]
+    offset: Annotated[int, Field(description="where in the file the piece begins")]
+    byte_count: Annotated[int, Field(description="how many bytes the piece has")]
+    total_bytes: Annotated[int, Field(description="how many the file has")]
+    has_more: Annotated[bool, Field(description="whether another piece follows")]
+    mime_type: str
+    error: ErrorObject
+    next_step: Annotated[str, Field(description="what to do next")]
+
+
 @with_config(
     schema_description('money in USD and limits; what is not known is absent, and "today" begins at midnight UTC')
 )

@@ -45,12 +45,16 @@ Use this before many tasks, or when the user asks what a video costs, what is le
 the price of one task, the balance of the RunAPI account, what was spent, and how many tasks the limits still allow.
 
 It costs nothing and takes a second. Without a RunAPI key it tells the price. Then do what next_step says."""
+READ_VIDEO_BYTES = """\
+Use this from the page that shows a task, never from a model: it gives a piece of the saved video, or of the local \
+clip that it was made of, as base64. It costs nothing and asks nobody."""
 TOOLS: Mapping[str, str] = {
     "modify_video": MODIFY_VIDEO,
     "get_task": GET_TASK,
     "list_tasks": LIST_TASKS,
     "save_video": SAVE_VIDEO,
     "check_account": CHECK_ACCOUNT,
+    "read_video_bytes": READ_VIDEO_BYTES,
 }
 
 PROMPT = (
@@ -96,4 +100,6 @@ NAME_ON_SERVER = (
 *STATES, LAST_STATE = Status
 STATUS = f"Only tasks in this state: {', '.join(STATES)} or {LAST_STATE}; empty for all."
 LIMIT = "How many tasks at most, 1 to 100."
+WHICH = "Which video of the task: result, or source for the local clip that it was made of."
+OFFSET = "From which byte on; a piece has at most 500,000."
 CURSOR = "next_cursor of the page before; empty for the first page."

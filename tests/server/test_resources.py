@@ -188,8 +188,8 @@ async def test_only_what_is_settled_may_be_kept_and_by_its_reader_alone(rig: Rig
         done = await client.read_resource(task_uri(task_id), cache_mode="bypass")
         every = await client.read_resource(TASKS_URI)
         listed = await client.list_resources()
+        tools = await client.list_tools()
         fixed: list[CacheableResult] = [
-            await client.list_tools(),
             await client.list_prompts(),
             await client.list_resource_templates(),
         ]
@@ -197,6 +197,8 @@ async def test_only_what_is_settled_may_be_kept_and_by_its_reader_alone(rig: Rig
     assert done.ttl_ms > 0
     assert done.cache_scope == "private"
     assert all(result.ttl_ms > 0 and result.cache_scope == "public" for result in fixed)
+    assert tools.ttl_ms > 0
+    assert tools.cache_scope == "private"  # clients that show pages have one more
 
 
 async def test_the_newest_tasks_are_the_callers_own(rig: Rig) -> None:

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 from jsonschema import Draft202012Validator, validate
+from mcp.server.apps import EXTENSION_ID
 from mcp_types import Tool
 from pydantic import BaseModel
 
@@ -76,7 +77,7 @@ async def test_the_surface_is_the_pinned_one(rig: Rig) -> None:
 
 def test_the_whole_surface_keeps_the_rules() -> None:
     shown = json.loads(PINNED.read_text(encoding="utf-8"))
-    parts = {kind: shown[kind] for kind in ("tools", "resources", "resourceTemplates", "prompts")}
+    parts = {kind: shown[kind] for kind in ("tools", "pageTools", "resources", "resourceTemplates", "prompts")}
     broken = [
         f"{kind} {part['name']}: {rule}"
         for kind, named in parts.items()
@@ -92,7 +93,7 @@ def test_the_whole_surface_keeps_the_rules() -> None:
     assert len(json.dumps(shown["tools"])) < LARGEST_TOOLS
     promised = {"resources": {"subscribe": True, "listChanged": True}, "completions": {}}
     promised |= {"tools": {"listChanged": False}, "prompts": {"listChanged": False}}
-    assert shown["capabilities"] == dict.fromkeys(ERAS, promised)
+    assert shown["capabilities"] == {ERAS[0]: promised, ERAS[1]: promised | {"extensions": {EXTENSION_ID: {}}}}
 
 
 def rules(kind: str, part: Json) -> dict[str, bool]:
@@ -105,7 +106,7 @@ def rules(kind: str, part: Json) -> dict[str, bool]:
         "no placeholder or link": not any(mark in description for mark in ("TODO", "FIXME", "http://", "**", "\n#")),
     }
     match kind:
-        case "tools":
+        case "tools" | "pageTools":
             return kept | tool_rules(part, description)
         case "prompts":
             fields = part["arguments"]
