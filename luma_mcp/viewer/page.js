@@ -370,7 +370,7 @@
 
   // -- the task: state, progress, failure ---------------------------------------------------------------------------------
 
-  const view = { task: null, job: null, takes: [], polling: 0 };
+  const view = { task: null, job: null, beforeJob: null, takes: [], polling: 0 };
 
   function showIntention(given) {
     if (view.task) return;
@@ -507,8 +507,8 @@
     else return say("player-note", missingWords(task, job));
     surroundings.lookAt(task).catch(() => {});
     $("after-name").textContent = "After";
-    await showBefore(task, "", job);
-    playIfWanted();
+    await showBefore(task, "");
+    if (job.current) playIfWanted();
   }
 
   function missingWords(task, job) {
@@ -519,8 +519,10 @@
   }
 
   // Puts the source, or the result of another task (`otherId`), beside the result.
-  async function showBefore(task, otherId, job = view.job) {
+  async function showBefore(task, otherId) {
+    clearVideo(before, "beforeJob");
     $("screen").classList.remove("two");
+    const job = (view.beforeJob = { current: true });
     const other = otherId && view.takes.find((one) => one.task_id === otherId);
     const loaded = other ? await loadVideo(before, other, "result", job) : await loadSource(task, job);
     if (!job.current) return;
@@ -566,14 +568,18 @@
     });
   }
 
+  // Empties a video, and ends what was being loaded into it.
+  function clearVideo(video, job) {
+    if (view[job]) view[job].current = false;
+    video.onloadeddata = video.onerror = null;
+    video.pause();
+    video.removeAttribute("src");
+    video.load();
+  }
+
   function stopPlayer() {
-    if (view.job) view.job.current = false;
-    for (const video of [before, after]) {
-      video.onloadeddata = video.onerror = null;
-      video.pause();
-      video.removeAttribute("src");
-      video.load();
-    }
+    clearVideo(after, "job");
+    clearVideo(before, "beforeJob");
     $("screen").classList.remove("two");
     show($("wipe-label"), false);
   }
@@ -665,6 +671,7 @@
   const nameOfTake = (task) => `${task.prompt}${task.take > 1 ? ` (take ${task.take})` : ""}`;
 
   async function showTakes(task) {
+    showComparisons([], task);
     if (task.status !== "completed") return show($("takes"), false);
     const all = await surroundings.takesOf(task).catch(() => []);
     if (view.task?.task_id !== task.task_id) return;
@@ -689,7 +696,7 @@
   }
 
   function showComparisons(tasks, task) {
-    const others = tasks.filter((one) => one.task_id !== task.task_id);
+    const others = tasks.filter((one) => one.task_id !== task.task_id && surroundings.sources(one, "result").length);
     const option = (value, words) => make("option", { value }, words);
     $("compare-with").replaceChildren(option("", "the source clip"), ...others.map((one) => option(one.task_id, nameOfTake(one).slice(0, 90))));
     show($("compare"), others.length > 0);
