@@ -137,6 +137,10 @@ class App:
         with self._parts.ledger.report_damage_once():
             return await self._parts.account_checker.check(caller)
 
+    async def spent_this_month(self, caller: str) -> float:
+        """Give in USD what the caller spent through this server since the month began, in UTC; `LedgerUnusable`."""
+        return await self._parts.account_checker.spent_this_month(caller)
+
     async def find(self, task_id: str, caller: str) -> Task:
         """Look up a task of the caller's in the ledger; raise `TaskNotFound`, or `InvalidRequest` for what is no id."""
         task = await self._parts.ledger.find(caller, parse_task_id(task_id))

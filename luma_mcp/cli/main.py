@@ -89,6 +89,10 @@ def account_arguments(parser: Parser) -> None:
     add_json(parser, "print it as JSON")
 
 
+def gallery_arguments(parser: Parser) -> None:
+    parser.add_argument("--listen", type=port_number, default=0, metavar="PORT", help="the port (any that is free)")
+
+
 def login_arguments(parser: Parser) -> None:
     parser.add_argument("--with-key", action="store_true", help="take a key that you type or pipe in")
 
@@ -216,6 +220,21 @@ what runs now, and what the limits leave.
         run="luma_mcp.cli.account:run_account",
         add_arguments=account_arguments,
         settings=("sandbox", *LIMITS, *AT_RUNAPI),
+    ),
+    Command(
+        name="gallery",
+        example="gallery",
+        summary="all that was made, in your browser",
+        about="""\
+Look at all tasks in your browser: before and after, side by side. It is served
+to you alone, at an address that lets one browser in, until you press Ctrl-C.
+Nothing can be bought there.
+
+  luma-mcp gallery
+  luma-mcp gallery --sandbox""",
+        run="luma_mcp.cli.gallery:run_gallery",
+        add_arguments=gallery_arguments,
+        settings=("sandbox", *SAVING, *AT_RUNAPI),
     ),
 )
 SET_UP = (
