@@ -7,6 +7,7 @@ import httpx
 import pytest
 
 from luma_mcp.core.errors import LedgerUnusable, NetworkFailure, SourceNotAllowed, TaskNotFound
+from luma_mcp.transports import gallery
 from luma_mcp.transports.gallery_access import MAX_BODY_BYTES, failure_response
 from tests.support.gallery_client import API, browsing, gallery_server, make_video
 from tests.support.http_server import TOKENS, bearer, hosted
@@ -97,7 +98,7 @@ async def test_a_large_body_is_refused_and_not_read(home: Path) -> None:
 
 
 async def test_a_body_that_does_not_come_takes_nobody_elses_place(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("luma_mcp.transports.gallery.MAX_LOGINS", 0)
+    monkeypatch.setattr(gallery, "MAX_LOGINS", 0)
     async with gallery_server(home) as server, browsing(server) as browser:
         assert (await browser.log_in(TOKENS["ann"])).status_code == 429
         assert (await browser.http.get(f"{API}/tasks", headers=bearer("ann"))).status_code == 200
