@@ -41,9 +41,9 @@
     }
   }
 
-  function dateWords(timestamp) {
+  function dateWords(timestamp, dateStyle = "medium") {
     const date = new Date(timestamp);
-    return isNaN(date) ? "" : date.toLocaleString(locale, { dateStyle: "medium", timeStyle: "short" });
+    return isNaN(date) ? "" : date.toLocaleString(locale, { dateStyle, timeStyle: "short" });
   }
 
   function durationWords(seconds) {
@@ -60,7 +60,7 @@
 
   function stateWords(task) {
     if (task.status === "completed" && isGone(task)) return "Finished, and its video is gone";
-    const elapsed = task.done ? "" : `, for ${durationWords(task.elapsed_seconds ?? 0)}`;
+    const elapsed = task.done || task.status === "unconfirmed" ? "" : `, for ${durationWords(task.elapsed_seconds ?? 0)}`;
     return `${STATES[task.status] ?? "Unknown state"}${elapsed}`;
   }
 
@@ -203,7 +203,7 @@
     for (const side of ["top", "right", "bottom", "left"]) {
       root.style.setProperty(`--safe-${side}`, `${Number(safeAreaInsets?.[side]) || 0}px`);
     }
-    if (containerDimensions?.maxHeight > 300) $("screen").style.setProperty("--max-height", `${Math.min(420, containerDimensions.maxHeight - 160)}px`);
+    if (containerDimensions?.maxHeight > 300) $("player").style.setProperty("--room", `${containerDimensions.maxHeight - 160}px`);
     if (host.context.locale) useLocale(host.context.locale);
     document.body.dataset.mode = displayMode ?? "inline";
     showFullscreenButton();
@@ -438,8 +438,9 @@
 
   function showFailure(error, nextStep = "") {
     show($("failure"), Boolean(error));
-    const lines = error ? [error.message, CHARGES[error.charged], error.hint || nextStep] : [];
-    const words = lines.filter(Boolean);
+    const advice = error?.hint || nextStep;
+    const charge = CHARGES[error?.charged] ?? "";
+    const words = error ? [error.message, advice.startsWith(charge) ? "" : charge, advice].filter(Boolean) : [];
     if ($("failure").dataset.words === words.join("\n")) return;
     $("failure").dataset.words = words.join("\n");
     $("failure").replaceChildren(...words.map((line) => make("p", { dir: "auto" }, line)));
@@ -636,7 +637,7 @@
   }
 
   function showShape() {
-    if (after.videoWidth) $("screen").style.setProperty("--shape", (after.videoWidth / after.videoHeight).toFixed(4));
+    if (after.videoWidth) $("player").style.setProperty("--shape", (after.videoWidth / after.videoHeight).toFixed(4));
   }
 
   function toggleSound() {
@@ -684,7 +685,7 @@
   }
 
   function takeButton(one, task) {
-    const button = make("button", { type: "button" }, make("b", { dir: "auto" }, one.prompt), make("span", {}, `take ${one.take ?? 1} · ${dateWords(one.created_at)}`));
+    const button = make("button", { type: "button" }, make("b", { dir: "auto" }, one.prompt), make("span", {}, `take ${one.take ?? 1} · ${dateWords(one.created_at, "short")}`));
     button.setAttribute("aria-pressed", String(one.task_id === task.task_id));
     button.onclick = () => lookAtTask(one);
     return make("li", {}, button);
@@ -864,7 +865,7 @@
 
   function countWords(count) {
     const filtered = $("words").value.trim() || $("status-filter").value;
-    if (count) return `${count}${gallery.cursor ? " or more" : ""} ${count === 1 ? "task" : "tasks"}, newest first`;
+    if (count) return gallery.cursor ? `The newest ${count} tasks` : `${count} ${count === 1 ? "task" : "tasks"}, newest first`;
     return filtered ? "No task matches. Change the words or the state." : "No videos yet. Ask for one in your MCP host, or type: luma-mcp modify CLIP PROMPT";
   }
 

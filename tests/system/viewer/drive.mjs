@@ -79,17 +79,28 @@ async function checkAccessible(frame, name) {
   assert.deepEqual(found, [], name);
 }
 
-async function picture(page, name) {
+// A frame of another origin is not painted below the window's edge, so the window is made as high as the page.
+async function picture(page, name, { whole = true } = {}) {
   if (!pictures) return;
   mkdirSync(pictures, { recursive: true });
-  await page.screenshot({ path: join(pictures, `${name}.png`), fullPage: true });
+  const { width, height } = page.viewportSize();
+  const needed = await page.evaluate(() => document.documentElement.scrollHeight);
+  if (whole) await page.setViewportSize({ width, height: Math.max(height, needed) });
+  await page.waitForTimeout(300);
+  await page.screenshot({ path: join(pictures, `${name}.png`) });
+  await page.setViewportSize({ width, height });
 }
 
-async function scenario(name, work) {
-  const begun = Date.now();
-  await work();
-  done.push(name);
-  console.log(`ok: ${name} (${Date.now() - begun} ms)`);
+// Chats follow one another, as they share a stage; the gallery is looked at meanwhile.
+const lines = { chat: Promise.resolve(), gallery: Promise.resolve() };
+
+function scenario(line, name, work) {
+  lines[line] = lines[line].then(async () => {
+    const begun = Date.now();
+    await work();
+    done.push(name);
+    console.log(`ok: ${name} (${Date.now() - begun} ms)`);
+  });
 }
 
 async function close(page) {
@@ -130,31 +141,17 @@ async function liveServer() {
   const env = { ...process.env, HOME: home, LUMA_MCP_SANDBOX: "true", LUMA_MCP_MEDIA_ROOTS: videos, LUMA_MCP_OUTPUT_DIR: join(home, "out") };
   const client = new Client({ name: "host", version: "1" }, { capabilities: APPS });
   await client.connect(new StdioClientTransport({ command, env, stderr: "ignore" }));
-  return { client, source: join(videos, "walk.mp4") };
-}
-
-await scenario("around the installed server: progress, then a local clip and its result, in step", async () => {
-  const { client, source } = await liveServer();
   const { tools } = await client.listTools();
   const modify = tools.find(({ name }) => name === "modify_video");
-  const input = { prompt: "a foggy autumn morning", source_video_url: source, wait_seconds: 0 };
+  const input = { prompt: "a foggy autumn morning", source_video_url: join(videos, "walk.mp4"), wait_seconds: 0 };
   const { contents } = await client.readResource({ uri: modify._meta.ui.resourceUri });
   const result = await client.callTool({ name: "modify_video", arguments: input });
-  const { page, frame } = await openChat({ start: async () => ({ page: contents[0], input, result }), tool: (given) => client.callTool(given) });
-  await waitForText(frame, "state", "Finished");
-  await isPlaying(frame);
-  assert.equal(await frame.evaluate(() => document.getElementById("before").src.slice(0, 5)), "data:");
-  assert.match(await textOf(frame, "facts"), /Sandbox: nothing was charged/);
-  const apart = await frame.evaluate(() => Math.abs(document.getElementById("before").currentTime - document.getElementById("after").currentTime));
-  assert(apart < 0.5, `The videos are ${apart} s apart.`);
-  const names = new Set((await askedFor(page)).filter(([what]) => what === "tool").map(([, { name }]) => name));
-  assert(!names.has("modify_video"));
-  await picture(page, "app-live");
-  await close(page);
-  await client.close();
-});
+  return { client, begun: { page: contents[0], input, result } };
+}
 
-await scenario("state and progress follow the task, and asking stops at its end and at the teardown", async () => {
+const live = await liveServer(); // its task is looked at last: it takes a while
+
+scenario("chat", "state and progress follow the task, and asking stops at its end and at the teardown", async () => {
   const { page, frame } = await openChat(canned(TASKS.processing, { changes: [{ ...TASKS.processing, elapsed_seconds: 44 }, { ...TASKS.finished, task_id: "task-4" }] }));
   await waitForText(frame, "state", "Luma is working on it, for 41 s");
   assert(await frame.locator("#progress").isVisible());
@@ -169,7 +166,7 @@ await scenario("state and progress follow the task, and asking stops at its end 
   await close(page);
 });
 
-await scenario("a slider, versions as a strip, and what the person asks of the host", async () => {
+scenario("chat", "a slider, versions as a strip, and what the person asks of the host", async () => {
   const { page, frame } = await openChat(canned(TASKS.finished, { tasks: [TASKS.finished, TASKS.second, TASKS.snow] }));
   await isPlaying(frame);
   await frame.locator("#wipe").focus();
@@ -200,7 +197,7 @@ await scenario("a slider, versions as a strip, and what the person asks of the h
   await close(page);
 });
 
-await scenario("what the host's theme, size and means allow", async () => {
+scenario("chat", "what the host's theme, size and means allow", async () => {
   const dark = { dark: true, viewport: NARROW, reduced: true };
   const { page, frame } = await openChat(canned(TASKS.finished, { tasks: [TASKS.finished, TASKS.second] }), { context: { theme: "dark", styles: { variables: { "--font-sans": "serif" } }, locale: "de-DE" } }, dark);
   await frame.waitForFunction(() => document.getElementById("screen").classList.contains("two"));
@@ -210,7 +207,6 @@ await scenario("what the host's theme, size and means allow", async () => {
   assert.match(await textOf(frame, "facts"), /\d\d\.\d\d\.\d{4}/);
   const sizes = (await askedFor(page)).filter(([what]) => what === "size");
   assert(sizes.at(-1)[1] > 300);
-  await page.waitForTimeout(300);
   await picture(page, "app-dark-narrow");
   await checkAccessible(frame, "dark");
   await close(page);
@@ -226,7 +222,7 @@ const STATES = {
   expired: [/its video is gone/, /keeps videos for seven days/],
 };
 
-await scenario("failed, unconfirmed, expired, unsaved and odd tasks have words", async () => {
+scenario("chat", "failed, unconfirmed, expired, unsaved and odd tasks have words", async () => {
   for (const [name, [state, failure]] of Object.entries(STATES)) {
     const { page, frame } = await openChat(canned(TASKS[name]), {}, { viewport: NARROW });
     await frame.locator("#failure").waitFor();
@@ -257,7 +253,7 @@ async function checkWholePrompt(frame) {
   assert((await height()) > 3 * short);
 }
 
-await scenario("prompts of any kind stay text", async () => {
+scenario("chat", "prompts of any kind stay text", async () => {
   for (const [name, prompt] of Object.entries({ long: LONG, rtl: RTL, markup: MARKUP })) {
     const { page, frame } = await openChat(canned(TASKS[name], { tasks: [TASKS[name], TASKS.second, TASKS.rtl, TASKS.long] }), {}, { viewport: NARROW });
     await frame.locator("#strip button").nth(2).waitFor();
@@ -271,7 +267,7 @@ await scenario("prompts of any kind stay text", async () => {
   }
 });
 
-await scenario("a server that does not answer is told, and asked again", async () => {
+scenario("chat", "a server that does not answer is told, and asked again", async () => {
   const flaky = canned(TASKS.processing, { changes: [{ ...TASKS.finished, task_id: "task-4" }] });
   let failures = 1;
   const tool = async (given) => {
@@ -283,6 +279,21 @@ await scenario("a server that does not answer is told, and asked again", async (
   await waitForText(frame, "state", "Finished");
   assert.equal(await textOf(frame, "notice"), "");
   await close(page);
+});
+
+scenario("chat", "around the installed server: a local clip and its result, in step", async () => {
+  const { page, frame } = await openChat({ start: async () => live.begun, tool: (given) => live.client.callTool(given) });
+  await waitForText(frame, "state", "Finished");
+  await isPlaying(frame);
+  assert.equal(await frame.evaluate(() => document.getElementById("before").src.slice(0, 5)), "data:");
+  assert.match(await textOf(frame, "facts"), /Sandbox: nothing was charged/);
+  const apart = await frame.evaluate(() => Math.abs(document.getElementById("before").currentTime - document.getElementById("after").currentTime));
+  assert(apart < 0.5, `The videos are ${apart} s apart.`);
+  const names = new Set((await askedFor(page)).filter(([what]) => what === "tool").map(([, { name }]) => name));
+  assert(names.has("read_video_bytes") && !names.has("modify_video"));
+  await picture(page, "app-live");
+  await close(page);
+  await live.client.close();
 });
 
 // -- the page as a gallery ----------------------------------------------------------------------------------------------
@@ -317,15 +328,15 @@ function galleryServer(tasks, { token = "" } = {}) {
   return server.then((opened) => ({ ...opened, seen, url: `http://127.0.0.1:${opened.port}/` }));
 }
 
-await scenario("two hundred tasks: filtered, searched, one opened, compared with any other, repeated", async () => {
+scenario("gallery", "two hundred tasks: filtered, searched, one opened, compared with any other, repeated", async () => {
   const server = await galleryServer(manyTasks(200));
   const page = await open(server.url);
   await page.locator("#cards .card").nth(49).waitFor();
   await waitForText(page, "money", "Spent this month: 12.50 USD · Balance: 30.25 USD");
   await page.locator("#more").click();
-  await waitForText(page, "list-note", "100 or more tasks");
-  await page.waitForTimeout(500);
-  await picture(page, "gallery-light-wide");
+  await waitForText(page, "list-note", "The newest 100 tasks");
+  await page.evaluate(() => scrollTo(0, 0));
+  await picture(page, "gallery-light-wide", { whole: false });
   await checkAccessible(page, "gallery");
   await page.locator("#status-filter").selectOption("failed");
   await waitForText(page, "list-note", /^1\d tasks/);
@@ -352,19 +363,17 @@ await scenario("two hundred tasks: filtered, searched, one opened, compared with
   server.close();
 });
 
-await scenario("the gallery in the dark, on a phone, empty, and with a token", async () => {
+scenario("gallery", "the gallery in the dark, on a phone, empty, and with a token", async () => {
   const many = await galleryServer(manyTasks(30));
   const small = await open(many.url, { viewport: NARROW, dark: true });
   await small.locator("#cards .card").nth(29).waitFor();
   assert(await small.evaluate(() => document.documentElement.scrollWidth <= innerWidth));
-  await small.waitForTimeout(300);
-  await picture(small, "gallery-dark-narrow");
+  await picture(small, "gallery-dark-narrow", { whole: false });
   await checkAccessible(small, "gallery dark");
   await close(small);
   const wide = await open(many.url, { dark: true });
   await wide.locator("#cards .card").nth(29).waitFor();
-  await wide.waitForTimeout(300);
-  await picture(wide, "gallery-dark-wide");
+  await picture(wide, "gallery-dark-wide", { whole: false });
   await close(wide);
   many.close();
   const none = await galleryServer([]);
@@ -376,7 +385,7 @@ await scenario("the gallery in the dark, on a phone, empty, and with a token", a
   none.close();
 });
 
-await scenario("a token comes by the address, which forgets it, or is typed", async () => {
+scenario("gallery", "a token comes by the address, which forgets it, or is typed", async () => {
   const server = await galleryServer([TASKS.finished], { token: "one-time" });
   const page = await open(server.url);
   await page.locator("#token").waitFor();
@@ -393,6 +402,7 @@ await scenario("a token comes by the address, which forgets it, or is typed", as
   server.close();
 });
 
+await Promise.all(Object.values(lines));
 await browser.close();
 for (const server of [proxy, host]) server.close();
 console.log(`The page was looked at in ${done.length} ways.`);
