@@ -33,10 +33,20 @@ if (!executablePath) {
 }
 
 const about = JSON.parse(
-  execFileSync(python, ["-c", "import json, luma_mcp.sandbox.requests as r, luma_mcp.viewer.page as p; print(json.dumps({'clip': str(r.bundled_clip()), 'gallery': p.page_html('gallery'), 'policy': p.gallery_policy(), 'app': p.page_html('app')}))"], { maxBuffer: 1 << 24, cwd: home }).toString(),
+  execFileSync(
+    python,
+    [
+      "-c",
+      "import json, luma_mcp.sandbox.requests as r, luma_mcp.viewer.page as p; print(json.dumps({'clip': str(r.bundled_clip()), 'gallery': p.page_html('gallery'), 'policy': p.gallery_policy(), 'app': p.page_html('app')}))",
+    ],
+    { maxBuffer: 1 << 24, cwd: home },
+  ).toString(),
 );
 const clip = readFileSync(about.clip);
-const PAGE = { text: about.app, _meta: { ui: { csp: { resourceDomains: ["https://*.runapi.ai"], connectDomains: [] } } } };
+const PAGE = {
+  text: about.app,
+  _meta: { ui: { csp: { resourceDomains: ["https://*.runapi.ai"], connectDomains: [] } } },
+};
 
 // -- a browser, and what is asked of every page -------------------------------------------------------------------------
 
@@ -48,21 +58,34 @@ const host = await chat(bundled.outputFiles[0].contents, stage);
 const done = [];
 
 async function open(url, { viewport = WIDE, dark = false, reduced = false } = {}) {
-  const context = await browser.newContext({ viewport, colorScheme: dark ? "dark" : "light", reducedMotion: reduced ? "reduce" : "no-preference" });
+  const context = await browser.newContext({
+    viewport,
+    colorScheme: dark ? "dark" : "light",
+    reducedMotion: reduced ? "reduce" : "no-preference",
+  });
   const page = await context.newPage();
   page.problems = [];
   page.on("pageerror", (error) => page.problems.push(String(error)));
-  await page.route("https://*.runapi.ai/**", (route) => route.fulfill({ status: 200, contentType: "video/mp4", body: clip, headers: { "accept-ranges": "bytes" } }));
+  await page.route("https://*.runapi.ai/**", (route) =>
+    route.fulfill({ status: 200, contentType: "video/mp4", body: clip, headers: { "accept-ranges": "bytes" } }),
+  );
   await page.goto(url);
   return page;
 }
 
 async function openChat(current, options = {}, look = {}) {
   stage.current = current;
-  const given = { sandbox: `http://localhost:${proxy.port}/`, context: { theme: look.dark ? "dark" : "light" }, ...options };
+  const given = {
+    sandbox: `http://localhost:${proxy.port}/`,
+    context: { theme: look.dark ? "dark" : "light" },
+    ...options,
+  };
   const page = await open(`http://127.0.0.1:${host.port}/?options=${encodeURIComponent(JSON.stringify(given))}`, look);
   await page.waitForFunction(() => window.bridge || window.asked.some(([what]) => what === "failed"));
-  assert.deepEqual((await askedFor(page)).filter(([what]) => what === "failed"), []);
+  assert.deepEqual(
+    (await askedFor(page)).filter(([what]) => what === "failed"),
+    [],
+  );
   return { page, frame: page.frames().find((frame) => frame.parentFrame()?.parentFrame()) };
 }
 
@@ -74,7 +97,12 @@ async function checkAccessible(frame, name) {
   await frame.evaluate(AXE);
   const found = await frame.evaluate(async () => {
     const { violations } = await globalThis.axe.run(document, { resultTypes: ["violations"] });
-    return violations.filter(({ impact }) => ["serious", "critical"].includes(impact)).map(({ id, nodes }) => `${id}: ${nodes.map((node) => `${node.html.slice(0, 100)} ${node.any[0]?.message ?? ""}`).join("; ")}`);
+    return violations
+      .filter(({ impact }) => ["serious", "critical"].includes(impact))
+      .map(
+        ({ id, nodes }) =>
+          `${id}: ${nodes.map((node) => `${node.html.slice(0, 100)} ${node.any[0]?.message ?? ""}`).join("; ")}`,
+      );
   });
   assert.deepEqual(found, [], name);
 }
@@ -111,10 +139,20 @@ async function close(page) {
 // What a host with canned answers does: `tasks` are those that there are, `changes` follow one another for get_task.
 function canned(first, { tasks = [first], changes = [], input = { prompt: first.prompt } } = {}) {
   const tools = {
-    get_task: ({ task_id }) => toolResult(changes.length ? changes.shift() : tasks.find((one) => one.task_id === task_id)),
+    get_task: ({ task_id }) =>
+      toolResult(changes.length ? changes.shift() : tasks.find((one) => one.task_id === task_id)),
     list_tasks: () => toolResult({ tasks: tasks.map(rowOf), next_cursor: "" }),
-    save_video: ({ task_id }) => toolResult({ ...tasks.find((one) => one.task_id === task_id), video_path: "/home/ann/Videos/luma/saved.mp4" }),
-    read_video_bytes: ({ offset }) => toolResult({ bytes: clip.subarray(offset, offset + 3000).toString("base64"), offset, byte_count: Math.min(3000, clip.length - offset), total_bytes: clip.length, has_more: offset + 3000 < clip.length, mime_type: "video/mp4" }),
+    save_video: ({ task_id }) =>
+      toolResult({ ...tasks.find((one) => one.task_id === task_id), video_path: "/home/ann/Videos/luma/saved.mp4" }),
+    read_video_bytes: ({ offset }) =>
+      toolResult({
+        bytes: clip.subarray(offset, offset + 3000).toString("base64"),
+        offset,
+        byte_count: Math.min(3000, clip.length - offset),
+        total_bytes: clip.length,
+        has_more: offset + 3000 < clip.length,
+        mime_type: "video/mp4",
+      }),
   };
   return {
     start: async () => ({ page: PAGE, input, result: first && toolResult(first) }),
@@ -124,7 +162,8 @@ function canned(first, { tasks = [first], changes = [], input = { prompt: first.
 
 // The gallery's policy forbids what `waitForFunction` does inside a page.
 async function isPlaying(frame) {
-  const plays = () => document.getElementById("screen").classList.contains("two") && document.getElementById("after").currentTime > 0.1;
+  const plays = () =>
+    document.getElementById("screen").classList.contains("two") && document.getElementById("after").currentTime > 0.1;
   for (let tries = 0; tries < 100; tries++) {
     if (await frame.evaluate(plays)) return;
     await new Promise((resolve) => setTimeout(resolve, 100));
@@ -138,7 +177,13 @@ async function liveServer() {
   const videos = join(home, "Videos");
   mkdirSync(videos, { recursive: true });
   copyFileSync(about.clip, join(videos, "walk.mp4"));
-  const env = { ...process.env, HOME: home, LUMA_MCP_SANDBOX: "true", LUMA_MCP_MEDIA_ROOTS: videos, LUMA_MCP_OUTPUT_DIR: join(home, "out") };
+  const env = {
+    ...process.env,
+    HOME: home,
+    LUMA_MCP_SANDBOX: "true",
+    LUMA_MCP_MEDIA_ROOTS: videos,
+    LUMA_MCP_OUTPUT_DIR: join(home, "out"),
+  };
   const client = new Client({ name: "host", version: "1" }, { capabilities: APPS });
   await client.connect(new StdioClientTransport({ command, env, stderr: "ignore" }));
   const { tools } = await client.listTools();
@@ -152,7 +197,14 @@ async function liveServer() {
 const live = await liveServer(); // its task is looked at last: it takes a while
 
 scenario("chat", "state and progress follow the task, and asking stops at its end and at the teardown", async () => {
-  const { page, frame } = await openChat(canned(TASKS.processing, { changes: [{ ...TASKS.processing, elapsed_seconds: 44 }, { ...TASKS.finished, task_id: "task-4" }] }));
+  const { page, frame } = await openChat(
+    canned(TASKS.processing, {
+      changes: [
+        { ...TASKS.processing, elapsed_seconds: 44 },
+        { ...TASKS.finished, task_id: "task-4" },
+      ],
+    }),
+  );
   await waitForText(frame, "state", "Luma is working on it, for 41 s");
   assert(await frame.locator("#progress").isVisible());
   await picture(page, "app-processing");
@@ -171,7 +223,10 @@ scenario("chat", "a slider, versions as a strip, and what the person asks of the
   await isPlaying(frame);
   await frame.locator("#wipe").focus();
   await page.keyboard.press("Home");
-  assert.equal(await frame.evaluate(() => getComputedStyle(document.getElementById("after")).clipPath), "inset(0px 0px 0px 0%)");
+  assert.equal(
+    await frame.evaluate(() => getComputedStyle(document.getElementById("after")).clipPath),
+    "inset(0px 0px 0px 0%)",
+  );
   await frame.locator("#strip button").nth(2).waitFor();
   assert.equal(await frame.locator("#strip button[aria-pressed=true]").count(), 1);
   await frame.locator("#open").click();
@@ -191,7 +246,9 @@ scenario("chat", "a slider, versions as a strip, and what the person asks of the
   await checkAccessible(frame, "finished");
   await frame.locator("#strip button", { hasText: "lanterns" }).click();
   await waitForText(frame, "prompt", "deep snow");
-  await frame.locator("#compare-with").selectOption({ label: "a foggy autumn morning; keep the people as they are (take 2)" });
+  await frame
+    .locator("#compare-with")
+    .selectOption({ label: "a foggy autumn morning; keep the people as they are (take 2)" });
   await waitForText(frame, "before-name", "take 2");
   await isPlaying(frame);
   await close(page);
@@ -199,7 +256,11 @@ scenario("chat", "a slider, versions as a strip, and what the person asks of the
 
 scenario("chat", "what the host's theme, size and means allow", async () => {
   const dark = { dark: true, viewport: NARROW, reduced: true };
-  const { page, frame } = await openChat(canned(TASKS.finished, { tasks: [TASKS.finished, TASKS.second] }), { context: { theme: "dark", styles: { variables: { "--font-sans": "serif" } }, locale: "de-DE" } }, dark);
+  const { page, frame } = await openChat(
+    canned(TASKS.finished, { tasks: [TASKS.finished, TASKS.second] }),
+    { context: { theme: "dark", styles: { variables: { "--font-sans": "serif" } }, locale: "de-DE" } },
+    dark,
+  );
   await frame.waitForFunction(() => document.getElementById("screen").classList.contains("two"));
   assert.equal(await frame.evaluate(() => getComputedStyle(document.body).colorScheme), "dark");
   assert(await frame.evaluate(() => document.getElementById("after").paused));
@@ -240,8 +301,18 @@ scenario("chat", "failed, unconfirmed, expired, unsaved and odd tasks have words
   await waitForText(unsaved.frame, "action-note", "Saved as /home/ann/Videos/luma/saved.mp4");
   await waitForText(unsaved.frame, "player-note", "the source lies elsewhere");
   await close(unsaved.page);
-  const error = { error: { code: "missing_api_key", message: "No RunAPI key is configured.", charged: "no", hint: "Type luma-mcp login." } };
-  const nothing = await openChat({ ...canned(TASKS.finished), start: async () => ({ page: PAGE, result: toolResult(error) }) });
+  const error = {
+    error: {
+      code: "missing_api_key",
+      message: "No RunAPI key is configured.",
+      charged: "no",
+      hint: "Type luma-mcp login.",
+    },
+  };
+  const nothing = await openChat({
+    ...canned(TASKS.finished),
+    start: async () => ({ page: PAGE, result: toolResult(error) }),
+  });
   await waitForText(nothing.frame, "failure", "luma-mcp login");
   await close(nothing.page);
 });
@@ -255,7 +326,11 @@ async function checkWholePrompt(frame) {
 
 scenario("chat", "prompts of any kind stay text", async () => {
   for (const [name, prompt] of Object.entries({ long: LONG, rtl: RTL, markup: MARKUP })) {
-    const { page, frame } = await openChat(canned(TASKS[name], { tasks: [TASKS[name], TASKS.second, TASKS.rtl, TASKS.long] }), {}, { viewport: NARROW });
+    const { page, frame } = await openChat(
+      canned(TASKS[name], { tasks: [TASKS[name], TASKS.second, TASKS.rtl, TASKS.long] }),
+      {},
+      { viewport: NARROW },
+    );
     await frame.locator("#strip button").nth(2).waitFor();
     assert.equal(await frame.evaluate(() => document.getElementById("prompt").textContent), prompt);
     assert.equal(await frame.evaluate(() => parent.hacked), undefined);
@@ -282,12 +357,17 @@ scenario("chat", "a server that does not answer is told, and asked again", async
 });
 
 scenario("chat", "around the installed server: a local clip and its result, in step", async () => {
-  const { page, frame } = await openChat({ start: async () => live.begun, tool: (given) => live.client.callTool(given) });
+  const { page, frame } = await openChat({
+    start: async () => live.begun,
+    tool: (given) => live.client.callTool(given),
+  });
   await waitForText(frame, "state", "Finished");
   await isPlaying(frame);
   assert.equal(await frame.evaluate(() => document.getElementById("before").src.slice(0, 5)), "data:");
   assert.match(await textOf(frame, "facts"), /Sandbox: nothing was charged/);
-  const apart = await frame.evaluate(() => Math.abs(document.getElementById("before").currentTime - document.getElementById("after").currentTime));
+  const apart = await frame.evaluate(() =>
+    Math.abs(document.getElementById("before").currentTime - document.getElementById("after").currentTime),
+  );
   assert(apart < 0.5, `The videos are ${apart} s apart.`);
   const names = new Set((await askedFor(page)).filter(([what]) => what === "tool").map(([, { name }]) => name));
   assert(names.has("read_video_bytes") && !names.has("modify_video"));
@@ -303,16 +383,25 @@ function galleryServer(tasks, { token = "" } = {}) {
   const seen = [];
   const select = (query) => {
     const words = query.get("words").toLowerCase();
-    const fitting = tasks.filter((one) => one.prompt.toLowerCase().includes(words) && [one.status, ""].includes(query.get("status")));
+    const fitting = tasks.filter(
+      (one) => one.prompt.toLowerCase().includes(words) && [one.status, ""].includes(query.get("status")),
+    );
     const begin = Number(query.get("cursor"));
     const end = begin + Number(query.get("limit"));
-    return { tasks: fitting.slice(begin, end), next_cursor: end < fitting.length ? String(end) : "", spent_month_usd: 12.5 };
+    return {
+      tasks: fitting.slice(begin, end),
+      next_cursor: end < fitting.length ? String(end) : "",
+      spent_month_usd: 12.5,
+    };
   };
   const server = listen(async (request, response) => {
     const { pathname, searchParams } = new URL(request.url, "http://x");
     const [, what, id, more] = /^\/gallery\/api\/(\w+)(?:\/([^/]+))?(?:\/(\w+))?$/.exec(pathname) ?? [];
     seen.push(`${request.method} ${pathname}`);
-    if (pathname === "/") return response.writeHead(200, { "content-type": "text/html; charset=utf-8", "content-security-policy": about.policy }).end(about.gallery);
+    if (pathname === "/")
+      return response
+        .writeHead(200, { "content-type": "text/html; charset=utf-8", "content-security-policy": about.policy })
+        .end(about.gallery);
     if (pathname === "/gallery/session") {
       known = (await bodyOf(request)).token === token;
       return response.writeHead(known ? 204 : 401).end();
@@ -328,40 +417,50 @@ function galleryServer(tasks, { token = "" } = {}) {
   return server.then((opened) => ({ ...opened, seen, url: `http://127.0.0.1:${opened.port}/` }));
 }
 
-scenario("gallery", "two hundred tasks: filtered, searched, one opened, compared with any other, repeated", async () => {
-  const server = await galleryServer(manyTasks(200));
-  const page = await open(server.url);
-  await page.locator("#cards .card").nth(49).waitFor();
-  await waitForText(page, "money", "Spent this month: 12.50 USD · Balance: 30.25 USD");
-  await page.locator("#more").click();
-  await waitForText(page, "list-note", "The newest 100 tasks");
-  await page.evaluate(() => scrollTo(0, 0));
-  await picture(page, "gallery-light-wide", { whole: false });
-  await checkAccessible(page, "gallery");
-  await page.locator("#status-filter").selectOption("failed");
-  await waitForText(page, "list-note", /^1\d tasks/);
-  await page.locator("#words").fill("nothing has this");
-  await waitForText(page, "list-note", "No task matches");
-  await page.locator("#status-filter").selectOption("");
-  await page.locator("#words").fill("lanterns");
-  await waitForText(page, "list-note", /^1\d tasks/);
-  await page.locator("#cards .card").first().focus();
-  await page.keyboard.press("Enter");
-  await isPlaying(page);
-  assert.equal(await page.evaluate(() => document.activeElement.id), "prompt");
-  await page.locator("#compare-with").selectOption({ index: 3 });
-  await isPlaying(page);
-  assert.match(await page.locator("#command").inputValue(), /^luma-mcp modify '\/home\/ann\/Videos\/walk.mp4' --prompt='deep snow at night, lanterns' --take \d+$/);
-  await page.locator("#repeat button").click();
-  await page.locator("#repeat-note").filter({ hasText: /Copied|selected/ }).waitFor();
-  await picture(page, "gallery-task");
-  await checkAccessible(page, "gallery task");
-  await page.locator("#back").click();
-  await page.locator("#list").waitFor();
-  assert(server.seen.every((one) => !one.includes("modify")));
-  await close(page);
-  server.close();
-});
+scenario(
+  "gallery",
+  "two hundred tasks: filtered, searched, one opened, compared with any other, repeated",
+  async () => {
+    const server = await galleryServer(manyTasks(200));
+    const page = await open(server.url);
+    await page.locator("#cards .card").nth(49).waitFor();
+    await waitForText(page, "money", "Spent this month: 12.50 USD · Balance: 30.25 USD");
+    await page.locator("#more").click();
+    await waitForText(page, "list-note", "The newest 100 tasks");
+    await page.evaluate(() => scrollTo(0, 0));
+    await picture(page, "gallery-light-wide", { whole: false });
+    await checkAccessible(page, "gallery");
+    await page.locator("#status-filter").selectOption("failed");
+    await waitForText(page, "list-note", /^1\d tasks/);
+    await page.locator("#words").fill("nothing has this");
+    await waitForText(page, "list-note", "No task matches");
+    await page.locator("#status-filter").selectOption("");
+    await page.locator("#words").fill("lanterns");
+    await waitForText(page, "list-note", /^1\d tasks/);
+    await page.locator("#cards .card").first().focus();
+    await page.keyboard.press("Enter");
+    await isPlaying(page);
+    assert.equal(await page.evaluate(() => document.activeElement.id), "prompt");
+    await page.locator("#compare-with").selectOption({ index: 3 });
+    await isPlaying(page);
+    assert.match(
+      await page.locator("#command").inputValue(),
+      /^luma-mcp modify '\/home\/ann\/Videos\/walk.mp4' --prompt='deep snow at night, lanterns' --take \d+$/,
+    );
+    await page.locator("#repeat button").click();
+    await page
+      .locator("#repeat-note")
+      .filter({ hasText: /Copied|selected/ })
+      .waitFor();
+    await picture(page, "gallery-task");
+    await checkAccessible(page, "gallery task");
+    await page.locator("#back").click();
+    await page.locator("#list").waitFor();
+    assert(server.seen.every((one) => !one.includes("modify")));
+    await close(page);
+    server.close();
+  },
+);
 
 scenario("gallery", "the gallery in the dark, on a phone, empty, and with a token", async () => {
   const many = await galleryServer(manyTasks(30));
