@@ -27,7 +27,11 @@
     unconfirmed: "Nobody knows yet whether RunAPI took it",
   };
   const SHORT_STATES = { ...STATES, pending: "Waiting", processing: "Running", unconfirmed: "Unconfirmed" };
-  const CHARGES = { no: "Nothing was charged.", yes: "It was charged.", unknown: "Whether it was charged is not known." };
+  const CHARGES = {
+    no: "Nothing was charged.",
+    yes: "It was charged.",
+    unknown: "Whether it was charged is not known.",
+  };
   const SANDBOX_WORDS = "Sandbox: nothing was charged, and the video is a stand-in.";
   const TONES = { completed: "good", failed: "bad", unconfirmed: "bad" };
 
@@ -41,9 +45,9 @@
     }
   }
 
-  function dateWords(timestamp) {
+  function dateWords(timestamp, dateStyle = "medium") {
     const date = new Date(timestamp);
-    return isNaN(date) ? "" : date.toLocaleString(locale, { dateStyle: "medium", timeStyle: "short" });
+    return isNaN(date) ? "" : date.toLocaleString(locale, { dateStyle, timeStyle: "short" });
   }
 
   function durationWords(seconds) {
@@ -60,7 +64,8 @@
 
   function stateWords(task) {
     if (task.status === "completed" && isGone(task)) return "Finished, and its video is gone";
-    const elapsed = task.done ? "" : `, for ${durationWords(task.elapsed_seconds ?? 0)}`;
+    const elapsed =
+      task.done || task.status === "unconfirmed" ? "" : `, for ${durationWords(task.elapsed_seconds ?? 0)}`;
     return `${STATES[task.status] ?? "Unknown state"}${elapsed}`;
   }
 
@@ -69,8 +74,12 @@
   }
 
   function factsWords(task) {
-    const running = task.done || task.status === "unconfirmed" ? "" : "Most take 30 to 120 seconds, some 20 minutes. You can go on chatting.";
-    const until = task.expires_at && !task.video_path && !isGone(task) ? `link until ${dateWords(task.expires_at)}` : "";
+    const running =
+      task.done || task.status === "unconfirmed"
+        ? ""
+        : "Most take 30 to 120 seconds, some 20 minutes. You can go on chatting.";
+    const until =
+      task.expires_at && !task.video_path && !isGone(task) ? `link until ${dateWords(task.expires_at)}` : "";
     const parts = [
       task.created_at && dateWords(task.created_at),
       task.take > 1 && `take ${task.take}`,
@@ -149,7 +158,7 @@
     "ui/notifications/tool-input": ({ arguments: given }) => showIntention(given),
     "ui/notifications/tool-input-partial": ({ arguments: given }) => showIntention(given),
     "ui/notifications/tool-result": (result) => takeToolResult(result),
-    "ui/notifications/tool-cancelled": () => say("state", "The call was cancelled. If the task had begun, it goes on: ask for your tasks."),
+    "ui/notifications/tool-cancelled": () => showCancelled(),
     "ui/notifications/host-context-changed": (changed) => useContext(changed),
   };
   const HOST_REQUESTS = {
@@ -175,8 +184,12 @@
     const message = event.data;
     if (event.source !== parent || message?.jsonrpc !== "2.0") return;
     if (!message.method) settleAnswer(message);
-    else if (message.id === undefined) HOST_NEWS[message.method]?.(message.params ?? {});
+    else if (message.id === undefined) hearHost(message);
     else answerHost(message);
+  }
+
+  function hearHost({ method, params = {} }) {
+    if (Object.hasOwn(HOST_NEWS, method)) HOST_NEWS[method](params);
   }
 
   function settleAnswer({ id, result, error }) {
@@ -203,7 +216,8 @@
     for (const side of ["top", "right", "bottom", "left"]) {
       root.style.setProperty(`--safe-${side}`, `${Number(safeAreaInsets?.[side]) || 0}px`);
     }
-    if (containerDimensions?.maxHeight > 300) $("screen").style.setProperty("--max-height", `${Math.min(420, containerDimensions.maxHeight - 160)}px`);
+    if (containerDimensions?.maxHeight > 300)
+      $("player").style.setProperty("--room", `${containerDimensions.maxHeight - 160}px`);
     if (host.context.locale) useLocale(host.context.locale);
     document.body.dataset.mode = displayMode ?? "inline";
     showFullscreenButton();
@@ -212,7 +226,10 @@
   function reportSize() {
     if (host.closed) return;
     const root = document.documentElement;
-    const size = { width: Math.ceil(root.scrollWidth), height: Math.ceil(document.body.getBoundingClientRect().height) };
+    const size = {
+      width: Math.ceil(root.scrollWidth),
+      height: Math.ceil(document.body.getBoundingClientRect().height),
+    };
     if (host.size === JSON.stringify(size)) return;
     host.size = JSON.stringify(size);
     notify("ui/notifications/size-changed", size);
@@ -235,7 +252,10 @@
 
   // `sources` gives functions that each try to give the address of a video, best first.
   const appSurroundings = {
-    can: (what) => Boolean({ open: host.capabilities.openLinks, download: host.capabilities.downloadFile, message: host.capabilities.message, save: host.capabilities.serverTools }[what]),
+    can(what) {
+      const { openLinks, downloadFile, message, serverTools } = host.capabilities;
+      return Boolean({ open: openLinks, download: downloadFile, message, save: serverTools, ask: serverTools }[what]);
+    },
 
     async call(tool, given) {
       return resultObject(await request("tools/call", { name: tool, arguments: given }));
@@ -256,9 +276,18 @@
       const found = [];
       for (const row of tasks) {
         if (host.closed) break;
-        if (row.task_id) found.push(row.task_id === task.task_id ? task : await this.task(row.task_id));
+        if (row.task_id) found.push(row.task_id === task.task_id ? task : await this.knownTask(row));
       }
       return found;
+    },
+
+    // What has ended changes in nothing but its file.
+    async knownTask({ task_id: id, video_path: path }) {
+      const known = view.known.get(id);
+      if (known && known.video_path === path) return known;
+      const task = await this.task(id);
+      view.known.set(id, task);
+      return task;
     },
 
     open: (url) => request("ui/open-link", { url }).then(refuseFailure),
@@ -266,10 +295,10 @@
 
     async download(task) {
       const link = openableLink(task);
-      const name = `luma-${task.task_id}.mp4`;
+      const name = fileName(task);
       const contents = link
         ? { type: "resource_link", uri: link, name, mimeType: "video/mp4" }
-        : { type: "resource", resource: { uri: `file:///${encodeURIComponent(name)}`, mimeType: "video/mp4", blob: (await readPieces(task, "result", { current: true })).base64 } };
+        : await embeddedVideo(task, name);
       return request("ui/download-file", { contents: [contents] }).then(refuseFailure);
     },
 
@@ -291,9 +320,8 @@
     can: (what) => what !== "message",
 
     async call(tool, given) {
-      const paths = { get_task: ["GET", `tasks/${encodeURIComponent(given.task_id)}`], save_video: ["POST", `tasks/${encodeURIComponent(given.task_id)}/save`] };
-      const [method, path] = paths[tool];
-      return askGallery(method, path);
+      const task = `tasks/${encodeURIComponent(given.task_id)}`;
+      return tool === "save_video" ? askGallery("POST", `${task}/save`) : askGallery("GET", task);
     },
 
     sources(task, which) {
@@ -308,8 +336,8 @@
     open: async (url) => void window.open(url, "_blank", "noopener,noreferrer"),
 
     async download(task) {
-      const anchor = make("a", { href: task.video_path ? galleryVideo(task, "result") : openableLink(task), download: "", rel: "noopener" });
-      anchor.click();
+      const href = task.video_path ? galleryVideo(task, "result") : openableLink(task);
+      make("a", { href, download: fileName(task), rel: "noopener" }).click();
     },
 
     async fullscreen() {
@@ -319,6 +347,16 @@
   };
 
   const surroundings = FACE === "app" ? appSurroundings : gallerySurroundings;
+
+  async function embeddedVideo(task, name) {
+    const { base64, mimeType } = await readPieces(task, "result", { current: true });
+    say("player-note", "");
+    return { type: "resource", resource: { uri: `file:///${encodeURIComponent(name)}`, mimeType, blob: base64 } };
+  }
+
+  function fileName(task) {
+    return task.video_path?.split(/[\\/]/).pop() || `luma-${task.task_id}.mp4`;
+  }
 
   function refuseFailure(answer) {
     if (answer?.isError) throw new Error("The host did not do it.");
@@ -363,14 +401,16 @@
   }
 
   function checkPiece(piece, offset, total = piece.total_bytes) {
-    if (piece.total_bytes > MAX_BYTES_IN_CHAT) throw new Error(`With ${megabytes(piece.total_bytes)} it is too large to be shown in a chat.`);
+    if (piece.total_bytes > MAX_BYTES_IN_CHAT)
+      throw new Error(`With ${megabytes(piece.total_bytes)} it is too large to be shown in a chat.`);
     const whole = piece.byte_count % 3 === 0 || !piece.has_more;
-    if (piece.offset !== offset || piece.total_bytes !== total || !whole || (piece.has_more && !piece.byte_count)) throw new Error("The file changed while it was read.");
+    if (piece.offset !== offset || piece.total_bytes !== total || !whole || (piece.has_more && !piece.byte_count))
+      throw new Error("The file changed while it was read.");
   }
 
   // -- the task: state, progress, failure ---------------------------------------------------------------------------------
 
-  const view = { task: null, job: null, beforeJob: null, takes: [], polling: 0 };
+  const view = { task: null, job: null, beforeJob: null, takes: [], known: new Map(), polling: 0 };
 
   function showIntention(given) {
     if (view.task) return;
@@ -379,6 +419,11 @@
     showPrompt(given?.prompt ?? "");
     say("state", STATES.submitting);
     show($("progress"), true);
+  }
+
+  function showCancelled() {
+    show($("progress"), false);
+    say("state", "The call was cancelled. If the task had begun, it goes on: ask for your tasks.");
   }
 
   async function takeToolResult(result) {
@@ -411,7 +456,12 @@
     $("state").dataset.tone = isGone(task) ? "bad" : (TONES[task.status] ?? "");
     show($("progress"), !task.done && task.status !== "unconfirmed");
     say("facts", factsWords(task));
-    showFailure(task.error ?? (isGone(task) ? { message: "RunAPI keeps videos for seven days, and there is no saved file.", hint: "" } : null));
+    showFailure(
+      task.error ??
+        (isGone(task)
+          ? { message: "RunAPI keeps videos for seven days, and there is no saved file.", hint: "" }
+          : null),
+    );
     showActions(task);
     if (hasChangedVideo(before, task)) showVideos(task);
   }
@@ -438,8 +488,9 @@
 
   function showFailure(error, nextStep = "") {
     show($("failure"), Boolean(error));
-    const lines = error ? [error.message, CHARGES[error.charged], error.hint || nextStep] : [];
-    const words = lines.filter(Boolean);
+    const advice = error?.hint || nextStep;
+    const charge = CHARGES[error?.charged] ?? "";
+    const words = error ? [error.message, advice.startsWith(charge) ? "" : charge, advice].filter(Boolean) : [];
     if ($("failure").dataset.words === words.join("\n")) return;
     $("failure").dataset.words = words.join("\n");
     $("failure").replaceChildren(...words.map((line) => make("p", { dir: "auto" }, line)));
@@ -454,6 +505,8 @@
   // Asks for the task at a polite pace until nothing new can come, or another task is looked at.
   async function followTask() {
     const turn = ++view.polling;
+    if (!isSettled(view.task) && !surroundings.can("ask"))
+      return say("notice", "This chat does not let the page ask how the task is doing: ask the assistant.");
     for (let asked = 0; !isSettled(view.task); asked++) {
       await wait(POLL_SECONDS[Math.min(asked, POLL_SECONDS.length - 1)]);
       if (turn !== view.polling || host.closed) return;
@@ -477,7 +530,9 @@
     if (task.task_id) return refuseError(await surroundings.task(task.task_id));
     const { tasks = [] } = await surroundings.call("list_tasks", { limit: TAKES_LOOKED_AT });
     const row = tasks.find((one) => one.created_at === task.created_at && task.prompt.startsWith(one.prompt));
-    return row?.task_id ? refuseError(await surroundings.task(row.task_id)) : row && { ...task, ...row, prompt: task.prompt };
+    return row?.task_id
+      ? refuseError(await surroundings.task(row.task_id))
+      : row && { ...task, ...row, prompt: task.prompt };
   }
 
   function closePage() {
@@ -515,7 +570,9 @@
     if (job.problem) return job.problem;
     const saving = !isSettled(task) ? "The video is being saved." : "The video is not on this machine";
     if (!isSettled(task)) return saving;
-    return isSandbox(task) ? `${saving}: save it to look at the stand-in.` : `${saving}, and its link cannot be shown here: save or open it.`;
+    return isSandbox(task)
+      ? `${saving}: save it to look at the stand-in.`
+      : `${saving}, and its link cannot be shown here: save or open it.`;
   }
 
   // Puts the source, or the result of another task (`otherId`), beside the result.
@@ -536,7 +593,9 @@
 
   function noSourceWords(task, isTake) {
     if (isTake) return "That version cannot be shown here.";
-    return isWeb(task.source_video_url) ? "Only the result is shown: the source lies elsewhere on the internet." : "Only the result is shown: the source cannot be read any more.";
+    return isWeb(task.source_video_url)
+      ? "Only the result is shown: the source lies elsewhere on the internet."
+      : "Only the result is shown: the source cannot be read any more.";
   }
 
   async function loadSource(task, job) {
@@ -613,7 +672,10 @@
 
   function showPosition() {
     if (after.duration) $("position").value = Math.round((after.currentTime / after.duration) * 1000);
-    $("position").setAttribute("aria-valuetext", `${after.currentTime.toFixed(1)} of ${(after.duration || 0).toFixed(1)} seconds`);
+    $("position").setAttribute(
+      "aria-valuetext",
+      `${after.currentTime.toFixed(1)} of ${(after.duration || 0).toFixed(1)} seconds`,
+    );
     if ($("screen").classList.contains("two")) keepInStep();
   }
 
@@ -625,7 +687,10 @@
 
   function wipe() {
     $("screen").style.setProperty("--x", `${$("wipe").value}%`);
-    $("wipe").setAttribute("aria-valuetext", `${$("wipe").value} percent before, ${100 - $("wipe").value} percent after`);
+    $("wipe").setAttribute(
+      "aria-valuetext",
+      `${$("wipe").value} percent before, ${100 - $("wipe").value} percent after`,
+    );
   }
 
   function dragWipe(event) {
@@ -636,7 +701,7 @@
   }
 
   function showShape() {
-    if (after.videoWidth) $("screen").style.setProperty("--shape", (after.videoWidth / after.videoHeight).toFixed(4));
+    if (after.videoWidth) $("player").style.setProperty("--shape", (after.videoWidth / after.videoHeight).toFixed(4));
   }
 
   function toggleSound() {
@@ -645,7 +710,8 @@
   }
 
   function showFullscreenButton() {
-    const offered = FACE === "app" ? host.context.availableDisplayModes?.includes("fullscreen") : document.fullscreenEnabled;
+    const offered =
+      FACE === "app" ? host.context.availableDisplayModes?.includes("fullscreen") : document.fullscreenEnabled;
     show($("fullscreen"), Boolean(offered));
     $("fullscreen").textContent = host.context.displayMode === "fullscreen" ? "Leave full screen" : "Full screen";
   }
@@ -654,7 +720,8 @@
     after.addEventListener("loadedmetadata", showShape);
     after.addEventListener("timeupdate", showPosition);
     after.addEventListener("ended", beginAgain);
-    for (const event of ["play", "pause"]) after.addEventListener(event, () => ($("play").textContent = after.paused ? "Play" : "Pause"));
+    for (const event of ["play", "pause"])
+      after.addEventListener(event, () => ($("play").textContent = after.paused ? "Play" : "Pause"));
     $("play").onclick = togglePlaying;
     $("sound").onclick = toggleSound;
     $("position").oninput = seek;
@@ -684,7 +751,12 @@
   }
 
   function takeButton(one, task) {
-    const button = make("button", { type: "button" }, make("b", { dir: "auto" }, one.prompt), make("span", {}, `take ${one.take ?? 1} · ${dateWords(one.created_at)}`));
+    const button = make(
+      "button",
+      { type: "button" },
+      make("b", { dir: "auto" }, one.prompt),
+      make("span", {}, `take ${one.take ?? 1} · ${dateWords(one.created_at, "short")}`),
+    );
     button.setAttribute("aria-pressed", String(one.task_id === task.task_id));
     button.onclick = () => lookAtTask(one);
     return make("li", {}, button);
@@ -698,7 +770,10 @@
   function showComparisons(tasks, task) {
     const others = tasks.filter((one) => one.task_id !== task.task_id && surroundings.sources(one, "result").length);
     const option = (value, words) => make("option", { value }, words);
-    $("compare-with").replaceChildren(option("", "the source clip"), ...others.map((one) => option(one.task_id, nameOfTake(one).slice(0, 90))));
+    $("compare-with").replaceChildren(
+      option("", "the source clip"),
+      ...others.map((one) => option(one.task_id, nameOfTake(one).slice(0, 90))),
+    );
     show($("compare"), others.length > 0);
   }
 
@@ -725,6 +800,7 @@
       say(note, `That did not work: ${error.message}`);
     }
     button.disabled = false;
+    if (button.hidden) [...$("actions").children].find((other) => !other.hidden)?.focus(); // saved: there is nothing left to save
   }
 
   async function saveVideo() {
@@ -746,7 +822,9 @@
     const { task_id } = view.task;
     if (!change) return;
     await act(event.submitter ?? $("again").querySelector("button"), "again-note", "Asking…", async () => {
-      await surroundings.message(`Modify the result of Luma task ${task_id} again, with modify_video and source_video_url "luma://tasks/${encodeURIComponent(task_id)}": ${change}`);
+      await surroundings.message(
+        `Modify the result of Luma task ${task_id} again, with modify_video and source_video_url "luma://tasks/${encodeURIComponent(task_id)}": ${change}`,
+      );
       $("change").value = "";
       return "Asked in the chat.";
     });
@@ -774,7 +852,10 @@
       await navigator.clipboard.writeText($("command").value);
       say("repeat-note", "Copied.");
     } catch {
-      say("repeat-note", "The browser does not let this page copy: the command is selected, copy it with the keyboard.");
+      say(
+        "repeat-note",
+        "The browser does not let this page copy: the command is selected, copy it with the keyboard.",
+      );
     }
   }
 
@@ -793,7 +874,8 @@
 
   const gallery = { tasks: new Map(), cursor: "", turn: 0, timer: 0 };
 
-  const galleryVideo = (task, which) => new URL(`gallery/api/videos/${encodeURIComponent(task.task_id)}/${which}`, document.baseURI).href;
+  const galleryVideo = (task, which) =>
+    new URL(`gallery/api/videos/${encodeURIComponent(task.task_id)}/${which}`, document.baseURI).href;
 
   async function askGallery(method, path) {
     const options = method === "POST" ? { method, body: "{}", headers: JSON_BODY } : { method };
@@ -815,8 +897,32 @@
   }
 
   async function signIn(token) {
-    const answer = await fetch("gallery/session", { method: "POST", body: JSON.stringify({ token }), headers: JSON_BODY, credentials: "same-origin" });
-    if (!answer.ok) throw new Error(answer.status === 401 || answer.status === 403 ? "This server does not know that token." : `The server answered ${answer.status}.`);
+    const answer = await fetch("gallery/session", {
+      method: "POST",
+      body: JSON.stringify({ token }),
+      headers: JSON_BODY,
+      credentials: "same-origin",
+    });
+    if (!answer.ok)
+      throw new Error(
+        answer.status === 401 || answer.status === 403
+          ? "This server does not know that token."
+          : `The server answered ${answer.status}.`,
+      );
+  }
+
+  // The one-time token of `luma-mcp gallery` comes after the #, which no server sees, and leaves the address at once.
+  async function useTokenInAddress() {
+    const token = new URLSearchParams(location.hash.slice(1)).get("token");
+    if (!token) return false;
+    history.replaceState(null, "", location.pathname);
+    await signIn(token).catch((error) => say("sign-in-problem", error.message));
+    return true;
+  }
+
+  async function changePlace() {
+    if (await useTokenInAddress()) await showGallery();
+    else await showPlace();
   }
 
   async function submitToken(event) {
@@ -825,7 +931,6 @@
     try {
       await signIn($("token").value.trim());
       $("token").value = "";
-      show($("sign-in"), false);
       await showGallery();
     } catch (error) {
       say("sign-in-problem", error.message);
@@ -833,15 +938,22 @@
   }
 
   async function showGallery() {
+    show($("sign-in"), false);
     show($("top"), true);
     await loadTasks();
+    if (!$("sign-in").hidden) return;
     await showPlace();
     askGallery("GET", "account").then(showAccount, () => {});
   }
 
   async function loadTasks(cursor = "") {
     const turn = ++gallery.turn;
-    const query = new URLSearchParams({ words: $("words").value.trim(), status: $("status-filter").value, limit: PAGE_SIZE, cursor });
+    const query = new URLSearchParams({
+      words: $("words").value.trim(),
+      status: $("status-filter").value,
+      limit: PAGE_SIZE,
+      cursor,
+    });
     try {
       const page = await askGallery("GET", `tasks?${query}`);
       if (turn === gallery.turn) takePage(page, cursor);
@@ -864,8 +976,11 @@
 
   function countWords(count) {
     const filtered = $("words").value.trim() || $("status-filter").value;
-    if (count) return `${count}${gallery.cursor ? " or more" : ""} ${count === 1 ? "task" : "tasks"}, newest first`;
-    return filtered ? "No task matches. Change the words or the state." : "No videos yet. Ask for one in your MCP host, or type: luma-mcp modify CLIP PROMPT";
+    if (count)
+      return gallery.cursor ? `The newest ${count} tasks` : `${count} ${count === 1 ? "task" : "tasks"}, newest first`;
+    return filtered
+      ? "No task matches. Change the words or the state."
+      : "No videos yet. Ask for one in your MCP host, or type: luma-mcp modify CLIP PROMPT";
   }
 
   function showAccount({ balance_usd: balance }) {
@@ -874,10 +989,24 @@
   }
 
   function card(task) {
-    const state = make("b", { data: { tone: isGone(task) ? "bad" : (TONES[task.status] ?? "") } }, isGone(task) ? "Video gone" : (SHORT_STATES[task.status] ?? "Unknown"));
-    const more = [task.take > 1 && `take ${task.take}`, dateWords(task.created_at), task.cost_usd !== undefined && !isSandbox(task) && money(task.cost_usd), isSandbox(task) && "sandbox"].filter(Boolean);
+    const state = make(
+      "b",
+      { data: { tone: isGone(task) ? "bad" : (TONES[task.status] ?? "") } },
+      isGone(task) ? "Video gone" : (SHORT_STATES[task.status] ?? "Unknown"),
+    );
+    const more = [
+      task.take > 1 && `take ${task.take}`,
+      dateWords(task.created_at),
+      task.cost_usd !== undefined && !isSandbox(task) && money(task.cost_usd),
+      isSandbox(task) && "sandbox",
+    ].filter(Boolean);
     const words = make("span", { className: "words", dir: "auto" }, task.prompt);
-    const text = make("span", { className: "text" }, words, make("span", { className: "small" }, state, ` · ${more.join(" · ")}`));
+    const text = make(
+      "span",
+      { className: "text" },
+      words,
+      make("span", { className: "small" }, state, ` · ${more.join(" · ")}`),
+    );
     const thumb = make("span", { className: "thumb" }, task.video_path ? "" : thumbWords(task));
     const button = make("button", { type: "button", className: "card", disabled: !task.task_id }, thumb, text);
     button.onclick = () => lookAtTask(task);
@@ -893,15 +1022,24 @@
   }
 
   // Videos load only for the cards that can be seen.
-  const thumbs = new IntersectionObserver((seen) => {
-    for (const { target, isIntersecting } of seen) {
-      const thumb = target.querySelector(".thumb");
-      thumb.replaceChildren(...(isIntersecting ? [thumbVideo(target.dataset.task)] : []));
-    }
-  }, { rootMargin: "200px" });
+  const thumbs = new IntersectionObserver(
+    (seen) => {
+      for (const { target, isIntersecting } of seen) {
+        const thumb = target.querySelector(".thumb");
+        thumb.replaceChildren(...(isIntersecting ? [thumbVideo(target.dataset.task)] : []));
+      }
+    },
+    { rootMargin: "200px" },
+  );
 
   function thumbVideo(id) {
-    const video = make("video", { muted: true, playsInline: true, preload: "metadata", tabIndex: -1, src: `${galleryVideo({ task_id: id }, "result")}#t=0.1` });
+    const video = make("video", {
+      muted: true,
+      playsInline: true,
+      preload: "metadata",
+      tabIndex: -1,
+      src: `${galleryVideo({ task_id: id }, "result")}#t=0.1`,
+    });
     video.setAttribute("aria-hidden", "true");
     return video;
   }
@@ -927,15 +1065,18 @@
     const id = new URLSearchParams(location.hash.slice(1)).get("task");
     show($("list"), !id);
     show($("task"), Boolean(id));
-    view.polling++;
+    const turn = ++view.polling;
     stopPlayer();
     view.task = null;
     for (const note of ["notice", "action-note", "repeat-note", "player-note"]) say(note, "");
     if (!id) return;
     try {
-      openTask(await surroundings.task(id));
+      const task = await surroundings.task(id);
+      if (turn !== view.polling) return;
+      openTask(task);
       $("prompt").focus();
     } catch (error) {
+      if (turn !== view.polling || !$("sign-in").hidden) return;
       show($("task"), false);
       show($("list"), true);
       say("notice", `That task cannot be shown: ${error.message}`);
@@ -950,7 +1091,9 @@
 
   function prepareGallery() {
     const choices = { "": "all", ...SHORT_STATES };
-    $("status-filter").replaceChildren(...Object.entries(choices).map(([value, words]) => make("option", { value }, words)));
+    $("status-filter").replaceChildren(
+      ...Object.entries(choices).map(([value, words]) => make("option", { value }, words)),
+    );
     let typing;
     $("words").oninput = () => (clearTimeout(typing), (typing = setTimeout(loadTasks, 250)));
     $("status-filter").onchange = () => loadTasks();
@@ -960,27 +1103,25 @@
     $("back").onclick = goBack;
     show($("back"), true);
     showFullscreenButton();
-    addEventListener("hashchange", showPlace);
+    addEventListener("hashchange", changePlace);
   }
 
   // -- start --------------------------------------------------------------------------------------------------------------
 
   async function startApp() {
     say("notice", "Connecting to the chat…");
-    const silence = setTimeout(() => say("notice", "This page belongs into a chat that shows MCP Apps; nothing answers here."), 10_000);
+    const silence = setTimeout(
+      () => say("notice", "This page belongs into a chat that shows MCP Apps; nothing answers here."),
+      10_000,
+    );
     await connectToHost();
     clearTimeout(silence);
     if (!view.task && $("task").hidden) say("notice", "Waiting for the task…");
   }
 
-  // The one-time token of `luma-mcp gallery` comes after the #, which no server sees, and leaves the address at once.
   async function startGallery() {
     prepareGallery();
-    const given = new URLSearchParams(location.hash.slice(1)).get("token");
-    if (given) {
-      history.replaceState(null, "", location.pathname);
-      await signIn(given).catch((error) => say("sign-in-problem", error.message));
-    }
+    await useTokenInAddress();
     await showGallery();
   }
 

@@ -33,10 +33,20 @@ if (!executablePath) {
 }
 
 const about = JSON.parse(
-  execFileSync(python, ["-c", "import json, luma_mcp.sandbox.requests as r, luma_mcp.viewer.page as p; print(json.dumps({'clip': str(r.bundled_clip()), 'gallery': p.page_html('gallery'), 'policy': p.gallery_policy(), 'app': p.page_html('app')}))"], { maxBuffer: 1 << 24, cwd: home }).toString(),
+  execFileSync(
+    python,
+    [
+      "-c",
+      "import json, luma_mcp.sandbox.requests as r, luma_mcp.viewer.page as p; print(json.dumps({'clip': str(r.bundled_clip()), 'gallery': p.page_html('gallery'), 'policy': p.gallery_policy(), 'app': p.page_html('app')}))",
+    ],
+    { maxBuffer: 1 << 24, cwd: home },
+  ).toString(),
 );
 const clip = readFileSync(about.clip);
-const PAGE = { text: about.app, _meta: { ui: { csp: { resourceDomains: ["https://*.runapi.ai"], connectDomains: [] } } } };
+const PAGE = {
+  text: about.app,
+  _meta: { ui: { csp: { resourceDomains: ["https://*.runapi.ai"], connectDomains: [] } } },
+};
 
 // -- a browser, and what is asked of every page -------------------------------------------------------------------------
 
@@ -48,21 +58,34 @@ const host = await chat(bundled.outputFiles[0].contents, stage);
 const done = [];
 
 async function open(url, { viewport = WIDE, dark = false, reduced = false } = {}) {
-  const context = await browser.newContext({ viewport, colorScheme: dark ? "dark" : "light", reducedMotion: reduced ? "reduce" : "no-preference" });
+  const context = await browser.newContext({
+    viewport,
+    colorScheme: dark ? "dark" : "light",
+    reducedMotion: reduced ? "reduce" : "no-preference",
+  });
   const page = await context.newPage();
   page.problems = [];
   page.on("pageerror", (error) => page.problems.push(String(error)));
-  await page.route("https://*.runapi.ai/**", (route) => route.fulfill({ status: 200, contentType: "video/mp4", body: clip, headers: { "accept-ranges": "bytes" } }));
+  await page.route("https://*.runapi.ai/**", (route) =>
+    route.fulfill({ status: 200, contentType: "video/mp4", body: clip, headers: { "accept-ranges": "bytes" } }),
+  );
   await page.goto(url);
   return page;
 }
 
 async function openChat(current, options = {}, look = {}) {
   stage.current = current;
-  const given = { sandbox: `http://localhost:${proxy.port}/`, context: { theme: look.dark ? "dark" : "light" }, ...options };
+  const given = {
+    sandbox: `http://localhost:${proxy.port}/`,
+    context: { theme: look.dark ? "dark" : "light" },
+    ...options,
+  };
   const page = await open(`http://127.0.0.1:${host.port}/?options=${encodeURIComponent(JSON.stringify(given))}`, look);
   await page.waitForFunction(() => window.bridge || window.asked.some(([what]) => what === "failed"));
-  assert.deepEqual((await askedFor(page)).filter(([what]) => what === "failed"), []);
+  assert.deepEqual(
+    (await askedFor(page)).filter(([what]) => what === "failed"),
+    [],
+  );
   return { page, frame: page.frames().find((frame) => frame.parentFrame()?.parentFrame()) };
 }
 
@@ -74,22 +97,38 @@ async function checkAccessible(frame, name) {
   await frame.evaluate(AXE);
   const found = await frame.evaluate(async () => {
     const { violations } = await globalThis.axe.run(document, { resultTypes: ["violations"] });
-    return violations.filter(({ impact }) => ["serious", "critical"].includes(impact)).map(({ id, nodes }) => `${id}: ${nodes.map((node) => `${node.html.slice(0, 100)} ${node.any[0]?.message ?? ""}`).join("; ")}`);
+    return violations
+      .filter(({ impact }) => ["serious", "critical"].includes(impact))
+      .map(
+        ({ id, nodes }) =>
+          `${id}: ${nodes.map((node) => `${node.html.slice(0, 100)} ${node.any[0]?.message ?? ""}`).join("; ")}`,
+      );
   });
   assert.deepEqual(found, [], name);
 }
 
-async function picture(page, name) {
+// A frame of another origin is not painted below the window's edge, so the window is made as high as the page.
+async function picture(page, name, { whole = true } = {}) {
   if (!pictures) return;
   mkdirSync(pictures, { recursive: true });
-  await page.screenshot({ path: join(pictures, `${name}.png`), fullPage: true });
+  const { width, height } = page.viewportSize();
+  const needed = await page.evaluate(() => document.documentElement.scrollHeight);
+  if (whole) await page.setViewportSize({ width, height: Math.max(height, needed) });
+  await page.waitForTimeout(300);
+  await page.screenshot({ path: join(pictures, `${name}.png`) });
+  await page.setViewportSize({ width, height });
 }
 
-async function scenario(name, work) {
-  const begun = Date.now();
-  await work();
-  done.push(name);
-  console.log(`ok: ${name} (${Date.now() - begun} ms)`);
+// Chats follow one another, as they share a stage; the gallery is looked at meanwhile.
+const lines = { chat: Promise.resolve(), gallery: Promise.resolve() };
+
+function scenario(line, name, work) {
+  lines[line] = lines[line].then(async () => {
+    const begun = Date.now();
+    await work();
+    done.push(name);
+    console.log(`ok: ${name} (${Date.now() - begun} ms)`);
+  });
 }
 
 async function close(page) {
@@ -100,10 +139,20 @@ async function close(page) {
 // What a host with canned answers does: `tasks` are those that there are, `changes` follow one another for get_task.
 function canned(first, { tasks = [first], changes = [], input = { prompt: first.prompt } } = {}) {
   const tools = {
-    get_task: ({ task_id }) => toolResult(changes.length ? changes.shift() : tasks.find((one) => one.task_id === task_id)),
+    get_task: ({ task_id }) =>
+      toolResult(changes.length ? changes.shift() : tasks.find((one) => one.task_id === task_id)),
     list_tasks: () => toolResult({ tasks: tasks.map(rowOf), next_cursor: "" }),
-    save_video: ({ task_id }) => toolResult({ ...tasks.find((one) => one.task_id === task_id), video_path: "/home/ann/Videos/luma/saved.mp4" }),
-    read_video_bytes: ({ offset }) => toolResult({ bytes: clip.subarray(offset, offset + 3000).toString("base64"), offset, byte_count: Math.min(3000, clip.length - offset), total_bytes: clip.length, has_more: offset + 3000 < clip.length, mime_type: "video/mp4" }),
+    save_video: ({ task_id }) =>
+      toolResult({ ...tasks.find((one) => one.task_id === task_id), video_path: "/home/ann/Videos/luma/saved.mp4" }),
+    read_video_bytes: ({ offset }) =>
+      toolResult({
+        bytes: clip.subarray(offset, offset + 3000).toString("base64"),
+        offset,
+        byte_count: Math.min(3000, clip.length - offset),
+        total_bytes: clip.length,
+        has_more: offset + 3000 < clip.length,
+        mime_type: "video/mp4",
+      }),
   };
   return {
     start: async () => ({ page: PAGE, input, result: first && toolResult(first) }),
@@ -113,7 +162,8 @@ function canned(first, { tasks = [first], changes = [], input = { prompt: first.
 
 // The gallery's policy forbids what `waitForFunction` does inside a page.
 async function isPlaying(frame) {
-  const plays = () => document.getElementById("screen").classList.contains("two") && document.getElementById("after").currentTime > 0.1;
+  const plays = () =>
+    document.getElementById("screen").classList.contains("two") && document.getElementById("after").currentTime > 0.1;
   for (let tries = 0; tries < 100; tries++) {
     if (await frame.evaluate(plays)) return;
     await new Promise((resolve) => setTimeout(resolve, 100));
@@ -127,35 +177,34 @@ async function liveServer() {
   const videos = join(home, "Videos");
   mkdirSync(videos, { recursive: true });
   copyFileSync(about.clip, join(videos, "walk.mp4"));
-  const env = { ...process.env, HOME: home, LUMA_MCP_SANDBOX: "true", LUMA_MCP_MEDIA_ROOTS: videos, LUMA_MCP_OUTPUT_DIR: join(home, "out") };
+  const env = {
+    ...process.env,
+    HOME: home,
+    LUMA_MCP_SANDBOX: "true",
+    LUMA_MCP_MEDIA_ROOTS: videos,
+    LUMA_MCP_OUTPUT_DIR: join(home, "out"),
+  };
   const client = new Client({ name: "host", version: "1" }, { capabilities: APPS });
   await client.connect(new StdioClientTransport({ command, env, stderr: "ignore" }));
-  return { client, source: join(videos, "walk.mp4") };
-}
-
-await scenario("around the installed server: progress, then a local clip and its result, in step", async () => {
-  const { client, source } = await liveServer();
   const { tools } = await client.listTools();
   const modify = tools.find(({ name }) => name === "modify_video");
-  const input = { prompt: "a foggy autumn morning", source_video_url: source, wait_seconds: 0 };
+  const input = { prompt: "a foggy autumn morning", source_video_url: join(videos, "walk.mp4"), wait_seconds: 0 };
   const { contents } = await client.readResource({ uri: modify._meta.ui.resourceUri });
   const result = await client.callTool({ name: "modify_video", arguments: input });
-  const { page, frame } = await openChat({ start: async () => ({ page: contents[0], input, result }), tool: (given) => client.callTool(given) });
-  await waitForText(frame, "state", "Finished");
-  await isPlaying(frame);
-  assert.equal(await frame.evaluate(() => document.getElementById("before").src.slice(0, 5)), "data:");
-  assert.match(await textOf(frame, "facts"), /Sandbox: nothing was charged/);
-  const apart = await frame.evaluate(() => Math.abs(document.getElementById("before").currentTime - document.getElementById("after").currentTime));
-  assert(apart < 0.5, `The videos are ${apart} s apart.`);
-  const names = new Set((await askedFor(page)).filter(([what]) => what === "tool").map(([, { name }]) => name));
-  assert(!names.has("modify_video"));
-  await picture(page, "app-live");
-  await close(page);
-  await client.close();
-});
+  return { client, begun: { page: contents[0], input, result } };
+}
 
-await scenario("state and progress follow the task, and asking stops at its end and at the teardown", async () => {
-  const { page, frame } = await openChat(canned(TASKS.processing, { changes: [{ ...TASKS.processing, elapsed_seconds: 44 }, { ...TASKS.finished, task_id: "task-4" }] }));
+const live = await liveServer(); // its task is looked at last: it takes a while
+
+scenario("chat", "state and progress follow the task, and asking stops at its end and at the teardown", async () => {
+  const { page, frame } = await openChat(
+    canned(TASKS.processing, {
+      changes: [
+        { ...TASKS.processing, elapsed_seconds: 44 },
+        { ...TASKS.finished, task_id: "task-4" },
+      ],
+    }),
+  );
   await waitForText(frame, "state", "Luma is working on it, for 41 s");
   assert(await frame.locator("#progress").isVisible());
   await picture(page, "app-processing");
@@ -169,12 +218,15 @@ await scenario("state and progress follow the task, and asking stops at its end 
   await close(page);
 });
 
-await scenario("a slider, versions as a strip, and what the person asks of the host", async () => {
+scenario("chat", "a slider, versions as a strip, and what the person asks of the host", async () => {
   const { page, frame } = await openChat(canned(TASKS.finished, { tasks: [TASKS.finished, TASKS.second, TASKS.snow] }));
   await isPlaying(frame);
   await frame.locator("#wipe").focus();
   await page.keyboard.press("Home");
-  assert.equal(await frame.evaluate(() => getComputedStyle(document.getElementById("after")).clipPath), "inset(0px 0px 0px 0%)");
+  assert.equal(
+    await frame.evaluate(() => getComputedStyle(document.getElementById("after")).clipPath),
+    "inset(0px 0px 0px 0%)",
+  );
   await frame.locator("#strip button").nth(2).waitFor();
   assert.equal(await frame.locator("#strip button[aria-pressed=true]").count(), 1);
   await frame.locator("#open").click();
@@ -194,15 +246,21 @@ await scenario("a slider, versions as a strip, and what the person asks of the h
   await checkAccessible(frame, "finished");
   await frame.locator("#strip button", { hasText: "lanterns" }).click();
   await waitForText(frame, "prompt", "deep snow");
-  await frame.locator("#compare-with").selectOption({ label: "a foggy autumn morning; keep the people as they are (take 2)" });
+  await frame
+    .locator("#compare-with")
+    .selectOption({ label: "a foggy autumn morning; keep the people as they are (take 2)" });
   await waitForText(frame, "before-name", "take 2");
   await isPlaying(frame);
   await close(page);
 });
 
-await scenario("what the host's theme, size and means allow", async () => {
+scenario("chat", "what the host's theme, size and means allow", async () => {
   const dark = { dark: true, viewport: NARROW, reduced: true };
-  const { page, frame } = await openChat(canned(TASKS.finished, { tasks: [TASKS.finished, TASKS.second] }), { context: { theme: "dark", styles: { variables: { "--font-sans": "serif" } }, locale: "de-DE" } }, dark);
+  const { page, frame } = await openChat(
+    canned(TASKS.finished, { tasks: [TASKS.finished, TASKS.second] }),
+    { context: { theme: "dark", styles: { variables: { "--font-sans": "serif" } }, locale: "de-DE" } },
+    dark,
+  );
   await frame.waitForFunction(() => document.getElementById("screen").classList.contains("two"));
   assert.equal(await frame.evaluate(() => getComputedStyle(document.body).colorScheme), "dark");
   assert(await frame.evaluate(() => document.getElementById("after").paused));
@@ -210,7 +268,6 @@ await scenario("what the host's theme, size and means allow", async () => {
   assert.match(await textOf(frame, "facts"), /\d\d\.\d\d\.\d{4}/);
   const sizes = (await askedFor(page)).filter(([what]) => what === "size");
   assert(sizes.at(-1)[1] > 300);
-  await page.waitForTimeout(300);
   await picture(page, "app-dark-narrow");
   await checkAccessible(frame, "dark");
   await close(page);
@@ -226,7 +283,7 @@ const STATES = {
   expired: [/its video is gone/, /keeps videos for seven days/],
 };
 
-await scenario("failed, unconfirmed, expired, unsaved and odd tasks have words", async () => {
+scenario("chat", "failed, unconfirmed, expired, unsaved and odd tasks have words", async () => {
   for (const [name, [state, failure]] of Object.entries(STATES)) {
     const { page, frame } = await openChat(canned(TASKS[name]), {}, { viewport: NARROW });
     await frame.locator("#failure").waitFor();
@@ -244,8 +301,18 @@ await scenario("failed, unconfirmed, expired, unsaved and odd tasks have words",
   await waitForText(unsaved.frame, "action-note", "Saved as /home/ann/Videos/luma/saved.mp4");
   await waitForText(unsaved.frame, "player-note", "the source lies elsewhere");
   await close(unsaved.page);
-  const error = { error: { code: "missing_api_key", message: "No RunAPI key is configured.", charged: "no", hint: "Type luma-mcp login." } };
-  const nothing = await openChat({ ...canned(TASKS.finished), start: async () => ({ page: PAGE, result: toolResult(error) }) });
+  const error = {
+    error: {
+      code: "missing_api_key",
+      message: "No RunAPI key is configured.",
+      charged: "no",
+      hint: "Type luma-mcp login.",
+    },
+  };
+  const nothing = await openChat({
+    ...canned(TASKS.finished),
+    start: async () => ({ page: PAGE, result: toolResult(error) }),
+  });
   await waitForText(nothing.frame, "failure", "luma-mcp login");
   await close(nothing.page);
 });
@@ -257,9 +324,13 @@ async function checkWholePrompt(frame) {
   assert((await height()) > 3 * short);
 }
 
-await scenario("prompts of any kind stay text", async () => {
+scenario("chat", "prompts of any kind stay text", async () => {
   for (const [name, prompt] of Object.entries({ long: LONG, rtl: RTL, markup: MARKUP })) {
-    const { page, frame } = await openChat(canned(TASKS[name], { tasks: [TASKS[name], TASKS.second, TASKS.rtl, TASKS.long] }), {}, { viewport: NARROW });
+    const { page, frame } = await openChat(
+      canned(TASKS[name], { tasks: [TASKS[name], TASKS.second, TASKS.rtl, TASKS.long] }),
+      {},
+      { viewport: NARROW },
+    );
     await frame.locator("#strip button").nth(2).waitFor();
     assert.equal(await frame.evaluate(() => document.getElementById("prompt").textContent), prompt);
     assert.equal(await frame.evaluate(() => parent.hacked), undefined);
@@ -271,7 +342,7 @@ await scenario("prompts of any kind stay text", async () => {
   }
 });
 
-await scenario("a server that does not answer is told, and asked again", async () => {
+scenario("chat", "a server that does not answer is told, and asked again", async () => {
   const flaky = canned(TASKS.processing, { changes: [{ ...TASKS.finished, task_id: "task-4" }] });
   let failures = 1;
   const tool = async (given) => {
@@ -285,6 +356,26 @@ await scenario("a server that does not answer is told, and asked again", async (
   await close(page);
 });
 
+scenario("chat", "around the installed server: a local clip and its result, in step", async () => {
+  const { page, frame } = await openChat({
+    start: async () => live.begun,
+    tool: (given) => live.client.callTool(given),
+  });
+  await waitForText(frame, "state", "Finished");
+  await isPlaying(frame);
+  assert.equal(await frame.evaluate(() => document.getElementById("before").src.slice(0, 5)), "data:");
+  assert.match(await textOf(frame, "facts"), /Sandbox: nothing was charged/);
+  const apart = await frame.evaluate(() =>
+    Math.abs(document.getElementById("before").currentTime - document.getElementById("after").currentTime),
+  );
+  assert(apart < 0.5, `The videos are ${apart} s apart.`);
+  const names = new Set((await askedFor(page)).filter(([what]) => what === "tool").map(([, { name }]) => name));
+  assert(names.has("read_video_bytes") && !names.has("modify_video"));
+  await picture(page, "app-live");
+  await close(page);
+  await live.client.close();
+});
+
 // -- the page as a gallery ----------------------------------------------------------------------------------------------
 
 function galleryServer(tasks, { token = "" } = {}) {
@@ -292,16 +383,25 @@ function galleryServer(tasks, { token = "" } = {}) {
   const seen = [];
   const select = (query) => {
     const words = query.get("words").toLowerCase();
-    const fitting = tasks.filter((one) => one.prompt.toLowerCase().includes(words) && [one.status, ""].includes(query.get("status")));
+    const fitting = tasks.filter(
+      (one) => one.prompt.toLowerCase().includes(words) && [one.status, ""].includes(query.get("status")),
+    );
     const begin = Number(query.get("cursor"));
     const end = begin + Number(query.get("limit"));
-    return { tasks: fitting.slice(begin, end), next_cursor: end < fitting.length ? String(end) : "", spent_month_usd: 12.5 };
+    return {
+      tasks: fitting.slice(begin, end),
+      next_cursor: end < fitting.length ? String(end) : "",
+      spent_month_usd: 12.5,
+    };
   };
   const server = listen(async (request, response) => {
     const { pathname, searchParams } = new URL(request.url, "http://x");
     const [, what, id, more] = /^\/gallery\/api\/(\w+)(?:\/([^/]+))?(?:\/(\w+))?$/.exec(pathname) ?? [];
     seen.push(`${request.method} ${pathname}`);
-    if (pathname === "/") return response.writeHead(200, { "content-type": "text/html; charset=utf-8", "content-security-policy": about.policy }).end(about.gallery);
+    if (pathname === "/")
+      return response
+        .writeHead(200, { "content-type": "text/html; charset=utf-8", "content-security-policy": about.policy })
+        .end(about.gallery);
     if (pathname === "/gallery/session") {
       known = (await bodyOf(request)).token === token;
       return response.writeHead(known ? 204 : 401).end();
@@ -317,54 +417,62 @@ function galleryServer(tasks, { token = "" } = {}) {
   return server.then((opened) => ({ ...opened, seen, url: `http://127.0.0.1:${opened.port}/` }));
 }
 
-await scenario("two hundred tasks: filtered, searched, one opened, compared with any other, repeated", async () => {
-  const server = await galleryServer(manyTasks(200));
-  const page = await open(server.url);
-  await page.locator("#cards .card").nth(49).waitFor();
-  await waitForText(page, "money", "Spent this month: 12.50 USD · Balance: 30.25 USD");
-  await page.locator("#more").click();
-  await waitForText(page, "list-note", "100 or more tasks");
-  await page.waitForTimeout(500);
-  await picture(page, "gallery-light-wide");
-  await checkAccessible(page, "gallery");
-  await page.locator("#status-filter").selectOption("failed");
-  await waitForText(page, "list-note", /^1\d tasks/);
-  await page.locator("#words").fill("nothing has this");
-  await waitForText(page, "list-note", "No task matches");
-  await page.locator("#status-filter").selectOption("");
-  await page.locator("#words").fill("lanterns");
-  await waitForText(page, "list-note", /^1\d tasks/);
-  await page.locator("#cards .card").first().focus();
-  await page.keyboard.press("Enter");
-  await isPlaying(page);
-  assert.equal(await page.evaluate(() => document.activeElement.id), "prompt");
-  await page.locator("#compare-with").selectOption({ index: 3 });
-  await isPlaying(page);
-  assert.match(await page.locator("#command").inputValue(), /^luma-mcp modify '\/home\/ann\/Videos\/walk.mp4' --prompt='deep snow at night, lanterns' --take \d+$/);
-  await page.locator("#repeat button").click();
-  await page.locator("#repeat-note").filter({ hasText: /Copied|selected/ }).waitFor();
-  await picture(page, "gallery-task");
-  await checkAccessible(page, "gallery task");
-  await page.locator("#back").click();
-  await page.locator("#list").waitFor();
-  assert(server.seen.every((one) => !one.includes("modify")));
-  await close(page);
-  server.close();
-});
+scenario(
+  "gallery",
+  "two hundred tasks: filtered, searched, one opened, compared with any other, repeated",
+  async () => {
+    const server = await galleryServer(manyTasks(200));
+    const page = await open(server.url);
+    await page.locator("#cards .card").nth(49).waitFor();
+    await waitForText(page, "money", "Spent this month: 12.50 USD · Balance: 30.25 USD");
+    await page.locator("#more").click();
+    await waitForText(page, "list-note", "The newest 100 tasks");
+    await page.evaluate(() => scrollTo(0, 0));
+    await picture(page, "gallery-light-wide", { whole: false });
+    await checkAccessible(page, "gallery");
+    await page.locator("#status-filter").selectOption("failed");
+    await waitForText(page, "list-note", /^1\d tasks/);
+    await page.locator("#words").fill("nothing has this");
+    await waitForText(page, "list-note", "No task matches");
+    await page.locator("#status-filter").selectOption("");
+    await page.locator("#words").fill("lanterns");
+    await waitForText(page, "list-note", /^1\d tasks/);
+    await page.locator("#cards .card").first().focus();
+    await page.keyboard.press("Enter");
+    await isPlaying(page);
+    assert.equal(await page.evaluate(() => document.activeElement.id), "prompt");
+    await page.locator("#compare-with").selectOption({ index: 3 });
+    await isPlaying(page);
+    assert.match(
+      await page.locator("#command").inputValue(),
+      /^luma-mcp modify '\/home\/ann\/Videos\/walk.mp4' --prompt='deep snow at night, lanterns' --take \d+$/,
+    );
+    await page.locator("#repeat button").click();
+    await page
+      .locator("#repeat-note")
+      .filter({ hasText: /Copied|selected/ })
+      .waitFor();
+    await picture(page, "gallery-task");
+    await checkAccessible(page, "gallery task");
+    await page.locator("#back").click();
+    await page.locator("#list").waitFor();
+    assert(server.seen.every((one) => !one.includes("modify")));
+    await close(page);
+    server.close();
+  },
+);
 
-await scenario("the gallery in the dark, on a phone, empty, and with a token", async () => {
+scenario("gallery", "the gallery in the dark, on a phone, empty, and with a token", async () => {
   const many = await galleryServer(manyTasks(30));
   const small = await open(many.url, { viewport: NARROW, dark: true });
   await small.locator("#cards .card").nth(29).waitFor();
   assert(await small.evaluate(() => document.documentElement.scrollWidth <= innerWidth));
-  await small.waitForTimeout(300);
-  await picture(small, "gallery-dark-narrow");
+  await picture(small, "gallery-dark-narrow", { whole: false });
   await checkAccessible(small, "gallery dark");
   await close(small);
   const wide = await open(many.url, { dark: true });
   await wide.locator("#cards .card").nth(29).waitFor();
-  await wide.waitForTimeout(300);
-  await picture(wide, "gallery-dark-wide");
+  await picture(wide, "gallery-dark-wide", { whole: false });
   await close(wide);
   many.close();
   const none = await galleryServer([]);
@@ -376,7 +484,7 @@ await scenario("the gallery in the dark, on a phone, empty, and with a token", a
   none.close();
 });
 
-await scenario("a token comes by the address, which forgets it, or is typed", async () => {
+scenario("gallery", "a token comes by the address, which forgets it, or is typed", async () => {
   const server = await galleryServer([TASKS.finished], { token: "one-time" });
   const page = await open(server.url);
   await page.locator("#token").waitFor();
@@ -393,6 +501,7 @@ await scenario("a token comes by the address, which forgets it, or is typed", as
   server.close();
 });
 
+await Promise.all(Object.values(lines));
 await browser.close();
 for (const server of [proxy, host]) server.close();
 console.log(`The page was looked at in ${done.length} ways.`);

@@ -32,7 +32,14 @@ export function task(id, more = {}) {
   };
 }
 
-const running = { done: false, video_urls: [], video_path: "", finished_at: undefined, expires_at: undefined, cost_usd: undefined };
+const running = {
+  done: false,
+  video_urls: [],
+  video_path: "",
+  finished_at: undefined,
+  expires_at: undefined,
+  cost_usd: undefined,
+};
 const failure = { code: "generation_failed", charged: "no", retry_safe: true };
 
 export const TASKS = {
@@ -41,10 +48,38 @@ export const TASKS = {
   snow: task("task-3", { prompt: "deep snow at night, lanterns", created_at: iso(3 * HOUR) }),
   processing: task("task-4", { ...running, status: "processing", elapsed_seconds: 41, created_at: iso(41_000) }),
   unnamed: task("", { ...running, status: "submitting", elapsed_seconds: 6, created_at: iso(6000) }),
-  failed: task("task-5", { ...running, status: "failed", done: true, error: { ...failure, message: 'RunAPI says: "The clip shows no motion."', hint: "Nothing was charged. Change the prompt or the source clip, then call modify_video again." } }),
-  unconfirmed: task("", { ...running, status: "unconfirmed", error: { ...failure, code: "submission_unconfirmed", charged: "unknown", message: "RunAPI did not answer.", hint: "Repeat the same modify_video call: it cannot be charged twice." } }),
-  expired: task("task-6", { video_path: "", expires_at: iso(HOUR), created_at: iso(200 * HOUR), finished_at: iso(199 * HOUR) }),
-  unsaved: task("task-7", { video_path: "", video_urls: ["https://elsewhere.example/result.mp4"], source_video_url: "https://example.com/clip.mp4" }),
+  failed: task("task-5", {
+    ...running,
+    status: "failed",
+    done: true,
+    error: {
+      ...failure,
+      message: 'RunAPI says: "The clip shows no motion."',
+      hint: "Nothing was charged. Change the prompt or the source clip, then call modify_video again.",
+    },
+  }),
+  unconfirmed: task("", {
+    ...running,
+    status: "unconfirmed",
+    error: {
+      ...failure,
+      code: "submission_unconfirmed",
+      charged: "unknown",
+      message: "RunAPI did not answer.",
+      hint: "Repeat the same modify_video call: it cannot be charged twice.",
+    },
+  }),
+  expired: task("task-6", {
+    video_path: "",
+    expires_at: iso(HOUR),
+    created_at: iso(200 * HOUR),
+    finished_at: iso(199 * HOUR),
+  }),
+  unsaved: task("task-7", {
+    video_path: "",
+    video_urls: ["https://elsewhere.example/result.mp4"],
+    source_video_url: "https://example.com/clip.mp4",
+  }),
   sandbox: task("task-8", { video_urls: ["https://runapi.sandbox.invalid/outputs/x.mp4"] }),
   long: task("task-9", { prompt: LONG }),
   rtl: task("task-10", { prompt: RTL }),
@@ -53,11 +88,19 @@ export const TASKS = {
 
 export function manyTasks(count) {
   const kinds = Object.values(TASKS).filter((one) => one.task_id);
-  return Array.from({ length: count }, (_, index) => ({ ...kinds[index % kinds.length], task_id: `many-${index}`, created_at: iso(index * HOUR) }));
+  return Array.from({ length: count }, (_, index) => ({
+    ...kinds[index % kinds.length],
+    task_id: `many-${index}`,
+    created_at: iso(index * HOUR),
+  }));
 }
 
 export function toolResult(told) {
-  return { content: [{ type: "text", text: JSON.stringify(told) }], structuredContent: told, isError: Boolean(told.error) };
+  return {
+    content: [{ type: "text", text: JSON.stringify(told) }],
+    structuredContent: told,
+    isError: Boolean(told.error),
+  };
 }
 
 export function rowOf({ task_id, status, prompt, take, created_at, cost_usd, video_path }) {

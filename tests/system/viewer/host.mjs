@@ -27,7 +27,8 @@ async function openFrame(csp) {
   frame.style.cssText = "border: 0; width: 100%; height: 300px";
   const ready = new Promise((resolve) => {
     addEventListener("message", (event) => {
-      if (event.source === frame.contentWindow && event.data?.method === "ui/notifications/sandbox-proxy-ready") resolve();
+      if (event.source === frame.contentWindow && event.data?.method === "ui/notifications/sandbox-proxy-ready")
+        resolve();
     });
   });
   frame.src = `${options.sandbox}?csp=${encodeURIComponent(JSON.stringify(csp))}`;

@@ -24,7 +24,9 @@ export function listen(answer) {
     answer(request, response).catch((error) => response.writeHead(500).end(String(error)));
   });
   return new Promise((resolve) => {
-    server.listen(0, "127.0.0.1", () => resolve({ port: server.address().port, close: () => server.closeAllConnections() ?? server.close() }));
+    server.listen(0, "127.0.0.1", () =>
+      resolve({ port: server.address().port, close: () => server.closeAllConnections() ?? server.close() }),
+    );
   });
 }
 
@@ -73,7 +75,8 @@ export function chat(script, stage) {
       return sendJson(response, { failed: String(error.message ?? error) });
     }
     if (request.url === "/host.js") return response.writeHead(200, { "content-type": "text/javascript" }).end(script);
-    const page = '<!doctype html><html lang="en"><title>A chat</title><body style="margin:0"><script type="module" src="/host.js"></script>';
+    const page =
+      '<!doctype html><html lang="en"><title>A chat</title><body style="margin:0"><script type="module" src="/host.js"></script>';
     return response.writeHead(200, HTML).end(page);
   });
 }
