@@ -7,6 +7,7 @@ import httpx
 import pytest
 
 from luma_mcp.core.errors import LedgerUnusable, NetworkFailure, SourceNotAllowed, TaskNotFound
+from luma_mcp.core.models import LOCAL_CALLER
 from luma_mcp.transports import gallery
 from luma_mcp.transports.gallery_access import MAX_BODY_BYTES, failure_response
 from tests.support.gallery_client import API, browsing, gallery_server, make_video
@@ -189,6 +190,17 @@ async def test_where_no_token_is_wanted_none_is_wanted_here_and_other_origins_st
         assert (await browser.log_in("x" * 43)).status_code == 401
         forwarded = {"X-Forwarded-For": "192.0.2.1"}
         assert (await browser.http.get(f"{API}/tasks", headers=forwarded)).status_code == 403
+
+
+async def test_the_users_own_token_shows_the_users_own_tasks(home: Path) -> None:
+    async with gallery_server(home, auth_tokens=None, allowed_hosts="luma.example") as server:
+        own = dict(server.app.settings.tokens)[LOCAL_CALLER].get_secret_value()
+        await make_video(server, LOCAL_CALLER, "fog")
+        await make_video(server, "ann", "snow")
+        async with browsing(server) as browser:
+            assert (await browser.read("tasks")).status_code == 401
+            assert (await browser.log_in(own)).status_code == 204
+            assert await browser.prompts() == ["fog"]
 
 
 async def test_behind_tls_the_cookie_never_leaves_it_and_keeps_to_the_public_path(home: Path) -> None:
