@@ -13,6 +13,7 @@ import httpx
 from luma_mcp.app.account import Account
 from luma_mcp.app.changes import Listener
 from luma_mcp.app.parts import Parts, open_parts
+from luma_mcp.app.preview import Preview
 from luma_mcp.app.progress import Progress
 from luma_mcp.app.wait import is_named
 from luma_mcp.core import failpoints
@@ -113,6 +114,15 @@ class App:
         outcome = await self.outcome(await self._parts.waiter.watch(task.key, begun + bound, progress))
         left = max(MIN_SUBMIT_SECONDS, begun + bound - anyio.current_time())
         return replace(outcome, task=await self._parts.saver.copy_under_name(outcome.task, name, left))
+
+    async def preview(self, task_id: str, caller: str) -> Preview:
+        """Give frames of a finished task's video as a picture, above them those of its source where that can be had.
+
+        Raises `InvalidRequest`, `TaskNotFound`, `DownloadFailed`, `PreviewToolMissing` or `OutputNotWritable`.
+        """
+        with self._parts.ledger.report_damage_once():
+            task = await self.find(task_id, caller)
+        return await self._parts.previewer.preview(task, caller)
 
     async def check_account(self, caller: str) -> Account:
         """Give price, balance, spending and limits; what RunAPI does not tell is None. Raises `LedgerUnusable`."""
