@@ -5,6 +5,7 @@ import time
 from collections.abc import AsyncGenerator, Callable, Coroutine, Sequence
 from contextlib import AbstractContextManager, asynccontextmanager
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import anyio
@@ -123,6 +124,13 @@ class App:
         with self._parts.ledger.report_damage_once():
             task = await self.find(task_id, caller)
         return await self._parts.previewer.preview(task, caller)
+
+    async def copy_video(self, task: Task, folder: Path, name: str) -> Task:
+        """Copy a saved video where a person at this machine wants it, under its own name if `name` is empty.
+
+        Gives the task with the copy's path. Raises `VideoNotWritten`.
+        """
+        return await self._parts.saver.copy_into(task, folder, name or Path(task.video_path).name)
 
     async def check_account(self, caller: str) -> Account:
         """Give price, balance, spending and limits; what RunAPI does not tell is None. Raises `LedgerUnusable`."""
