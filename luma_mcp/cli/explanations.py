@@ -32,7 +32,7 @@ OLD_RESEND = (
 )
 LATER = "Wait a few minutes, then run the same command again."
 CREDITS = "Add credits to your RunAPI account (https://runapi.ai), then run the same command again."
-PREVIEW_TOOL = 'In the folder of this server\'s code: uv tool install --force ".[preview]". Or install ffmpeg.'
+PREVIEW_TOOL = 'In the folder of luma-mcp\'s code type: uv tool install --force ".[preview]". Or install ffmpeg.'
 SUPPORT = "RunAPI's support can help with the task id."
 HINT_AS_IT_IS = "{hint}"
 

@@ -357,7 +357,6 @@ Modify videos with Luma at RunAPI: a clip and a prompt in, the new clip on your
 disk. Without a command it is the MCP server that hosts start by themselves.
 
 {commands}
-
 To try it without a key or cost: luma-mcp modify CLIP.mp4 "in snow" --sandbox
 More: luma-mcp COMMAND --help, luma-mcp --help-settings, luma-mcp --version
 """

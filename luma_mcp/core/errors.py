@@ -413,9 +413,8 @@ class PreviewToolMissing(PreviewFailed):
     """Nothing is installed where this server runs that reads frames of videos."""
 
     hint = (
-        "Have the user (over HTTP, whoever runs this server) install it, which needs no restart: in the folder of this"
-        ' server\'s code `uv tool install --force ".[preview]"`, or with pip `python -m pip install ".[preview]"`; or'
-        " have ffmpeg installed. Until then let the user look at the video."
+        'Have `uv tool install --force ".[preview]"` typed in the folder of this server\'s code, or have ffmpeg'
+        " installed, then call again. Until then let the user look at the video."
     )
 
     def __init__(self) -> None:

@@ -271,7 +271,7 @@ async def test_without_a_key_tools_are_listed_and_the_call_says_what_is_missing(
     home: Path, inline_threads: None
 ) -> None:
     async with open_rig(home, api_key="") as rig, rig.client() as client:
-        assert len((await client.list_tools()).tools) == 5
+        assert len((await client.list_tools()).tools) == 6
         result = await client.call_tool("modify_video", ASK)
         assert result.is_error
         assert structured(result)["error"]["code"] == "missing_api_key"
@@ -325,7 +325,7 @@ async def test_a_data_folder_that_cannot_be_used_is_told_by_every_tool_and_nothi
 ) -> None:
     (home / "file").touch()
     async with open_rig(home, data_dir=home / "file" / "data") as rig, rig.client() as client:
-        assert len((await client.list_tools()).tools) == 5
+        assert len((await client.list_tools()).tools) == 6
         for name, arguments in (
             *(("modify_video", ASK), ("get_task", {"task_id": "x"}), ("list_tasks", {})),
             *(("save_video", {"task_id": "x"}), ("check_account", {})),
