@@ -31,7 +31,7 @@ NEAR_SECONDS = Fraction(1)  # before a moment, frames that no other frame needs 
 READ_BYTES = 1 << 18
 TIME_BASE = Fraction(1, 25)
 ROTATIONS = {-90: (("transpose", "clock"),), 90: (("transpose", "cclock"),), 180: (("hflip", ""), ("vflip", ""))}
-FAULTS = (av.FFmpegError, MemoryError, ValueError, OverflowError)
+FAULTS = (av.FFmpegError, OSError, MemoryError, ValueError, OverflowError)
 
 
 class PyAVReader:
