@@ -15,7 +15,7 @@ from luma_mcp.runapi.ssrf import DownloadGuard
 from luma_mcp.sandbox.requests import bundled_clip
 from tests.support.rig import API_URL, Answer, handler_for
 
-pytestmark = pytest.mark.anyio
+pytestmark = [pytest.mark.anyio, pytest.mark.usefixtures("inline_threads")]
 URL = "https://results.example/clip.mp4"
 VIDEO = bundled_clip().read_bytes()
 
@@ -59,6 +59,7 @@ async def test_of_a_part_the_share_is_told_where_it_is_known(home: Path, said: s
     assert share == (pytest.approx(1000 / len(VIDEO)) if said.endswith(str(len(VIDEO))) else 1.0)
 
 
+@pytest.mark.sockets
 async def test_no_more_than_the_bound_is_written_whatever_comes(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(parts, "MAX_PART_BYTES", 100_000)
     assert await fetched(home, httpx.Response(200, stream=Endless())) == 1.0

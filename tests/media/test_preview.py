@@ -24,8 +24,14 @@ from luma_mcp.media.sheet_process import SheetVideo
 
 pytestmark = [pytest.mark.anyio, pytest.mark.usefixtures("inline_threads")]
 STREAM: dict[str, Any] = {
-    "width": 1280, "height": 720, "seconds": 6.0, "frames_per_second": 24.0, "codec": "h264", "sound": "",
-    "size_bytes": 1000, "share": 1.0,
+    "width": 1280,
+    "height": 720,
+    "seconds": 6.0,
+    "frames_per_second": 24.0,
+    "codec": "h264",
+    "sound": "",
+    "size_bytes": 1000,
+    "share": 1.0,
 }
 FACTS: dict[str, Any] = {"result": STREAM, "source": None, "moments": [0.5, 1.5, 2.5], "fault": ""}
 
@@ -155,11 +161,11 @@ async def test_a_disk_that_takes_nothing_is_no_failure_of_a_look(home: Path) -> 
 def test_the_newest_sheets_are_kept_for_a_month_and_nothing_of_parts(
     home: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(preview, "MAX_SHEETS", 3)
     now = time.time()
     for number in range(5):
         write_sheet(home, f"{number}", sheet())
         os.utime(home / f"{number}.sheet", (now, now + number))
+    monkeypatch.setattr(preview, "MAX_SHEETS", 3)
     (home / "left.part").touch()
     (home / "used.part").touch()
     (home / "users.txt").touch()

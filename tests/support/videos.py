@@ -62,7 +62,7 @@ def decoded_picture(jpeg: bytes) -> tuple[tuple[int, int], list[Colour]]:
     """Give a JPEG's size, and the colours (YUV) in the middles of its six cells, row by row."""
     av = pytest.importorskip("av")
     decoder = av.CodecContext.create("mjpeg", "r")
-    (frame,) = [*decoder.decode(av.Packet(jpeg)), *decoder.decode(None)]
+    frame = [*decoder.decode(av.Packet(jpeg)), *decoder.decode(None)][0]
     places = [
         (int(frame.width * (column + 0.5) / 3), int(frame.height * (row + 0.5) / 2))
         for row in range(2)
