@@ -94,8 +94,9 @@ def exchange(process: "subprocess.Popen[bytes]", job: bytes) -> bytes:
     try:
         with process.stdin as given:
             given.write(job)
-        answer = process.stdout.read(MAX_ANSWER_BYTES + 1)
-    except (OSError, ValueError):  # it died, or was ended and its pipes closed
+        with process.stdout as said:  # closed here: who waits must not wait for whatever still holds the other end
+            answer = said.read(MAX_ANSWER_BYTES + 1)
+    except OSError:  # it died
         return b""
     return answer if len(answer) <= MAX_ANSWER_BYTES else b""
 
@@ -109,5 +110,3 @@ def end_process(process: "subprocess.Popen[bytes]") -> None:
             os.killpg(process.pid, signal.SIGKILL)
     with suppress(subprocess.TimeoutExpired):
         process.wait(REAP_SECONDS)
-    if process.stdout:
-        process.stdout.close()

@@ -78,10 +78,8 @@ def test_without_any_reader_the_answer_says_so(home: Path, monkeypatch: pytest.M
     assert isinstance(find_reader("/bin/ffmpeg", "/bin/ffprobe"), FFmpegReader)
 
 
-@pytest.mark.skipif(sys.platform == "win32", reason="Windows knows no such bounds")
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux holds to bounds of memory")
 def test_a_process_that_wants_too_much_memory_gets_none() -> None:
-    if sys.platform == "darwin":
-        pytest.skip("macOS does not hold to bounds of memory")
     grow = "frames.answer = lambda job: bytearray(2 << 30)"
     code, said = run_job({}, grow)
     assert (code, said) == (1, b"")
