@@ -92,9 +92,9 @@ def exchange(process: "subprocess.Popen[bytes]", job: bytes) -> bytes:
     if process.stdin is None or process.stdout is None:
         return b""
     try:
-        with process.stdin as given:
-            given.write(job)
         with process.stdout as said:  # closed here: who waits must not wait for whatever still holds the other end
+            with process.stdin as given:
+                given.write(job)
             answer = said.read(MAX_ANSWER_BYTES + 1)
     except OSError:  # it died
         return b""
