@@ -15,6 +15,7 @@ import httpx
 from luma_mcp.app.account import Account
 from luma_mcp.app.changes import Listener
 from luma_mcp.app.parts import Parts, open_parts
+from luma_mcp.app.preview import Preview
 from luma_mcp.app.progress import Progress
 from luma_mcp.app.videos import VideoFile, read_piece
 from luma_mcp.app.wait import is_named
@@ -131,6 +132,15 @@ class App:
         if not 0 <= offset <= video.size:
             raise InvalidRequest(f"offset must be from 0 to {video.size}, the size of the video.")
         return await anyio.to_thread.run_sync(read_piece, video, offset, length, abandon_on_cancel=True)
+
+    async def preview(self, task_id: str, caller: str) -> Preview:
+        """Give frames of a finished task's video as a picture, above them those of its source where that can be had.
+
+        Raises `InvalidRequest`, `TaskNotFound`, `DownloadFailed`, `PreviewToolMissing` or `OutputNotWritable`.
+        """
+        with self._parts.ledger.report_damage_once():
+            task = await self.find(task_id, caller)
+        return await self._parts.previewer.preview(task, caller)
 
     async def copy_video(self, task: Task, folder: Path, name: str) -> Task:
         """Copy a saved video where a person at this machine wants it, under its own name if `name` is empty.

@@ -77,6 +77,11 @@ def save_arguments(parser: Parser) -> None:
     add_json(parser, "print the whole task as JSON")
 
 
+def preview_arguments(parser: Parser) -> None:
+    parser.add_argument("task_id", metavar="TASK_ID", help="the finished task, as luma-mcp tasks lists it")
+    parser.add_argument("--output", metavar="FILE", default="", help="the file or folder to write the picture to")
+
+
 def tasks_arguments(parser: Parser) -> None:
     parser.add_argument("words", metavar="WORDS", nargs="*", help="only tasks with these words in prompt or id")
     states = "{" + ",".join(Status) + "}"
@@ -190,6 +195,21 @@ costs nothing. No file is ever overwritten: the new one gets a number.
   luma-mcp save 550e8400-e29b-41d4-a716-446655440000 --output ~/Desktop/""",
         run="luma_mcp.cli.save:run_save",
         add_arguments=save_arguments,
+        settings=("sandbox", *SAVING, *AT_RUNAPI),
+        exits=EXIT_HELP,
+    ),
+    Command(
+        name="preview",
+        example="preview TASK_ID",
+        summary="a picture of a result beside its source",
+        about="""\
+Make a picture of a finished task: frames of its source in the upper row, frames
+of the result at the same moments below them. Prints the path of the JPEG, which
+is in the output folder if you name no other. Costs nothing, overwrites nothing.
+
+  luma-mcp preview 550e8400-e29b-41d4-a716-446655440000 --output fog.jpg""",
+        run="luma_mcp.cli.preview:run_preview",
+        add_arguments=preview_arguments,
         settings=("sandbox", *SAVING, *AT_RUNAPI),
         exits=EXIT_HELP,
     ),

@@ -11,6 +11,7 @@ from typing_extensions import TypedDict
 
 from luma_mcp.app.account import Account
 from luma_mcp.app.app import MIN_SUBMIT_SECONDS, Outcome, next_page_cursor
+from luma_mcp.app.preview import PREVIEW_SECONDS
 from luma_mcp.core.errors import KEEPS_ASKING, Failure, LumaError, MissingApiKey, TaskNotFound
 from luma_mcp.core.models import PRICE_USD, SANDBOX_ORIGIN, Status, Task
 from luma_mcp.core.settings import DEFAULT_WAIT_SECONDS, Settings
@@ -158,7 +159,8 @@ def advised_wait(settings: Settings) -> int:
 def text_fields(settings: Settings) -> dict[str, object]:
     """Give the price of a task, and this server's seconds, for the named fields of texts for models."""
     bound = round(max(settings.clamp_wait(-1), MIN_SUBMIT_SECONDS))
-    return {"price": PRICE, "wait": advised_wait(settings), "bound": bound}
+    seconds = {"wait": advised_wait(settings), "bound": bound, "preview": round(PREVIEW_SECONDS)}
+    return {"price": PRICE, **seconds}
 
 
 def task_object(outcome: Outcome, now: float, *, remote: bool = False, wait: int = DEFAULT_WAIT_SECONDS) -> TaskObject:

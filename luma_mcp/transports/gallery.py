@@ -50,6 +50,7 @@ class Gallery:
         served: dict[str, tuple[str, Handler]] = {
             "tasks": ("GET", self._list_tasks),
             "tasks/{task_id}": ("GET", self._get_task),
+            "tasks/{task_id}/preview": ("GET", self._send_preview),
             "tasks/{task_id}/save": ("POST", self._save_video),
             "videos/{task_id}/{which}": ("GET", self._send_video),
             "account": ("GET", self._check_account),
@@ -109,6 +110,10 @@ class Gallery:
         except OSError as error:
             raise SourceNotFound(f"The file {video.path.name} cannot be read: {error.strerror}.") from error
         return VideoResponse(file, video.mime_type, SAFE_HEADERS)
+
+    async def _send_preview(self, caller: str, request: Request) -> Response:
+        preview = await self._app.preview(request.path_params["task_id"], caller)
+        return Response(preview.jpeg, headers=SAFE_HEADERS, media_type="image/jpeg")
 
     async def _check_account(self, caller: str, _: Request) -> Response:
         account = await self._app.check_account(caller)

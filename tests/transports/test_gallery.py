@@ -8,6 +8,8 @@ from urllib.parse import quote
 import anyio.to_thread
 import pytest
 
+from luma_mcp.app.preview import Preview
+from luma_mcp.core.models import Task
 from luma_mcp.transports.gallery import MAX_WORDS_LENGTH
 from luma_mcp.viewer.page import page_html
 from tests.support.gallery_client import (
@@ -154,6 +156,20 @@ async def test_a_video_that_is_not_saved_is_saved_when_asked_and_costs_nothing_m
         assert Path(saved.json()["video_path"]).parent == home / "out"
         assert (await browser.read(f"videos/{task.task_id}/result")).status_code == 200
         assert server.task_count() == 1
+
+
+async def test_a_picture_of_a_result_is_there_for_its_caller_alone(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    async with gallery_server(home) as server, browsing(server, "ann") as ann, browsing(server, "bob") as bob:
+        task = await make_video(server, "ann")
+
+        async def picture(found: Task, caller: str) -> Preview:
+            assert (found.task_id, caller) == (task.task_id, "ann")
+            return Preview(b"\xff\xd8", (), "", "result")
+
+        monkeypatch.setattr(type(server.parts.previewer), "preview", staticmethod(picture))
+        shown = await ann.read(f"tasks/{task.task_id}/preview")
+        assert (shown.status_code, shown.headers["content-type"], shown.content) == (200, "image/jpeg", b"\xff\xd8")
+        assert (await bob.read(f"tasks/{task.task_id}/preview")).status_code == 404
 
 
 async def test_an_unfinished_and_an_unknown_task_have_no_video(home: Path) -> None:
