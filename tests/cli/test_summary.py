@@ -28,7 +28,7 @@ def test_a_saved_video_comes_with_its_time_cost_and_what_to_type(monkeypatch: py
         "Saved": "/videos/fog.mp4  (12.4 MB)",
         "Took": "2 min 5 s",
         "Cost": "0.50 USD",
-        "Look": "xdg-open /videos/fog.mp4",
+        "Open": "xdg-open /videos/fog.mp4",
         "Next take": f"""luma-mcp modify {SOURCE} 'it'"'"'s fog' --take 2  (0.50 USD)""",
     }
 
@@ -56,7 +56,7 @@ def test_a_repeated_request_says_when_it_was_made_and_that_nothing_is_charged_no
 ) -> None:
     print_summary(Outcome(SAVED, joined=True, nothing_sent=True), EPOCH + 130, None)
     said = capsys.readouterr().err
-    assert said.startswith("You asked for the same on 20")
+    assert said.startswith("Already asked for on 20")
     assert "nothing now; 0.50 USD when it was made" in said
 
 
