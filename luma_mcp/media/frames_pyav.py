@@ -4,7 +4,7 @@ import time
 from collections.abc import Generator, Iterator, Sequence
 from contextlib import contextmanager
 from fractions import Fraction
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import av
 import av.filter
@@ -31,6 +31,8 @@ NEAR_SECONDS = Fraction(1)  # before a moment, frames that no other frame needs 
 READ_BYTES = 1 << 18
 TIME_BASE = Fraction(1, 25)
 ROTATIONS = {-90: (("transpose", "clock"),), 90: (("transpose", "cclock"),), 180: (("hflip", ""), ("vflip", ""))}
+# What titles say does not matter, in whatever encoding; from 19 on PyAV takes them all by itself.
+TITLES: dict[str, Any] = {"metadata_errors": "replace"} if int(av.__version__.partition(".")[0]) < 19 else {}
 FAULTS = (av.FFmpegError, OSError, MemoryError, ValueError, OverflowError)
 
 
@@ -83,7 +85,7 @@ def opened(video: OpenVideo) -> Generator[tuple["InputContainer", VideoStream]]:
     """
     try:
         video.file.seek(0)
-        with av.open(video.file, "r", "mov", buffer_size=READ_BYTES, metadata_errors="replace") as container:
+        with av.open(video.file, "r", "mov", buffer_size=READ_BYTES, **TITLES) as container:
             stream = container.streams.best("video")
             if not isinstance(stream, VideoStream):
                 raise MediaUnusable("has no pictures")

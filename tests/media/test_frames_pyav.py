@@ -101,3 +101,9 @@ def test_where_time_is_short_the_frames_that_can_be_had_at_once_will_do(
     video = make_video(home / "clip.mp4", seconds=12, key_frames=1000)
     _, picture = sheet_of(READER, video)
     assert len({light for light, _, _ in decoded_picture(picture)[1]}) < 6
+
+
+def test_a_title_in_an_old_encoding_does_not_matter(home: Path) -> None:
+    video = make_video(home / "clip.mp4", title="summer")
+    video.write_bytes(video.read_bytes().replace(b"summer", b"\xe9t\xe9 98"))
+    assert sheet_of(READER, video)[1]

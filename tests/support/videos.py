@@ -29,10 +29,12 @@ def make_video(
     codec: str = "libx264",
     rotation: int = 0,
     key_frames: int = 10,
+    title: str = "",
 ) -> Path:
     """Write a video that begins dark, and gets lighter by the second."""
     av = pytest.importorskip("av", reason="PyAV, which makes the videos, is not installed")
     with av.open(str(path), "w", format="mov" if path.suffix == ".mov" else "mp4") as container:
+        container.metadata["title"] = title
         stream = container.add_stream(codec, rate=rate, options={"preset": "ultrafast"} if codec == "libx264" else {})
         stream.width, stream.height = size
         stream.pix_fmt = "yuvj420p" if codec == "mjpeg" else "yuv420p"
