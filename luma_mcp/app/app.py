@@ -5,6 +5,7 @@ import time
 from collections.abc import AsyncGenerator, Callable, Coroutine, Sequence
 from contextlib import AbstractContextManager, asynccontextmanager
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import anyio
@@ -130,6 +131,13 @@ class App:
         if not 0 <= offset <= video.size:
             raise InvalidRequest(f"offset must be from 0 to {video.size}, the size of the video.")
         return await anyio.to_thread.run_sync(read_piece, video, offset, length, abandon_on_cancel=True)
+
+    async def copy_video(self, task: Task, folder: Path, name: str) -> Task:
+        """Copy a saved video where a person at this machine wants it, under its own name if `name` is empty.
+
+        Gives the task with the copy's path. Raises `VideoNotWritten`.
+        """
+        return await self._parts.saver.copy_into(task, folder, name or Path(task.video_path).name)
 
     async def check_account(self, caller: str) -> Account:
         """Give price, balance, spending and limits; what RunAPI does not tell is None. Raises `LedgerUnusable`."""

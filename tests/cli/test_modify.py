@@ -224,7 +224,7 @@ def test_at_a_terminal_a_person_is_asked_for_the_total_price(
     configured: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], answer: str, made: int
 ) -> None:
     typed = Terminal(answer)
-    monkeypatch.setattr(modify, "asks_person", lambda: True)
+    monkeypatch.setattr(modify, "is_interactive", lambda: True)
     monkeypatch.setattr(sys, "stdin", typed)
     main(["modify", SOURCE, "--prompt", f"spring {answer}", "--prompt", f"autumn {answer}"])
     told = capsys.readouterr()
