@@ -327,7 +327,7 @@
     sources(task, which) {
       const link = which === "result" ? playableLink(task) : isLoadable(task.source_video_url) && task.source_video_url;
       const local = which === "result" ? task.video_path : !isWeb(task.source_video_url);
-      return [local && (async () => galleryVideo(task, which)), link && (async () => link)].filter(Boolean);
+      return [local && (() => readableVideo(task, which)), link && (async () => link)].filter(Boolean);
     },
 
     task: (id) => askGallery("GET", `tasks/${encodeURIComponent(id)}`),
@@ -587,15 +587,14 @@
     show($("wipe-label"), loaded);
     $("before-name").textContent = other ? nameOfTake(other) : "Before";
     $("after-name").textContent = other ? nameOfTake(task) : "After";
-    say("player-note", loaded ? "" : noSourceWords(task, Boolean(other)));
+    say("player-note", loaded ? "" : noSourceWords(task, Boolean(other), job.problem));
     keepInStep(true);
   }
 
-  function noSourceWords(task, isTake) {
+  function noSourceWords(task, isTake, problem) {
     if (isTake) return "That version cannot be shown here.";
-    return isWeb(task.source_video_url)
-      ? "Only the result is shown: the source lies elsewhere on the internet."
-      : "Only the result is shown: the source cannot be read any more.";
+    const elsewhere = isWeb(task.source_video_url);
+    return `Only the result is shown. ${elsewhere ? "The source lies elsewhere on the internet." : (problem ?? "")}`;
   }
 
   async function loadSource(task, job) {
@@ -613,7 +612,7 @@
         await loaded(video, url);
         return true;
       } catch (error) {
-        if (job.current) job.problem = which === "result" && error.message;
+        if (job.current) job.problem = error.message;
       }
     }
     return false;
@@ -876,6 +875,15 @@
 
   const galleryVideo = (task, which) =>
     new URL(`gallery/api/videos/${encodeURIComponent(task.task_id)}/${which}`, document.baseURI).href;
+
+  // The address of a video on the server's disk; a player would not say why there is none.
+  async function readableVideo(task, which) {
+    const url = galleryVideo(task, which);
+    const answer = await fetch(url, { headers: { Range: "bytes=0-0" }, credentials: "same-origin", cache: "no-store" });
+    if (answer.ok) return url;
+    const told = await answer.json().catch(() => null);
+    throw new Error(told?.error?.message ?? `the server answered ${answer.status}`);
+  }
 
   async function askGallery(method, path) {
     const options = method === "POST" ? { method, body: "{}", headers: JSON_BODY } : { method };

@@ -4,7 +4,7 @@
 // Usage: node drive.mjs COMMAND PYTHON HOME [FOLDER FOR PICTURES]
 
 import assert from "node:assert/strict";
-import { execFileSync } from "node:child_process";
+import { execFileSync, spawn, spawnSync } from "node:child_process";
 import { copyFileSync, existsSync, mkdirSync, readFileSync } from "node:fs";
 import { createRequire } from "node:module";
 import { join } from "node:path";
@@ -173,17 +173,19 @@ async function isPlaying(frame) {
 
 // -- the page in a chat -------------------------------------------------------------------------------------------------
 
+const videos = join(home, "Videos");
+const env = {
+  ...process.env,
+  HOME: home,
+  BROWSER: "true", // a program that opens nothing
+  LUMA_MCP_SANDBOX: "true",
+  LUMA_MCP_MEDIA_ROOTS: videos,
+  LUMA_MCP_OUTPUT_DIR: join(home, "out"),
+};
+
 async function liveServer() {
-  const videos = join(home, "Videos");
   mkdirSync(videos, { recursive: true });
   copyFileSync(about.clip, join(videos, "walk.mp4"));
-  const env = {
-    ...process.env,
-    HOME: home,
-    LUMA_MCP_SANDBOX: "true",
-    LUMA_MCP_MEDIA_ROOTS: videos,
-    LUMA_MCP_OUTPUT_DIR: join(home, "out"),
-  };
   const client = new Client({ name: "host", version: "1" }, { capabilities: APPS });
   await client.connect(new StdioClientTransport({ command, env, stderr: "ignore" }));
   const { tools } = await client.listTools();
@@ -299,7 +301,7 @@ scenario("chat", "failed, unconfirmed, expired, unsaved and odd tasks have words
   await picture(unsaved.page, "app-unsaved");
   await unsaved.frame.locator("#save").click();
   await waitForText(unsaved.frame, "action-note", "Saved as /home/ann/Videos/luma/saved.mp4");
-  await waitForText(unsaved.frame, "player-note", "the source lies elsewhere");
+  await waitForText(unsaved.frame, "player-note", "The source lies elsewhere");
   await close(unsaved.page);
   const error = {
     error: {
@@ -376,6 +378,43 @@ scenario("chat", "around the installed server: a local clip and its result, in s
   await live.client.close();
 });
 
+// Starts the installed gallery, and gives its address and how to end it.
+async function installedGallery() {
+  const server = spawn(command, ["gallery"], { env });
+  const address = new Promise((resolve, reject) => {
+    let said = "";
+    const hear = (more) => {
+      said += more;
+      const found = /http:\/\/\S+#token=\S+/.exec(said);
+      if (found) resolve(found[0]);
+    };
+    server.stdout.on("data", hear);
+    server.stderr.on("data", hear);
+    server.on("exit", () => reject(new Error(said)));
+  });
+  return { url: await address, end: () => server.kill("SIGTERM") };
+}
+
+scenario(
+  "chat",
+  "the installed gallery shows what was made in the chat, and plays both clips from the disk",
+  async () => {
+    if (spawnSync(command, ["gallery", "--help"], { env }).status) return console.log("skipped: it has no gallery yet");
+    const server = await installedGallery();
+    const page = await open(server.url);
+    await page.locator("#cards .card").first().click();
+    await waitForText(page, "prompt", "a foggy autumn morning");
+    await isPlaying(page);
+    assert(!page.url().includes("token"));
+    const [saved] = await Promise.all([page.waitForEvent("download"), page.locator("#download").click()]);
+    assert.match(saved.suggestedFilename(), /a-foggy-autumn-morning.*\.mp4$/);
+    await picture(page, "gallery-installed");
+    await checkAccessible(page, "installed gallery");
+    await close(page);
+    server.end();
+  },
+);
+
 // -- the page as a gallery ----------------------------------------------------------------------------------------------
 
 function galleryServer(tasks, { token = "" } = {}) {
@@ -411,6 +450,8 @@ function galleryServer(tasks, { token = "" } = {}) {
     if (what === "account") return sendJson(response, { balance_usd: 30.25, next_step: "" });
     if (what === "tasks" && !id) return sendJson(response, select(searchParams));
     if (!found) return sendJson(response, { error: { message: "There is no such task." } }, 404);
+    if (what === "videos" && id === "many-1" && more === "source")
+      return sendJson(response, { error: { message: "walk.mp4 is outside the folders." } }, 404);
     if (what === "videos") return sendVideo(request, response, clip);
     return sendJson(response, more === "save" ? { ...found, video_path: "/home/ann/Videos/luma/saved.mp4" } : found);
   });
@@ -482,6 +523,14 @@ scenario("gallery", "the gallery in the dark, on a phone, empty, and with a toke
   await checkAccessible(empty, "gallery empty");
   await close(empty);
   none.close();
+});
+
+scenario("gallery", "a source that cannot be read is missed with the server's words", async () => {
+  const server = await galleryServer(manyTasks(3));
+  const page = await open(`${server.url}#task=many-1`);
+  await waitForText(page, "player-note", "Only the result is shown. walk.mp4 is outside the folders.");
+  await close(page);
+  server.close();
 });
 
 scenario("gallery", "a token comes by the address, which forgets it, or is typed", async () => {
