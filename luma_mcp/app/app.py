@@ -9,12 +9,15 @@ from pathlib import Path
 from typing import Any
 
 import anyio
+import anyio.to_thread
 import httpx
 
 from luma_mcp.app.account import Account
 from luma_mcp.app.changes import Listener
 from luma_mcp.app.parts import Parts, open_parts
+from luma_mcp.app.preview import Preview
 from luma_mcp.app.progress import Progress
+from luma_mcp.app.videos import VideoFile, read_piece
 from luma_mcp.app.wait import is_named
 from luma_mcp.core import failpoints
 from luma_mcp.core.errors import InvalidApiKey, InvalidRequest, LedgerUnusable, LumaError, TaskNotFound
@@ -115,6 +118,30 @@ class App:
         left = max(MIN_SUBMIT_SECONDS, begun + bound - anyio.current_time())
         return replace(outcome, task=await self._parts.saver.copy_under_name(outcome.task, name, left))
 
+    async def open_video(self, task_id: str, caller: str, which: str) -> VideoFile:
+        """Give the saved result of a task of the caller's (`result`), or the local clip it was made of (`source`).
+
+        Raises `TaskNotFound`, `InvalidRequest`, `SourceNotAllowed` or `SourceNotFound`.
+        """
+        with self._parts.ledger.report_damage_once():
+            task = await self.find(task_id, caller)
+        return await self._parts.videos.find(task, which)
+
+    async def read_video(self, video: VideoFile, offset: int, length: int) -> bytes:
+        """Give a piece of a video, at most `length` bytes; raise `InvalidRequest` or `SourceNotFound`."""
+        if not 0 <= offset <= video.size:
+            raise InvalidRequest(f"offset must be from 0 to {video.size}, the size of the video.")
+        return await anyio.to_thread.run_sync(read_piece, video, offset, length, abandon_on_cancel=True)
+
+    async def preview(self, task_id: str, caller: str) -> Preview:
+        """Give frames of a finished task's video as a picture, above them those of its source where that can be had.
+
+        Raises `InvalidRequest`, `TaskNotFound`, `DownloadFailed`, `PreviewToolMissing` or `OutputNotWritable`.
+        """
+        with self._parts.ledger.report_damage_once():
+            task = await self.find(task_id, caller)
+        return await self._parts.previewer.preview(task, caller)
+
     async def copy_video(self, task: Task, folder: Path, name: str) -> Task:
         """Copy a saved video where a person at this machine wants it, under its own name if `name` is empty.
 
@@ -127,6 +154,10 @@ class App:
         self.start_tracker()
         with self._parts.ledger.report_damage_once():
             return await self._parts.account_checker.check(caller)
+
+    async def spent_this_month(self, caller: str) -> float:
+        """Give in USD what the caller spent through this server since the month began, in UTC; `LedgerUnusable`."""
+        return await self._parts.account_checker.spent_this_month(caller)
 
     async def find(self, task_id: str, caller: str) -> Task:
         """Look up a task of the caller's in the ledger; raise `TaskNotFound`, or `InvalidRequest` for what is no id."""

@@ -102,9 +102,10 @@ class VideoSaver:
         return [with_current_error(task, self.now(), self.runapi.account) for task in tasks]
 
 
-def check_completed(task: Task) -> None:
+def check_completed(task: Task, unfinished_hint: str = UNFINISHED) -> None:
+    """Raise `InvalidRequest` for a task that has no video, or none yet."""
     if task.status is Status.FAILED:
         hint = task.error.hint if task.error else ""
         raise InvalidRequest(f"Task {task.task_id} has failed, so there is no video.", hint=hint)
     if task.status is not Status.COMPLETED:
-        raise InvalidRequest(f"Task {task.task_id} is still {task.status}.", hint=UNFINISHED)
+        raise InvalidRequest(f"Task {task.task_id} is still {task.status}.", hint=unfinished_hint)

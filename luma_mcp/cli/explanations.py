@@ -36,6 +36,7 @@ OLD_RESEND = (
 )
 LATER = "Wait a few minutes, then run the same command again."
 CREDITS = "Add credits to your RunAPI account (https://runapi.ai), then run the same command again."
+PREVIEW_TOOL = 'In the folder of luma-mcp\'s code type: uv tool install --force ".[preview]". Or install ffmpeg.'
 SUPPORT = "RunAPI's support can help with the task id."
 HINT_AS_IT_IS = "{hint}"
 
@@ -53,6 +54,8 @@ ADVICE: Mapping[type[LumaError], str] = {
     errors.ServiceUnavailable: LATER,
     errors.TaskUnfinished: f"luma-mcp wait {{task_id}} asks once more. {SUPPORT}",
     errors.UploadRefused: "Try again in a few minutes, or give a URL that RunAPI can fetch.",
+    errors.PreviewFailed: "Look at the video itself.",
+    errors.PreviewToolMissing: PREVIEW_TOOL,
     errors.NetworkFailure: "Check the connection (luma-mcp doctor looks closer), then run the same command again.",
     errors.ProxyUnusable: "Set {variable} to an http:// address (no SOCKS; in its password, / is %2F and # is %23).",
     errors.Conflict: LATER,

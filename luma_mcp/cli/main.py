@@ -77,6 +77,11 @@ def save_arguments(parser: Parser) -> None:
     add_json(parser, "print the whole task as JSON")
 
 
+def preview_arguments(parser: Parser) -> None:
+    parser.add_argument("task_id", metavar="TASK_ID", help="the finished task, as luma-mcp tasks lists it")
+    parser.add_argument("--output", metavar="FILE", default="", help="the file or folder to write the picture to")
+
+
 def tasks_arguments(parser: Parser) -> None:
     parser.add_argument("words", metavar="WORDS", nargs="*", help="only tasks with these words in prompt or id")
     states = "{" + ",".join(Status) + "}"
@@ -93,6 +98,10 @@ def tasks_arguments(parser: Parser) -> None:
 
 def account_arguments(parser: Parser) -> None:
     add_json(parser, "print it as JSON")
+
+
+def gallery_arguments(parser: Parser) -> None:
+    parser.add_argument("--listen", type=port_number, default=0, metavar="PORT", help="the port (any that is free)")
 
 
 def login_arguments(parser: Parser) -> None:
@@ -196,6 +205,21 @@ costs nothing. No file is ever overwritten: the new one gets a number.
         exits=EXIT_HELP,
     ),
     Command(
+        name="preview",
+        example="preview TASK_ID",
+        summary="a picture of a result beside its source",
+        about="""\
+Make a picture of a finished task: frames of its source in the upper row, frames
+of the result at the same moments below them. Prints the path of the JPEG, which
+is in the output folder if you name no other. Costs nothing, overwrites nothing.
+
+  luma-mcp preview 550e8400-e29b-41d4-a716-446655440000 --output fog.jpg""",
+        run="luma_mcp.cli.preview:run_preview",
+        add_arguments=preview_arguments,
+        settings=("sandbox", *SAVING, *AT_RUNAPI),
+        exits=EXIT_HELP,
+    ),
+    Command(
         name="tasks",
         example="tasks fog",
         summary="earlier tasks, newest first",
@@ -222,6 +246,21 @@ what runs now, and what the limits leave.
         run="luma_mcp.cli.account:run_account",
         add_arguments=account_arguments,
         settings=("sandbox", *LIMITS, *AT_RUNAPI),
+    ),
+    Command(
+        name="gallery",
+        example="gallery",
+        summary="all that was made, in your browser",
+        about="""\
+Look at all tasks in your browser: before and after, side by side. It is served
+to you alone, at an address that lets one browser in, until you press Ctrl-C.
+Nothing can be bought there.
+
+  luma-mcp gallery
+  luma-mcp gallery --sandbox""",
+        run="luma_mcp.cli.gallery:run_gallery",
+        add_arguments=gallery_arguments,
+        settings=("sandbox", *SAVING, *AT_RUNAPI),
     ),
 )
 SET_UP = (
@@ -339,11 +378,9 @@ COMMANDS = (*WORK, *SET_UP, *SERVERS)
 FRONT_PAGE = """\
 usage: luma-mcp [COMMAND] [ARGUMENTS]
 
-Modify videos with Luma at RunAPI: a clip and a prompt in, the new clip on your
-disk. Without a command it is the MCP server that hosts start by themselves.
+Modify videos with Luma at RunAPI. Without a command it is a host's MCP server.
 
 {commands}
-
 To try it without a key or cost: luma-mcp modify CLIP.mp4 "in snow" --sandbox
 More: luma-mcp COMMAND --help, luma-mcp --help-settings, luma-mcp --version
 """

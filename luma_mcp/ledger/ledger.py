@@ -446,6 +446,15 @@ class Ledger:
         submitted = (await self._file.read(SUBMITTED, limit_values(caller, now)))[0][0]
         return Spending(float(spent["today"]), float(spent["total"]), active, submitted)
 
+    async def spent_since(self, caller: str, origin: str, since: float) -> float:
+        """Add up in USD what a caller spent at an origin on tasks that ended at `since` (POSIX seconds) or later."""
+        query = """
+            -- what RunAPI did not report, or somebody made up, counts with the documented price
+            SELECT coalesce(sum(CASE WHEN cost_usd BETWEEN 0 AND :largest THEN cost_usd ELSE :price END), 0) AS spent
+            FROM tasks WHERE caller = :caller AND charged = 'yes' AND origin = :origin AND finished_at >= :since"""
+        facts = {"caller": caller, "origin": origin, "since": since, "price": PRICE_USD, "largest": MAX_STORED_AMOUNT}
+        return float((await self._file.read(query, facts))[0]["spent"])
+
     async def page(self, caller: str, status: str, limit: int, cursor: str) -> tuple[list[Task], str]:
         """Give `limit` of a caller's tasks, newest first, from `cursor` on; and the next cursor, empty at the end.
 

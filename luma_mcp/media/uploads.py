@@ -25,7 +25,7 @@ from luma_mcp.core.models import MIN_URL_LIFETIME_SECONDS, Clock, Status, Task
 from luma_mcp.core.settings import Settings
 from luma_mcp.ledger.ledger import Ledger
 from luma_mcp.media.clips import Clip, Clips, Content, changed_clip_error
-from luma_mcp.media.files import find_saved_video
+from luma_mcp.media.files import find_saved_video, is_video
 from luma_mcp.media.links import Links
 from luma_mcp.media.sources import NO_FILES_HINT, LocalFile, PublicUrl, TaskOutput, parse_source, resolve_allowed_file
 from luma_mcp.media.transfers import Transfers
@@ -37,6 +37,8 @@ REFUSED_HINT = (
     "RunAPI names no other link, and there is no saved file. Nothing was submitted. Try again later, continue from"
     " another task, or give the clip that this one was made of."
 )
+CHANGED_HINT = "The result stays as it is; only the clip that it was made of cannot be shown."
+SAVE_EARLIER_HINT = "Call save_video with the task_id of that task, then look again."
 EXPIRED_HINT = "Call save_video soon after a task has finished to keep its result for longer than seven days."
 
 
@@ -88,6 +90,23 @@ class Uploads:
             case TaskOutput(task_id):
                 output = await self._output_of(task_id, task.caller, answering=True)
                 return output.url if isinstance(output, PublicUrl) else await self._upload_once(task, output.path)
+
+    async def find_source_file(self, task: Task) -> Path:
+        """Give the file on this machine that a task was made of, by the same rules as when it was uploaded.
+
+        Raises `InvalidRequest` or a `Source…` error, also where the file has another size by now.
+        """
+        match parse_source(task.request.source):
+            case LocalFile(path):
+                return await unchanged_file(await self._allowed(path), task)
+            case TaskOutput(task_id):
+                earlier, folders = await self._completed_task(task_id, task.caller), self._saved_folders
+                saved = await anyio.to_thread.run_sync(find_saved_video, earlier, folders, abandon_on_cancel=True)
+                if saved:
+                    return saved
+                raise SourceNotFound(f"The result of task {task_id} is not saved.", hint=SAVE_EARLIER_HINT)
+            case PublicUrl():
+                raise SourceNotFound("This task was made of a clip on the internet.", hint="See source_video_url.")
 
     async def forget_upload(self, task: Task) -> None:
         """Let the clip of a failed task be uploaded anew the next time: RunAPI may have lost it."""
@@ -186,6 +205,19 @@ class Uploads:
         finally:
             if not lock.locked():
                 self._under_way.pop(digest, None)
+
+
+async def unchanged_file(path: Path, task: Task) -> Path:
+    """Give a source file; raise `SourceNotFound` if its size is not that of the clip that was uploaded."""
+    try:
+        size = (await anyio.Path(path).stat()).st_size
+    except OSError as error:
+        raise SourceNotFound(f"The source file {path.name} cannot be read: {error.strerror}.") from error
+    if task.source_bytes not in (None, size):
+        raise SourceNotFound(f"The source file {path.name} has changed since it was uploaded.", hint=CHANGED_HINT)
+    if not await anyio.to_thread.run_sync(is_video, path):
+        raise SourceNotFound(f"The source file {path.name} is no video.", hint=CHANGED_HINT)
+    return path
 
 
 def output_error(failure: DownloadFailed, task_id: str) -> LumaError:

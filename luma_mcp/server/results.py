@@ -11,6 +11,7 @@ from typing_extensions import TypedDict
 
 from luma_mcp.app.account import Account
 from luma_mcp.app.app import MIN_SUBMIT_SECONDS, Outcome, next_page_cursor
+from luma_mcp.app.preview import PREVIEW_SECONDS
 from luma_mcp.core.errors import KEEPS_ASKING, Failure, LumaError, MissingApiKey, TaskNotFound
 from luma_mcp.core.models import PRICE_USD, SANDBOX_ORIGIN, Status, Task
 from luma_mcp.core.settings import DEFAULT_WAIT_SECONDS, Settings
@@ -112,6 +113,20 @@ class TaskList(TypedDict, total=False):
     next_step: Annotated[str, Field(description="what to do next")]
 
 
+@with_config(schema_description("a piece of a video; a failure has only error and next_step"))
+class VideoPiece(TypedDict, total=False):
+    """A part of a video file, for the page in a chat, which cannot open files."""
+
+    bytes: Annotated[str, Field(description="in base64")]
+    offset: Annotated[int, Field(description="where in the file the piece begins")]
+    byte_count: Annotated[int, Field(description="how many bytes the piece has")]
+    total_bytes: Annotated[int, Field(description="how many the file has")]
+    has_more: Annotated[bool, Field(description="whether another piece follows")]
+    mime_type: str
+    error: ErrorObject
+    next_step: Annotated[str, Field(description="what to do next")]
+
+
 @with_config(
     schema_description('money in USD and limits; what is not known is absent, and "today" begins at midnight UTC')
 )
@@ -144,7 +159,8 @@ def advised_wait(settings: Settings) -> int:
 def text_fields(settings: Settings) -> dict[str, object]:
     """Give the price of a task, and this server's seconds, for the named fields of texts for models."""
     bound = round(max(settings.clamp_wait(-1), MIN_SUBMIT_SECONDS))
-    return {"price": PRICE, "wait": advised_wait(settings), "bound": bound}
+    seconds = {"wait": advised_wait(settings), "bound": bound, "preview": round(PREVIEW_SECONDS)}
+    return {"price": PRICE, **seconds}
 
 
 def task_object(outcome: Outcome, now: float, *, remote: bool = False, wait: int = DEFAULT_WAIT_SECONDS) -> TaskObject:

@@ -18,6 +18,7 @@ from luma_mcp.core.concurrency import background_work, cancel_after
 from luma_mcp.core.errors import LumaError
 from luma_mcp.core.settings import Settings
 from luma_mcp.core.text import SURROGATE_MESSAGE, has_valid_unicode, is_object, replace_surrogates
+from luma_mcp.server.apps import EXTENSIONS
 from luma_mcp.server.completions import Completions
 from luma_mcp.server.context import RequestContext, disconnect_event, protocol_error
 from luma_mcp.server.prompts import PromptHandlers, luma_prompts
@@ -31,7 +32,6 @@ TITLE = "Luma video modification by RunAPI"
 WEBSITE = "https://runapi.ai/models/luma"
 CACHEABLE_METHODS: tuple[CacheableMethod, ...] = (
     "server/discover",
-    "tools/list",
     "prompts/list",
     "resources/templates/list",
 )
@@ -47,7 +47,8 @@ the only tool that costs money: {price} for each new task that succeeds, so say 
 tasks take 30 to 120 seconds, some 20 minutes. The work goes on in the background whatever the host does; nothing is \
 lost by a time-out.
 3. When nothing is left to do, tell the user where the video is, as next_step says: video_path, or the link in \
-video_urls, which works until expires_at. save_video puts it on disk if it is not there.
+video_urls, which works until expires_at. save_video puts it on disk if it is not there. preview_video shows you \
+frames of it: look before you say that it worked.
 
 Never call modify_video again to wait or to check, unless next_step says so. If a call was cut off, repeating it with \
 the same arguments joins its task or gives its result, at any time, and costs nothing: the same request is the same \
@@ -110,7 +111,7 @@ def build_server(app: App) -> Server[App]:
         website_url=WEBSITE,
         instructions=instructions(app.settings),
         lifespan=lifespan,
-        cache_hints=dict.fromkeys(CACHEABLE_METHODS, CacheHint(ttl_ms=CACHE_TTL_MS, scope="public")),
+        cache_hints=cache_hints(),
         on_list_tools=tools.list_tools,
         on_call_tool=tools.call_tool,
         on_list_resources=subscriptions.list_resources,
@@ -123,9 +124,16 @@ def build_server(app: App) -> Server[App]:
         on_get_prompt=prompts.get_prompt,
         on_completion=Completions(forms).complete,
     )
+    server.extensions.update(EXTENSIONS)
     server.middleware.extend([track_request, enforce_unicode, cancel_on_disconnect])
     server.middleware.extend([resume_on_first_request, convert_luma_errors, drop_null_arguments])
     return server
+
+
+def cache_hints() -> dict[CacheableMethod, CacheHint]:
+    """Say what clients may keep; the list of tools is not the same for all of them, so it is for its reader alone."""
+    shared = dict.fromkeys(CACHEABLE_METHODS, CacheHint(ttl_ms=CACHE_TTL_MS, scope="public"))
+    return {**shared, "tools/list": CacheHint(ttl_ms=CACHE_TTL_MS, scope="private")}
 
 
 def instructions(settings: Settings) -> str:

@@ -24,6 +24,7 @@ from luma_mcp.app.changes import ALL_TASKS, ChangeSet
 from luma_mcp.core.concurrency import background_work, guarded
 from luma_mcp.core.errors import InvalidRequest, LumaError
 from luma_mcp.core.uris import TASKS_URI, task_id_of, task_uri
+from luma_mcp.server.apps import PAGE_URI, read_page
 from luma_mcp.server.context import PageParams, RequestContext, caller_of, reject_cursor
 from luma_mcp.server.resources import find_task, list_resources, read_resource
 
@@ -133,7 +134,9 @@ class Subscriptions:
     async def read_resource(
         self, ctx: RequestContext, params: wire.ReadResourceRequestParams
     ) -> wire.ReadResourceResult:
-        """Answer `resources/read`, and notify the client of changes of the list from now on."""
+        """Answer `resources/read`, and, if it is about tasks, notify the client of changes of the list from now on."""
+        if params.uri == PAGE_URI:
+            return read_page()
         read = await read_resource(ctx, params)
         await self._subscribe_to_list(ctx)
         return read

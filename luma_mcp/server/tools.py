@@ -3,15 +3,17 @@
 What models read about them is in `tool_texts`.
 """
 
+import base64
 import logging
 from collections.abc import Callable, Mapping, Sequence
 from typing import Annotated, Any, cast
 
 import mcp.types as wire
+from mcp.server.apps import client_supports_apps
 from mcp.server.mcpserver import Context
 from mcp.server.mcpserver.exceptions import ToolError
 from mcp.server.mcpserver.tools import Tool
-from mcp.types import CallToolResult, TextContent
+from mcp.types import CallToolResult, ImageContent, TextContent
 from pydantic import Field
 from pydantic.config import JsonDict
 
@@ -22,11 +24,13 @@ from luma_mcp.core.models import MAX_TAKES, MODEL, VideoRequest
 from luma_mcp.core.settings import WAIT_LIMIT_SECONDS, Settings
 from luma_mcp.core.text import Json, is_list, is_object
 from luma_mcp.server import tool_texts
+from luma_mcp.server.apps import FOR_PAGE_ALONE, PIECE_BYTES, SHOWS_PAGE
 from luma_mcp.server.context import PageParams, RequestContext, caller_of, reject_cursor, unknown_name
 from luma_mcp.server.results import (
     AccountObject,
     TaskList,
     TaskObject,
+    VideoPiece,
     account_object,
     advised_wait,
     failure_object,
@@ -54,6 +58,8 @@ FileName = Annotated[str, Field(description=tool_texts.FILE_NAME)]
 StatusFilter = Annotated[str, Field(description=tool_texts.STATUS)]  # no enum: "" in one is refused by Gemini's API
 Limit = Annotated[int, Field(description=tool_texts.LIMIT, json_schema_extra={"minimum": 1, "maximum": 100})]
 Cursor = Annotated[str, Field(description=tool_texts.CURSOR)]
+Which = Annotated[str, Field(description=tool_texts.WHICH)]
+Offset = Annotated[int, Field(description=tool_texts.OFFSET, json_schema_extra={"minimum": 0})]
 READS = wire.ToolAnnotations(read_only_hint=True, destructive_hint=False, idempotent_hint=True, open_world_hint=True)
 READS_LOCALLY = wire.ToolAnnotations(
     read_only_hint=True, destructive_hint=False, idempotent_hint=True, open_world_hint=False
@@ -110,6 +116,14 @@ async def save_video(
     return task_result(app, await app.save_video(task_id, caller, filename, progress=progress))
 
 
+async def preview_video(task_id: SavedTaskId, ctx: Context[App]) -> CallToolResult:
+    app = app_of(ctx)
+    preview = await app.preview(task_id, caller_of(ctx.request_context))
+    words = TextContent(type="text", text="\n".join((*preview.lines, preview.advice)))
+    picture = ImageContent(type="image", data=base64.b64encode(preview.jpeg).decode(), mime_type="image/jpeg")
+    return CallToolResult(content=[words, picture])  # and no structure: some hosts drop pictures beside it
+
+
 async def check_account(ctx: Context[App]) -> Annotated[CallToolResult, AccountObject]:
     app = app_of(ctx)
     account = await app.check_account(caller_of(ctx.request_context))
@@ -117,11 +131,33 @@ async def check_account(ctx: Context[App]) -> Annotated[CallToolResult, AccountO
     return tool_result(answer, failed=account.failure is not None)
 
 
+async def read_video_bytes(
+    task_id: TaskId, ctx: Context[App], which: Which = "result", offset: Offset = 0
+) -> Annotated[CallToolResult, VideoPiece]:
+    app = app_of(ctx)
+    video = await app.open_video(task_id, caller_of(ctx.request_context), which.strip())
+    piece = await app.read_video(video, offset, PIECE_BYTES)
+    end = offset + len(piece)
+    answer: VideoPiece = {
+        "bytes": base64.b64encode(piece).decode(),
+        "offset": offset,
+        "byte_count": len(piece),
+        "total_bytes": video.size,
+        "has_more": end < video.size,
+        "mime_type": video.mime_type,
+    }
+    told = TextContent(type="text", text=f"Bytes {offset} to {end} of {video.size}.")  # the bytes themselves once only
+    return CallToolResult(content=[told], structured_content=dict(answer))
+
+
 class ToolHandlers:
-    """Answers `tools/list` and `tools/call`."""
+    """Answers `tools/list` and `tools/call`.
+
+    The tool that only the page calls is listed for clients that can show pages: others would offer it to their model.
+    """
 
     def __init__(self, settings: Settings) -> None:
-        modify = luma_tool(modify_video, "Modify a video", WRITES, settings, kind=SpendingTool)
+        modify = luma_tool(modify_video, "Modify a video", WRITES, settings, kind=SpendingTool, meta=SHOWS_PAGE)
         if not settings.readable_folders:
             modify.parameters["properties"]["source_video_url"]["description"] = tool_texts.SOURCE_WITHOUT_FILES
         save = luma_tool(save_video, "Save a video", WRITES, settings)
@@ -132,22 +168,26 @@ class ToolHandlers:
             luma_tool(get_task, "See or await a task", READS, settings),
             luma_tool(list_tasks, "List tasks", READS_LOCALLY, settings),
             save,
+            luma_tool(preview_video, "Look at a video", READS, settings),
             luma_tool(check_account, "Check price, balance and limits", READS, settings),
         )
         self._tools = {tool.name: tool for tool in made}
+        reader = luma_tool(read_video_bytes, "Read a video", READS_LOCALLY, settings, meta=FOR_PAGE_ALONE)
+        self._page_tools = {reader.name: reader}
 
     def wire_tools(self) -> Sequence[wire.Tool]:
         """Describe all tools as `tools/list` does, without a request."""
         return [wire_tool(tool) for tool in self._tools.values()]
 
-    async def list_tools(self, _: RequestContext, params: PageParams) -> wire.ListToolsResult:
+    async def list_tools(self, ctx: RequestContext, params: PageParams) -> wire.ListToolsResult:
         """Answer `tools/list`; raise `InvalidRequest` for a cursor."""
         reject_cursor(params)
-        return wire.ListToolsResult(tools=[*self.wire_tools()])
+        page_tools = self._page_tools.values() if client_supports_apps(ctx) else ()
+        return wire.ListToolsResult(tools=[*self.wire_tools(), *map(wire_tool, page_tools)])
 
     async def call_tool(self, ctx: RequestContext, params: wire.CallToolRequestParams) -> wire.CallToolResult:
         """Answer `tools/call`; failures are results, never raised."""
-        tool = self._tools.get(params.name)
+        tool = self._tools.get(params.name) or self._page_tools.get(params.name)
         if tool is None:
             return failure_result(unknown_name("tool", params.name, self._tools))
         answer: wire.CallToolResult = await tool.run(
@@ -165,10 +205,10 @@ class LumaTool(Tool):
             known = coerce_arguments(self.name, self.parameters, arguments)
             return await super().run(known, context, convert_result)
         except LumaError as error:
-            return failure_result(error)
+            return failure_result(error, structured=self.output_schema is not None)
         except ToolError as error:
             if isinstance(error.__cause__, LumaError):
-                return failure_result(error.__cause__)
+                return failure_result(error.__cause__, structured=self.output_schema is not None)
             logger.exception("%s ended unexpectedly", self.name)
             text = wire.TextContent(type="text", text=str(error))
             return wire.CallToolResult(content=[text], is_error=True)
@@ -195,6 +235,7 @@ def luma_tool(
     settings: Settings,
     *,
     kind: type[LumaTool] = LumaTool,
+    meta: Mapping[str, Any] | None = None,
 ) -> Tool:
     """Make a tool of a function: its text from `tool_texts`, its schemas flat and open to what hosts add."""
     tool = kind.from_function(
@@ -202,8 +243,10 @@ def luma_tool(
         title=title,
         description=tool_texts.TOOLS[function.__name__].format(**text_fields(settings)),
         annotations=hints.model_copy(update={"title": title}),
+        meta=dict(meta) if meta else None,
     )
-    tool.fn_metadata.output_schema = inline_references(tool.fn_metadata.output_schema or {})
+    if schema := tool.fn_metadata.output_schema:
+        tool.fn_metadata.output_schema = inline_references(schema)
     return tool
 
 
@@ -215,6 +258,7 @@ def wire_tool(tool: Tool) -> wire.Tool:
         input_schema=tool.parameters,
         output_schema=tool.output_schema,
         annotations=tool.annotations,
+        _meta=tool.meta,
     )
 
 
@@ -244,8 +288,10 @@ def task_result(app: App, outcome: Outcome) -> CallToolResult:
     return tool_result(task_object(outcome, now, remote=remote, wait=wait), failed=is_failure(outcome.task, now))
 
 
-def failure_result(error: LumaError) -> CallToolResult:
-    return tool_result(failure_object(error), failed=True)
+def failure_result(error: LumaError, *, structured: bool = True) -> CallToolResult:
+    """Give a failure; without structure for a tool that has no schema for it."""
+    result = tool_result(failure_object(error), failed=True)
+    return result if structured else CallToolResult(content=result.content, is_error=True)
 
 
 def add_ignored_arguments(answer: CallToolResult, names: Sequence[str]) -> CallToolResult:

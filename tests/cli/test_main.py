@@ -15,7 +15,12 @@ from tests.support.rig import SOURCE
 from tests.support.terminals import ODD, steers
 
 every_command = pytest.mark.parametrize("command", COMMANDS, ids=lambda command: str(command.name))
-LEAST = {"modify": [SOURCE, "fog"], "save": ["1"], "completion": ["zsh"]}  # what a command must be given
+LEAST = {
+    "modify": [SOURCE, "fog"],
+    "save": ["1"],
+    "preview": ["1"],
+    "completion": ["zsh"],
+}  # what a command must be given
 
 
 def help_of(*arguments: str, capsys: pytest.CaptureFixture[str]) -> list[str]:

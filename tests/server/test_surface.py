@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 from jsonschema import Draft202012Validator, validate
+from mcp.server.apps import EXTENSION_ID
 from mcp_types import Tool
 from pydantic import BaseModel
 
@@ -30,12 +31,14 @@ ARGUMENTS: dict[str, dict[str, Any]] = {
     "get_task": {"task_id": None, "wait_seconds": 0},
     "list_tasks": {"status": "", "limit": 20, "cursor": ""},
     "save_video": {"task_id": None, "filename": ""},
+    "preview_video": {"task_id": None},
     "check_account": {},
 }
 REQUIRED = {
     "modify_video": ("prompt", "source_video_url"),
     "get_task": ("task_id",),
     "save_video": ("task_id",),
+    "preview_video": ("task_id",),
 }
 PIN_AGAIN = "If the change is wanted, run: python -m tests.support.surface"
 NAME = re.compile(r"[a-z][a-z_]{2,39}")
@@ -76,7 +79,7 @@ async def test_the_surface_is_the_pinned_one(rig: Rig) -> None:
 
 def test_the_whole_surface_keeps_the_rules() -> None:
     shown = json.loads(PINNED.read_text(encoding="utf-8"))
-    parts = {kind: shown[kind] for kind in ("tools", "resources", "resourceTemplates", "prompts")}
+    parts = {kind: shown[kind] for kind in ("tools", "pageTools", "resources", "resourceTemplates", "prompts")}
     broken = [
         f"{kind} {part['name']}: {rule}"
         for kind, named in parts.items()
@@ -92,7 +95,7 @@ def test_the_whole_surface_keeps_the_rules() -> None:
     assert len(json.dumps(shown["tools"])) < LARGEST_TOOLS
     promised = {"resources": {"subscribe": True, "listChanged": True}, "completions": {}}
     promised |= {"tools": {"listChanged": False}, "prompts": {"listChanged": False}}
-    assert shown["capabilities"] == dict.fromkeys(ERAS, promised)
+    assert shown["capabilities"] == {ERAS[0]: promised, ERAS[1]: promised | {"extensions": {EXTENSION_ID: {}}}}
 
 
 def rules(kind: str, part: Json) -> dict[str, bool]:
@@ -105,7 +108,7 @@ def rules(kind: str, part: Json) -> dict[str, bool]:
         "no placeholder or link": not any(mark in description for mark in ("TODO", "FIXME", "http://", "**", "\n#")),
     }
     match kind:
-        case "tools":
+        case "tools" | "pageTools":
             return kept | tool_rules(part, description)
         case "prompts":
             fields = part["arguments"]
@@ -117,7 +120,7 @@ def rules(kind: str, part: Json) -> dict[str, bool]:
             }
         case _:
             return kept | {
-                "a type": part["mimeType"] == "application/json",
+                "a type": part["mimeType"] == ("image/jpeg" if part["name"] == "preview" else "application/json"),
                 "no annotations": "annotations" not in part,
                 "our scheme": str(part.get("uri") or part["uriTemplate"]).startswith(TASKS_URI),
             }
@@ -125,7 +128,7 @@ def rules(kind: str, part: Json) -> dict[str, bool]:
 
 def tool_rules(tool: Json, description: str) -> dict[str, bool]:
     """Tell for each rule of tools whether one keeps it."""
-    hints, taken, given = tool["annotations"], tool["inputSchema"], tool["outputSchema"]
+    hints, taken, given = tool["annotations"], tool["inputSchema"], tool.get("outputSchema", {})
     return {
         "begins with when to use it": description.startswith("Use this "),
         "says what it costs": ("0.50 USD" if tool["name"] == "modify_video" else "costs nothing") in description,
@@ -157,9 +160,9 @@ def fits(schema: Json) -> bool:
 
 
 async def test_output_schemas_are_valid(tools: dict[str, Tool]) -> None:
+    assert [name for name, tool in tools.items() if not tool.output_schema] == ["preview_video"]
     for tool in tools.values():
-        assert tool.output_schema
-        Draft202012Validator.check_schema(tool.output_schema)
+        Draft202012Validator.check_schema(tool.output_schema or {})
 
 
 async def test_annotations_are_complete_and_true(tools: dict[str, Tool]) -> None:
@@ -179,6 +182,7 @@ async def test_annotations_are_complete_and_true(tools: dict[str, Tool]) -> None
         "get_task": (True, False, True, True),
         "list_tasks": (True, False, True, False),
         "save_video": (False, False, True, True),
+        "preview_video": (True, False, True, True),
         "check_account": (True, False, True, True),
     }
 

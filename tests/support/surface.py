@@ -11,6 +11,8 @@ from typing import Any
 
 import anyio
 from mcp import Client
+from mcp.client.extension import advertise
+from mcp.server.apps import APP_MIME_TYPE, EXTENSION_ID
 from mcp_types import DiscoverRequest, DiscoverResult
 from pydantic import BaseModel
 
@@ -20,7 +22,7 @@ from luma_mcp.server.prompts import PromptInput, luma_prompts
 from luma_mcp.server.server import build_server
 from tests.support.rig import ERAS, SOURCE, settings_for
 
-TOOLS = ("modify_video", "get_task", "list_tasks", "save_video", "check_account")
+TOOLS = ("modify_video", "get_task", "list_tasks", "save_video", "preview_video", "check_account")
 FORMS = {
     "restyle": {"source_video_url": SOURCE, "style": "film noir"},
     "relight": {"source_video_url": SOURCE, "light": "moonlit night", "keep": "the logo"},
@@ -51,12 +53,20 @@ async def surface(app: App, era: str) -> dict[str, Any]:
             "instructions": told["instructions"],
             "capabilities": told["capabilities"],
             "tools": [plain(tool) for tool in (await client.list_tools()).tools],
+            "pageTools": await page_tools(app, era),
             "resources": [plain(resource) for resource in (await client.list_resources()).resources],
             "resourceTemplates": [
                 plain(template) for template in (await client.list_resource_templates()).resource_templates
             ],
             "prompts": [plain(prompt) for prompt in (await client.list_prompts()).prompts],
         }
+
+
+async def page_tools(app: App, era: str) -> list[dict[str, Any]]:
+    """List the tools that only clients see which show pages in the chat."""
+    shows_pages = advertise(EXTENSION_ID, {"mimeTypes": [APP_MIME_TYPE]})
+    async with Client(build_server(app), mode=era, extensions=[shows_pages]) as client:
+        return [plain(tool) for tool in (await client.list_tools()).tools if tool.name not in TOOLS]
 
 
 async def surfaces(app: App) -> dict[str, Any]:

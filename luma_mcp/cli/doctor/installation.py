@@ -10,6 +10,8 @@ from importlib.metadata import version
 from luma_mcp import __version__
 from luma_mcp.cli.console import BAD_SETTING
 from luma_mcp.cli.doctor.report import Finding, note, ok, problem
+from luma_mcp.cli.explanations import PREVIEW_TOOL
+from luma_mcp.core.errors import PreviewToolMissing
 from luma_mcp.core.settings import Settings, key_sources, variable_name
 from luma_mcp.core.settings_sources import (
     KEY_VARIABLE,
@@ -20,6 +22,7 @@ from luma_mcp.core.settings_sources import (
     runapi_file_path,
 )
 from luma_mcp.hosts.entries import shell_command
+from luma_mcp.media.sheet_process import find_frame_reader
 from luma_mcp.transports.auth import TOKEN_FILE, with_local_token
 from luma_mcp.transports.http import missing_key_warning
 from luma_mcp.transports.sockets import check_exposure
@@ -47,6 +50,14 @@ def check_versions() -> list[Finding]:
         ),
         ok("command", f"hosts start this server with {shell_command()}"),
     ]
+
+
+def check_previews() -> Finding:
+    """Find what looks into finished videos: without it, everything else works."""
+    found = find_frame_reader()
+    if found:
+        return ok("previews", f"frames of videos are read with {found}")
+    return note("previews", PreviewToolMissing().message, PREVIEW_TOOL)
 
 
 def dotted(numbers: Sequence[int]) -> str:

@@ -106,3 +106,18 @@ def test_the_sdk_that_is_asked_for_is_the_one_that_is_installed_with_this_server
     project = tomllib.loads((Path(__file__).parents[3] / "pyproject.toml").read_text(encoding="utf-8"))["project"]
     oldest, newest = installation.dotted(installation.OLDEST_SDK), installation.dotted(installation.NEXT_SDK)
     assert f"mcp>={oldest},<{newest}" in project["dependencies"]
+
+
+def test_what_reads_frames_is_named_and_its_lack_is_no_problem(
+    configured: str, doctor: Doctor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(installation, "find_frame_reader", lambda: "PyAV")
+    assert doctor()[1]["previews"] == {
+        "check": "previews",
+        "state": "ok",
+        "message": "frames of videos are read with PyAV",
+    }
+    monkeypatch.setattr(installation, "find_frame_reader", lambda: "")
+    code, found = doctor()
+    assert (code, found["previews"]["state"]) == (0, "note")
+    assert 'uv tool install --force ".[preview]"' in found["previews"]["fix"]

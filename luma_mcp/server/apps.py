@@ -1,0 +1,30 @@
+"""What hosts need that show pages in the chat (MCP Apps, revision 2026-01-26): the page, and what tells them of it."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import mcp.types as wire
+from mcp.server.apps import APP_MIME_TYPE, EXTENSION_ID
+
+from luma_mcp.viewer.page import RESULT_DOMAINS, page_html
+
+PAGE_URI = "ui://luma/task.html"
+PAGE_TTL_MS = 300_000
+PIECE_BYTES = 499_998  # of a video in one answer: what hosts pass on, in whole groups of base64, which can be joined
+SHOWS_PAGE: Mapping[str, Any] = {  # of the tool whose answer the page shows; the page itself may not call it
+    "ui": {"resourceUri": PAGE_URI, "visibility": ["model"]},
+    "ui/resourceUri": PAGE_URI,  # where earlier hosts look
+}
+FOR_PAGE_ALONE: Mapping[str, Any] = {"ui": {"visibility": ["app"]}}
+ABOUT_PAGE: Mapping[str, Any] = {
+    "ui": {"csp": {"resourceDomains": [*RESULT_DOMAINS], "connectDomains": []}, "prefersBorder": True}
+}
+EXTENSIONS: Mapping[str, dict[str, Any]] = {EXTENSION_ID: {}}
+
+
+def read_page() -> wire.ReadResourceResult:
+    """Answer `resources/read` for the page, which is the same for everybody."""
+    page = wire.TextResourceContents(
+        uri=PAGE_URI, mime_type=APP_MIME_TYPE, text=page_html("app"), _meta=dict(ABOUT_PAGE)
+    )
+    return wire.ReadResourceResult(contents=[page], ttl_ms=PAGE_TTL_MS, cache_scope="public")
