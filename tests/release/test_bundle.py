@@ -30,7 +30,7 @@ def test_the_bundle_holds_what_is_needed_and_nothing_of_this_machine(bundle: zip
     package = {
         path.relative_to(CHECKOUT).as_posix()
         for path in (CHECKOUT / "luma_mcp").rglob("*")
-        if path.suffix in {".py", ".mp4", ".typed"} and not {"__pycache__", "release"} & set(path.parts)
+        if path.is_file() and path.suffix not in {".md", ".pyc"} and not {"__pycache__", "release"} & set(path.parts)
     }
     assert names == package | {"manifest.json", "icon.png", "pyproject.toml", "README.md", "LICENSE"}
     assert not any(str(CHECKOUT).encode() in bundle.read(name) for name in names)

@@ -27,6 +27,8 @@ async def modify_once(command: str, home: Path, clip: Path, era: str) -> None:
         assert not result.is_error, task
         copied = await client.call_tool("save_video", {"task_id": task["task_id"], "filename": f"fog {era}"})
         account = await client.call_tool("check_account", {})
+        page = await client.read_resource("ui://luma/task.html")  # its parts are files that packages can forget
+    assert "<script>" in page.model_dump_json(), page
     assert task["status"] == "completed", task
     assert task["source_duration_seconds"] == 3.0, task
     assert told == sorted(set(told)), told
