@@ -27,6 +27,7 @@ QUIET = ("-v", "error")
 # MP4 or MOV and nothing else: other formats may name further files, or addresses.
 AS_MOV = ("-protocol_whitelist", "file", "-f", "mov")
 FEW_THREADS = ("-threads", "2")
+FEW_FRAMES = ("-skip_frame", "noref")  # those that no other frame needs are left out
 
 
 class FFmpegReader:
@@ -67,7 +68,7 @@ class FFmpegReader:
             f"scale={width}:{height}:force_original_aspect_ratio=decrease:flags=area,"
             f"pad={width}:{height}:(ow-iw)/2:(oh-ih)/2,setsar=1"
         )
-        bounds = (*FEW_THREADS, "-max_pixels", str(MAX_PIXELS), "-ss", str(moment))
+        bounds = (*FEW_THREADS, *FEW_FRAMES, "-max_pixels", str(MAX_PIXELS), "-ss", str(moment))
         form = ("-an", "-frames:v", "1", "-vf", fit, "-f", "rawvideo", "-pix_fmt", "yuvj420p", *FEW_THREADS, "pipe:1")
         cell = run([self._ffmpeg, "-nostdin", *QUIET, *AS_MOV, *bounds], video, form)
         if len(cell) != width * height * 3 // 2:
