@@ -10,6 +10,9 @@ import pytest
 from mcp import Client
 from mcp_types import TextContent
 
+from luma_mcp.app.app import open_app
+from luma_mcp.app.progress import Progress
+from luma_mcp.core.models import VideoRequest
 from luma_mcp.sandbox.faults import Fault
 from luma_mcp.sandbox.requests import bundled_clip
 from luma_mcp.server import tool_texts
@@ -24,6 +27,7 @@ from tests.support.rig import (
     result_text,
     sandbox_for,
     settings_for,
+    silent,
     structured,
 )
 
@@ -404,3 +408,16 @@ def test_an_argument_is_described_as_this_server_takes_it(
         each.name: each.input_schema["properties"] for each in ToolHandlers(settings_for(home, **changes)).wire_tools()
     }
     assert shown[tool][argument]["description"] == text
+
+
+async def test_an_empty_list_says_how_many_tasks_the_sandbox_has(home: Path, inline_threads: None) -> None:
+    async with open_rig(home) as rig, rig.client() as client:
+        assert structured(await client.call_tool("list_tasks", {})) == {"tasks": [], "next_cursor": ""}
+    async with open_app(settings_for(home, sandbox=True)) as playing:
+        request = VideoRequest(prompt="fog", source=SOURCE)
+        await playing.modify_video(request, "local", wait_seconds=0, progress=Progress(silent))
+    async with open_rig(home) as rig, rig.client() as client:
+        told = structured(await client.call_tool("list_tasks", {}))
+        assert "a server with --sandbox shows: 1." in told["next_step"]
+        await rig.submit()
+        assert "next_step" not in structured(await client.call_tool("list_tasks", {}))

@@ -28,7 +28,7 @@ async def modify_once(command: str, home: Path, clip: Path, era: str) -> None:
         copied = await client.call_tool("save_video", {"task_id": task["task_id"], "filename": f"fog {era}"})
         account = await client.call_tool("check_account", {})
     assert task["status"] == "completed", task
-    assert task["source_duration_seconds"] == 3.0, task
+    assert task["source_duration_seconds"] == 4.0, task
     assert told == sorted(set(told)), told
     assert told[-1] == 100, told
     copy = Path(dict(copied.structured_content or {})["video_path"])
