@@ -5,6 +5,7 @@ import time
 from collections.abc import AsyncGenerator, Callable, Coroutine, Sequence
 from contextlib import AbstractContextManager, asynccontextmanager
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import anyio
@@ -118,6 +119,13 @@ class App:
         outcome = await self.outcome(await self._parts.waiter.watch(task.key, begun + bound, progress))
         left = max(MIN_SUBMIT_SECONDS, begun + bound - anyio.current_time())
         return replace(outcome, task=await self._parts.saver.copy_under_name(outcome.task, name, left))
+
+    async def copy_video(self, task: Task, folder: Path, name: str) -> Task:
+        """Copy a saved video where a person at this machine wants it, under its own name if `name` is empty.
+
+        Gives the task with the copy's path. Raises `VideoNotWritten`.
+        """
+        return await self._parts.saver.copy_into(task, folder, name or Path(task.video_path).name)
 
     async def check_account(self, caller: str) -> Account:
         """Give price, balance, spending and limits; what RunAPI does not tell is None. Raises `LedgerUnusable`."""

@@ -13,7 +13,6 @@ import anyio.to_thread
 from luma_mcp.app.losses import with_current_error
 from luma_mcp.core.errors import DownloadFailed, InvalidRequest, OutputNotWritable
 from luma_mcp.core.models import SANDBOX_ORIGIN, Clock, Status, Task
-from luma_mcp.core.paths import is_same_folder
 from luma_mcp.core.settings import Settings
 from luma_mcp.ledger.ledger import Ledger
 from luma_mcp.media.downloads import Downloads
@@ -72,24 +71,26 @@ class VideoSaver:
         raise OutputNotWritable(f"The output folder {folder} did not answer in {FOLDER_SECONDS:.0f} seconds.")
 
     async def copy_under_name(self, task: Task, name: str, seconds: float) -> Task:
-        """Copy a saved video under another name, or into this folder; callers over HTTP get one file, and no copies.
+        """Copy a saved video under another name; callers over HTTP get one file for each task, and no copies.
 
-        The ledger keeps the first path: a copy may come and go. Raises `DownloadFailed` after `seconds`.
+        Raises `DownloadFailed` after `seconds`.
         """
         shared = self.settings.serves_http and self.settings.callers
-        if not (name and task.video_path) or shared or self._is_called(task.video_path, name):
+        if not (name and task.video_path) or Path(task.video_path).name == name or shared:
             return task
         with anyio.move_on_after(seconds):
-            copied = await self.downloads.copy(task, name)
-            if copied.is_new:
-                await self.ledger.clear_path_elsewhere(str(copied.path), task.key)
-            return replace(task, video_path=str(copied.path))
+            return await self.copy_into(task, self.settings.output_dir, name)
         raise DownloadFailed("The saved video is still being copied.", hint=COPYING)
 
-    def _is_called(self, path: str, name: str) -> bool:
-        """Tell whether a saved video has a name, and lies in the folder where it would get that."""
-        place = Path(path)
-        return place.name == name and is_same_folder(place.parent, self.settings.output_dir)
+    async def copy_into(self, task: Task, folder: Path, name: str) -> Task:
+        """Copy a saved video into a folder, and give the task with that path: the ledger keeps the first.
+
+        A copy may come and go. Raises `VideoNotWritten`.
+        """
+        copied = await self.downloads.copy(task, folder, name)
+        if copied.is_new:
+            await self.ledger.clear_path_elsewhere(str(copied.path), task.key)
+        return replace(task, video_path=str(copied.path))
 
     async def current_task(self, task: Task) -> Task:
         """Give a task as of now: without its path if the file is gone, and with the error that holds now."""

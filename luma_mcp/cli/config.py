@@ -11,6 +11,7 @@ from typing import Any
 
 from luma_mcp.cli.console import EXIT_CODES, print_json, print_message, print_result
 from luma_mcp.cli.host_table import format_hosts
+from luma_mcp.cli.setting_flags import flag_name
 from luma_mcp.core.errors import LumaError
 from luma_mcp.core.models import PRICE_USD
 from luma_mcp.core.settings import Settings, key_sources, load_settings, variable_name
@@ -154,10 +155,6 @@ def check_flags(flags: Mapping[str, Any], *, remove: bool) -> None:
         raise BadSetting(flag_name(min(for_program)), OF_ENTRY)
     for name in sorted(for_program if over_http else flags.keys() & ADDRESS_FLAGS):
         raise BadSetting(flag_name(name), OF_SERVER if over_http else NEEDS_TRANSPORT)
-
-
-def flag_name(name: str) -> str:
-    return f"--{name.replace('_', '-')}"
 
 
 def list_hosts() -> None:

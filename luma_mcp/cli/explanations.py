@@ -4,16 +4,17 @@ The hints of errors are for models, but for those of errors that only the comman
 """
 
 import re
-import shlex
 from collections.abc import Mapping
 
-from luma_mcp.cli.console import print_message
+from luma_mcp.cli.console import print_json, print_message
 from luma_mcp.core import errors
 from luma_mcp.core.errors import Failure, InvalidRequest, LumaError, SourceNotFound
 from luma_mcp.core.models import PRICE_USD
 from luma_mcp.core.settings_sources import BadSetting
+from luma_mcp.hosts.entries import quote_command
 from luma_mcp.media.clips import ClipUnusable
 from luma_mcp.media.mp4 import Flaw
+from luma_mcp.server.results import failure_object, json_text
 
 
 class WrongArguments(InvalidRequest):
@@ -24,13 +25,10 @@ class FileMissing(SourceNotFound):
     """There is no file of the name that was typed; the hint names one that may be meant."""
 
 
-RESEND = (
-    "Run the same command again, with the same RunAPI key: it asks again under its old idempotency key, and is not"
-    " paid twice."
-)
+RESEND = "Run the same command again, with the same RunAPI key: it goes out as the same request, and is not paid twice."
 OLD_RESEND = (
-    "Look at your RunAPI account first. The same command asks again under the old idempotency key; how long RunAPI"
-    " remembers one is not known."
+    "Look at your RunAPI account first. The same command goes out as the same request; how long RunAPI remembers one"
+    " is not known."
 )
 LATER = "Wait a few minutes, then run the same command again."
 CREDITS = "Add credits to your RunAPI account (https://runapi.ai), then run the same command again."
@@ -41,6 +39,7 @@ ADVICE: Mapping[type[LumaError], str] = {
     LumaError: HINT_AS_IT_IS,
     errors.MissingApiKey: "Get one with luma-mcp login (https://runapi.ai), or add --sandbox to try without one.",
     errors.InvalidApiKey: "Get a new one with luma-mcp login, or correct RUNAPI_API_KEY if that is where it is from.",
+    errors.KeyReplaced: "Run the same command again: there is another RunAPI key now.",
     errors.InsufficientCredits: CREDITS,
     errors.InvalidRequest: "",
     errors.SourceNotAllowed: "RunAPI fetches a URL itself, so anybody must be able to open it. Or give the file.",
@@ -51,7 +50,7 @@ ADVICE: Mapping[type[LumaError], str] = {
     errors.TaskUnfinished: f"luma-mcp wait {{task_id}} asks once more. {SUPPORT}",
     errors.UploadRefused: "Try again in a few minutes, or give a URL that RunAPI can fetch.",
     errors.NetworkFailure: "Check the connection (luma-mcp doctor looks closer), then run the same command again.",
-    errors.ProxyUnusable: "Set it to an http:// address (SOCKS is not supported), or unset it.",
+    errors.ProxyUnusable: "Set {variable} to an http:// address (no SOCKS; in its password, / is %2F and # is %23).",
     errors.Conflict: LATER,
     errors.TaskNotFound: "luma-mcp tasks lists those that there are.",
     errors.TaskNeverKnown: f"luma-mcp wait {{task_id}} asks once more. {SUPPORT}",
@@ -71,7 +70,7 @@ ADVICE: Mapping[type[LumaError], str] = {
     FileMissing: HINT_AS_IT_IS,
 }
 ADVICE_BY_FLAW = {
-    Flaw.NOT_MP4: "Luma takes MP4 and MOV. Convert it: ffmpeg -i {name} {target}",
+    Flaw.NOT_MP4: "Luma takes MP4 and MOV. Convert it: {convert}",
     Flaw.TRUNCATED: "Copy, download or export it again.",
     Flaw.NO_HEADER: "Wait until the recording or download has ended, or repair the clip.",
     Flaw.NO_VIDEO: "Give a clip with pictures: this one has at most sound.",
@@ -97,12 +96,17 @@ CHARGED = {
 }
 
 
-def print_error(error: LumaError) -> None:
-    """Tell what went wrong before there was a task, and what to type; of a bad setting in one line, as logs want it."""
+def print_error(error: LumaError, *, as_json: bool = False) -> None:
+    """Tell what went wrong before there was a task, and what to type; of a bad setting in one line, as logs want it.
+
+    With `as_json` stdout gets it too, for a script.
+    """
+    if as_json:
+        print_json(json_text(failure_object(error)))
     if isinstance(error, BadSetting):
         print_message(error.message)
-        return
-    print_explanation(error.failure(), advice_for(error), charge=error.charged != "no")
+    else:
+        print_explanation(error.failure(), advice_for_error(error), charge=error.charged != "no")
 
 
 def print_failure(failure: Failure) -> None:
@@ -125,13 +129,14 @@ def print_explanation(failure: Failure, advice: str, *, charge: bool) -> None:
         print_message(f"  {advice}")
 
 
-def advice_for(error: LumaError) -> str:
+def advice_for_error(error: LumaError) -> str:
     """Say what to type, by the nearest kind of an error that has advice of its own."""
     if isinstance(error, ClipUnusable):
-        name = shlex.quote(error.path.name)
-        return ADVICE_BY_FLAW[error.flaw].format(name=name, target=shlex.quote(f"{error.path.stem}.mp4"))
+        convert = quote_command(["ffmpeg", "-i", error.path.name, f"{error.path.stem}.mp4"])
+        return ADVICE_BY_FLAW[error.flaw].format(convert=convert)
     found = next(ADVICE[kind] for kind in type(error).__mro__ if kind in ADVICE)
-    return found.format(hint=error.hint, task_id="TASK_ID")
+    variable = (error.variable if isinstance(error, errors.ProxyUnusable) else "") or "HTTPS_PROXY"
+    return found.format(hint=error.hint, task_id="TASK_ID", variable=variable)
 
 
 def advice_for_code(failure: Failure, task_id: str) -> str:
@@ -141,4 +146,4 @@ def advice_for_code(failure: Failure, task_id: str) -> str:
     if failure.code == errors.GenerationFailed.code and failure.charged != "no":
         return "Look at your RunAPI account before you pay for another one."
     kind = next((kind for kind in ADVICE if kind is not LumaError and kind.code == failure.code), LumaError)
-    return ADVICE[kind].format(hint=failure.hint, task_id=task_id)
+    return ADVICE[kind].format(hint=failure.hint, task_id=task_id, variable="HTTPS_PROXY")

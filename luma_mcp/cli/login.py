@@ -19,8 +19,9 @@ from starlette.routing import Route
 
 from luma_mcp.app.parts import open_network
 from luma_mcp.cli.console import print_message
+from luma_mcp.cli.explanations import WrongArguments
 from luma_mcp.core.concurrency import background_work
-from luma_mcp.core.errors import InvalidApiKey, InvalidRequest, LumaError
+from luma_mcp.core.errors import InvalidApiKey, LumaError
 from luma_mcp.core.runapi_file import check_runapi_file, remove_key, store_key
 from luma_mcp.core.settings import USUAL_BASE_URL, Settings, key_sources
 from luma_mcp.core.settings_sources import BadSetting, clean_key, is_filled_in, validate_key
@@ -78,7 +79,7 @@ class CallbackListener:
 def run_login(settings: Settings, *, with_key: bool, open_page: OpenPage = webbrowser.open) -> int:
     """Get a key by RunAPI's page, or take one, check it, and write RunAPI's own file."""
     if settings.sandbox:
-        raise InvalidRequest("The sandbox needs no key.", hint="Leave --sandbox out to log in to RunAPI.")
+        raise WrongArguments("The sandbox needs no key.", hint="Leave --sandbox out to log in to RunAPI.")
     check_runapi_file()
     anyio.run(partial(log_in_with_key, settings, read_key()) if with_key else partial(log_in, settings, open_page))
     if "environment" in key_sources():

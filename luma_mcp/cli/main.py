@@ -121,7 +121,7 @@ def no_arguments(_: Parser) -> None:
 
 
 def add_output(parser: Parser) -> None:
-    parser.add_argument("--output", metavar="FILE", default="", help="the file or folder to save to")
+    parser.add_argument("--output", metavar="FILE", default="", help="where a copy of the video goes: a file or folder")
 
 
 def add_json(parser: Parser, meaning: str) -> None:

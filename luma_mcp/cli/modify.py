@@ -4,23 +4,20 @@ import difflib
 import os
 import sys
 from collections.abc import Sequence
-from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
 from luma_mcp.app.app import App, Outcome
 from luma_mcp.app.progress import Progress
-from luma_mcp.cli.console import print_json, print_message
+from luma_mcp.cli.console import print_message
 from luma_mcp.cli.explanations import FileMissing, WrongArguments
-from luma_mcp.cli.output import with_output
-from luma_mcp.cli.save import save_as
-from luma_mcp.cli.summary import command_line
+from luma_mcp.cli.output import Output, read_output
+from luma_mcp.cli.save import with_copy
 from luma_mcp.cli.wait import Job, follow_to_end, run_jobs
-from luma_mcp.core.errors import LumaError
 from luma_mcp.core.models import LOCAL_CALLER, PRICE_USD, VideoRequest
 from luma_mcp.core.settings import Settings
+from luma_mcp.hosts.entries import typed_command
 from luma_mcp.media.sources import file_uri_path, resolve_typed_file
-from luma_mcp.server.results import failure_object, json_text
 
 EXAMPLE_PROMPT = "a foggy autumn morning"
 CLIP_SUFFIXES = (".mp4", ".mov", ".m4v", ".avi", ".mkv", ".webm", ".mpg", ".mpeg", ".wmv", ".flv", ".gif")
@@ -38,38 +35,27 @@ def run_modify(
     as_json: bool,
 ) -> int:
     """Modify each source as each prompt says, wait for all, and tell how they ended."""
-    settings = settings.model_copy(update={"transport": "stdio"})  # a person is here, whatever a server would speak
-    try:
-        sources, prompts = read_arguments([as_typed(one) for one in arguments], [as_typed(one) for one in prompts])
-        settings, filename = with_output(settings, output)
-        settings, sources = with_sources(settings, sources)
-        asked = [VideoRequest(prompt=words.strip(), source=one, take=take) for one in sources for words in prompts]
-        requests = list(dict.fromkeys(asked))
-        check_filename(filename, len(requests))
-        confirm_price(settings, len(requests), yes=yes)
-    except LumaError as error:
-        if as_json:
-            print_json(json_text(failure_object(error)))
-        raise
-    if filename:
-        settings = settings.model_copy(update={"save": "never"})  # it gets its name when it is there
-    jobs = [job_for(request, filename, elsewhere=bool(output)) for request in requests]
+    sources, prompts = read_arguments([as_typed(one) for one in arguments], [as_typed(one) for one in prompts])
+    place = read_output(output)
+    settings, sources = with_sources(settings, sources)
+    asked = [VideoRequest(prompt=words.strip(), source=one, take=take) for one in sources for words in prompts]
+    requests = list(dict.fromkeys(asked))
+    check_name(place, len(requests))
+    confirm_price(settings, len(requests), yes=yes)
+    if place:
+        settings = settings.model_copy(update={"save": "auto"})  # there is nothing else to copy
+    jobs = [job_for(request, place) for request in requests]
     return run_jobs(settings, jobs, as_json=as_json, single=len(requests) == 1)
 
 
-def job_for(request: VideoRequest, name: str, *, elsewhere: bool) -> Job:
-    ask = partial(modify, request=request, name=name, elsewhere=elsewhere)
-    return Job(ask, f"{request.source}: {request.prompt}")
+def job_for(request: VideoRequest, output: Output | None) -> Job:
+    return Job(partial(modify, request=request, output=output), f"{request.source}: {request.prompt}")
 
 
-async def modify(app: App, progress: Progress, *, request: VideoRequest, name: str, elsewhere: bool) -> Outcome:
-    """Submit or join a request, and have its video saved under a name and in a folder where these were given."""
+async def modify(app: App, progress: Progress, *, request: VideoRequest, output: Output | None) -> Outcome:
+    """Submit or join a request, and have a copy of its video where that is wanted."""
     asked = await app.modify_video(request, LOCAL_CALLER, wait_seconds=app.settings.max_wait_seconds, progress=progress)
-    outcome = await follow_to_end(app, asked, progress)
-    if not elsewhere or outcome.task.error or outcome.task.is_lost(app.now()):
-        return outcome
-    saved = await save_as(app, progress, outcome.task.task_id, name, elsewhere=True)
-    return replace(outcome, task=saved.task)
+    return await with_copy(app, await follow_to_end(app, asked, progress), output)
 
 
 def read_arguments(arguments: Sequence[str], prompts: Sequence[str]) -> tuple[list[str], list[str]]:
@@ -89,7 +75,7 @@ def read_arguments(arguments: Sequence[str], prompts: Sequence[str]) -> tuple[li
 
 
 def example(sources: Sequence[str], prompt: str) -> str:
-    return command_line(["luma-mcp", "modify", *sources, prompt])
+    return typed_command("modify", *sources, prompt)
 
 
 def looks_like_source(word: str) -> bool:
@@ -129,11 +115,9 @@ def similar_name(path: Path) -> str:
     return f"Did you mean {path.with_name(alike[0])}?" if alike else ""
 
 
-def check_filename(filename: str, count: int) -> None:
-    if filename and count > 1:
-        raise WrongArguments(
-            f"--output names one file, for {count} videos.", hint="Name a folder instead: --output DIR/"
-        )
+def check_name(output: Output | None, count: int) -> None:
+    if output and output.name and count > 1:
+        raise WrongArguments(f"--output names one file, for {count} videos.", hint="Name a folder: --output DIR/")
 
 
 def confirm_price(settings: Settings, count: int, *, yes: bool) -> None:
@@ -144,14 +128,14 @@ def confirm_price(settings: Settings, count: int, *, yes: bool) -> None:
     if count == 1 or yes or settings.sandbox:
         return
     price = f"{count} videos at {PRICE_USD:.2f} USD: {count * PRICE_USD:.2f} USD at most"
-    if not asks_person():
+    if not is_interactive():
         raise WrongArguments(f"{price}, which nobody agreed to.", hint="Add --yes if that is meant.")
     print_message(f"{price}. Go on? [y/N]")
     if sys.stdin.readline().strip().lower() not in ("y", "yes"):
         raise WrongArguments("Nothing was sent.")
 
 
-def asks_person() -> bool:
+def is_interactive() -> bool:
     """Tell whether there is somebody to ask."""
     return sys.stdin.isatty() and sys.stderr.isatty()
 

@@ -11,7 +11,7 @@ from luma_mcp.cli.printable import printable
 from luma_mcp.core.errors import LumaError
 from luma_mcp.core.models import LOCAL_CALLER, Status
 from luma_mcp.core.settings import Settings, load_settings
-from luma_mcp.hosts.registry import all_hosts
+from luma_mcp.hosts.registry import all_hosts, pasted_hosts
 from luma_mcp.ledger.files import ledger_path
 from luma_mcp.ledger.ledger import open_ledger
 
@@ -29,7 +29,7 @@ def list_offers(what: str, flags: Mapping[str, Any]) -> list[str]:
 
 
 def host_lines() -> Iterator[str]:
-    for host in all_hosts().values():
+    for host in (*all_hosts().values(), *pasted_hosts().values()):
         yield f"{host.name}\t{host.title}"
 
 

@@ -1,14 +1,13 @@
 """What a person is told when a task has ended: where the video is, what it took and cost, what to type next."""
 
-import shlex
-import subprocess
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 
 from luma_mcp.app.app import Outcome
 from luma_mcp.cli.console import local_time, print_message
 from luma_mcp.cli.explanations import print_task_failure
 from luma_mcp.core.models import PRICE_USD, SANDBOX_ORIGIN, Status, Task
+from luma_mcp.hosts.entries import quote_command, typed_command
 from luma_mcp.server.results import has_take_offer
 
 LOOK_COMMANDS = {"darwin": ["open"], "win32": ["start", ""]}
@@ -36,12 +35,12 @@ def summary_lines(outcome: Outcome, now: float, size: int | None) -> Iterator[tu
     elif task.status is Status.COMPLETED and task.video_urls and task.is_available(now):
         until = f"  (until {local_time(task.expires_at)})" if task.expires_at else ""
         yield "Link", f"{task.video_urls[0]}{until}"
-        yield "Keep it", command_line(["luma-mcp", "save", task.task_id, *sandbox_flag(task)])
+        yield "Keep it", typed_command("save", task.task_id, *sandbox_flag(task))
     if task.status is Status.COMPLETED:
         yield "Took", duration_words(task.elapsed_seconds(now))
         yield "Cost", cost_words(outcome)
     if task.video_path:
-        yield "Look", command_line([*LOOK_COMMANDS.get(sys.platform, ["xdg-open"]), task.video_path])
+        yield "Look", quote_command([*LOOK_COMMANDS.get(sys.platform, ["xdg-open"]), task.video_path])
     if outcome.next_take and (task.status is Status.COMPLETED or has_take_offer(outcome, now)):
         yield "Next take", take_command(task, outcome.next_take)
 
@@ -59,18 +58,13 @@ def cost_words(outcome: Outcome) -> str:
 def take_command(task: Task, take: int) -> str:
     """Give the command for another take of a task's request, and its price."""
     request = task.request
-    words = ["luma-mcp", "modify", request.source, request.prompt, "--take", str(take), *sandbox_flag(task)]
+    words = ["modify", request.source, request.prompt, "--take", str(take), *sandbox_flag(task)]
     price = "" if task.origin == SANDBOX_ORIGIN else f"  ({PRICE_USD:.2f} USD)"
-    return f"{command_line(words)}{price}"
+    return f"{typed_command(*words)}{price}"
 
 
 def sandbox_flag(task: Task) -> list[str]:
     return ["--sandbox"] if task.origin == SANDBOX_ORIGIN else []
-
-
-def command_line(words: Sequence[str]) -> str:
-    """Write a command as it can be pasted into the shell of this system."""
-    return subprocess.list2cmdline(words) if sys.platform == "win32" else shlex.join(words)
 
 
 def duration_words(seconds: float) -> str:

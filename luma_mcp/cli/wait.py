@@ -24,11 +24,12 @@ from luma_mcp.cli.console import (
 )
 from luma_mcp.cli.explanations import print_error
 from luma_mcp.cli.progress_bar import TaskDisplay, TaskWords, display_on
-from luma_mcp.cli.summary import command_line, print_summary, sandbox_flag
+from luma_mcp.cli.summary import print_summary, sandbox_flag
 from luma_mcp.core.concurrency import background_work
 from luma_mcp.core.errors import LumaError
 from luma_mcp.core.models import LOCAL_CALLER, PRICE_USD, RUNNING, SANDBOX_ORIGIN, Status, Task
 from luma_mcp.core.settings import Settings
+from luma_mcp.hosts.entries import typed_command
 from luma_mcp.server.results import TaskObject, advised_wait, failure_object, json_text, task_object
 from luma_mcp.transports.shutdown import interrupt_on_signal
 
@@ -179,7 +180,7 @@ def print_interrupted(tasks: Sequence[Task]) -> None:
     for task in under_way:
         sandbox = task.origin == SANDBOX_ORIGIN
         price = "costs nothing in the sandbox" if sandbox else f"costs {PRICE_USD:.2f} USD if it succeeds"
-        back = command_line(["luma-mcp", "wait", task.task_id, *sandbox_flag(task)])
+        back = typed_command("wait", task.task_id, *sandbox_flag(task))
         print_message(f"Interrupted. Task {task.task_id} goes on at RunAPI, which cannot cancel it; it {price}.")
         print_message(f"  To come back: {back}")
     if not under_way:

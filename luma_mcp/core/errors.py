@@ -208,6 +208,7 @@ class ProxyUnusable(NetworkFailure):
             hint=f"Set {variable or 'HTTPS_PROXY'} to an http:// address (no SOCKS; in its password write / as %2F and"
             f" # as %23), or unset {named}, then restart this server.",
         )
+        self.variable = variable
 
 
 class Conflict(LumaError):

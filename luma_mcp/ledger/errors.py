@@ -18,10 +18,10 @@ UNKNOWN_SCHEMA_HINT = (
 OWN_HINT = (
     "Let the data folder and the files in it belong to you (chown), and let nobody else write there (chmod go-w)."
 )
-LOCKED_HINT = "End what else uses the ledger (another host, a backup, a database browser), then repeat the call."
-FULL_HINT = "Free some space on its disk, then repeat the call."
-DISK_STUCK_HINT = "Have the disk of the data folder looked at if this goes on, then repeat the call."
-MOVED_HINT = "Let nothing else move, replace or remove the ledger, and call list_tasks before the call is repeated."
+LOCKED_HINT = "End what else uses the ledger (another host, a backup, a database browser), then try again."
+FULL_HINT = "Free some space on its disk, then try again."
+DISK_STUCK_HINT = "Have the disk of the data folder looked at if this goes on, then try again."
+MOVED_HINT = "Let nothing else move, replace or remove the ledger, and look at the list of tasks before you try again."
 LOCAL_HINT = (
     "The ledger needs a disk whose locks work, which network disks and some shared folders lack: move the data folder,"
     " with the ledger in it, to a local disk, and name its new place with LUMA_MCP_DATA_DIR."

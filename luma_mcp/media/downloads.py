@@ -292,13 +292,13 @@ class Downloads:
                             return await anyio.to_thread.run_sync(publish, part, target, abandon_on_cancel=True)
                     earlier += 1
 
-    async def copy(self, task: Task, name: str) -> PublishedFile:
-        """Copy a task's saved video to another name in the output folder; raise like `save`."""
-        target = self._folder / name
+    async def copy(self, task: Task, folder: Path, name: str) -> PublishedFile:
+        """Copy a task's saved video into a folder, under a name; raise like `save`."""
+        target = folder / name
         with errors_as_paid(target, COPY_AGAIN):
             existing = Path(task.video_path)
-            await anyio.to_thread.run_sync(check_writable, self._folder, abandon_on_cancel=True)
-            part = self._part(task)
+            await anyio.to_thread.run_sync(check_writable, folder, abandon_on_cancel=True)
+            part = new_part(folder, task.key)
             return await anyio.to_thread.run_sync(copy_saved_video, existing, part, target, abandon_on_cancel=True)
 
     async def tidy(self) -> None:

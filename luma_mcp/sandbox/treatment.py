@@ -9,10 +9,13 @@ from pathlib import Path
 
 import anyio
 
+import luma_mcp
+from luma_mcp.core.settings_sources import environment
 from luma_mcp.sandbox.requests import bundled_clip, foggy_clip
 
 CHILD_SECONDS = 15.0
 MAX_CLIP_BYTES = 100 << 20
+KEPT_VARIABLES = ("SYSTEMROOT", "LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH")  # without which programs do not start
 PROGRAM = (sys.executable, "-P", "-m", "luma_mcp.sandbox.fog")  # -P: nothing from the folder where it is started
 
 
@@ -55,10 +58,18 @@ def part_path(treated: Path) -> Path:
 
 async def lay_fog_over(clip: Path, made: Path) -> bool:
     """Have another process do it, which ends within seconds whatever the clip is; tell whether it did."""
-    nothing = subprocess.DEVNULL
+    package, nothing = Path(luma_mcp.__file__).parents[1], subprocess.DEVNULL
+    kept = {name: value for name, value in environment().items() if name in KEPT_VARIABLES}
     with anyio.move_on_after(CHILD_SECONDS), suppress(OSError):  # no process can be started
         ended = await anyio.run_process(
-            [*PROGRAM, str(clip), str(made)], check=False, stdin=nothing, stdout=nothing, stderr=nothing
+            [*PROGRAM, str(clip), str(made)],
+            check=False,
+            stdin=nothing,
+            stdout=nothing,
+            stderr=nothing,
+            cwd=package,
+            env={**kept, "PYTHONPATH": str(package)},  # nothing secret
+            start_new_session=True,
         )
         return ended.returncode == 0
     return False

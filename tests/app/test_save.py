@@ -10,7 +10,6 @@ import anyio.to_thread
 import pytest
 from mcp import Client
 
-from luma_mcp.app.progress import Progress
 from luma_mcp.core.models import new_key
 from luma_mcp.media import downloads, files
 from luma_mcp.media.files import MIN_FREE_BYTES
@@ -26,7 +25,6 @@ from tests.support.rig import (
     open_rig,
     run_inline,
     sandbox_for,
-    silent,
     structured,
 )
 
@@ -460,12 +458,12 @@ async def test_another_takes_over_a_save_that_waits_for_its_next_try(home: Path)
         assert kept(home) == ["fog.mp4"]
 
 
-async def test_a_name_is_one_in_the_output_folder_of_now(home: Path) -> None:
+async def test_a_person_gets_a_copy_wherever_they_want_it_and_the_first_file_stays_known(home: Path) -> None:
     async with open_rig(home) as rig:
-        first = (await rig.settle(await rig.submit())).video_path
-    async with open_rig(home, output_dir=home / "new", media_roots=(home / "out",)) as rig:
-        [task], _ = await rig.app.list_tasks("local", "", 1, "")
-        assert task.video_path == first
-        again = await rig.app.save_video(task.task_id, "local", Path(first).name, progress=Progress(silent))
-        assert again.task.video_path == str(home / "new" / Path(first).name)
-        assert Path(first).exists()
+        task = await rig.settle(await rig.submit())
+        for _ in range(2):
+            copied = await rig.app.copy_video(task, home / "new", "")
+            assert copied.video_path == str(home / "new" / Path(task.video_path).name)
+        [listed], _ = await rig.app.list_tasks("local", "", 1, "")
+        assert listed.video_path == task.video_path
+        assert len(list((home / "new").iterdir())) == 1

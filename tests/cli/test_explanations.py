@@ -33,6 +33,7 @@ def test_no_words_for_models_reach_a_person(
 ) -> None:
     error = LumaError.__new__(kind)
     LumaError.__init__(error, "It went wrong.", charged=charged)
+    vars(error)["variable"] = "HTTPS_PROXY"  # which `ProxyUnusable` has
     print_error(error)
     print_task_failure(error.failure(), "6c1f", lost=False)
     print_task_failure(error.failure(), "6c1f", lost=True)

@@ -6,10 +6,10 @@ from pathlib import Path
 import pytest
 
 from luma_mcp.__main__ import main
-from luma_mcp.sandbox.requests import bundled_clip
+from luma_mcp.sandbox.requests import foggy_clip
 from tests.support.rig import SOURCE
 
-CLIP = bundled_clip().read_bytes()
+CLIP = foggy_clip().read_bytes()
 
 
 def task_made(capsys: pytest.CaptureFixture[str], *flags: str) -> str:
@@ -46,12 +46,15 @@ def test_a_result_is_put_where_the_person_says(home: Path, configured: str, caps
     assert saved(capsys, task_id, "--output", "there/fog") == home / "there" / "fog.mp4"
 
 
-def test_one_that_was_never_saved_goes_straight_there(
+def test_a_copy_elsewhere_leaves_the_saved_one_where_every_server_finds_it(
     home: Path, configured: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     task_id = task_made(capsys, "--save", "never")
     assert saved(capsys, task_id, "--output", "here/fog.mp4") == home / "here" / "fog.mp4"
-    assert list(home.rglob("*.mp4")) == [home / "here" / "fog.mp4"]
+    (home / "here" / "fog.mp4").unlink()
+    assert main(["tasks", "--json"]) == 0
+    [task] = json.loads(capsys.readouterr().out)["tasks"]
+    assert Path(task["video_path"]).parent == home / "Videos" / "luma"
 
 
 def test_no_file_is_overwritten(home: Path, configured: str, capsys: pytest.CaptureFixture[str]) -> None:

@@ -6,7 +6,7 @@ from dataclasses import replace
 import pytest
 
 from luma_mcp.app.app import Outcome
-from luma_mcp.cli.summary import command_line, duration_words, print_summary, size_words, summary_lines
+from luma_mcp.cli.summary import duration_words, print_summary, size_words, summary_lines
 from luma_mcp.core.errors import GenerationFailed
 from luma_mcp.core.models import DAY_SECONDS, SANDBOX_ORIGIN, Status, Task, TaskSnapshot, VideoRequest
 from tests.support.rig import API_URL, EPOCH, SOURCE
@@ -87,10 +87,3 @@ def test_durations_are_in_words(seconds: float, words: str) -> None:
 @pytest.mark.parametrize(("size", "words"), [(999, "1 KB"), (26_400, "26 KB"), (12_400_000, "12.4 MB")])
 def test_sizes_are_in_words(size: int, words: str) -> None:
     assert size_words(size) == words
-
-
-def test_a_command_can_be_pasted_on_every_system(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sys, "platform", "win32")
-    assert command_line(["luma-mcp", "modify", r"C:\My clips\a.mp4", "fog"]) == (
-        r'luma-mcp modify "C:\My clips\a.mp4" fog'
-    )

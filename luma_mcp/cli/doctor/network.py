@@ -11,6 +11,7 @@ import httpx
 
 from luma_mcp.app.parts import open_network
 from luma_mcp.cli.doctor.report import Finding, note, ok, problem
+from luma_mcp.cli.explanations import advice_for_error
 from luma_mcp.core.errors import InvalidApiKey, LumaError, MissingApiKey, ProxyUnusable
 from luma_mcp.core.settings import Settings
 from luma_mcp.core.settings_proxies import Proxy, read_proxies
@@ -47,7 +48,7 @@ async def check_balance(runapi: RunAPI, price_usd: float) -> Finding:
     except MissingApiKey:
         return note("account", "not asked for its balance, as there is no key here", "Run this where the key is set.")
     except LumaError as error:
-        fix = OTHER_KEY if isinstance(error, InvalidApiKey) else error.hint
+        fix = OTHER_KEY if isinstance(error, InvalidApiKey) else advice_for_error(error)
         return problem("account", error.message, fix, error.code)
     left = f"{balance.usd:.2f} USD are left"
     if balance.usd < price_usd:
@@ -63,10 +64,9 @@ async def check_balance(runapi: RunAPI, price_usd: float) -> Finding:
 def diagnose_failure(error: LumaError, base_url: str) -> Finding:
     host = urlsplit(base_url).hostname or base_url
     proxy = find_proxy(base_url)
-    fix = next((advice for cause in causes(error) if (advice := advice_for(cause, host, proxy))), "")
-    return problem(
-        "RunAPI", error.message, fix or error.hint or f"Check that this machine can open {base_url}.", error.code
-    )
+    known = next((advice for cause in causes(error) if (advice := advice_for(cause, host, proxy))), "")
+    fix = known or advice_for_error(error) or f"Check that this machine can open {base_url}."
+    return problem("RunAPI", error.message, fix, error.code)
 
 
 def causes(error: BaseException) -> Generator[BaseException]:
