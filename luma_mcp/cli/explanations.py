@@ -38,7 +38,7 @@ HINT_AS_IT_IS = "{hint}"
 ADVICE: Mapping[type[LumaError], str] = {
     LumaError: HINT_AS_IT_IS,
     errors.MissingApiKey: "Get one with luma-mcp login (https://runapi.ai), or add --sandbox to try without one.",
-    errors.InvalidApiKey: "Get a new one with luma-mcp login, or correct RUNAPI_API_KEY if that is where it is from.",
+    errors.InvalidApiKey: "Get a new key with luma-mcp login, or correct RUNAPI_API_KEY where that is set.",
     errors.KeyReplaced: "Run the same command again: there is another RunAPI key now.",
     errors.InsufficientCredits: CREDITS,
     errors.InvalidRequest: "",
@@ -52,7 +52,7 @@ ADVICE: Mapping[type[LumaError], str] = {
     errors.NetworkFailure: "Check the connection (luma-mcp doctor looks closer), then run the same command again.",
     errors.ProxyUnusable: "Set {variable} to an http:// address (no SOCKS; in its password, / is %2F and # is %23).",
     errors.Conflict: LATER,
-    errors.TaskNotFound: "luma-mcp tasks lists those that there are.",
+    errors.TaskNotFound: "luma-mcp tasks lists your tasks; those of the sandbox need --sandbox.",
     errors.TaskNeverKnown: f"luma-mcp wait {{task_id}} asks once more. {SUPPORT}",
     errors.GenerationFailed: "Change the prompt, or try another clip.",
     errors.SubmissionUnconfirmed: RESEND,

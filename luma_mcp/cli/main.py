@@ -80,7 +80,13 @@ def save_arguments(parser: Parser) -> None:
 def tasks_arguments(parser: Parser) -> None:
     parser.add_argument("words", metavar="WORDS", nargs="*", help="only tasks with these words in prompt or id")
     states = "{" + ",".join(Status) + "}"
-    parser.add_argument("--status", metavar=states, choices=[*Status], default="", help="only tasks in this state")
+    parser.add_argument(
+        "--status",
+        metavar=states,
+        choices=[state.value for state in Status],
+        default="",
+        help="only tasks in this state",
+    )
     parser.add_argument("--limit", metavar="N", type=int, default=20, help="how many, 1 to 100 (20)")
     add_json(parser, "print all that is known of them as JSON")
 
@@ -226,7 +232,7 @@ SET_UP = (
         about="""\
 Get a RunAPI key: opens RunAPI's page in your browser, where you log in and
 agree, and puts the key into RunAPI's own file, which every server of yours
-reads. The key is checked, never printed, and stands in no host's file.
+reads. The key is checked, never printed, and is not stored in any host's file.
 
   luma-mcp login
   luma-mcp login --with-key < key.txt""",
@@ -249,10 +255,10 @@ Take the RunAPI key out of RunAPI's own file.
     Command(
         name="config",
         example="config claude-desktop --write",
-        summary="let an MCP host know this server",
+        summary="add this server to an MCP host",
         about="""\
-Let a host know this server: prints what belongs into its configuration file, or
-puts it there; the rest of the file stays as it is. Settings become part of the
+Add this server to a host: prints what goes into its configuration file, or puts
+it there; the rest of the file stays as it is. Settings become part of the
 entry. A key is never printed. With --transport http the entry has the
 address of a server that you start yourself, and the token for it.
 
@@ -268,7 +274,7 @@ address of a server that you start yourself, and the token for it.
     Command(
         name="doctor",
         example="doctor",
-        summary="what is wrong, and how to mend it",
+        summary="what is wrong, and how to fix it",
         about="""\
 Look at everything that this server depends on: versions, settings, key, the way
 to RunAPI, balance, ledger, folders, and the hosts on this machine. Changes and
@@ -354,7 +360,7 @@ Settings of the server, and of the commands for which they mean something.
 def build_parser() -> TopParser:
     """Make the parser of all commands."""
     top = TopParser(FRONT_PAGE.format(commands=command_table()), prog="luma-mcp")
-    top.add_argument("--version", action="version", version=f"runapi-luma-mcp {__version__}", help="the version")
+    top.add_argument("--version", action="version", version=f"luma-mcp {__version__}", help="the version")
     top.add_argument("--help-settings", action=HelpSettings, nargs=0, default=argparse.SUPPRESS, help="all settings")
     top.set_defaults(run=BARE, takes="server_settings")
     add_setting_flags(top.add_argument_group("settings"), ALL)
@@ -379,6 +385,7 @@ def add_command(commands: Any, command: Command) -> Parser:
 def parse_command_line(words: Sequence[str]) -> dict[str, Any]:
     """Read a command line: `run`, `takes`, and all that was given by name. Ends the process with help or a refusal."""
     top = build_parser()
+    words = [*words[1:], "--help"] if words[:1] == ["help"] else words
     top.check_command(words)
     known, rest = top.parse_known_args(words)
     given = vars(known)

@@ -11,20 +11,25 @@ from luma_mcp.hosts.entries import quote_command, typed_command
 from luma_mcp.server.results import has_take_offer
 
 LOOK_COMMANDS = {"darwin": ["open"], "win32": ["start", ""]}
-PLAY = "nothing: this is the sandbox, and the video is a stand-in"
-OWN_CLIP = "nothing: this is the sandbox, and the video is your own clip, as it was"
+PLAY = "nothing: the sandbox is free, and the video is a stand-in"
+OWN_CLIP = "nothing: the sandbox is free, and the video is your own clip, unchanged"
 LABEL_WIDTH = 11
+OF_FILE = ("Saved", "Link", "Cost", "Open")
 
 
-def print_summary(outcome: Outcome, now: float, size: int | None) -> None:
-    """Tell how a task ended; `size` is that of its saved file in bytes, None if there is none."""
+def print_summary(outcome: Outcome, now: float, size: int | None, *, brief: bool = False) -> None:
+    """Tell how a task ended; `size` is that of its saved file in bytes, None if there is none.
+
+    In brief it is only about the file.
+    """
     task = outcome.task
     if outcome.joined:
-        print_message(f"You asked for the same on {local_time(task.created_at)}: this is its result.")
+        print_message(f"Already asked for on {local_time(task.created_at)}: this is the result.")
     if task.error:
         print_task_failure(task.error, task.task_id, lost=task.is_lost(now))
     for label, told in summary_lines(outcome, now, size):
-        print_message(f"{label:<{LABEL_WIDTH}}{told}")
+        if not brief or label in OF_FILE:
+            print_message(f"{label:<{LABEL_WIDTH}}{told}")
 
 
 def summary_lines(outcome: Outcome, now: float, size: int | None) -> Iterator[tuple[str, str]]:
@@ -40,7 +45,7 @@ def summary_lines(outcome: Outcome, now: float, size: int | None) -> Iterator[tu
         yield "Took", duration_words(task.elapsed_seconds(now))
         yield "Cost", cost_words(outcome)
     if task.video_path:
-        yield "Look", quote_command([*LOOK_COMMANDS.get(sys.platform, ["xdg-open"]), task.video_path])
+        yield "Open", quote_command([*LOOK_COMMANDS.get(sys.platform, ["xdg-open"]), task.video_path])
     if outcome.next_take and (task.status is Status.COMPLETED or has_take_offer(outcome, now)):
         yield "Next take", take_command(task, outcome.next_take)
 

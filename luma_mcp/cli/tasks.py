@@ -31,7 +31,7 @@ COLOURS = {  # of those that can be read on dark and on light
     Status.UNCONFIRMED: "\x1b[35m",
 }
 NONE_YET = 'There are no tasks yet. Make the first: luma-mcp modify CLIP.mp4 "in snow"{sandbox}'
-NONE_FOUND = "No task fits. All of them: luma-mcp tasks{sandbox}"
+NONE_FOUND = "No matching tasks. All of them: luma-mcp tasks{sandbox}"
 IN_SANDBOX = "Tasks in the sandbox: {count}. To list them: luma-mcp tasks --sandbox"
 MORE = "These are the newest {limit}; --limit 100 shows more."
 

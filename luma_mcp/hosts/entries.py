@@ -69,8 +69,8 @@ class EntryOptions:
         ]
 
     @property
-    def plays(self) -> bool:
-        """Tell whether the server is to play the sandbox, so that nothing is charged."""
+    def uses_sandbox(self) -> bool:
+        """Tell whether the server is to use the sandbox, so that nothing is charged."""
         return SANDBOX_VARIABLE in self.settings
 
     def for_real(self) -> "EntryOptions":
@@ -181,7 +181,7 @@ def kept_launch(there: Json, wish: EntryOptions) -> LaunchCommand:
         return wish.launch
     program, *words = words_of(there)
     flags = own_flags(program_of(there), words)
-    if flags is None and wish.plays:
+    if flags is None and wish.uses_sandbox:
         raise HostFileUnusable("The entry has a launcher of its own, which may not pass --sandbox on.", hint=BY_HAND)
     if flags is None:
         return LaunchCommand(program, words)

@@ -20,7 +20,7 @@ T = TypeVar("T")
 R = TypeVar("R")
 MAX_PAGE_BYTES = 39_000  # of a list in both forms: under 40,000 with what the protocol puts around it
 PROMPT_PREVIEW_LENGTH = 80
-SANDBOX_CHARGE_NOTE = " This is the sandbox: nothing was charged (cost_usd is played), and the video is {what}."
+SANDBOX_CHARGE_NOTE = " This is the sandbox: nothing was charged (cost_usd is simulated), and the video is {what}."
 STAND_IN, OWN_CLIP = "a stand-in", "the user's own clip, unchanged"
 LINK_STEP = "Give the user the link in video_urls; it works until expires_at."
 SANDBOX_LINK_STEP = (
@@ -37,7 +37,7 @@ TAKE_COST = f"costs {PRICE} when it succeeds"
 SANDBOX_TAKE_COST = "is free in the sandbox"
 StatusWord = Annotated[str, Field(json_schema_extra={"enum": [*Status]})]
 Timestamp = Annotated[str, Field(description="RFC 3339, UTC", json_schema_extra={"format": "date-time"})]
-PLAY_MONEY = "This is the sandbox: it plays with money that does not exist."
+PLAY_MONEY = "This is the sandbox: all amounts are simulated."
 NO_KEY = f"Without a RunAPI key the balance is not known and nothing can be submitted. {MissingApiKey.hint}"
 ACTIVE_LIMIT_STEP = "The limit of tasks at once is reached: wait for one to end, or have LUMA_MCP_MAX_ACTIVE raised."
 DAILY_LIMIT_STEP = (

@@ -82,7 +82,7 @@ def test_help_of_settings_has_each_with_its_values_and_never_a_flag_for_a_secret
 
 
 def test_the_version_is_told(capsys: pytest.CaptureFixture[str]) -> None:
-    assert help_of("--version", capsys=capsys) == ["runapi-luma-mcp 0.1.0"]
+    assert help_of("--version", capsys=capsys) == ["luma-mcp 0.1.0"]
 
 
 @every_command

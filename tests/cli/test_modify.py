@@ -148,7 +148,7 @@ def test_a_finished_request_is_shown_at_once_and_said_to_cost_nothing(
     assert main(command) == 0
     again = capsys.readouterr()
     assert again.out == first.out
-    assert again.err.startswith("You asked for the same on ")
+    assert again.err.startswith("Already asked for on ")
     assert "nothing now; 0.50 USD when it was made" in again.err
     assert "--take 2  (0.50 USD)" in again.err
 
@@ -185,12 +185,16 @@ def test_a_mistyped_name_is_answered_with_the_one_that_may_be_meant(
         (["clip.mp4"], "luma-mcp modify clip.mp4 'a foggy autumn morning'"),
         (["one.mp4", "two.mp4"], "luma-mcp modify one.mp4 two.mp4 'a foggy autumn morning'"),
         (["fog"], "luma-mcp modify fog 'a foggy autumn morning'"),
+        (["walk.mp4 in thick fog"], "luma-mcp modify walk.mp4 'in thick fog'"),
     ],
 )
 def test_what_cannot_be_meant_is_answered_with_what_to_type(typed: list[str], meant: str) -> None:
     with pytest.raises(WrongArguments) as refused:
         read_arguments(typed, [])
-    assert refused.value.hint == meant
+    assert refused.value.hint.endswith(meant)
+    with pytest.raises(WrongArguments) as refused:
+        read_arguments(typed, [], ["--sandbox"])
+    assert refused.value.hint.endswith(f"{meant} --sandbox"), "what was free stays free when it is pasted"
 
 
 def test_the_last_argument_is_the_prompt_unless_prompts_are_given() -> None:
@@ -229,7 +233,7 @@ def test_at_a_terminal_a_person_is_asked_for_the_total_price(
     main(["modify", SOURCE, "--prompt", f"spring {answer}", "--prompt", f"autumn {answer}"])
     told = capsys.readouterr()
     assert len(told.out.splitlines()) == made
-    assert "1.00 USD at most. Go on? [y/N]" in told.err
+    assert "1.00 USD at most. Continue? [y/N]" in told.err
 
 
 def test_one_of_several_that_fails_does_not_stop_the_others(

@@ -28,7 +28,7 @@ def test_a_saved_video_comes_with_its_time_cost_and_what_to_type(monkeypatch: py
         "Saved": "/videos/fog.mp4  (12.4 MB)",
         "Took": "2 min 5 s",
         "Cost": "0.50 USD",
-        "Look": "xdg-open /videos/fog.mp4",
+        "Open": "xdg-open /videos/fog.mp4",
         "Next take": f"""luma-mcp modify {SOURCE} 'it'"'"'s fog' --take 2  (0.50 USD)""",
     }
 
@@ -42,13 +42,13 @@ def test_a_video_that_was_not_saved_has_a_link_and_the_way_to_keep_it() -> None:
 
 def test_what_the_sandbox_makes_is_said_to_be_a_stand_in_and_stays_there() -> None:
     lines = told(Outcome(replace(SAVED, origin=SANDBOX_ORIGIN), is_new=True, next_take=2))
-    assert lines["Cost"] == "nothing: this is the sandbox, and the video is a stand-in"
+    assert lines["Cost"] == "nothing: the sandbox is free, and the video is a stand-in"
     assert lines["Next take"].endswith("--take 2 --sandbox")
 
 
 def test_a_clip_that_the_sandbox_gave_back_as_it_was_is_said_to_be_ones_own() -> None:
     lines = told(Outcome(replace(SAVED, origin=SANDBOX_ORIGIN), is_new=True, own_clip=True))
-    assert lines["Cost"] == "nothing: this is the sandbox, and the video is your own clip, as it was"
+    assert lines["Cost"] == "nothing: the sandbox is free, and the video is your own clip, unchanged"
 
 
 def test_a_cost_that_runapi_did_not_name_is_said_to_be_its_price() -> None:
@@ -61,7 +61,7 @@ def test_a_repeated_request_says_when_it_was_made_and_that_nothing_is_charged_no
 ) -> None:
     print_summary(Outcome(SAVED, joined=True, nothing_sent=True), EPOCH + 130, None)
     said = capsys.readouterr().err
-    assert said.startswith("You asked for the same on 20")
+    assert said.startswith("Already asked for on 20")
     assert "nothing now; 0.50 USD when it was made" in said
 
 

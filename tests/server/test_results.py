@@ -151,7 +151,7 @@ def test_what_is_not_known_is_absent_from_the_task_object() -> None:
 def test_a_video_of_the_sandbox_is_said_to_be_a_stand_in_or_the_users_own(*, own_clip: bool, what: str) -> None:
     done = replace(DRAFT, origin=SANDBOX_ORIGIN, status=Status.COMPLETED, video_path="/out/fog.mp4")
     told = task_object(Outcome(done, own_clip=own_clip), EPOCH)["next_step"]
-    assert told.endswith(f"nothing was charged (cost_usd is played), and the video is {what}.")
+    assert told.endswith(f"nothing was charged (cost_usd is simulated), and the video is {what}.")
 
 
 async def test_a_call_that_sends_its_task_once_more_does_not_say_that_it_cost_nothing(rig: Rig) -> None:

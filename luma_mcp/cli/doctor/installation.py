@@ -71,14 +71,13 @@ def check_variables() -> list[Finding]:
 def check_key(settings: Settings, brought_by: Sequence[str]) -> list[Finding]:
     """Tell where the key comes from, never what it is; `brought_by` are hosts whose entries bring one."""
     if settings.sandbox:
-        return [ok("key", "none is needed: the sandbox plays RunAPI, and nothing is charged")]
+        return [ok("key", "none is needed: the sandbox simulates RunAPI, and nothing is charged")]
     sources, fault = key_sources(settings.env_file), read_runapi_file().fault
     if fault and not sources:
         return [problem("key", f"{fault}, so no key in it counts.", OWN_FILE, "missing_api_key")]
     if not sources and brought_by:
-        return [
-            note("key", f"none here, where you run this; {' and '.join(brought_by)} will bring one, or plays", GET_KEY)
-        ]
+        hosts = " and ".join(brought_by)
+        return [note("key", f"none found here; {hosts} have one of their own, or use the sandbox", GET_KEY)]
     if not sources:
         return [problem("key", "No RunAPI key is configured.", GET_KEY, "missing_api_key")]
     names = {

@@ -30,7 +30,7 @@ def test_a_key_that_only_a_host_has_is_no_problem(
     code, found = doctor()
     assert (code, found["key"]["state"], found["account"]["state"]) == (0, "note", "note")
     assert "Cursor" in found["key"]["message"]
-    assert "plays the sandbox" in found["Cursor"]["message"]
+    assert "with the sandbox" in found["Cursor"]["message"]
 
 
 def test_each_source_of_a_key_is_named_and_those_that_do_not_count(
