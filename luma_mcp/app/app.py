@@ -17,6 +17,7 @@ from luma_mcp.app.changes import Listener
 from luma_mcp.app.parts import Parts, open_parts
 from luma_mcp.app.preview import Preview
 from luma_mcp.app.progress import Progress
+from luma_mcp.app.save import DISK_TIMEOUT_SECONDS
 from luma_mcp.app.videos import VideoFile, read_piece
 from luma_mcp.app.wait import is_named
 from luma_mcp.core import failpoints
@@ -25,6 +26,8 @@ from luma_mcp.core.filenames import validate_filename
 from luma_mcp.core.models import Clock, Status, Task, VideoRequest
 from luma_mcp.core.settings import WAIT_LIMIT_SECONDS, Settings
 from luma_mcp.core.uris import parse_task_id, task_uri
+from luma_mcp.ledger.database import count_tasks_of
+from luma_mcp.ledger.files import LEDGER_NAME
 from luma_mcp.ledger.ledger import next_cursor
 from luma_mcp.media.files import awaits_other_server
 from luma_mcp.media.sources import TaskOutput, parse_source
@@ -42,6 +45,7 @@ class Outcome:
     nothing_sent: bool = False  # RunAPI had the task before this call: the call itself cost nothing
     other_callback: bool = False  # the task was submitted without the callback_url of this call
     next_take: int = 0  # the lowest take that the request never had; 0 if it had all
+    own_clip: bool = False  # the sandbox gave the caller's clip back as it was
 
 
 class App:
@@ -203,6 +207,15 @@ class App:
             found = await self._parts.ledger.search_tasks(caller, typed, states, limit, unnamed=True)
             return await self._parts.saver.current_tasks(found)
 
+    async def count_sandbox_tasks(self, caller: str) -> int:
+        """Count the caller's tasks in the sandbox's own ledger, which those outside it do not see."""
+        if self.settings.sandbox:
+            return 0
+        ledger = self.settings.sandbox_dir / LEDGER_NAME
+        with anyio.move_on_after(DISK_TIMEOUT_SECONDS):
+            return await anyio.to_thread.run_sync(count_tasks_of, ledger, caller, abandon_on_cancel=True)
+        return 0
+
     async def check_earlier_outputs(self, source: str, earlier: Task | None, caller: str) -> None:
         """Refuse at once results that cannot be had, before a person is asked to agree to the cost.
 
@@ -252,9 +265,9 @@ class App:
 
     async def outcome(self, task: Task) -> Outcome:
         """Give a task as it stands: its file if that is there, its error as of now, its next free take."""
-        return Outcome(
-            await self._parts.saver.current_task(task), next_take=await self._parts.ledger.unused_take(task.key)
-        )
+        task = await self._parts.saver.current_task(task)
+        own_clip = await self._parts.saver.is_own_clip(task)
+        return Outcome(task, next_take=await self._parts.ledger.unused_take(task.key), own_clip=own_clip)
 
     def _bound(self, wait_seconds: int) -> float:
         if not -1 <= wait_seconds <= WAIT_LIMIT_SECONDS:

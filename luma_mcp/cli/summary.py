@@ -15,6 +15,7 @@ from luma_mcp.server.results import has_take_offer
 
 LOOK_COMMANDS = {"darwin": ["open"], "win32": ["start", ""]}
 PLAY = "nothing: the sandbox is free, and the video is a stand-in"
+OWN_CLIP = "nothing: the sandbox is free, and the video is your own clip, unchanged"
 LABEL_WIDTH = 11
 OF_FILE = ("Saved", "Link", "Cost", "Open")
 
@@ -71,7 +72,7 @@ def cost_words(outcome: Outcome) -> str:
     """Say what a finished task cost, and that a repeated request adds nothing to that."""
     task = outcome.task
     if task.origin == SANDBOX_ORIGIN:
-        return PLAY
+        return OWN_CLIP if outcome.own_clip else PLAY
     usd = f"{PRICE_USD if task.cost_usd is None else task.cost_usd:.2f} USD"
     paid = f"{usd}, by RunAPI's price" if task.cost_usd is None else usd
     return f"nothing now; {paid} when it was made" if outcome.nothing_sent else paid

@@ -27,6 +27,7 @@ from luma_mcp.server import tool_texts
 from luma_mcp.server.apps import FOR_PAGE_ALONE, PIECE_BYTES, SHOWS_PAGE
 from luma_mcp.server.context import PageParams, RequestContext, caller_of, reject_cursor, unknown_name
 from luma_mcp.server.results import (
+    SANDBOX_TASKS_STEP,
     AccountObject,
     TaskList,
     TaskObject,
@@ -104,8 +105,12 @@ async def list_tasks(
 ) -> Annotated[CallToolResult, TaskList]:
     app = app_of(ctx)
     app.start_tracker()
-    tasks, next_cursor = await app.list_tasks(caller_of(ctx.request_context), status.strip(), limit, cursor.strip())
-    return tool_result(task_page(tasks, next_cursor))
+    caller = caller_of(ctx.request_context)
+    tasks, next_cursor = await app.list_tasks(caller, status.strip(), limit, cursor.strip())
+    page = task_page(tasks, next_cursor)
+    if not tasks and (in_sandbox := await app.count_sandbox_tasks(caller)):
+        page["next_step"] = SANDBOX_TASKS_STEP.format(count=in_sandbox)
+    return tool_result(page)
 
 
 async def save_video(

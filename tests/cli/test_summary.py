@@ -55,8 +55,13 @@ def test_a_video_that_was_not_saved_has_a_link_and_the_way_to_keep_it() -> None:
 
 def test_what_the_sandbox_makes_is_said_to_be_a_stand_in_and_stays_there() -> None:
     lines = told(Outcome(replace(SAVED, origin=SANDBOX_ORIGIN), is_new=True, next_take=2), flags=["--sandbox"])
-    assert "stand-in" in lines["Cost"]
+    assert lines["Cost"] == "nothing: the sandbox is free, and the video is a stand-in"
     assert lines["Next take"].endswith("--take 2 --sandbox")
+
+
+def test_a_clip_that_the_sandbox_gave_back_as_it_was_is_said_to_be_ones_own() -> None:
+    lines = told(Outcome(replace(SAVED, origin=SANDBOX_ORIGIN), is_new=True, own_clip=True))
+    assert lines["Cost"] == "nothing: the sandbox is free, and the video is your own clip, unchanged"
 
 
 def test_a_cost_that_runapi_did_not_name_is_said_to_be_its_price() -> None:

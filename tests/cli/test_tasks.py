@@ -180,6 +180,22 @@ def test_without_tasks_the_way_to_the_first_is_told(capsys: pytest.CaptureFixtur
     assert 'luma-mcp modify CLIP.mp4 "in snow" --sandbox' in told.err
 
 
+def test_tasks_of_the_sandbox_are_mentioned_where_they_are_not_listed(
+    home: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    shared = ["--data-dir", str(home / "data")]
+    assert main(["tasks", *shared]) == 0
+    assert "Tasks in the sandbox" not in capsys.readouterr().err
+    add_task(home, "fog")
+    add_task(home, "snow")
+    assert main(["tasks", *shared]) == 0
+    told = capsys.readouterr()
+    assert told.out == ""
+    assert told.err.splitlines()[-1] == "Tasks in the sandbox: 2. To list them: luma-mcp tasks --sandbox"
+    assert main(["tasks", "--sandbox", *shared]) == 0
+    assert "Tasks in the sandbox" not in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(("variable", "coloured"), [("", True), ("NO_COLOR", False), ("TERM", False)])
 def test_a_terminal_has_colours_unless_the_person_wants_none(
     home: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], variable: str, coloured: bool

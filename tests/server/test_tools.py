@@ -11,6 +11,9 @@ import pytest
 from mcp import Client
 from mcp_types import ImageContent, TextContent
 
+from luma_mcp.app.app import open_app
+from luma_mcp.app.progress import Progress
+from luma_mcp.core.models import VideoRequest
 from luma_mcp.media import preview
 from luma_mcp.sandbox.faults import Fault
 from luma_mcp.sandbox.requests import bundled_clip
@@ -26,6 +29,7 @@ from tests.support.rig import (
     result_text,
     sandbox_for,
     settings_for,
+    silent,
     structured,
 )
 from tests.support.videos import decoded_picture, needs_frames
@@ -446,3 +450,16 @@ async def test_where_there_is_nothing_to_look_at_the_text_says_why_without_struc
     assert told["error"]["code"] == "service_unavailable"
     assert told["error"]["charged"] == "no"
     assert "uv tool install" in told["next_step"]
+
+
+async def test_an_empty_list_says_how_many_tasks_the_sandbox_has(home: Path, inline_threads: None) -> None:
+    async with open_rig(home) as rig, rig.client() as client:
+        assert structured(await client.call_tool("list_tasks", {})) == {"tasks": [], "next_cursor": ""}
+    async with open_app(settings_for(home, sandbox=True)) as playing:
+        request = VideoRequest(prompt="fog", source=SOURCE)
+        await playing.modify_video(request, "local", wait_seconds=0, progress=Progress(silent))
+    async with open_rig(home) as rig, rig.client() as client:
+        told = structured(await client.call_tool("list_tasks", {}))
+        assert "a server with --sandbox shows: 1." in told["next_step"]
+        await rig.submit()
+        assert "next_step" not in structured(await client.call_tool("list_tasks", {}))
