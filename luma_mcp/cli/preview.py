@@ -10,6 +10,7 @@ import anyio
 from luma_mcp.app.app import open_app
 from luma_mcp.cli.console import ExitCode, print_message, print_path
 from luma_mcp.cli.output import SEPARATORS
+from luma_mcp.cli.wait import find_typed
 from luma_mcp.core.errors import OutputNotWritable
 from luma_mcp.core.filenames import make_filename
 from luma_mcp.core.models import LOCAL_CALLER, Task
@@ -32,8 +33,8 @@ def run_preview(settings: Settings, task_id: str, *, output: str) -> int:
 async def preview_to_file(settings: Settings, task_id: str, output: str) -> tuple[Path, tuple[str, ...]]:
     """Give the picture's path and what to say of it; raise a `LumaError`."""
     async with open_app(settings) as app:
-        task = await app.find(task_id, LOCAL_CALLER)
-        preview = await app.preview(task_id, LOCAL_CALLER)
+        task = await find_typed(app, task_id)
+        preview = await app.preview(task.task_id, LOCAL_CALLER)
     target = picture_path(output, settings.output_dir, task)
     try:
         return write_picture(target, preview.jpeg), preview.lines

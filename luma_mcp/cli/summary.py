@@ -81,7 +81,8 @@ def cost_words(outcome: Outcome) -> str:
 def take_command(task: Task, take: int, flags: Sequence[str]) -> str:
     """Give the command for another take of a task's request, and its price."""
     source, prompt = task.request.source, " ".join(task.request.prompt.split())
-    words = ["modify", source, f"--prompt={prompt}", "--take", str(take), *flags]
+    typed = prompt if " " in prompt and not prompt.startswith("-") else f"--prompt={prompt}"
+    words = ["modify", source, typed, "--take", str(take), *flags]
     price = "" if task.origin == SANDBOX_ORIGIN else f"  ({PRICE_USD:.2f} USD)"
     return f"{typed_command(*words)}{price}"
 

@@ -21,7 +21,7 @@ def task_made(capsys: pytest.CaptureFixture[str], *flags: str) -> str:
 def pictured(capsys: pytest.CaptureFixture[str], *arguments: str) -> Path:
     assert main(["preview", *arguments]) == 0
     told = capsys.readouterr()
-    assert "320x180 pixels" in told.err
+    assert "640x360 pixels" in told.err
     assert "tell the user" not in told.err
     (line,) = told.out.splitlines()
     assert decoded_picture(Path(line).read_bytes())[0] == (976, 372)

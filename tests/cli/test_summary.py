@@ -42,7 +42,7 @@ def test_a_saved_video_comes_with_its_time_cost_and_what_to_type(monkeypatch: py
         "Took": "2 min 5 s",
         "Cost": "0.50 USD",
         "Open": "xdg-open /videos/fog.mp4",
-        "Next take": f"""luma-mcp modify {SOURCE} '--prompt=it'"'"'s fog' --take 2  (0.50 USD)""",
+        "Next take": f"""luma-mcp modify {SOURCE} 'it'"'"'s fog' --take 2  (0.50 USD)""",
     }
 
 
@@ -89,6 +89,17 @@ def test_a_command_to_type_repeats_what_it_would_mean_another_thing_without(home
         *("--sandbox", "--data-dir", str(home / "elsewhere"), "--base-url", "http://127.0.0.1:9")
     ]
     assert repeated_flags(load_settings()) == []
+
+
+@pytest.mark.parametrize("prompt", ["-dark and cold", "clip.mp4", "fog"])
+def test_a_prompt_that_would_pass_for_something_else_is_given_by_its_flag(prompt: str) -> None:
+    task = replace(SAVED, request=replace(REQUEST, prompt=prompt))
+    assert f"--prompt={prompt}" in told(Outcome(task, is_new=True, next_take=2))["Next take"]
+
+
+def test_a_prompt_of_several_lines_is_the_same_request_in_one() -> None:
+    task = replace(SAVED, request=replace(REQUEST, prompt="fog\nover  the lake"))
+    assert "'fog over the lake'" in told(Outcome(task, is_new=True, next_take=2))["Next take"]
 
 
 def test_a_failure_is_explained_and_offers_no_take_that_would_only_fail_again(

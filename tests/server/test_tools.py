@@ -428,7 +428,7 @@ async def test_a_preview_is_text_and_one_small_picture_and_no_structure(rig: Rig
     (width, height), _ = decoded_picture(jpeg)
     assert (picture.mime_type, width <= 976, width * height / 750 <= 600) == ("image/jpeg", True, True)
     assert len(jpeg) <= 60_000
-    assert "320x180 pixels" in words.text
+    assert "640x360 pixels" in words.text
     assert words.text.endswith(f'The prompt: "{ASK["prompt"]}"')
 
 
