@@ -53,7 +53,7 @@ def run(block: str, environment: dict[str, str]) -> None:
     assert ended.returncode == 0, f"exit code {ended.returncode}"
     if "modify" in block:
         saved = Path(ended.stdout.strip().splitlines()[-1])
-        assert saved.read_bytes() == (CHECKOUT / "luma_mcp/sandbox/clip.mp4").read_bytes()
+        assert saved.read_bytes() == (CHECKOUT / "luma_mcp/sandbox/foggy.mp4").read_bytes()
 
 
 def serve(block: str, environment: dict[str, str]) -> None:

@@ -3,6 +3,7 @@
 import math
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import Generic, TypeVar
 
 import anyio
@@ -100,6 +101,12 @@ class AccountChecker:
             both.start_soon(price)
             both.start_soon(balance)
         return account
+
+    async def spent_this_month(self, caller: str) -> float:
+        """Add up in USD what a caller spent since the month began, in UTC; nobody is asked."""
+        today = datetime.fromtimestamp(self._now(), UTC)
+        begun = today.replace(day=1, hour=0, minute=0, second=0, microsecond=0)
+        return await self._ledger.spent_since(caller, self._origin, begun.timestamp())
 
 
 async def known(account: Account, answer: CachedAnswer[T]) -> T | None:

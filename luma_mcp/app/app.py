@@ -15,15 +15,19 @@ import httpx
 from luma_mcp.app.account import Account
 from luma_mcp.app.changes import Listener
 from luma_mcp.app.parts import Parts, open_parts
+from luma_mcp.app.preview import Preview
 from luma_mcp.app.progress import Progress
+from luma_mcp.app.save import DISK_TIMEOUT_SECONDS
 from luma_mcp.app.videos import VideoFile, read_piece
 from luma_mcp.app.wait import is_named
 from luma_mcp.core import failpoints
-from luma_mcp.core.errors import InvalidRequest, LedgerUnusable, LumaError, TaskNotFound
+from luma_mcp.core.errors import InvalidApiKey, InvalidRequest, LedgerUnusable, LumaError, TaskNotFound
 from luma_mcp.core.filenames import validate_filename
 from luma_mcp.core.models import Clock, Status, Task, VideoRequest
 from luma_mcp.core.settings import WAIT_LIMIT_SECONDS, Settings
 from luma_mcp.core.uris import parse_task_id, task_uri
+from luma_mcp.ledger.database import count_tasks_of
+from luma_mcp.ledger.files import LEDGER_NAME
 from luma_mcp.ledger.ledger import next_cursor
 from luma_mcp.media.files import awaits_other_server
 from luma_mcp.media.sources import TaskOutput, parse_source
@@ -41,6 +45,7 @@ class Outcome:
     nothing_sent: bool = False  # RunAPI had the task before this call: the call itself cost nothing
     other_callback: bool = False  # the task was submitted without the callback_url of this call
     next_take: int = 0  # the lowest take that the request never had; 0 if it had all
+    own_clip: bool = False  # the sandbox gave the caller's clip back as it was
 
 
 class App:
@@ -132,6 +137,15 @@ class App:
             raise InvalidRequest(f"offset must be from 0 to {video.size}, the size of the video.")
         return await anyio.to_thread.run_sync(read_piece, video, offset, length, abandon_on_cancel=True)
 
+    async def preview(self, task_id: str, caller: str) -> Preview:
+        """Give frames of a finished task's video as a picture, above them those of its source where that can be had.
+
+        Raises `InvalidRequest`, `TaskNotFound`, `DownloadFailed`, `PreviewToolMissing` or `OutputNotWritable`.
+        """
+        with self._parts.ledger.report_damage_once():
+            task = await self.find(task_id, caller)
+        return await self._parts.previewer.preview(task, caller)
+
     async def copy_video(self, task: Task, folder: Path, name: str) -> Task:
         """Copy a saved video where a person at this machine wants it, under its own name if `name` is empty.
 
@@ -144,6 +158,10 @@ class App:
         self.start_tracker()
         with self._parts.ledger.report_damage_once():
             return await self._parts.account_checker.check(caller)
+
+    async def spent_this_month(self, caller: str) -> float:
+        """Give in USD what the caller spent through this server since the month began, in UTC; `LedgerUnusable`."""
+        return await self._parts.account_checker.spent_this_month(caller)
 
     async def find(self, task_id: str, caller: str) -> Task:
         """Look up a task of the caller's in the ledger; raise `TaskNotFound`, or `InvalidRequest` for what is no id."""
@@ -185,8 +203,18 @@ class App:
         """
         check_listing(status, limit)
         with self._parts.ledger.report_damage_once():
-            found = await self.search_tasks(caller, typed, [Status(status)] if status else list(Status), limit)
+            states = [Status(status)] if status else list(Status)
+            found = await self._parts.ledger.search_tasks(caller, typed, states, limit, unnamed=True)
             return await self._parts.saver.current_tasks(found)
+
+    async def count_sandbox_tasks(self, caller: str) -> int:
+        """Count the caller's tasks in the sandbox's own ledger, which those outside it do not see."""
+        if self.settings.sandbox:
+            return 0
+        ledger = self.settings.sandbox_dir / LEDGER_NAME
+        with anyio.move_on_after(DISK_TIMEOUT_SECONDS):
+            return await anyio.to_thread.run_sync(count_tasks_of, ledger, caller, abandon_on_cancel=True)
+        return 0
 
     async def check_earlier_outputs(self, source: str, earlier: Task | None, caller: str) -> None:
         """Refuse at once results that cannot be had, before a person is asked to agree to the cost.
@@ -225,11 +253,21 @@ class App:
         elif task.needs_saving and task.error and task.is_available(self.now()):
             await self._parts.ledger.request_save(task, "", self.now())
 
+    def check_can_follow(self, task: Task) -> None:
+        """Raise a `LumaError` if this server does not ask RunAPI for an unfinished task, so that none waits for it."""
+        if task.status.done:
+            return
+        if task.origin != self._parts.runapi.origin:
+            raise InvalidRequest(f"Task {task.task_id} was made at {task.origin}, which is not used here.")
+        self._parts.runapi.check_ready()
+        if task.key_id != self._parts.runapi.key_id:
+            raise InvalidApiKey(f"Task {task.task_id} was made with another RunAPI key than the one that is used here.")
+
     async def outcome(self, task: Task) -> Outcome:
         """Give a task as it stands: its file if that is there, its error as of now, its next free take."""
-        return Outcome(
-            await self._parts.saver.current_task(task), next_take=await self._parts.ledger.unused_take(task.key)
-        )
+        task = await self._parts.saver.current_task(task)
+        own_clip = await self._parts.saver.is_own_clip(task)
+        return Outcome(task, next_take=await self._parts.ledger.unused_take(task.key), own_clip=own_clip)
 
     def _bound(self, wait_seconds: int) -> float:
         if not -1 <= wait_seconds <= WAIT_LIMIT_SECONDS:

@@ -13,6 +13,7 @@ from pydantic import SecretStr
 from luma_mcp.app.account import AccountChecker
 from luma_mcp.app.changes import Changes
 from luma_mcp.app.drain import ActiveRequests
+from luma_mcp.app.preview import Previewer
 from luma_mcp.app.save import VideoSaver
 from luma_mcp.app.submit import TaskCreator, check_request
 from luma_mcp.app.videos import VideoFinder
@@ -22,14 +23,18 @@ from luma_mcp.core.models import SANDBOX_ORIGIN, Clock
 from luma_mcp.core.settings import Settings
 from luma_mcp.ledger.ledger import Ledger, open_ledger
 from luma_mcp.media.downloads import Downloads
+from luma_mcp.media.links import Links
+from luma_mcp.media.preview import ContactSheets
 from luma_mcp.media.transfers import Transfers
 from luma_mcp.media.uploads import Uploads
 from luma_mcp.runapi.client import RunAPI
 from luma_mcp.runapi.connection import CONNECT_SECONDS, TIMEOUT, HttpClients, open_http_clients
+from luma_mcp.runapi.ssrf import DownloadGuard
 from luma_mcp.worker.callbacks import Callbacks
 from luma_mcp.worker.submission import Submission
 from luma_mcp.worker.tracker import Tracker
 
+PREVIEWS_FOLDER = "previews"  # beside the ledger
 LAST_ANSWERS_SECONDS = 1.2  # of the 2 s that hosts give a server to end
 
 
@@ -53,6 +58,7 @@ class Parts:
     saver: VideoSaver
     videos: VideoFinder
     account_checker: AccountChecker
+    previewer: Previewer
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,6 +115,7 @@ def assemble(
     transfers, callbacks, active_requests = Transfers(), Callbacks(), ActiveRequests()
     uploads = Uploads(ledger, runapi, transfers, settings, now)
     downloads = Downloads(network.clients, settings.output_dir, transfers, trusted=trusted, allow_private=private)
+    saver = VideoSaver(settings, ledger, downloads, runapi, now, settings.saved_folders)
     check = partial(check_request, callback_hosts=settings.callback_hosts)
     submission = Submission(ledger, runapi, uploads, settings, now, check=check, unreached_seconds=unreached_seconds)
     tracker = Tracker(ledger, runapi, submission, downloads, callbacks, background, now, keep_days=settings.keep_days)
@@ -126,9 +133,16 @@ def assemble(
         background,
         creator=TaskCreator(settings, ledger, runapi, uploads, now),
         waiter=TaskWaiter(ledger, tracker, transfers, active_requests, now),
-        saver=VideoSaver(settings, ledger, downloads, runapi, now, settings.saved_folders),
+        saver=saver,
         videos=VideoFinder(uploads, settings.saved_folders, now),
         account_checker=AccountChecker(settings, ledger, runapi, now),
+        previewer=Previewer(
+            ContactSheets(settings.tasks_dir / PREVIEWS_FOLDER),
+            saver,
+            uploads,
+            Links(ledger, runapi, now),
+            DownloadGuard(trusted=trusted, allow_private=False),  # models name sources
+        ),
     )
 
 

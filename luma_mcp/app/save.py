@@ -1,6 +1,8 @@
 """Saving finished videos on request: those not on disk, or no longer there, or under another name."""
 
+import os
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -10,7 +12,7 @@ import anyio.to_thread
 
 from luma_mcp.app.losses import with_current_error
 from luma_mcp.core.errors import DownloadFailed, InvalidRequest, OutputNotWritable
-from luma_mcp.core.models import Clock, Status, Task
+from luma_mcp.core.models import SANDBOX_ORIGIN, Clock, Status, Task
 from luma_mcp.core.settings import Settings
 from luma_mcp.ledger.ledger import Ledger
 from luma_mcp.media.downloads import Downloads
@@ -101,10 +103,20 @@ class VideoSaver:
             tasks = await anyio.to_thread.run_sync(look, abandon_on_cancel=True)
         return [with_current_error(task, self.now(), self.runapi.account) for task in tasks]
 
+    async def is_own_clip(self, task: Task) -> bool:
+        """Tell whether a saved result is the clip itself, which the sandbox gives back where it cannot change it."""
+        if task.origin != SANDBOX_ORIGIN or not task.video_path or task.source_bytes is None:
+            return False
+        with anyio.move_on_after(DISK_TIMEOUT_SECONDS), suppress(OSError):
+            found = await anyio.to_thread.run_sync(os.stat, task.video_path, abandon_on_cancel=True)
+            return found.st_size == task.source_bytes
+        return False
 
-def check_completed(task: Task) -> None:
+
+def check_completed(task: Task, unfinished_hint: str = UNFINISHED) -> None:
+    """Raise `InvalidRequest` for a task that has no video, or none yet."""
     if task.status is Status.FAILED:
         hint = task.error.hint if task.error else ""
         raise InvalidRequest(f"Task {task.task_id} has failed, so there is no video.", hint=hint)
     if task.status is not Status.COMPLETED:
-        raise InvalidRequest(f"Task {task.task_id} is still {task.status}.", hint=UNFINISHED)
+        raise InvalidRequest(f"Task {task.task_id} is still {task.status}.", hint=unfinished_hint)

@@ -13,7 +13,7 @@ from luma_mcp.core.models import LOCAL_CALLER, Balance
 from luma_mcp.core.settings import Settings
 from luma_mcp.server.results import account_object, json_text
 
-PLAY = "This is the sandbox: it plays with money that does not exist."
+PLAY = "This is the sandbox: all amounts are simulated."
 NO_KEY = "There is no RunAPI key yet: luma-mcp login gets one at {address} (--sandbox tries without)."
 LIMITS_END = "unless a limit is raised (--max-active, --daily-limit)"
 
@@ -23,7 +23,7 @@ def run_account(settings: Settings, *, as_json: bool) -> int:
     if as_json:
         print_json(json_text(account_object(account, origin, shared=False)))
     else:
-        print_result("\n".join(f"{what:<10}{told}" for what, told in account_lines(account)))
+        print_result("\n".join(f"{what:<11}{told}" for what, told in account_lines(account)))
         print_notes(account, settings)
     if not account.has_key:
         return EXIT_CODES[MissingApiKey.code]
@@ -53,13 +53,13 @@ def account_lines(account: Account) -> Iterator[tuple[str, str]]:
     else:
         yield "24 hours", f"{spending.submitted} tasks, no limit set (--daily-limit)"
     if account.tasks_left is not None:
-        yield "left", f"{account.tasks_left} more now" + ("" if account.tasks_left else f", {LIMITS_END}")
+        yield "available", f"{account.tasks_left} more right now" + ("" if account.tasks_left else f", {LIMITS_END}")
 
 
 def account_spending(balance: Balance) -> str:
     known = ((balance.spent_today_usd, "today"), (balance.spent_total_usd, "in all"))
     told = [f"{usd:.2f} USD {when}" for usd, when in known if usd is not None]
-    return f"{', '.join(told)}, from the account by whatever program" if told else ""
+    return f"{', '.join(told)}, across all programs on this account" if told else ""
 
 
 def print_notes(account: Account, settings: Settings) -> None:
@@ -68,5 +68,5 @@ def print_notes(account: Account, settings: Settings) -> None:
         print_message(PLAY)
     if not account.has_key:
         print_message(NO_KEY.format(address=settings.base_url))
-    elif account.failure:
+    if account.failure:
         print_failure(account.failure)

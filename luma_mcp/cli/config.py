@@ -1,4 +1,4 @@
-"""The command that lets a host know this server: shows what belongs into its file, puts it there, or takes it out."""
+"""The command that adds this server to a host: shows what goes into its file, puts it there, or removes it."""
 
 import difflib
 import stat
@@ -36,11 +36,11 @@ from luma_mcp.hosts.http_entries import TOKEN_PLACEHOLDER, http_entry_changes, n
 from luma_mcp.hosts.registry import ENTRY_NAME, Host, all_hosts, pasted_hosts
 from luma_mcp.transports.auth import ensure_local_token
 
-PLAYS = (
-    "{title} only plays with this entry (--sandbox): nothing is charged, and results are stand-ins. When you have a key"
+IN_SANDBOX = (
+    "This entry of {title} uses the sandbox: nothing is charged, and results are stand-ins. When you have a key"
     " ({login}), make it real: {real}"
 )
-WAS_PLAYED = f"{{title}} only played until now (--sandbox). From now on each finished video costs {PRICE_USD:.2f} USD."
+WAS_IN_SANDBOX = f"{{title}} used the sandbox until now. From now on each finished video costs {PRICE_USD:.2f} USD."
 FOUND = "No key is needed in the entry: the server reads the RunAPI key in {key_file}."
 KEPT = "The RunAPI key in the entry was kept, and is the one that counts."
 NO_KEY = "There is no RunAPI key yet. Get one, for all hosts at once: {login}"
@@ -131,16 +131,18 @@ def run_config(flags: Mapping[str, Any], for_host: str, file: Path | None, *, wr
     """Show the entry for a host, write it into the host's file or take it out; without a host, list the hosts."""
     settings = load_settings(**flags)
     check_flags(flags, remove=remove)
+    way_on = ""
     try:
         if not for_host and (write or remove):
             raise UnknownHost(f"{'--write' if write else '--remove'} needs the name of a host.", known_hosts())
         if not for_host:
             list_hosts()
             return 0
-        configure(ConfigRequest(find_host(for_host), file, settings, flags), write=write, remove=remove)
+        request = ConfigRequest(find_host(for_host), file, settings, flags)
+        way_on = BY_HAND if remove else SHOWN.format(command=request.command(request.wish))
+        configure(request, write=write, remove=remove)
     except (HostFileUnusable, UnknownHost) as error:
         print_message(error.message)
-        way_on = BY_HAND if remove else SHOWN.format(command=typed_command("config", for_host))
         for line in (error.hint or way_on).splitlines():
             print_message(line)
         return EXIT_CODES[error.code]
@@ -160,7 +162,7 @@ def check_flags(flags: Mapping[str, Any], *, remove: bool) -> None:
 def list_hosts() -> None:
     print_result(format_hosts([*all_hosts().values()]))
     print_message(f"To set one up: {typed_command('config', 'HOST', '--write')}")
-    print_message("Without --write it shows the host's file and what belongs there; --remove takes it out again.")
+    print_message("Without --write it shows the host's file and what goes there; --remove removes it.")
 
 
 def configure(request: ConfigRequest, *, write: bool, remove: bool) -> None:
@@ -178,26 +180,27 @@ def configure(request: ConfigRequest, *, write: bool, remove: bool) -> None:
 
 
 def configure_start(request: ConfigRequest, *, write: bool) -> None:
-    there = write_entry(request) if write else None
+    name, there = write_entry(request) if write else (ENTRY_NAME, None)
     if not write:
         preview(request, new_entry_changes(request.host, request.wish))
-    if there and there.plays and not request.wish.plays:
-        print_message(WAS_PLAYED.format(title=request.host.title))
+    if there and there.uses_sandbox and not request.wish.uses_sandbox:
+        print_message(WAS_IN_SANDBOX.format(title=request.host.title))
     print_message(key_note(request, there))
-    tell_next_step(request)
+    tell_next_step(request.host, name)
 
 
-def tell_next_step(request: ConfigRequest) -> None:
-    if request.host.next_step_note:
-        print_message(request.host.next_step_note.format(title=request.host.title))
+def tell_next_step(host: Host, name: str = ENTRY_NAME) -> None:
+    """Say how the host takes up an entry of a name."""
+    if host.next_step_note:
+        print_message(host.next_step_note.format(title=host.title, name=name))
 
 
 def key_note(request: ConfigRequest, there: ExistingEntry | None) -> str:
-    """Say that the entry plays, or where the server that it starts will find a key; `there` is the entry of before."""
+    """Say that an entry uses the sandbox, or where its server will find a key; `there` is the entry of before."""
     host, login = request.host, typed_command("login")
-    if request.wish.plays:
+    if request.wish.uses_sandbox:
         real = request.command(request.wish.for_real(), *([] if host.page else ["--write"]))
-        return PLAYS.format(title=host.title, login=login, real=real)
+        return IN_SANDBOX.format(title=host.title, login=login, real=real)
     if there and KEY_VARIABLE in there.env and there.has_own_key:
         return KEPT
     if request.key_file:
@@ -224,7 +227,7 @@ def configure_http(request: ConfigRequest, *, write: bool) -> None:
         print_message(PUT_TOKEN.format(file=request.place))
     if write and target.token and is_open_to_others(request.path):
         print_message(OPEN_FILE.format(file=request.path))
-    tell_next_step(request)
+    tell_next_step(host)
 
 
 def is_open_to_others(path: Path) -> bool:
@@ -244,7 +247,7 @@ def preview(request: ConfigRequest, changes: Mapping[KeyPath, object]) -> None:
         print_message(f"Paste this at {request.host.page}:")
     else:
         wish = EntryOptions(find_launch_command(), request.given_settings)
-        print_message(f"Put this into {request.path}, beside what is there, or run: {request.command(wish, '--write')}")
+        print_message(f"Put this into {request.path}, beside what is there; or run: {request.command(wish, '--write')}")
     print_json(formats.changed(request.host.file_format, "", changes).rstrip())
 
 
@@ -267,15 +270,15 @@ def simplified(name: str) -> str:
     return "".join(character for character in name.lower() if character.isalnum())
 
 
-def write_entry(request: ConfigRequest) -> ExistingEntry | None:
-    """Write the entry, and give the one that was there; raise `HostFileUnusable`, with the file unchanged."""
+def write_entry(request: ConfigRequest) -> tuple[str, ExistingEntry | None]:
+    """Write the entry; give its name, and the one that was there. Raises `HostFileUnusable`, the file unchanged."""
     host = request.host
     document, old = read_document(request, save_command(host, request.wish), key_note(request, None))
     name = find_entry_name(read_servers(host, document))
     with naming_file(request.path):
         wanted = merged_entry_changes(host, document, request.wish)
     write_changes(request, old, wanted, name)
-    return next((one for one in find_existing(host, document) if one.name == name), None)
+    return name, next((one for one in find_existing(host, document) if one.name == name), None)
 
 
 def remove_entry(request: ConfigRequest) -> None:
@@ -296,9 +299,8 @@ def remove_entry(request: ConfigRequest) -> None:
         raise HostFileUnusable(f"{request.path} cannot be changed: {error}.") from error
     backup = replace_file(old, text)
     print_result(str(old.path))
-    listed = f"{' and '.join(map(repr, names))} {'was' if len(names) == 1 else 'were'}"
-    print_message(f"{host.title} does not know this server any more: {listed} taken out. The file before: {backup}")
-    tell_next_step(request)
+    listed = " and ".join(map(repr, names))
+    print_message(f"Removed {listed} from {host.title}. Backup: {backup}")
 
 
 def read_document(request: ConfigRequest, own_command: str = "", note: str = "") -> tuple[dict[str, Any], HostFile]:
@@ -333,6 +335,4 @@ def write_changes(request: ConfigRequest, old: HostFile, wanted: dict[KeyPath, o
         raise HostFileUnusable(f"{request.path} cannot be changed: {error}.") from error
     backup = replace_file(old, text)
     print_result(str(old.path))
-    print_message(
-        f"{request.host.title} knows this server now, as {name!r}." + (f" The file before: {backup}" if backup else "")
-    )
+    print_message(f"Added to {request.host.title} as {name!r}." + (f" Backup: {backup}" if backup else ""))

@@ -8,10 +8,20 @@ from io import TextIOWrapper
 from typing import TextIO
 
 from luma_mcp.cli.printable import LAYOUT_CHARACTERS, printable, printable_json
+from luma_mcp.core.errors import LumaError
 from luma_mcp.core.models import Task
 from luma_mcp.transports.stderr import drain_stderr
 
 BAD_SETTING = "bad_setting"  # no error code of a task, but of the command line
+
+
+class ResultNotWritten(LumaError):
+    """Standard output does not take the result."""
+
+    code = "output_not_writable"
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(f"The result cannot be written to standard output: {reason}.")
 
 
 class ExitCode(IntEnum):
@@ -87,16 +97,18 @@ def print_json(document: str) -> None:
 def print_path(path: str) -> None:
     """Put a path on stdout: fit for a terminal where that is one, else as it is, byte for byte, for a script to use."""
     stdout = sys.stdout  # noqa: TID251 - as `write_stdout`
-    if stdout.isatty() or not isinstance(stdout, TextIOWrapper):
+    if is_terminal(stdout) or not isinstance(stdout, TextIOWrapper):
         print_result(path)
     else:
         write_stdout(path, errors="surrogateescape")
 
 
 def write_stdout(result: str, errors: str = "backslashreplace") -> None:
-    """Write a result; raise `BrokenPipeError` if nobody reads it, on Windows too."""
+    """Write a result; raise `BrokenPipeError` if nobody reads it, on Windows too, and `ResultNotWritten`."""
     drain_stderr()  # on a terminal, both are one
     stdout = sys.stdout  # noqa: TID251 - the result of a command line call; no protocol is served then
+    if stdout is None:  # closed by whoever started this program
+        raise ResultNotWritten("it is closed")
     try:
         if isinstance(stdout, TextIOWrapper):
             stdout.reconfigure(errors=errors)
@@ -105,7 +117,9 @@ def write_stdout(result: str, errors: str = "backslashreplace") -> None:
     except OSError as error:
         if error.errno == errno.EINVAL:  # what Windows says of a pipe that is closed
             raise BrokenPipeError from error
-        raise
+        if isinstance(error, BrokenPipeError):
+            raise
+        raise ResultNotWritten(error.strerror or "") from error
 
 
 def print_message(line: str) -> None:

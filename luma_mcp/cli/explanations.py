@@ -20,9 +20,13 @@ from luma_mcp.server.results import failure_object, json_text
 class WrongArguments(InvalidRequest):
     """What was typed cannot be meant; the hint says what to type."""
 
+    hint = ""
+
 
 class FileMissing(SourceNotFound):
     """There is no file of the name that was typed; the hint names one that may be meant."""
+
+    hint = ""
 
 
 RESEND = "Run the same command again, with the same RunAPI key: it goes out as the same request, and is not paid twice."
@@ -32,13 +36,14 @@ OLD_RESEND = (
 )
 LATER = "Wait a few minutes, then run the same command again."
 CREDITS = "Add credits to your RunAPI account (https://runapi.ai), then run the same command again."
+PREVIEW_TOOL = 'In the folder of luma-mcp\'s code type: uv tool install --force ".[preview]". Or install ffmpeg.'
 SUPPORT = "RunAPI's support can help with the task id."
 HINT_AS_IT_IS = "{hint}"
 
 ADVICE: Mapping[type[LumaError], str] = {
     LumaError: HINT_AS_IT_IS,
     errors.MissingApiKey: "Get one with luma-mcp login (https://runapi.ai), or add --sandbox to try without one.",
-    errors.InvalidApiKey: "Get a new one with luma-mcp login, or correct RUNAPI_API_KEY if that is where it is from.",
+    errors.InvalidApiKey: "Get a new key with luma-mcp login, or correct RUNAPI_API_KEY where that is set.",
     errors.KeyReplaced: "Run the same command again: there is another RunAPI key now.",
     errors.InsufficientCredits: CREDITS,
     errors.InvalidRequest: "",
@@ -49,10 +54,12 @@ ADVICE: Mapping[type[LumaError], str] = {
     errors.ServiceUnavailable: LATER,
     errors.TaskUnfinished: f"luma-mcp wait {{task_id}} asks once more. {SUPPORT}",
     errors.UploadRefused: "Try again in a few minutes, or give a URL that RunAPI can fetch.",
+    errors.PreviewFailed: "Look at the video itself.",
+    errors.PreviewToolMissing: PREVIEW_TOOL,
     errors.NetworkFailure: "Check the connection (luma-mcp doctor looks closer), then run the same command again.",
     errors.ProxyUnusable: "Set {variable} to an http:// address (no SOCKS; in its password, / is %2F and # is %23).",
     errors.Conflict: LATER,
-    errors.TaskNotFound: "luma-mcp tasks lists those that there are.",
+    errors.TaskNotFound: "luma-mcp tasks lists your tasks; those of the sandbox need --sandbox.",
     errors.TaskNeverKnown: f"luma-mcp wait {{task_id}} asks once more. {SUPPORT}",
     errors.GenerationFailed: "Change the prompt, or try another clip.",
     errors.SubmissionUnconfirmed: RESEND,
@@ -77,7 +84,6 @@ ADVICE_BY_FLAW = {
 }
 TITLES = {
     errors.GenerationFailed.code: "the generation failed",
-    errors.DownloadFailed.code: "made, but not saved",
 }
 NAMES = {  # of a tool's arguments, as the command line calls them
     "source_video_url": "SOURCE",
@@ -114,10 +120,10 @@ def print_failure(failure: Failure) -> None:
     print_explanation(failure, advice_for_code(failure, "TASK_ID"), charge=False)
 
 
-def print_task_failure(failure: Failure, task_id: str, *, lost: bool) -> None:
+def print_task_failure(failure: Failure, task_id: str, *, lost: bool, charge: bool = True) -> None:
     """Tell how a task failed; of one that is lost, trying again brings nothing back."""
     advice = "" if lost and failure.code != errors.SubmissionUnconfirmed.code else advice_for_code(failure, task_id)
-    print_explanation(failure, advice, charge=True)
+    print_explanation(failure, advice, charge=charge)
 
 
 def print_explanation(failure: Failure, advice: str, *, charge: bool) -> None:
@@ -132,11 +138,19 @@ def print_explanation(failure: Failure, advice: str, *, charge: bool) -> None:
 def advice_for_error(error: LumaError) -> str:
     """Say what to type, by the nearest kind of an error that has advice of its own."""
     if isinstance(error, ClipUnusable):
-        convert = quote_command(["ffmpeg", "-i", error.path.name, f"{error.path.stem}.mp4"])
-        return ADVICE_BY_FLAW[error.flaw].format(convert=convert)
+        return advice_for_clip(error)
     found = next(ADVICE[kind] for kind in type(error).__mro__ if kind in ADVICE)
     variable = (error.variable if isinstance(error, errors.ProxyUnusable) else "") or "HTTPS_PROXY"
     return found.format(hint=error.hint, task_id="TASK_ID", variable=variable)
+
+
+def advice_for_clip(error: ClipUnusable) -> str:
+    """Say what to do about a clip; what is known as a film of another kind can be converted."""
+    if error.flaw is Flaw.NOT_MP4 and not error.kind:
+        return "Luma takes MP4 and MOV."
+    target = error.path.with_name(f"{error.path.stem}-converted.mp4")
+    convert = quote_command(["ffmpeg", "-i", str(error.path), str(target)])
+    return ADVICE_BY_FLAW[error.flaw].format(convert=convert)
 
 
 def advice_for_code(failure: Failure, task_id: str) -> str:

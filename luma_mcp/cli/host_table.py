@@ -1,4 +1,4 @@
-"""The table of hosts: which seem to be on this machine, which know this server already, and how."""
+"""The table of hosts: which seem to be on this machine, which are set up already, and how."""
 
 from collections.abc import Sequence
 
@@ -16,7 +16,7 @@ UNREADABLE = "its file cannot be read: luma-mcp doctor"
 
 
 def format_hosts(hosts: Sequence[Host]) -> str:
-    """Write a line for each host: those that know this server first, then those that are here, then the rest."""
+    """Write a line for each host: those that are set up first, then those that are here, then the rest."""
     rows = [(host.name, "yes" if host.seems_installed() else "", describe_setup(host)) for host in hosts]
     rows.sort(key=lambda row: (not row[2], not row[1]))
     pasted = [(host.name, "", f"paste it: luma-mcp config {host.name}") for host in pasted_hosts().values()]
@@ -26,7 +26,7 @@ def format_hosts(hosts: Sequence[Host]) -> str:
 
 
 def describe_setup(host: Host) -> str:
-    """Say how a host knows this server, empty if it does not."""
+    """Say how a host is set up, empty if it is not."""
     if not host.has_config_file():
         return ""
     try:
@@ -44,7 +44,7 @@ def describe_entry(one: ExistingEntry) -> str:
         for limit in LIMITS
         if (value := one.setting(limit))
     ]
-    return ", ".join(["plays (--sandbox)" if one.plays else f"real, {describe_key(one)}", *limits])
+    return ", ".join(["sandbox only" if one.uses_sandbox else f"real, {describe_key(one)}", *limits])
 
 
 def describe_key(one: ExistingEntry) -> str:

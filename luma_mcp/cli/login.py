@@ -24,7 +24,7 @@ from luma_mcp.core.concurrency import background_work
 from luma_mcp.core.errors import InvalidApiKey, LumaError
 from luma_mcp.core.runapi_file import check_runapi_file, remove_key, store_key
 from luma_mcp.core.settings import USUAL_BASE_URL, Settings, key_sources
-from luma_mcp.core.settings_sources import BadSetting, clean_key, is_filled_in, validate_key
+from luma_mcp.core.settings_sources import BadSetting, clean_key, is_filled_in, read_runapi_file, validate_key
 from luma_mcp.runapi.client import RunAPI
 from luma_mcp.runapi.login import LoginAttempt, LoginFailed, NewKey, exchange_code
 from luma_mcp.transports.http import Uvicorn
@@ -38,6 +38,10 @@ READ_BY = "which every host's server reads; one that runs without a key needs no
 KEPT = "A server that runs keeps the key until RunAPI refuses it or the server ends."
 DONE = "You can close this page and go back to the terminal."
 ENVIRONMENT = "RUNAPI_API_KEY is set in the environment and counts before the file: unset it to use the new key."
+WAITING = "Waiting for your approval; Ctrl-C stops."
+NO_BROWSER = "No browser could be opened here: open the page by hand, or stop and use luma-mcp login --with-key."
+NOT_STORED = "This key was not stored."
+KEPT_KEY = " The one of before is still in place."
 OpenPage = Callable[[str], bool]
 
 
@@ -111,8 +115,12 @@ def read_key() -> SecretStr:
 
 async def log_in_with_key(settings: Settings, key: SecretStr) -> None:
     """Store a key that RunAPI takes; one that it refuses, or that cannot be checked, is not stored."""
-    async with interrupt_on_signal(tell_interrupted):
-        balance = await check_key(settings, key)
+    try:
+        async with interrupt_on_signal(tell_interrupted):
+            balance = await check_key(settings, key)
+    except LumaError:
+        print_message(NOT_STORED + (KEPT_KEY if read_runapi_file().key else ""))
+        raise
     tell_stored(settings, key, balance)
 
 
@@ -139,8 +147,9 @@ async def ask_page(settings: Settings, open_page: OpenPage) -> NewKey:
         listener = CallbackListener(attempt, settings.base_url)
         url = attempt.page_url(settings.base_url, hostname)
         async with background_work() as group, listening(listener, opened):
-            print_message(f"Agree on RunAPI's page, which shows {attempt.display_code}:")
+            print_message(f"Approve this login on RunAPI's page. It should show the code {attempt.display_code}:")
             print_message(url)
+            print_message(WAITING)
             group.start_soon(open_browser, open_page, url)
             with anyio.move_on_after(PAGE_SECONDS):
                 await listener.came.wait()
@@ -176,14 +185,14 @@ async def open_browser(open_page: OpenPage, url: str) -> None:
     except (OSError, webbrowser.Error):
         opened = False
     if not opened:
-        print_message("No browser could be opened here, so open the page by hand.")
+        print_message(NO_BROWSER)
 
 
 async def check_key(settings: Settings, key: SecretStr) -> str:
     """Ask for the balance with a key; give what to say of it, or raise a `LumaError`."""
     async with open_network(settings, no_clock, None) as network:
         balance = await RunAPI(network.clients, network.base_url, key).balance()
-    return f"RunAPI takes it: {balance.usd:.2f} USD are left."
+    return f"The key works. Balance: {balance.usd:.2f} USD."
 
 
 def tell_stored(settings: Settings, key: SecretStr, balance: str) -> None:

@@ -77,16 +77,31 @@ def save_arguments(parser: Parser) -> None:
     add_json(parser, "print the whole task as JSON")
 
 
+def preview_arguments(parser: Parser) -> None:
+    parser.add_argument("task_id", metavar="TASK_ID", help="the finished task, as luma-mcp tasks lists it")
+    parser.add_argument("--output", metavar="FILE", default="", help="the file or folder to write the picture to")
+
+
 def tasks_arguments(parser: Parser) -> None:
     parser.add_argument("words", metavar="WORDS", nargs="*", help="only tasks with these words in prompt or id")
     states = "{" + ",".join(Status) + "}"
-    parser.add_argument("--status", metavar=states, choices=[*Status], default="", help="only tasks in this state")
+    parser.add_argument(
+        "--status",
+        metavar=states,
+        choices=[state.value for state in Status],
+        default="",
+        help="only tasks in this state",
+    )
     parser.add_argument("--limit", metavar="N", type=int, default=20, help="how many, 1 to 100 (20)")
     add_json(parser, "print all that is known of them as JSON")
 
 
 def account_arguments(parser: Parser) -> None:
     add_json(parser, "print it as JSON")
+
+
+def gallery_arguments(parser: Parser) -> None:
+    parser.add_argument("--listen", type=port_number, default=0, metavar="PORT", help="the port (any that is free)")
 
 
 def login_arguments(parser: Parser) -> None:
@@ -190,6 +205,21 @@ costs nothing. No file is ever overwritten: the new one gets a number.
         exits=EXIT_HELP,
     ),
     Command(
+        name="preview",
+        example="preview TASK_ID",
+        summary="a picture of a result beside its source",
+        about="""\
+Make a picture of a finished task: frames of its source in the upper row, frames
+of the result at the same moments below them. Prints the path of the JPEG, which
+is in the output folder if you name no other. Costs nothing, overwrites nothing.
+
+  luma-mcp preview 550e8400-e29b-41d4-a716-446655440000 --output fog.jpg""",
+        run="luma_mcp.cli.preview:run_preview",
+        add_arguments=preview_arguments,
+        settings=("sandbox", *SAVING, *AT_RUNAPI),
+        exits=EXIT_HELP,
+    ),
+    Command(
         name="tasks",
         example="tasks fog",
         summary="earlier tasks, newest first",
@@ -217,6 +247,21 @@ what runs now, and what the limits leave.
         add_arguments=account_arguments,
         settings=("sandbox", *LIMITS, *AT_RUNAPI),
     ),
+    Command(
+        name="gallery",
+        example="gallery",
+        summary="all that was made, in your browser",
+        about="""\
+Look at all tasks in your browser: before and after, side by side. It is served
+to you alone, at an address that lets one browser in, until you press Ctrl-C.
+Nothing can be bought there.
+
+  luma-mcp gallery
+  luma-mcp gallery --sandbox""",
+        run="luma_mcp.cli.gallery:run_gallery",
+        add_arguments=gallery_arguments,
+        settings=("sandbox", *SAVING, *AT_RUNAPI),
+    ),
 )
 SET_UP = (
     Command(
@@ -226,7 +271,7 @@ SET_UP = (
         about="""\
 Get a RunAPI key: opens RunAPI's page in your browser, where you log in and
 agree, and puts the key into RunAPI's own file, which every server of yours
-reads. The key is checked, never printed, and stands in no host's file.
+reads. The key is checked, never printed, and is not stored in any host's file.
 
   luma-mcp login
   luma-mcp login --with-key < key.txt""",
@@ -249,10 +294,10 @@ Take the RunAPI key out of RunAPI's own file.
     Command(
         name="config",
         example="config claude-desktop --write",
-        summary="let an MCP host know this server",
+        summary="add this server to an MCP host",
         about="""\
-Let a host know this server: prints what belongs into its configuration file, or
-puts it there; the rest of the file stays as it is. Settings become part of the
+Add this server to a host: prints what goes into its configuration file, or puts
+it there; the rest of the file stays as it is. Settings become part of the
 entry. A key is never printed. With --transport http the entry has the
 address of a server that you start yourself, and the token for it.
 
@@ -268,7 +313,7 @@ address of a server that you start yourself, and the token for it.
     Command(
         name="doctor",
         example="doctor",
-        summary="what is wrong, and how to mend it",
+        summary="what is wrong, and how to fix it",
         about="""\
 Look at everything that this server depends on: versions, settings, key, the way
 to RunAPI, balance, ledger, folders, and the hosts on this machine. Changes and
@@ -333,11 +378,9 @@ COMMANDS = (*WORK, *SET_UP, *SERVERS)
 FRONT_PAGE = """\
 usage: luma-mcp [COMMAND] [ARGUMENTS]
 
-Modify videos with Luma at RunAPI: a clip and a prompt in, the new clip on your
-disk. Without a command it is the MCP server that hosts start by themselves.
+Modify videos with Luma at RunAPI. Without a command it is a host's MCP server.
 
 {commands}
-
 To try it without a key or cost: luma-mcp modify CLIP.mp4 "in snow" --sandbox
 More: luma-mcp COMMAND --help, luma-mcp --help-settings, luma-mcp --version
 """
@@ -354,7 +397,7 @@ Settings of the server, and of the commands for which they mean something.
 def build_parser() -> TopParser:
     """Make the parser of all commands."""
     top = TopParser(FRONT_PAGE.format(commands=command_table()), prog="luma-mcp")
-    top.add_argument("--version", action="version", version=f"runapi-luma-mcp {__version__}", help="the version")
+    top.add_argument("--version", action="version", version=f"luma-mcp {__version__}", help="the version")
     top.add_argument("--help-settings", action=HelpSettings, nargs=0, default=argparse.SUPPRESS, help="all settings")
     top.set_defaults(run=BARE, takes="server_settings")
     add_setting_flags(top.add_argument_group("settings"), ALL)
@@ -379,6 +422,7 @@ def add_command(commands: Any, command: Command) -> Parser:
 def parse_command_line(words: Sequence[str]) -> dict[str, Any]:
     """Read a command line: `run`, `takes`, and all that was given by name. Ends the process with help or a refusal."""
     top = build_parser()
+    words = [*words[1:], "--help"] if words[:1] == ["help"] else words
     top.check_command(words)
     known, rest = top.parse_known_args(words)
     given = vars(known)

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from luma_mcp.app.app import App, Outcome
 from luma_mcp.app.progress import Progress
-from luma_mcp.cli.console import print_message
+from luma_mcp.cli.console import is_terminal, print_message
 from luma_mcp.cli.explanations import FileMissing, WrongArguments
 from luma_mcp.cli.output import Output, read_output
 from luma_mcp.cli.save import with_copy
@@ -18,6 +18,11 @@ from luma_mcp.core.models import LOCAL_CALLER, PRICE_USD, VideoRequest
 from luma_mcp.core.settings import Settings
 from luma_mcp.hosts.entries import typed_command
 from luma_mcp.media.sources import file_uri_path, resolve_typed_file
+
+if sys.platform == "win32":
+    import msvcrt
+else:
+    import termios
 
 EXAMPLE_PROMPT = "a foggy autumn morning"
 CLIP_SUFFIXES = (".mp4", ".mov", ".m4v", ".avi", ".mkv", ".webm", ".mpg", ".mpeg", ".wmv", ".flv", ".gif")
@@ -35,7 +40,9 @@ def run_modify(
     as_json: bool,
 ) -> int:
     """Modify each source as each prompt says, wait for all, and tell how they ended."""
-    sources, prompts = read_arguments([as_typed(one) for one in arguments], [as_typed(one) for one in prompts])
+    typed = [as_typed(one) for one in arguments]
+    flags = typed_flags(settings, output, take)
+    sources, prompts = read_arguments(typed, [as_typed(one) for one in prompts], flags)
     place = read_output(output)
     settings, sources = with_sources(settings, sources)
     asked = [VideoRequest(prompt=words.strip(), source=one, take=take) for one in sources for words in prompts]
@@ -58,24 +65,43 @@ async def modify(app: App, progress: Progress, *, request: VideoRequest, output:
     return await with_copy(app, await follow_to_end(app, asked, progress), output)
 
 
-def read_arguments(arguments: Sequence[str], prompts: Sequence[str]) -> tuple[list[str], list[str]]:
-    """Give sources and prompts: without `prompts`, the last argument is the prompt; raise `WrongArguments`."""
+def read_arguments(
+    arguments: Sequence[str], prompts: Sequence[str], flags: Sequence[str] = ()
+) -> tuple[list[str], list[str]]:
+    """Give sources and prompts: without `prompts`, the last argument is the prompt.
+
+    Raises `WrongArguments`, which says what to type, with some flags.
+    """
     if prompts:
         return list(arguments), list(prompts)
     *sources, prompt = arguments
     if not sources or (looks_like_source(prompt) and all(map(looks_like_source, sources))):
-        raise WrongArguments("There is no prompt: how should it look?", hint=example([*arguments], EXAMPLE_PROMPT))
+        raise WrongArguments("There is no prompt: how should it look?", hint=example(*split_words(arguments), flags))
     if looks_like_source(prompt):
-        raise WrongArguments("The clip comes first, then the prompt.", hint=example([prompt], " ".join(sources)))
+        raise WrongArguments("The clip comes first, then the prompt.", hint=example([prompt], " ".join(sources), flags))
     unquoted = next((place for place, word in enumerate(sources) if place and not looks_like_source(word)), None)
     if unquoted:
-        hint = example(sources[:unquoted], " ".join(arguments[unquoted:]))
+        hint = example(sources[:unquoted], " ".join(arguments[unquoted:]), flags)
         raise WrongArguments("The prompt belongs in quotes.", hint=hint)
     return sources, [prompt]
 
 
-def example(sources: Sequence[str], prompt: str) -> str:
-    return typed_command("modify", *sources, prompt)
+def split_words(arguments: Sequence[str]) -> tuple[list[str], str]:
+    """Give the sources of arguments without a prompt, and a prompt: what else stands in the only one, or an example."""
+    first, *rest = arguments[0].split(maxsplit=1)
+    if len(arguments) == 1 and rest and looks_like_source(first):
+        return [first], rest[0]
+    return [*arguments], EXAMPLE_PROMPT
+
+
+def example(sources: Sequence[str], prompt: str, flags: Sequence[str]) -> str:
+    return typed_command("modify", *sources, prompt, *flags)
+
+
+def typed_flags(settings: Settings, output: str, take: int) -> list[str]:
+    """Give the flags that a command to type has to repeat: without --sandbox it would be charged."""
+    sandbox = ["--sandbox"] if settings.sandbox else []
+    return [*sandbox, *(["--output", output] if output else []), *(["--take", str(take)] if take != 1 else [])]
 
 
 def looks_like_source(word: str) -> bool:
@@ -121,7 +147,7 @@ def check_name(output: Output | None, count: int) -> None:
 
 
 def confirm_price(settings: Settings, count: int, *, yes: bool) -> None:
-    """Have a person agree to the price of several videos; raise `WrongArguments` where nobody can be asked, or agrees.
+    """Have a person agree to the price of several videos; raise `WrongArguments` where nobody can be asked.
 
     Those that were made before are not charged again, which only their submission shows.
     """
@@ -129,15 +155,26 @@ def confirm_price(settings: Settings, count: int, *, yes: bool) -> None:
         return
     price = f"{count} videos at {PRICE_USD:.2f} USD: {count * PRICE_USD:.2f} USD at most"
     if not is_interactive():
-        raise WrongArguments(f"{price}, which nobody agreed to.", hint="Add --yes if that is meant.")
-    print_message(f"{price}. Go on? [y/N]")
+        raise WrongArguments(f"This would cost {price}.", hint="Add --yes to confirm.")
+    forget_typed()
+    print_message(f"{price}. Continue? [y/N]")
     if sys.stdin.readline().strip().lower() not in ("y", "yes"):
-        raise WrongArguments("Nothing was sent.")
+        print_message("Nothing was sent.")
+        raise KeyboardInterrupt
 
 
 def is_interactive() -> bool:
     """Tell whether there is somebody to ask."""
-    return sys.stdin.isatty() and sys.stderr.isatty()
+    return is_terminal(sys.stdin) and is_terminal(sys.stderr)
+
+
+def forget_typed() -> None:
+    """Throw away what was typed before the question: it is no answer to that."""
+    if sys.platform == "win32":
+        while msvcrt.kbhit():
+            msvcrt.getwch()
+    elif sys.stdin.isatty():
+        termios.tcflush(sys.stdin, termios.TCIFLUSH)
 
 
 def as_typed(words: str) -> str:

@@ -1,11 +1,13 @@
 """Where a person wants a copy of the video: `--output` as it is typed, a file or a folder."""
 
+import errno
 import os
 from dataclasses import dataclass
 from pathlib import Path
 
 from luma_mcp.cli.explanations import WrongArguments
 from luma_mcp.core.filenames import filename_fault, validate_filename
+from luma_mcp.media.files import probe_folder
 
 SEPARATORS = (os.sep, os.altsep or os.sep)
 OUTPUT_HINT = "Give a file such as fog.mp4, or a folder: one that exists, or whose name ends with a slash."
@@ -28,7 +30,21 @@ def read_output(typed: str) -> Output | None:
         return None
     path = Path(os.path.abspath(os.path.expanduser(typed)))
     if typed.endswith(SEPARATORS) or os.path.isdir(path):
-        return Output(path)
+        return checked(Output(path))
+    if os.path.exists(path) and not os.path.isfile(path):
+        raise WrongArguments(f"--output: {path} is no regular file.", hint=OUTPUT_HINT)
     if fault := filename_fault(path.name):
         raise WrongArguments(f"--output: the name of the file {fault}.", hint=OUTPUT_HINT)
-    return Output(path.parent, validate_filename(path.name))
+    return checked(Output(path.parent, validate_filename(path.name)))
+
+
+def checked(output: Output) -> Output:
+    """Refuse a folder that cannot be written, before anything is paid for; one that is not there yet is not made."""
+    there = next(folder for folder in (output.folder, *output.folder.parents) if folder.exists())
+    try:
+        if not os.path.isdir(there):
+            raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR))
+        probe_folder(there)
+    except OSError as error:
+        raise WrongArguments(f"--output: {there} cannot be written: {error.strerror}.", hint=OUTPUT_HINT) from error
+    return output

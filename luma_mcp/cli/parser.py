@@ -10,6 +10,8 @@ from luma_mcp.cli.printable import printable
 
 HELP_COLUMN = 28
 PAGE_WIDTH = 80
+KEY_FLAGS = ("--key", "--api-key", "--token")
+LIKENESS = 0.7
 
 
 class Parser(argparse.ArgumentParser):
@@ -31,6 +33,8 @@ class Parser(argparse.ArgumentParser):
         flag = next((word.partition("=")[0] for word in words if word.startswith("-")), "")
         if not flag:
             self.error(f"{words[0]!r} is one word too many: are quotes missing?")
+        if flag in KEY_FLAGS:
+            self.error("the key is never a flag, for others can read these: run luma-mcp login")
         known = [option for action in actions_of(self) for option in action.option_strings]
         self.error(f"there is no {flag!r}{guess(flag, known)}")
 
@@ -76,5 +80,5 @@ def first_word(words: Sequence[str], before_values: frozenset[str]) -> str | Non
 
 def guess(typed: str, known: Iterable[str]) -> str:
     """Say what was probably meant; nothing if it is like nothing."""
-    near = difflib.get_close_matches(typed, list(known), 1)
+    near = difflib.get_close_matches(typed, list(known), 1, LIKENESS)
     return f": did you mean {near[0]}?" if near else ""

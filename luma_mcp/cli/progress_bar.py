@@ -6,7 +6,7 @@ from typing import Protocol, TextIO
 import anyio
 
 from luma_mcp.app.progress import TOTAL, Describe, Progress, error_suffix, is_active, seconds_in_stage
-from luma_mcp.cli.printable import printable
+from luma_mcp.cli.printable import fit, printable, text_width
 from luma_mcp.core.models import Status, Task
 from luma_mcp.media.files import megabytes
 from luma_mcp.media.transfers import Transfer
@@ -42,10 +42,10 @@ class ProgressBar:
     async def report(self, progress: float, total: float, message: str) -> None:
         message = printable(message)
         columns = self._columns()
-        width = max(LEAST_BAR_WIDTH, min(BAR_WIDTH, columns - len(message) - BESIDE_BAR))
+        width = max(LEAST_BAR_WIDTH, min(BAR_WIDTH, columns - text_width(message) - BESIDE_BAR))
         done = round(width * progress / total)
         line = f"[{'#' * done}{'-' * (width - done)}] {100 * progress / total:3.0f} %  {message}"
-        self._write(line[: columns - 1], columns)
+        self._write(fit(line, columns - 1).rstrip(), columns)
 
     def _columns(self) -> int:
         """Measure the terminal that is drawn on, which may be resized at any time; stdout may be something else."""
@@ -61,10 +61,12 @@ class ProgressBar:
         if self._drawn >= columns:  # the terminal became narrower: what was drawn takes several lines, and stays
             self._stream.write("\n")
             self._drawn = 0
-        blanks = " " * max(0, self._drawn - len(line))  # old consoles of Windows know no command that clears a line
+        blanks = " " * max(
+            0, self._drawn - text_width(line)
+        )  # old consoles of Windows know no command that clears a line
         self._stream.write(f"\r{line}{blanks}{'' if line else chr(13)}")
         self._stream.flush()
-        self._drawn = len(line)
+        self._drawn = text_width(line)
 
 
 class ProgressLines:
@@ -95,12 +97,15 @@ class TaskDisplay:
         self._values = [0.0] * count
         self._messages = [""] * count
         self._ended: set[int] = set()
+        self._closed = False
 
     def progress(self, number: int, describe: Describe) -> Progress:
         """Give what the call that waits for a task reports to."""
 
         async def report(value: float, total: float, message: str) -> None:
             self._values[number], self._messages[number] = value, message
+            if self._closed:
+                return
             await self._display.report(sum(self._values), TOTAL * len(self._values), self._message())
 
         return Progress(report, heartbeat_seconds=BAR_SECONDS, strictly=False, describe=describe)
@@ -111,7 +116,9 @@ class TaskDisplay:
         self._ended.add(number)
         self._display.clear()
 
-    def clear(self) -> None:
+    def close(self) -> None:
+        """Show nothing more."""
+        self._closed = True
         self._display.clear()
 
     def _message(self) -> str:

@@ -23,7 +23,7 @@ class SettingFlag:
 
 
 FLAGS: Mapping[str, SettingFlag] = {
-    "sandbox": SettingFlag("", "play RunAPI: no key, no network, nothing charged"),
+    "sandbox": SettingFlag("", "simulate RunAPI: no key, no network, nothing charged"),
     "output_dir": SettingFlag("DIR", "where videos are saved"),
     "save": SettingFlag("{auto,never}", "save each finished video, or none"),
     "media_roots": SettingFlag("DIRS", "folders that clips may be read from"),

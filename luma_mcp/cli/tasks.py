@@ -2,18 +2,16 @@
 
 import shutil
 import sys
-import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from itertools import accumulate
 from pathlib import Path
 
 import anyio
 
 from luma_mcp.app.app import Outcome, open_app
 from luma_mcp.cli.console import print_json, print_message, stdout_is_terminal, write_stdout
-from luma_mcp.cli.printable import printable
+from luma_mcp.cli.printable import fit, printable, text_width
 from luma_mcp.core.models import DAY_SECONDS, LOCAL_CALLER, SANDBOX_ORIGIN, Status, Task
 from luma_mcp.core.settings import Settings
 from luma_mcp.core.settings_sources import refuses_colour
@@ -31,8 +29,9 @@ COLOURS = {  # of those that can be read on dark and on light
     Status.UNCONFIRMED: "\x1b[35m",
 }
 NONE_YET = 'There are no tasks yet. Make the first: luma-mcp modify CLIP.mp4 "in snow"{sandbox}'
-NONE_FOUND = "No task fits. All of them: luma-mcp tasks{sandbox}"
-MORE = "These are the newest {limit}; --limit 100 shows more."
+NONE_FOUND = "No matching tasks. All of them: luma-mcp tasks{sandbox}"
+MORE = "These are the newest {limit}; there may be more: --limit 100, or words to search for."
+IN_SANDBOX = "Tasks in the sandbox: {count}. To list them: luma-mcp tasks --sandbox"
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,23 +43,30 @@ class Row:
 
 
 def run_tasks(settings: Settings, words: list[str], *, status: str, limit: int, as_json: bool) -> int:
-    now, tasks, cursor = anyio.run(read_tasks, settings, " ".join(words), status, limit)
+    now, tasks, cursor, in_sandbox = anyio.run(read_tasks, settings, " ".join(words), status, limit)
     if as_json:
         wait = advised_wait(settings)
         page = {"tasks": [task_object(Outcome(task), now, wait=wait) for task in tasks], "next_cursor": cursor}
         print_json(json_text(page))
         return 0
-    if not tasks:
+    if tasks:
+        write_table(tasks, now, more=MORE.format(limit=limit) if len(tasks) == limit else "")
+    else:
         none = NONE_FOUND if words or status else NONE_YET
         print_message(none.format(sandbox=" --sandbox" if settings.sandbox else ""))
-        return 0
+    if in_sandbox and (stdout_is_terminal() or not tasks):
+        print_message(IN_SANDBOX.format(count=in_sandbox))
+    return 0
+
+
+def write_table(tasks: Sequence[Task], now: float, *, more: str) -> None:
+    """Write the table to stdout, and at a terminal what to do about `more` tasks below it."""
     on_terminal = stdout_is_terminal()
     rows = [task_cells(task, now, whole_path=not on_terminal) for task in tasks]
     columns = shutil.get_terminal_size().columns if on_terminal else None
     write_stdout("\n".join(format_table(rows, columns, colour=on_terminal and has_colours())))
-    if cursor and on_terminal:
-        print_message(MORE.format(limit=limit))
-    return 0
+    if more and on_terminal:
+        print_message(more)
 
 
 def has_colours() -> bool:
@@ -68,11 +74,13 @@ def has_colours() -> bool:
     return sys.platform != "win32" and not refuses_colour()
 
 
-async def read_tasks(settings: Settings, words: str, status: str, limit: int) -> tuple[float, list[Task], str]:
+async def read_tasks(settings: Settings, words: str, status: str, limit: int) -> tuple[float, list[Task], str, int]:
+    """Give the time, the tasks asked for, the cursor of further ones, and how many there are in the sandbox."""
     async with open_app(settings) as app:
+        in_sandbox = await app.count_sandbox_tasks(LOCAL_CALLER)
         if words.strip():
-            return app.now(), await app.find_tasks(LOCAL_CALLER, words, status, limit), ""
-        return app.now(), *await app.list_tasks(LOCAL_CALLER, status, limit, "")
+            return app.now(), await app.find_tasks(LOCAL_CALLER, words, status, limit), "", in_sandbox
+        return app.now(), *await app.list_tasks(LOCAL_CALLER, status, limit, ""), in_sandbox
 
 
 def task_cells(task: Task, now: float, *, whole_path: bool) -> Row:
@@ -157,23 +165,3 @@ def layout(cells: Sequence[str], widths: Sequence[int], *, beside: bool) -> list
     if beside:
         return [GAP.join(fitted).rstrip()]
     return [GAP.join(fitted[:4]).rstrip(), f"{INDENT}{GAP.join(fitted[4:])}".rstrip()]
-
-
-def fit(text: str, width: int) -> str:
-    """Bring a text to a width in columns: cut with an ellipsis, or filled with blanks."""
-    if text_width(text) > width:
-        ends = accumulate(map(character_width, text))
-        text = "".join(character for character, end in zip(text, ends, strict=True) if end < width) + "…"
-    return text + " " * (width - text_width(text))
-
-
-def text_width(text: str) -> int:
-    """Count the columns that a text takes on a terminal."""
-    return sum(map(character_width, text))
-
-
-def character_width(character: str) -> int:
-    """Count two columns for wide characters, and none for accents that go onto the one before."""
-    if unicodedata.category(character) in ("Mn", "Me"):
-        return 0
-    return 2 if unicodedata.east_asian_width(character) in "WF" else 1

@@ -12,7 +12,9 @@ LumaError
 ├── RateLimited              rate_limited
 ├── ServiceUnavailable       service_unavailable
 │   ├── TaskUnfinished
-│   └── UploadRefused
+│   ├── UploadRefused
+│   └── PreviewFailed
+│       └── PreviewToolMissing
 ├── NetworkFailure           network
 │   └── ProxyUnusable
 ├── Conflict                 conflict
@@ -169,7 +171,7 @@ class RateLimited(LumaError):
 
 
 class ServiceUnavailable(LumaError):
-    """RunAPI could not serve the request (HTTP 5xx and 408)."""
+    """RunAPI could not serve the request (HTTP 5xx and 408), or this server cannot."""
 
     code = "service_unavailable"
     transient = True
@@ -395,6 +397,28 @@ class UploadRefused(ServiceUnavailable):
 
     transient = False
     hint = "Nothing was submitted. Repeat the call in a few minutes, or give an http(s) URL that RunAPI can fetch."
+
+
+class PreviewFailed(ServiceUnavailable):
+    """A finished video cannot be looked into where this server runs; the video itself is not touched by that."""
+
+    transient = False
+    hint = (
+        "The video itself is where video_path or video_urls say: let the user look at it, and do not say that it is as"
+        " they wished."
+    )
+
+
+class PreviewToolMissing(PreviewFailed):
+    """Nothing is installed where this server runs that reads frames of videos."""
+
+    hint = (
+        'Have `uv tool install --force ".[preview]"` typed in the folder of this server\'s code, or have ffmpeg'
+        " installed, then call again. Until then let the user look at the video."
+    )
+
+    def __init__(self) -> None:
+        super().__init__("This server cannot look into videos: neither PyAV nor ffmpeg is installed.")
 
 
 class UploadAddressRefused(BadAnswer):

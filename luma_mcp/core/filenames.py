@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from pathlib import PurePath
 
 from luma_mcp.core.errors import InvalidRequest
-from luma_mcp.core.models import Task
+from luma_mcp.core.models import SANDBOX_ORIGIN, Task
 
 NAME_WORDS = 6
 NAME_BYTES = 150
@@ -22,14 +22,20 @@ HINT = "Give a plain file name such as foggy-morning.mp4, or leave filename out.
 
 
 def make_filename(task: Task, folder: PurePath) -> str:
-    """Make a name of the day, words of the prompt, and the short id, with fewer words in a folder with a long path."""
+    """Make a name of the day, words of the prompt, and the short id, with fewer words in a folder with a long path.
+
+    The sandbox's videos have it in their names, lest they be taken for Luma's.
+    """
     day = datetime.fromtimestamp(task.finished_at or task.created_at, UTC).strftime("%Y-%m-%d")
+    start = f"{day}-sandbox" if task.origin == SANDBOX_ORIGIN else day
     plain = unicodedata.normalize("NFC", task.request.prompt.lower())
     words = [word for word in re.findall(r"\w+", plain) if word not in RESERVED and is_encodable(word)][:NAME_WORDS]
     short_id = re.sub(r"\W", "", task.task_id or task.key)[:8] or "video"
-    name = "-".join([day, *words])
+    name = "-".join([start, *words])
     end = f"-{short_id}{VIDEO_SUFFIXES[0]}"
-    while len(name.encode()) > NAME_BYTES or (len(name) > len(day) and len(f"{folder / name}{end}") > MAX_PATH_LENGTH):
+    while len(name.encode()) > NAME_BYTES or (
+        len(name) > len(start) and len(f"{folder / name}{end}") > MAX_PATH_LENGTH
+    ):
         name = name[:-1]
     return f"{name.rstrip('-')}{end}"
 

@@ -6,6 +6,7 @@ Where two change it at once, the last one counts.
 
 import json
 import os
+import time
 import uuid
 from contextlib import suppress
 from pathlib import Path
@@ -21,6 +22,7 @@ from luma_mcp.core.text import is_object
 
 KEY_NAMES = ("api_key", "apiKey")
 ADDRESS_NAMES = ("base_url", "baseUrl")
+UNFINISHED_SECONDS = 60.0  # writing takes a moment
 
 
 class RunAPIFileUnusable(LumaError):
@@ -95,8 +97,7 @@ def replace_content(path: Path, content: dict[str, Any]) -> None:
                 file.flush()
                 os.fsync(file.fileno())
             failpoints.reach("runapi_file.written")
-            with suppress(FileNotFoundError):  # somebody has changed the file since, and theirs is the last
-                os.replace(new, target)
+            os.replace(new, target)
         finally:
             new.unlink(missing_ok=True)
     except OSError as error:
@@ -105,12 +106,12 @@ def replace_content(path: Path, content: dict[str, Any]) -> None:
 
 
 def remove_unfinished(path: Path) -> None:
-    """Remove what others have begun to write in place of the file, as when they were killed."""
+    """Remove what others began to write in place of the file so long ago that they were killed."""
     target = Path(os.path.realpath(path))
     with suppress(OSError):  # what cannot be removed stays readable by this user only
-        for name in os.listdir(target.parent):
-            if name.startswith(unfinished_prefix(target)):
-                (target.parent / name).unlink(missing_ok=True)
+        for begun in target.parent.glob(f"{unfinished_prefix(target)}*"):
+            if begun.lstat().st_mtime < time.time() - UNFINISHED_SECONDS:
+                begun.unlink(missing_ok=True)
 
 
 def unfinished_prefix(target: Path) -> str:

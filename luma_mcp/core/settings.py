@@ -144,7 +144,7 @@ class Settings(BaseSettings):
         default="",
     )
     sandbox: bool = setting(
-        "play RunAPI inside this process: no key, no network, no cost", "true or false", default=False
+        "simulate RunAPI inside this process: no key, no network, no cost", "true or false", default=False
     )
     allow_private: bool = setting(
         "take results from, and upload clips to, private and loopback addresses too", "true or false", default=False

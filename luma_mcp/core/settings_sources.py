@@ -241,6 +241,7 @@ class Variables(NonEmptySource):
 
 
 def environment() -> Mapping[str, str]:
+    """Give the environment of this process."""
     return os.environ
 
 

@@ -8,6 +8,8 @@ CALLBACKS_PATH = "/callbacks"  # below this server's public address
 TASKS_URI = "luma://tasks"
 TASK_PREFIX = f"{TASKS_URI}/"
 TASK_TEMPLATE = f"{TASK_PREFIX}{{task_id}}"
+PREVIEW_SUFFIX = "/preview"
+PREVIEW_TEMPLATE = f"{TASK_TEMPLATE}{PREVIEW_SUFFIX}"
 MAX_TASK_ID_LENGTH = 200
 
 
@@ -20,6 +22,11 @@ def task_id_of(uri: str) -> str:
     """Give the id in a task's URI; empty if the URI is not that of a task."""
     scheme, tail = uri[: len(TASK_PREFIX)].lower(), uri[len(TASK_PREFIX) :]
     return "" if scheme != TASK_PREFIX or any(c in tail for c in "/?#") else unquote(tail)
+
+
+def preview_uri(task_id: str) -> str:
+    """Give the URI of the picture of a task's result."""
+    return f"{task_uri(task_id)}{PREVIEW_SUFFIX}"
 
 
 def parse_task_id(task_id: str) -> str:

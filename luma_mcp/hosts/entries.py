@@ -69,8 +69,8 @@ class EntryOptions:
         ]
 
     @property
-    def plays(self) -> bool:
-        """Tell whether the server is to play the sandbox, so that nothing is charged."""
+    def uses_sandbox(self) -> bool:
+        """Tell whether the server is to use the sandbox, so that nothing is charged."""
         return SANDBOX_VARIABLE in self.settings
 
     def for_real(self) -> "EntryOptions":
@@ -156,7 +156,7 @@ def merged_entry_changes(host: Host, document: Mapping[str, Any], wish: EntryOpt
     if not is_object(there) or address_of(there):
         raise HostFileUnusable(
             f"There is an entry {name!r} of another kind already, which does not start a program on this machine.",
-            hint=f"Take it out first: {typed_command('config', host.name, '--remove')}, or rename it by hand.",
+            hint="Rename it or take it out by hand first.",
         )
     if there.get(host.env_name) is not None and not is_object(there[host.env_name]):
         raise HostFileUnusable(f"{host.env_name!r} in the entry {name!r} holds something else than variables.")
@@ -181,7 +181,7 @@ def kept_launch(there: Json, wish: EntryOptions) -> LaunchCommand:
         return wish.launch
     program, *words = words_of(there)
     flags = own_flags(program_of(there), words)
-    if flags is None and wish.plays:
+    if flags is None and wish.uses_sandbox:
         raise HostFileUnusable("The entry has a launcher of its own, which may not pass --sandbox on.", hint=BY_HAND)
     if flags is None:
         return LaunchCommand(program, words)

@@ -47,8 +47,8 @@ class ExistingEntry:
         return address_of(self.entry)
 
     @property
-    def plays(self) -> bool:
-        """Tell whether the server that it starts plays the sandbox, so that nothing is charged."""
+    def uses_sandbox(self) -> bool:
+        """Tell whether the server that it starts uses the sandbox, so that nothing is charged."""
         told = str(self.env.get(SANDBOX_VARIABLE, "")).lower()
         return told in YES or "--sandbox" in self.words
 

@@ -10,7 +10,6 @@ from luma_mcp.core.settings import Settings
 from luma_mcp.core.settings_sources import BadSetting
 from luma_mcp.core.text import child, is_object
 from luma_mcp.hosts.config_file import HostFileUnusable
-from luma_mcp.hosts.entries import typed_command
 from luma_mcp.hosts.existing import address_of, read_servers
 from luma_mcp.hosts.formats import KeyPath
 from luma_mcp.hosts.registry import ENTRY_NAME, Entry, Host
@@ -66,7 +65,7 @@ def http_entry_changes(host: Host, document: Mapping[str, Any], target: ServerEn
     if not is_object(there) or origin_of(there) != origin_of(entry):
         raise HostFileUnusable(
             f"There is an entry {ENTRY_NAME!r} already, which does not connect to {target.url}.",
-            hint=f"Take it out first: {typed_command('config', host.name, '--remove')}, or rename it by hand.",
+            hint="Rename it or take it out by hand first.",
         )
     values = {key: value for key, value in entry.items() if not is_object(value) and there.get(key) != value}
     headers = {name: (key, value) for name, part in entry.items() if is_object(part) for key, value in part.items()}

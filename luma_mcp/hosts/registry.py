@@ -176,7 +176,7 @@ HOSTS = (
         paths.lm_studio_files,
         http=HttpEntryFields(),
         timeout_is_documented=False,
-        next_step_note="In the Program tab, switch on mcp/luma.",
+        next_step_note="In the Program tab, switch on mcp/{name}.",
     ),
     # to write code in
     Host(
@@ -187,7 +187,7 @@ HOSTS = (
         make_entry=typed_entry,
         http=HttpEntryFields(),
         timeout_is_documented=False,
-        next_step_note="Switch luma on in the settings, under MCP; if it is not there, restart {title}.",
+        next_step_note="Switch {name} on in the settings, under MCP; if it is not there, restart {title}.",
         program="cursor",
     ),
     Host(
@@ -200,7 +200,7 @@ HOSTS = (
         http=TYPED_HTTP,
         timeout_seconds=None,
         timeout_exceptions="old versions after 300 s",
-        next_step_note="Run the command MCP: List Servers in {title}, choose luma, then Start Server.",
+        next_step_note="Run the command MCP: List Servers in {title}, choose {name}, then Start Server.",
         program="code",
     ),
     Host(
@@ -251,7 +251,7 @@ HOSTS = (
         paths.in_home(".junie", "mcp", "mcp.json"),
         http=HttpEntryFields(sse=None),
         timeout_is_documented=False,
-        next_step_note="Switch luma on in Settings | Tools | Junie | MCP Settings, or with /mcp in Junie CLI.",
+        next_step_note="Switch {name} on in Settings | Tools | Junie | MCP Settings, or with /mcp in Junie CLI.",
         program="junie",
     ),
     Host(

@@ -16,7 +16,7 @@ import anyio.to_thread
 
 from luma_mcp.core.errors import LedgerDamaged, LedgerUnusable
 from luma_mcp.ledger.errors import DISK_STUCK_HINT, MOVED_HINT, FileRefused, hint_for_error, primary_code
-from luma_mcp.ledger.files import LedgerPath, inode_identity
+from luma_mcp.ledger.files import LedgerPath, inode_identity, list_ledger_files, refuse_unsafe_file
 from luma_mcp.ledger.records import Row
 from luma_mcp.ledger.recovery import (
     check_intact,
@@ -389,3 +389,17 @@ def count_tasks(path: Path) -> tuple[int, int, int] | None:
             raise sqlite3.DatabaseError(str(verdict))
         tasks, running, unsaved = db.execute(query).fetchone()
     return tasks, running, unsaved
+
+
+def count_tasks_of(path: Path, caller: str) -> int:
+    """Count a caller's tasks in a file that is not changed or made; 0 if there is none, or it cannot be read."""
+    try:
+        for file in list_ledger_files(path):
+            refuse_unsafe_file(file)
+        if not os.path.exists(path):
+            return 0
+        with closing(sqlite3.connect(f"{path.resolve().as_uri()}?mode=ro", uri=True, timeout=0)) as db:
+            found: int = db.execute("SELECT count(*) FROM tasks WHERE caller = ?", (caller,)).fetchone()[0]
+    except (sqlite3.Error, OSError):
+        return 0
+    return found

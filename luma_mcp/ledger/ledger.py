@@ -115,7 +115,7 @@ def check_limits(db: sqlite3.Connection, limits: Limits, caller: str, now: float
     """
     active = db.execute(ACTIVE, limit_values(caller, now, besides)).fetchone()[0]
     if limits.active is not None and active >= limits.active:
-        raise LimitReached(f"As many tasks are running as LUMA_MCP_MAX_ACTIVE allows: {active}.")
+        raise LimitReached(f"{active} tasks are running, and LUMA_MCP_MAX_ACTIVE allows {limits.active}.")
     today = db.execute(SUBMITTED, limit_values(caller, now, besides)).fetchone()[0]
     if limits.daily is not None and today >= limits.daily:
         raise LimitReached(
@@ -446,6 +446,15 @@ class Ledger:
         submitted = (await self._file.read(SUBMITTED, limit_values(caller, now)))[0][0]
         return Spending(float(spent["today"]), float(spent["total"]), active, submitted)
 
+    async def spent_since(self, caller: str, origin: str, since: float) -> float:
+        """Add up in USD what a caller spent at an origin on tasks that ended at `since` (POSIX seconds) or later."""
+        query = """
+            -- what RunAPI did not report, or somebody made up, counts with the documented price
+            SELECT coalesce(sum(CASE WHEN cost_usd BETWEEN 0 AND :largest THEN cost_usd ELSE :price END), 0) AS spent
+            FROM tasks WHERE caller = :caller AND charged = 'yes' AND origin = :origin AND finished_at >= :since"""
+        facts = {"caller": caller, "origin": origin, "since": since, "price": PRICE_USD, "largest": MAX_STORED_AMOUNT}
+        return float((await self._file.read(query, facts))[0]["spent"])
+
     async def page(self, caller: str, status: str, limit: int, cursor: str) -> tuple[list[Task], str]:
         """Give `limit` of a caller's tasks, newest first, from `cursor` on; and the next cursor, empty at the end.
 
@@ -467,13 +476,15 @@ class Ledger:
             place |= {"created_at": rows[-1]["created_at"], "before": rows[-1]["key"]}
         return tasks[:limit], next_cursor(tasks[limit - 1]) if len(tasks) > limit else ""
 
-    async def search_tasks(self, caller: str, typed: str, states: Sequence[Status], limit: int) -> list[Task]:
+    async def search_tasks(
+        self, caller: str, typed: str, states: Sequence[Status], limit: int, *, unnamed: bool = False
+    ) -> list[Task]:
         """Give the caller's newest tasks in some states that have each typed word in id or prompt, in any case.
 
-        Only tasks that have an id are found, and only among the newest `SEARCHED`.
+        Only tasks that have an id are found unless `unnamed` too, and only among the newest `SEARCHED`.
         """
         query = """
-            SELECT * FROM tasks WHERE caller = :caller AND task_id <> ''
+            SELECT * FROM tasks WHERE caller = :caller AND (task_id <> '' OR :unnamed)
                 -- the time of the newest that is not searched any more, -1 where all are
                 AND created_at > coalesce((SELECT created_at FROM tasks WHERE caller = :caller
                     ORDER BY created_at DESC LIMIT 1 OFFSET :searched), -1)
@@ -484,7 +495,7 @@ class Ledger:
             ORDER BY created_at DESC, key DESC LIMIT :limit"""
         words = json.dumps(sorted(set(typed.casefold().split())))
         values: Row = {"caller": caller, "words": words, "states": json.dumps(states)}
-        rows = await self._file.read(query, values | {"limit": limit, "searched": SEARCHED})
+        rows = await self._file.read(query, values | {"limit": limit, "searched": SEARCHED, "unnamed": unnamed})
         return [task_of(row) for row in rows if is_valid_row(row)]
 
     async def changes(self, since: LedgerPosition | None) -> tuple[LedgerPosition, list[Change]]:

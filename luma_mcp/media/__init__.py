@@ -1,1 +1,1 @@
-"""Video files in and out: what may be read, uploads, downloads, names."""
+"""Video files in and out: what may be read, uploads, downloads, names, previews."""

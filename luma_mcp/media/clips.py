@@ -39,6 +39,7 @@ class ClipUnusable(SourceNotFound):
         super().__init__(f"{path.name} ({named}{megabytes(size)}) {flaw}.", hint=HINTS[flaw])
         self.path = path
         self.flaw = flaw
+        self.kind = kind
 
 
 FileIdentity = tuple[int, int, int, int, int]

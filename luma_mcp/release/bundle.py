@@ -30,7 +30,7 @@ to RunAPI's Luma `modify_video`, and the result is saved in a folder on your dis
 A new task costs {PRICE_USD:.2f} USD, charged by RunAPI only if it succeeds. A repeated call joins the task that it \
 repeats instead of paying again, and the work goes on in the background if Claude stops waiting or is closed.
 
-Switch on "Try it without a key" to play the whole job without an account: nothing is charged then."""
+Switch on "Try it without a key" to see the whole job without an account: nothing is charged then."""
 USER_CONFIG: Json = {
     "api_key": {
         "type": "string",
@@ -50,7 +50,7 @@ USER_CONFIG: Json = {
     "sandbox": {
         "type": "boolean",
         "title": "Try it without a key",
-        "description": "Plays RunAPI on this computer: no key, no cost, and your own clip comes back unchanged.",
+        "description": "Simulates RunAPI on this computer: no key, no cost, and your own clip comes back unchanged.",
         "required": False,
         "default": False,
     },

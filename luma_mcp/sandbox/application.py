@@ -46,8 +46,9 @@ class RecordedRequest:
 class Sandbox:
     """An ASGI application that answers as RunAPI does, with its state in a folder.
 
-    `seconds` is how long a generation takes. `storage_url` is the second origin, which takes the uploaded bytes. With
-    `watch`, for tests, every request is added to `recorded_requests`.
+    `seconds` is how long a generation takes. `storage_url` is the second origin, which takes the uploaded bytes. A
+    result is the clip that was given, or with `treats` one that looks different. With `watch`, for tests, every request
+    is added to `recorded_requests`.
     """
 
     def __init__(
@@ -61,12 +62,14 @@ class Sandbox:
         credit_cents: int = CREDIT_CENTS,
         shape: ContractVariant | None = None,
         faults: Faults | None = None,
+        treats: bool = False,
         watch: bool = True,
     ) -> None:
         self.state = SandboxState(folder, now, credit_cents=credit_cents)
         self.faults = faults or Faults()
         self.recorded_requests: list[RecordedRequest] = []
-        setup = EndpointContext(self.state, self.faults, shape or ContractVariant(), now, seconds, api_url, storage_url)
+        variant = shape or ContractVariant()
+        setup = EndpointContext(self.state, self.faults, variant, now, seconds, api_url, storage_url, treats)
         self._tasks = TaskEndpoints(setup)
         self._now = now
         self._app = application(setup, self._tasks, self.recorded_requests if watch else None)
@@ -134,7 +137,7 @@ async def inject_fault(faults: Faults, request: Request) -> Response:
 @asynccontextmanager
 async def open_sandbox_transport(folder: Path, now: Clock) -> AsyncGenerator[StreamingASGITransport]:
     """Give an httpx transport by which a sandbox, with its state in `folder`, answers for every host."""
-    sandbox = Sandbox(folder, now, api_url=SANDBOX_ORIGIN, storage_url=STORAGE_URL, watch=False)
+    sandbox = Sandbox(folder, now, api_url=SANDBOX_ORIGIN, storage_url=STORAGE_URL, treats=True, watch=False)
     try:
         async with open_asgi_transport(sandbox) as transport:
             yield transport

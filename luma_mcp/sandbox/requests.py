@@ -49,6 +49,7 @@ class EndpointContext:
     seconds: float  # how long a generation takes
     api_url: str
     storage_url: str
+    treats: bool  # results are made to look different from their clips
 
 
 class ErrorReply(HTTPException):
@@ -113,4 +114,10 @@ def timestamp(seconds: float) -> str:
 
 
 def bundled_clip() -> Path:
+    """Give the clip of a walk by day, which stands for every source that is not uploaded."""
     return Path(str(files("luma_mcp.sandbox") / "clip.mp4"))
+
+
+def foggy_clip() -> Path:
+    """Give the same walk in fog."""
+    return Path(str(files("luma_mcp.sandbox") / "foggy.mp4"))

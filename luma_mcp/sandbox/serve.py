@@ -30,7 +30,9 @@ async def serve_sandbox(
     with socket.create_server((HOST, port)) as listener:
         port = listener.getsockname()[1]
         url, storage_url = f"http://{HOST}:{port}", f"http://localhost:{port}"
-        sandbox = Sandbox(folder, time.time, api_url=url, storage_url=storage_url, seconds=seconds, watch=False)
+        sandbox = Sandbox(
+            folder, time.time, api_url=url, storage_url=storage_url, seconds=seconds, treats=True, watch=False
+        )
         for line in BANNER:
             say(line.format(url=url, seconds=seconds))
         async with background_work() as background:

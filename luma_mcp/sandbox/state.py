@@ -141,12 +141,13 @@ class SandboxState:
         kept = [
             Upload(*row) for row in self._db.execute("SELECT * FROM files WHERE state != 'prepared' ORDER BY rowid")
         ]
-        stored, now = sum(upload.size for upload in kept), self._now()
+        now, stored = self._now(), sum(path.stat().st_size for upload in kept for path in self._files(upload))
         for upload in kept:
             if stored + size > MAX_STORED_BYTES and not upload.is_available(now):
-                self.path(upload).unlink(missing_ok=True)
+                for path in self._files(upload):
+                    stored -= path.stat().st_size
+                    path.unlink()
                 self._db.execute("DELETE FROM files WHERE token = ?", (upload.token,))
-                stored -= upload.size
         return stored + size <= MAX_STORED_BYTES
 
     def set_upload_state(self, upload: Upload, state: str) -> None:
@@ -156,6 +157,10 @@ class SandboxState:
         folder = self._folder / "files"
         folder.mkdir(parents=True, exist_ok=True)
         return folder / upload.token
+
+    def _files(self, upload: Upload) -> list[Path]:
+        """List the file and what tasks have made of it, whose names begin with its own."""
+        return sorted(self.path(upload).parent.glob(f"{upload.token}*"))
 
     @property
     def _db(self) -> sqlite3.Connection:

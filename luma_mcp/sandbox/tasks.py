@@ -15,6 +15,7 @@ from luma_mcp.core.addresses import is_loopback_url
 from luma_mcp.core.models import MODEL, Clock
 from luma_mcp.sandbox.requests import EndpointContext, ErrorReply, JsonObject, bundled_clip, read_json_body, require_key
 from luma_mcp.sandbox.state import FAILED_SOURCE, PRICE_CENTS, Generation, SandboxState, Upload
+from luma_mcp.sandbox.treatment import Treatment
 
 TASKS_PATH = "/api/v1/luma/modify_video"
 MAX_KEY_LENGTH = 512
@@ -29,6 +30,7 @@ class TaskEndpoints:
 
     def __init__(self, setup: EndpointContext) -> None:
         self._setup = setup
+        self._treatment = Treatment()
 
     async def create(self, request: Request) -> Response:
         """Accept a task; the same key and body again give the same task, another body gives 409 (contract 1.4)."""
@@ -112,13 +114,16 @@ class TaskEndpoints:
         return envelope
 
     async def output(self, request: Request) -> Response:
-        """Serve the result: the uploaded clip itself, or the clip that comes with the sandbox."""
+        """Serve the result: what is made of the uploaded clip, or of the clip that comes with the sandbox."""
         task = self._setup.state.generation(request.path_params["name"].removesuffix(".mp4"))
         if task is None or task.status(self._setup.now()) != "completed":
             raise ErrorReply(404, {"error": "Not found"})
         upload = self._find_upload(task.body["source_video_url"])
-        content = self._setup.state.path(upload) if upload else bundled_clip()
-        return FileResponse(content if content.is_file() else bundled_clip(), media_type="video/mp4")
+        clip = self._setup.state.path(upload) if upload else bundled_clip()
+        clip = clip if clip.is_file() else bundled_clip()
+        if self._setup.treats:
+            clip = await self._treatment.result(clip, clip.with_name(f"{clip.name}-{task.id}"))
+        return FileResponse(clip, media_type="video/mp4")
 
 
 class CallbackSender:

@@ -7,12 +7,13 @@ import mcp.types as wire
 
 from luma_mcp.core.errors import InvalidRequest
 from luma_mcp.core.models import Status
-from luma_mcp.core.uris import TASK_PREFIX, TASK_TEMPLATE, task_uri
+from luma_mcp.core.uris import PREVIEW_TEMPLATE, TASK_PREFIX, TASK_TEMPLATE, task_uri
 from luma_mcp.server.context import MAX_SHOWN_NAME, RequestContext, caller_of
 from luma_mcp.server.prompts import SOURCE_FIELD, TASK_ID_FIELD, Argument, LumaPrompt, find_prompt
 
 MAX_VALUES = 100  # MCP allows no more
 MAX_TYPED_LENGTH = 200  # more than a person types; each word is searched for in every prompt
+TEMPLATES = {TASK_TEMPLATE: tuple(Status), PREVIEW_TEMPLATE: (Status.COMPLETED,)}
 CONTINUABLE = (Status.PENDING, Status.PROCESSING, Status.COMPLETED)
 
 
@@ -25,9 +26,10 @@ class Completions:
     async def complete(self, ctx: RequestContext, params: wire.CompleteRequestParams) -> wire.CompleteResult:
         typed = params.argument.value[:MAX_TYPED_LENGTH].strip()
         if isinstance(params.ref, wire.ResourceTemplateReference):
-            if (params.ref.uri, params.argument.name) != (TASK_TEMPLATE, TASK_ID_FIELD):
-                raise InvalidRequest(f"Only {TASK_ID_FIELD} of {TASK_TEMPLATE} can be completed.")
-            return completion_result(await matching_ids(ctx, typed, list(Status)))
+            states = TEMPLATES.get(params.ref.uri)
+            if states is None or params.argument.name != TASK_ID_FIELD:
+                raise InvalidRequest(f"Only {TASK_ID_FIELD} of {' and '.join(TEMPLATES)} can be completed.")
+            return completion_result(await matching_ids(ctx, typed, states))
         argument = self._argument(params.ref.name, params.argument.name)
         if argument.name == TASK_ID_FIELD:
             return completion_result(await matching_ids(ctx, typed, CONTINUABLE))

@@ -21,7 +21,7 @@ TAKES_FORM = f"2 to {MAX_COMPARED_TAKES} descriptions, one per line or separated
 MARKER = re.compile(r"^(\d{1,2}[.)]|[-*\u2022])\s+")  # the number or bullet of a line in a list
 SOURCE_FIELD = "source_video_url"
 TASK_ID_FIELD = "task_id"
-SANDBOX_PRICE = "nothing, because this is the sandbox: results are stand-ins, cost_usd is played; outside it, "
+SANDBOX_PRICE = "nothing, because this is the sandbox: results are stand-ins, cost_usd is simulated; outside it, "
 WORDING_TEXT = """\
 Write each prompt for Luma in English, as one description of how the finished clip looks, in the present tense: \
 setting, light, weather, materials, style. Name what must stay as it is, above all people, faces, movement and \

@@ -1,5 +1,6 @@
 """The tasks as resources: the list, one task, and the newest ones in a host's picker."""
 
+import base64
 import hashlib
 import re
 from collections.abc import Sequence
@@ -11,11 +12,20 @@ from mcp.shared.exceptions import MCPError
 from luma_mcp.core.addresses import MAX_URL_LENGTH
 from luma_mcp.core.errors import InvalidRequest, TaskNotFound
 from luma_mcp.core.models import Status, Task
-from luma_mcp.core.uris import MAX_TASK_ID_LENGTH, TASK_TEMPLATE, TASKS_URI, task_id_of, task_uri
+from luma_mcp.core.uris import (
+    MAX_TASK_ID_LENGTH,
+    PREVIEW_SUFFIX,
+    PREVIEW_TEMPLATE,
+    TASK_TEMPLATE,
+    TASKS_URI,
+    task_id_of,
+    task_uri,
+)
 from luma_mcp.server.context import PageParams, RequestContext, caller_of, reject_cursor
 from luma_mcp.server.results import TaskList, advised_wait, json_text, task_object, task_page
 
 JSON_MIME_TYPE = "application/json"
+JPEG_MIME_TYPE = "image/jpeg"
 MAX_TASK_RESOURCES = 20
 TASKS_PAGE_SIZE = 100
 TITLE_LENGTH = 60
@@ -40,6 +50,14 @@ TEMPLATE = wire.ResourceTemplate(
     " Reading it costs nothing and asks nobody.",
     mime_type=JSON_MIME_TYPE,
 )
+PREVIEW = wire.ResourceTemplate(
+    uri_template=PREVIEW_TEMPLATE,
+    name="preview",
+    title="Frames of a result",
+    description="A picture of a completed task's video: its frames below those of the source at the same moments, as"
+    " the tool preview_video returns it. Reading it costs nothing.",
+    mime_type=JPEG_MIME_TYPE,
+)
 
 
 async def list_resources(ctx: RequestContext) -> wire.ListResourcesResult:
@@ -50,7 +68,7 @@ async def list_resources(ctx: RequestContext) -> wire.ListResourcesResult:
 
 async def list_templates(_: RequestContext, params: PageParams) -> wire.ListResourceTemplatesResult:
     reject_cursor(params)
-    return wire.ListResourceTemplatesResult(resource_templates=[TEMPLATE])
+    return wire.ListResourceTemplatesResult(resource_templates=[TEMPLATE, PREVIEW])
 
 
 async def read_resource(ctx: RequestContext, params: wire.ReadResourceRequestParams) -> wire.ReadResourceResult:
@@ -59,10 +77,21 @@ async def read_resource(ctx: RequestContext, params: wire.ReadResourceRequestPar
     if params.uri == TASKS_URI:
         tasks, next_cursor = await app.newest_tasks(caller_of(ctx), TASKS_PAGE_SIZE)
         return contents(params.uri, newest_tasks(tasks, next_cursor))
+    if params.uri.endswith(PREVIEW_SUFFIX):
+        return await read_preview(ctx, params.uri)
     outcome = await app.outcome(await find_task(ctx, params.uri))
     settled = outcome.task.is_settled and not outcome.task.needs_saving
     told = task_object(outcome, app.now(), remote=app.settings.serves_http, wait=advised_wait(app.settings))
     return contents(params.uri, told, fresh_ms=SETTLED_TTL_MS if settled else 0)
+
+
+async def read_preview(ctx: RequestContext, uri: str) -> wire.ReadResourceResult:
+    """Give the picture of a task's result; raise the protocol's error for an unknown task, else a `LumaError`."""
+    task = await find_task(ctx, uri.removesuffix(PREVIEW_SUFFIX))
+    preview = await ctx.lifespan_context.preview(task.task_id, caller_of(ctx))
+    blob = base64.b64encode(preview.jpeg).decode()
+    picture = wire.BlobResourceContents(uri=uri, mime_type=JPEG_MIME_TYPE, blob=blob)
+    return wire.ReadResourceResult(contents=[picture], ttl_ms=SETTLED_TTL_MS, cache_scope="private")
 
 
 async def find_task(ctx: RequestContext, uri: str) -> Task:

@@ -11,6 +11,7 @@ from typing_extensions import TypedDict
 
 from luma_mcp.app.account import Account
 from luma_mcp.app.app import MIN_SUBMIT_SECONDS, Outcome, next_page_cursor
+from luma_mcp.app.preview import PREVIEW_SECONDS
 from luma_mcp.core.errors import KEEPS_ASKING, Failure, LumaError, MissingApiKey, TaskNotFound
 from luma_mcp.core.models import PRICE_USD, SANDBOX_ORIGIN, Status, Task
 from luma_mcp.core.settings import DEFAULT_WAIT_SECONDS, Settings
@@ -20,19 +21,24 @@ T = TypeVar("T")
 R = TypeVar("R")
 MAX_PAGE_BYTES = 39_000  # of a list in both forms: under 40,000 with what the protocol puts around it
 PROMPT_PREVIEW_LENGTH = 80
-SANDBOX_CHARGE_NOTE = " This is the sandbox: nothing was charged (cost_usd is played), and the video is a stand-in."
+SANDBOX_CHARGE_NOTE = " This is the sandbox: nothing was charged (cost_usd is simulated), and the video is {what}."
+STAND_IN, OWN_CLIP = "a stand-in", "the user's own clip, unchanged"
 LINK_STEP = "Give the user the link in video_urls; it works until expires_at."
 SANDBOX_LINK_STEP = (
     "This is the sandbox: nothing was charged, and the link in video_urls leads nowhere. Call save_video with task_id"
     ' "{task_id}" to put a stand-in on disk.'
 )
 SANDBOX_REMOTE_STEP = "This is the sandbox: nothing was charged, and the stand-in lies on the server's own machine, as"
+SANDBOX_TASKS_STEP = (
+    "Tasks in the sandbox, which only a server with --sandbox shows: {count}. The user can list them with"
+    " `luma-mcp tasks --sandbox`."
+)
 PRICE = f"{PRICE_USD:.2f} USD"  # of one task
 TAKE_COST = f"costs {PRICE} when it succeeds"
 SANDBOX_TAKE_COST = "is free in the sandbox"
 StatusWord = Annotated[str, Field(json_schema_extra={"enum": [*Status]})]
 Timestamp = Annotated[str, Field(description="RFC 3339, UTC", json_schema_extra={"format": "date-time"})]
-PLAY_MONEY = "This is the sandbox: it plays with money that does not exist."
+PLAY_MONEY = "This is the sandbox: all amounts are simulated."
 NO_KEY = f"Without a RunAPI key the balance is not known and nothing can be submitted. {MissingApiKey.hint}"
 ACTIVE_LIMIT_STEP = "The limit of tasks at once is reached: wait for one to end, or have LUMA_MCP_MAX_ACTIVE raised."
 DAILY_LIMIT_STEP = (
@@ -158,7 +164,8 @@ def advised_wait(settings: Settings) -> int:
 def text_fields(settings: Settings) -> dict[str, object]:
     """Give the price of a task, and this server's seconds, for the named fields of texts for models."""
     bound = round(max(settings.clamp_wait(-1), MIN_SUBMIT_SECONDS))
-    return {"price": PRICE, "wait": advised_wait(settings), "bound": bound}
+    seconds = {"wait": advised_wait(settings), "bound": bound, "preview": round(PREVIEW_SECONDS)}
+    return {"price": PRICE, **seconds}
 
 
 def task_object(outcome: Outcome, now: float, *, remote: bool = False, wait: int = DEFAULT_WAIT_SECONDS) -> TaskObject:
@@ -276,7 +283,7 @@ def next_step_sentences(outcome: Outcome, now: float, *, remote: bool, wait: int
         yield f"{call_cost(outcome)}: the same request was made at {format_timestamp(task.created_at)}."
     if outcome.joined and outcome.other_callback:
         yield "The callback_url of this call is not called: the task was submitted without it."
-    yield task_step(task, now, remote=remote, wait=wait)
+    yield task_step(task, now, remote=remote, wait=wait, own_clip=outcome.own_clip)
     if has_take_offer(outcome, now):
         yield take_offer(task, outcome.next_take, now)
     elif outcome.is_new and 0 < outcome.next_take < task.request.take:
@@ -309,14 +316,16 @@ def take_cost(task: Task) -> str:
     return SANDBOX_TAKE_COST if task.origin == SANDBOX_ORIGIN else TAKE_COST
 
 
-def task_step(task: Task, now: float, *, remote: bool = False, wait: int = DEFAULT_WAIT_SECONDS) -> str:
+def task_step(
+    task: Task, now: float, *, remote: bool = False, wait: int = DEFAULT_WAIT_SECONDS, own_clip: bool = False
+) -> str:
     match task.status:
         case Status.SUBMITTING:
             return submitting_step(task)
         case Status.PENDING | Status.PROCESSING:
             return running_step(task, now, wait)
         case Status.COMPLETED:
-            return completed_step(task, remote=remote, wait=wait)
+            return completed_step(task, remote=remote, wait=wait, own_clip=own_clip)
         case Status.FAILED | Status.UNCONFIRMED:
             return task.error.hint if task.error else "Nothing more can be done."
 
@@ -344,13 +353,13 @@ def running_step(task: Task, now: float, wait: int) -> str:
     return f"Call {named} and wait_seconds {wait} until done is true; do not call modify_video again for this."
 
 
-def completed_step(task: Task, *, remote: bool, wait: int) -> str:
+def completed_step(task: Task, *, remote: bool, wait: int, own_clip: bool) -> str:
     sandbox = task.origin == SANDBOX_ORIGIN
     if task.video_path and remote:
         kept = f"{LINK_STEP} The server also keeps it, as {task.video_path} on its own machine."
         return f"{SANDBOX_REMOTE_STEP} {task.video_path}." if sandbox else kept
     if task.video_path:
-        played = SANDBOX_CHARGE_NOTE if sandbox else ""
+        played = SANDBOX_CHARGE_NOTE.format(what=OWN_CLIP if own_clip else STAND_IN) if sandbox else ""
         return f"Tell the user that the finished video is at {task.video_path}; nothing more is to be done.{played}"
     if task.error:
         return task.error.hint

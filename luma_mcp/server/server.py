@@ -47,7 +47,8 @@ the only tool that costs money: {price} for each new task that succeeds, so say 
 tasks take 30 to 120 seconds, some 20 minutes. The work goes on in the background whatever the host does; nothing is \
 lost by a time-out.
 3. When nothing is left to do, tell the user where the video is, as next_step says: video_path, or the link in \
-video_urls, which works until expires_at. save_video puts it on disk if it is not there.
+video_urls, which works until expires_at. save_video puts it on disk if it is not there. preview_video shows you \
+frames of it: look before you say that it worked.
 
 Never call modify_video again to wait or to check, unless next_step says so. If a call was cut off, repeating it with \
 the same arguments joins its task or gives its result, at any time, and costs nothing: the same request is the same \

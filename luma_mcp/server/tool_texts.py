@@ -1,7 +1,7 @@
 """What models read about the tools and their arguments before they call one.
 
-The texts are constants rather than docstrings, which `python -OO` takes away. `{price}` is that of a task; `{wait}` and
-`{bound}` are this server's seconds: how long a call is advised to wait, and within how many it answers.
+The texts are constants rather than docstrings, which `python -OO` takes away. `{price}` is that of a task; `{wait}`,
+`{bound}` and `{preview}` are this server's seconds: how long a call is advised to wait, and within how many it answers.
 """
 
 from collections.abc import Mapping
@@ -40,6 +40,14 @@ expires_at. Saving a video again under the same name, or without one, gives the 
 
 The answer comes within about {bound} seconds. video_path is where the file is, in the output folder; if it is empty, \
 do what next_step says."""
+PREVIEW_VIDEO = """\
+Use this to see what a completed task made, before telling the user that it worked. It returns one small picture: \
+frames of the source in the upper row, and frames of the result at the same moments below them; where the source \
+cannot be had, frames of the result alone. With it comes what the video is: size, pixels, length, frames a second, \
+codec and sound.
+
+It costs nothing and takes a few seconds, at most {preview}. If the result is not what the user asked for, say so: \
+another take is paid for, and only for a user who wants it."""
 CHECK_ACCOUNT = """\
 Use this before many tasks, or when the user asks what a video costs, what is left, or what was spent. It tells \
 the price of one task, the balance of the RunAPI account, what was spent, and how many tasks the limits still allow.
@@ -53,6 +61,7 @@ TOOLS: Mapping[str, str] = {
     "get_task": GET_TASK,
     "list_tasks": LIST_TASKS,
     "save_video": SAVE_VIDEO,
+    "preview_video": PREVIEW_VIDEO,
     "check_account": CHECK_ACCOUNT,
     "read_video_bytes": READ_VIDEO_BYTES,
 }

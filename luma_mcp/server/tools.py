@@ -13,7 +13,7 @@ from mcp.server.apps import client_supports_apps
 from mcp.server.mcpserver import Context
 from mcp.server.mcpserver.exceptions import ToolError
 from mcp.server.mcpserver.tools import Tool
-from mcp.types import CallToolResult, TextContent
+from mcp.types import CallToolResult, ImageContent, TextContent
 from pydantic import Field
 from pydantic.config import JsonDict
 
@@ -27,6 +27,7 @@ from luma_mcp.server import tool_texts
 from luma_mcp.server.apps import FOR_PAGE_ALONE, PIECE_BYTES, SHOWS_PAGE
 from luma_mcp.server.context import PageParams, RequestContext, caller_of, reject_cursor, unknown_name
 from luma_mcp.server.results import (
+    SANDBOX_TASKS_STEP,
     AccountObject,
     TaskList,
     TaskObject,
@@ -104,8 +105,12 @@ async def list_tasks(
 ) -> Annotated[CallToolResult, TaskList]:
     app = app_of(ctx)
     app.start_tracker()
-    tasks, next_cursor = await app.list_tasks(caller_of(ctx.request_context), status.strip(), limit, cursor.strip())
-    return tool_result(task_page(tasks, next_cursor))
+    caller = caller_of(ctx.request_context)
+    tasks, next_cursor = await app.list_tasks(caller, status.strip(), limit, cursor.strip())
+    page = task_page(tasks, next_cursor)
+    if not tasks and (in_sandbox := await app.count_sandbox_tasks(caller)):
+        page["next_step"] = SANDBOX_TASKS_STEP.format(count=in_sandbox)
+    return tool_result(page)
 
 
 async def save_video(
@@ -114,6 +119,14 @@ async def save_video(
     app = app_of(ctx)
     caller, progress = caller_of(ctx.request_context), Progress(ctx.report_progress)
     return task_result(app, await app.save_video(task_id, caller, filename, progress=progress))
+
+
+async def preview_video(task_id: SavedTaskId, ctx: Context[App]) -> CallToolResult:
+    app = app_of(ctx)
+    preview = await app.preview(task_id, caller_of(ctx.request_context))
+    words = TextContent(type="text", text="\n".join((*preview.lines, preview.advice)))
+    picture = ImageContent(type="image", data=base64.b64encode(preview.jpeg).decode(), mime_type="image/jpeg")
+    return CallToolResult(content=[words, picture])  # and no structure: some hosts drop pictures beside it
 
 
 async def check_account(ctx: Context[App]) -> Annotated[CallToolResult, AccountObject]:
@@ -160,6 +173,7 @@ class ToolHandlers:
             luma_tool(get_task, "See or await a task", READS, settings),
             luma_tool(list_tasks, "List tasks", READS_LOCALLY, settings),
             save,
+            luma_tool(preview_video, "Look at a video", READS, settings),
             luma_tool(check_account, "Check price, balance and limits", READS, settings),
         )
         self._tools = {tool.name: tool for tool in made}
@@ -196,10 +210,10 @@ class LumaTool(Tool):
             known = coerce_arguments(self.name, self.parameters, arguments)
             return await super().run(known, context, convert_result)
         except LumaError as error:
-            return failure_result(error)
+            return failure_result(error, structured=self.output_schema is not None)
         except ToolError as error:
             if isinstance(error.__cause__, LumaError):
-                return failure_result(error.__cause__)
+                return failure_result(error.__cause__, structured=self.output_schema is not None)
             logger.exception("%s ended unexpectedly", self.name)
             text = wire.TextContent(type="text", text=str(error))
             return wire.CallToolResult(content=[text], is_error=True)
@@ -236,7 +250,8 @@ def luma_tool(
         annotations=hints.model_copy(update={"title": title}),
         meta=dict(meta) if meta else None,
     )
-    tool.fn_metadata.output_schema = inline_references(tool.fn_metadata.output_schema or {})
+    if schema := tool.fn_metadata.output_schema:
+        tool.fn_metadata.output_schema = inline_references(schema)
     return tool
 
 
@@ -278,8 +293,10 @@ def task_result(app: App, outcome: Outcome) -> CallToolResult:
     return tool_result(task_object(outcome, now, remote=remote, wait=wait), failed=is_failure(outcome.task, now))
 
 
-def failure_result(error: LumaError) -> CallToolResult:
-    return tool_result(failure_object(error), failed=True)
+def failure_result(error: LumaError, *, structured: bool = True) -> CallToolResult:
+    """Give a failure; without structure for a tool that has no schema for it."""
+    result = tool_result(failure_object(error), failed=True)
+    return result if structured else CallToolResult(content=result.content, is_error=True)
 
 
 def add_ignored_arguments(answer: CallToolResult, names: Sequence[str]) -> CallToolResult:

@@ -19,6 +19,8 @@ from luma_mcp.app.app import App
 from luma_mcp.core.settings import Settings
 from luma_mcp.core.uris import CALLBACKS_PATH
 from luma_mcp.transports.auth import CallerTokenVerifier, authenticated_caller, own_host_names
+from luma_mcp.transports.gallery import Gallery
+from luma_mcp.transports.gallery_access import GALLERY_PATH, GalleryAccess
 from luma_mcp.transports.health import HEALTH_PATH, READY_PATH, Health, health_routes
 from luma_mcp.transports.middleware import (
     LOCAL_TOKEN_HINT,
@@ -34,7 +36,9 @@ from luma_mcp.transports.sse import MESSAGES_PATH, SseStreams
 MCP_PATH = "/mcp"
 SSE_PATH = "/sse"
 TRANSPORT_PATHS = {"streamable-http": (MCP_PATH,), "sse": (SSE_PATH,), "http": (MCP_PATH, SSE_PATH)}
-LOGGED_PATHS = frozenset({MCP_PATH, SSE_PATH, MESSAGES_PATH, HEALTH_PATH, READY_PATH, CALLBACKS_PATH})
+LOGGED_PATHS = frozenset(
+    {"/", MCP_PATH, SSE_PATH, MESSAGES_PATH, HEALTH_PATH, READY_PATH, CALLBACKS_PATH, GALLERY_PATH}
+)
 UNCHECKED_PREFIXES = (HEALTH_PATH, READY_PATH, f"{CALLBACKS_PATH}/")  # by whatever name; a secret guards the last
 MAX_MESSAGE_BYTES = 1 << 20
 MAX_SESSIONS = 1000
@@ -44,7 +48,7 @@ SESSION_IDLE_SECONDS = 1800.0
 
 
 class HttpTransports:
-    """The transports over HTTP, with health checks and RunAPI's callbacks."""
+    """The transports over HTTP, with the gallery, health checks and RunAPI's callbacks."""
 
     def __init__(self, app: App, server: Server[App]) -> None:
         self._app = app
@@ -73,9 +77,12 @@ class HttpTransports:
 
     def application(self) -> Starlette:
         settings = self._app.settings
+        verifier = CallerTokenVerifier(settings.tokens)
+        gallery = Gallery(self._app, GalleryAccess(verifier, is_open=settings.needs_no_token))
         made = Starlette(
             routes=[
                 *self._transports(),
+                *gallery.routes(self._bounded),
                 *health_routes(Health(self._app)),
                 *callback_routes(self._app.handle_callback, settings),
             ],
@@ -88,7 +95,7 @@ class HttpTransports:
                     public_url=settings.callback_base_url,
                     takes_forwarded=not settings.needs_no_token,
                 ),
-                Middleware(AuthenticationMiddleware, backend=BearerAuthBackend(CallerTokenVerifier(settings.tokens))),
+                Middleware(AuthenticationMiddleware, backend=BearerAuthBackend(verifier)),
             ],
         )
         made.router.redirect_slashes = False  # it would lead clients out of TLS, which only the proxy knows of
@@ -115,14 +122,17 @@ class HttpTransports:
         await self._sessions[authenticated_caller(scope)].handle_request({**scope, "headers": known}, receive, send)
 
     def _with_access_checks(self, transport: ASGIApp) -> ASGIApp:
-        async def unless_over(scope: Scope, receive: Receive, send: Send) -> None:
-            await (shutdown_response() if self._over else transport)(scope, receive, send)
-
         settings = self._app.settings
-        bounded = ConcurrencyLimit(unless_over, caller_request_limit(settings), self._under_way)
+        bounded = self._bounded(transport)
         if settings.needs_no_token:
             return bounded
         return RequireToken(bounded, NAMED_CALLERS_HINT if settings.callers else LOCAL_TOKEN_HINT)
+
+    def _bounded(self, served: ASGIApp) -> ASGIApp:
+        async def unless_over(scope: Scope, receive: Receive, send: Send) -> None:
+            await (shutdown_response() if self._over else served)(scope, receive, send)
+
+        return ConcurrencyLimit(unless_over, caller_request_limit(self._app.settings), self._under_way)
 
 
 def build_session_manager(server: Server[App]) -> StreamableHTTPSessionManager:

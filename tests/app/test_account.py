@@ -1,5 +1,6 @@
 """What a caller can spend: price without a key, balance, what was spent, limits left."""
 
+from datetime import UTC, datetime
 from pathlib import Path
 
 import anyio
@@ -54,6 +55,21 @@ async def test_today_is_over_at_midnight_utc(rig: Rig) -> None:
         assert (told["server_spent_today_usd"], told["server_spent_total_usd"]) == (0.5, 1.0)
         assert (told["account_spent_today_usd"], told["account_spent_total_usd"]) == (0.5, 1.0)
         assert told["tasks_in_24_hours"] == 1
+
+
+async def test_the_month_is_over_when_the_next_begins_in_utc(rig: Rig) -> None:
+    await rig.submit("fog")  # in September
+    rig.clock.jumped += DAY
+    await rig.submit("snow")
+    assert await rig.app.spent_this_month("local") == 1.0
+    assert await rig.app.spent_this_month("ann") == 0.0
+    begins = datetime(2026, 10, 1, tzinfo=UTC).timestamp()
+    rig.clock.jumped += begins - rig.clock() - 1
+    assert await rig.app.spent_this_month("local") == 1.0
+    rig.clock.jumped += 1
+    assert await rig.app.spent_this_month("local") == 0.0
+    await rig.submit("rain")
+    assert await rig.app.spent_this_month("local") == 0.5
 
 
 async def test_the_price_is_told_without_a_key(home: Path) -> None:

@@ -1,16 +1,19 @@
 """The verbs as a whole: how long they wait, for whom, and what they set going again."""
 
+import importlib.util
 from pathlib import Path
 from typing import Any
 
 import anyio
 import pytest
 
+from luma_mcp.app.app import open_app
 from luma_mcp.app.progress import Progress
 from luma_mcp.core.errors import LedgerUnusable, TaskNotFound
-from luma_mcp.core.models import Status
+from luma_mcp.core.models import Status, VideoRequest
 from luma_mcp.sandbox.faults import Fault
-from tests.support.rig import ERAS, SOURCE, Rig, VirtualClock, open_rig, sandbox_for, silent, structured
+from luma_mcp.sandbox.requests import bundled_clip
+from tests.support.rig import ERAS, SOURCE, Rig, VirtualClock, open_rig, sandbox_for, settings_for, silent, structured
 
 pytestmark = [pytest.mark.anyio, pytest.mark.usefixtures("inline_threads")]
 HOUR = 3600.0
@@ -93,3 +96,30 @@ async def test_a_ledger_that_fails_once_the_intent_is_written_leaves_the_cost_un
     assert raised.value.charged == "unknown"
     assert (await rig.ask()).joined
     assert rig.task_count() == 1
+
+
+async def test_the_sandboxs_tasks_are_counted_from_outside_it_and_for_each_caller(home: Path) -> None:
+    async with open_app(settings_for(home, sandbox=True)) as playing:
+        request = VideoRequest(prompt="fog", source=SOURCE)
+        await playing.modify_video(request, "ann", wait_seconds=0, progress=Progress(silent))
+        assert await playing.count_sandbox_tasks("ann") == 0, "they are listed there"
+    async with open_app(settings_for(home)) as app:
+        assert [await app.count_sandbox_tasks(caller) for caller in ("ann", "bob")] == [1, 0]
+
+
+async def test_a_clip_that_the_sandbox_could_not_change_is_known_to_be_the_callers_own(
+    home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(importlib.util, "find_spec", lambda _: None)  # no PyAV
+    clip = home / "out" / "clip.mp4"
+    clip.parent.mkdir()
+    clips = {"own": bundled_clip().read_bytes() + b"mine", "the sandbox's": bundled_clip().read_bytes()}
+    async with open_app(settings_for(home, sandbox=True), now=VirtualClock()) as app:
+        told: dict[str, bool] = {}
+        for whose, content in clips.items():
+            clip.write_bytes(content)
+            request = VideoRequest(prompt="fog", source=str(clip))
+            ended = await app.modify_video(request, "local", wait_seconds=60, progress=Progress(silent))
+            assert "-sandbox-fog-" in Path(ended.task.video_path).name
+            told[whose] = ended.own_clip
+    assert told == {"own": True, "the sandbox's": False}

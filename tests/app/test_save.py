@@ -350,7 +350,7 @@ async def test_there_must_be_room_for_a_video_as_large_as_its_clip(
     async with rig.client() as client:
         refused = await made(client, source_video_url=str(clip))
         assert refused["error"]["code"] == "output_not_writable"
-        assert "a video of 4.0 MB needs" in refused["error"]["message"]
+        assert "a video of 4.1 MB needs" in refused["error"]["message"]
         assert (await made(client))["done"]
 
 

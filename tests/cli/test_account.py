@@ -20,19 +20,19 @@ def test_a_person_sees_price_balance_spending_and_what_the_limits_leave() -> Non
     assert told["price"].startswith("0.50 USD")
     assert told["balance"] == "12.40 USD, enough for 24 videos"
     assert told["spent"] == "1.00 USD today (UTC), 12.50 USD in all, with luma-mcp"
-    assert told[""] == "3.00 USD today, from the account by whatever program"
+    assert told[""] == "3.00 USD today, across all programs on this account"
     assert (told["running"], told["24 hours"]) == ("2 of 20 at once", "3 of 10 tasks")
-    assert told["left"] == "7 more now"
+    assert told["available"] == "7 more right now"
 
 
 def test_what_is_not_known_is_not_made_up_and_a_reached_limit_names_its_flags() -> None:
     told = told_of(Account(Spending(today_usd=0.0, total_usd=0.0, active=1, submitted=1), Limits(1, None)))
     assert (told["price"], told["balance"]) == ("not known", "not known")
     assert "no limit set" in told["24 hours"]
-    assert "--max-active" in told["left"]
+    assert "--max-active" in told["available"]
 
 
-def test_in_the_sandbox_it_says_that_the_money_is_played(capsys: pytest.CaptureFixture[str]) -> None:
+def test_in_the_sandbox_it_says_that_the_money_is_simulated(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["account", "--sandbox"]) == 0
     told = capsys.readouterr()
     assert "0.50 USD a video" in told.out
@@ -44,7 +44,7 @@ def test_without_a_key_the_way_to_one_is_told(url: str, capsys: pytest.CaptureFi
     told = capsys.readouterr()
     assert "luma-mcp login" in told.err
     assert url in told.err
-    assert "balance   not known" in told.out
+    assert "balance    not known" in told.out
 
 
 def test_a_script_gets_the_same_as_a_host(configured: str, capsys: pytest.CaptureFixture[str]) -> None:
@@ -59,5 +59,5 @@ def test_what_runapi_does_not_tell_is_explained_and_decides_the_exit_code(
     ended = main(["account", "--base-url", "http://127.0.0.1:9"])
     assert ended == 6
     told = capsys.readouterr()
-    assert "balance   not known" in told.out
+    assert "balance    not known" in told.out
     assert "could not be reached" in told.err

@@ -130,18 +130,18 @@ def test_the_command_that_is_told_writes_the_very_entry_that_is_shown(
 
 @pytest.mark.parametrize("words", SETTINGS, ids=" ".join)
 @every_host
-def test_an_entry_that_plays_says_so_and_the_command_that_makes_it_real_keeps_its_other_settings(
+def test_an_entry_of_the_sandbox_says_so_and_the_command_that_makes_it_real_keeps_its_other_settings(
     host: Host, words: list[str], home: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert main(["config", host.name, *words, "--sandbox", "--write"]) == 0
-    played, told = entry_in(host, host.config_path()), capsys.readouterr().err
-    assert "only plays with this entry (--sandbox): nothing is charged" in told
+    entry, told = entry_in(host, host.config_path()), capsys.readouterr().err
+    assert "uses the sandbox: nothing is charged" in told
     assert "login), make it real: " in told
-    assert ExistingEntry(host, "luma", played).plays
+    assert ExistingEntry(host, "luma", entry).uses_sandbox
     assert main(commands_in(told.partition("make it real: ")[2])[0]) == 0
     real = ExistingEntry(host, "luma", entry_in(host, host.config_path()))
-    assert not real.plays
-    assert real.env == {**ExistingEntry(host, "luma", played).env, "LUMA_MCP_SANDBOX": "false"}
+    assert not real.uses_sandbox
+    assert real.env == {**ExistingEntry(host, "luma", entry).env, "LUMA_MCP_SANDBOX": "false"}
     assert "From now on each finished video costs 0.50 USD." in capsys.readouterr().err
 
 
@@ -166,7 +166,7 @@ def test_a_hosts_own_command_saves_the_very_entry_for_a_file_that_only_the_host_
     assert shlex.split(command)[:4] == ["openclaw", "mcp", "set", "luma"]
     assert json.loads(shlex.split(command)[4]) == shown
     assert KEY not in told
-    assert ("--sandbox" in words) == ("only plays" in told)
+    assert ("--sandbox" in words) == ("uses the sandbox" in told)
     assert ("There is no RunAPI key yet" in told) == (not has_key and "--sandbox" not in words)
 
 
@@ -228,7 +228,7 @@ def test_our_entry_is_taken_out_and_every_other_byte_stays(
         told = capsys.readouterr()
         assert path.read_text(encoding="utf-8") == before
         assert told.out == f"{path}\n"
-        assert "does not know this server any more: 'luma' was taken out. The file before: " in told.err
+        assert f"Removed 'luma' from {host.title}. Backup: " in told.err
         assert backups(path)[-1].read_text(encoding="utf-8") == written
     assert main(["config", host.name, "--remove"]) == 0
     told = capsys.readouterr()
@@ -289,7 +289,7 @@ def test_all_entries_of_ours_are_taken_out_and_named(home: Path, capsys: pytest.
     servers = {"video": {"command": "luma-mcp"}, "b": {"command": "x"}, "luma": {"url": "http://127.0.0.1:8000/mcp"}}
     path = placed(all_hosts()["cursor"], json.dumps({"mcpServers": servers}, indent=2))
     assert main(["config", "cursor", "--remove"]) == 0
-    assert "'luma' and 'video' were taken out." in capsys.readouterr().err
+    assert "Removed 'luma' and 'video' from " in capsys.readouterr().err
     assert json.loads(path.read_text()) == {"mcpServers": {"b": {"command": "x"}}}
 
 
@@ -328,7 +328,7 @@ def test_what_is_said_of_an_entry_names_its_file_and_the_way_on(home: Path, caps
         assert main(["config", "cursor", *words]) == 4
         told = capsys.readouterr().err
         assert told.startswith(f"{path}: There is an entry 'luma'")
-        assert "config cursor --remove" in told
+        assert "Rename it or take it out by hand" in told
 
 
 @pytest.mark.parametrize("flag", ["--allowed-hosts", "--auth-tokens", "--api-key"])

@@ -67,6 +67,6 @@ def test_what_is_lost_is_not_asked_for_again(capsys: pytest.CaptureFixture[str])
     gone = errors.VideoGone("RunAPI keeps a video for seven days, and these are over.").failure()
     print_task_failure(gone, "6c1f", lost=True)
     assert capsys.readouterr().err.splitlines() == [
-        "made, but not saved: RunAPI keeps a video for seven days, and these are over.",
+        "error: RunAPI keeps a video for seven days, and these are over.",
         "  It was charged: 0.50 USD.",
     ]

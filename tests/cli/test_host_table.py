@@ -50,7 +50,7 @@ def test_hosts_that_know_this_server_come_first_and_then_those_that_are_here(
         assert main(["config", *words, "--write"]) == 0
     assert listed(capsys)[:5] == [
         ["kiro", "yes", "http: http://127.0.0.1:8000/mcp"],
-        ["zed", "yes", "plays (--sandbox), daily limit 5, max active 2"],
+        ["zed", "yes", "sandbox only, daily limit 5, max active 2"],
         ["goose", "yes", "real, no key: luma-mcp login"],
         ["cursor", "yes", ""],
         ["claude-desktop", "", ""],

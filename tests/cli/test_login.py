@@ -51,7 +51,7 @@ def test_who_agrees_on_the_page_has_a_key_that_the_next_server_uses(
     assert (settings.api_key.get_secret_value(), settings.base_url) == (page.keys[0], page.url)
     said = capsys.readouterr()
     assert "ann@example.com" in said.err
-    assert "12.50 USD are left" in said.err
+    assert "Balance: 12.50 USD" in said.err
     assert page.keys[0] not in said.err + said.out
     assert said.out == ""
     if sys.platform != "win32":

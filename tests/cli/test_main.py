@@ -15,7 +15,12 @@ from tests.support.rig import SOURCE
 from tests.support.terminals import ODD, steers
 
 every_command = pytest.mark.parametrize("command", COMMANDS, ids=lambda command: str(command.name))
-LEAST = {"modify": [SOURCE, "fog"], "save": ["1"], "completion": ["zsh"]}  # what a command must be given
+LEAST = {
+    "modify": [SOURCE, "fog"],
+    "save": ["1"],
+    "preview": ["1"],
+    "completion": ["zsh"],
+}  # what a command must be given
 
 
 def help_of(*arguments: str, capsys: pytest.CaptureFixture[str]) -> list[str]:
@@ -82,7 +87,7 @@ def test_help_of_settings_has_each_with_its_values_and_never_a_flag_for_a_secret
 
 
 def test_the_version_is_told(capsys: pytest.CaptureFixture[str]) -> None:
-    assert help_of("--version", capsys=capsys) == ["runapi-luma-mcp 0.1.0"]
+    assert help_of("--version", capsys=capsys) == ["luma-mcp 0.1.0"]
 
 
 @every_command

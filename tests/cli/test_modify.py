@@ -1,5 +1,6 @@
 """Modifying a clip from the command line, as a person and a script see it."""
 
+import errno
 import io
 import json
 import os
@@ -19,7 +20,8 @@ from luma_mcp.cli import modify
 from luma_mcp.cli.console import EXIT_CODES
 from luma_mcp.cli.explanations import WrongArguments
 from luma_mcp.cli.modify import read_arguments
-from luma_mcp.sandbox.requests import bundled_clip
+from luma_mcp.media import downloads
+from luma_mcp.sandbox.requests import bundled_clip, foggy_clip
 from tests.support.rig import KEY, SOURCE
 from tests.support.sandbox_process import SERVER
 from tests.support.terminals import Terminal
@@ -30,10 +32,10 @@ def test_a_clip_is_modified_and_its_path_is_all_that_stdout_says(
 ) -> None:
     clip = home / "anywhere" / "clip.mp4"
     clip.parent.mkdir()
-    clip.write_bytes(bundled_clip().read_bytes() + b"mine")
+    clip.write_bytes(bundled_clip().read_bytes())
     assert main(["modify", "anywhere/clip.mp4", "fog"]) == 0
     output = capsys.readouterr()
-    assert Path(output.out.strip()).read_bytes() == clip.read_bytes()
+    assert Path(output.out.strip()).read_bytes() == foggy_clip().read_bytes()
     told = dict(line.split(None, 1) for line in output.err.splitlines())
     assert told["Saved"].startswith(output.out.strip())
     assert told["Cost"] == "0.50 USD"
@@ -117,7 +119,7 @@ def test_a_person_sees_upload_generation_and_saving_in_one_display(home: Path, u
         shown = b"".join(pieces_of(watching)).decode()
         saved = Path((process.stdout or io.BytesIO()).read().decode().strip())
     assert process.returncode == 0
-    assert saved.read_bytes() == clip.read_bytes()
+    assert saved.stat().st_size
     lines = [line.rstrip() for line in shown.split("\r") if line.startswith("[")]
     stages = [line.split(" %  ")[1].split()[0] for line in lines]
     assert [stage for stage in dict.fromkeys(stages) if stage != "Sending"] == [
@@ -148,7 +150,7 @@ def test_a_finished_request_is_shown_at_once_and_said_to_cost_nothing(
     assert main(command) == 0
     again = capsys.readouterr()
     assert again.out == first.out
-    assert again.err.startswith("You asked for the same on ")
+    assert again.err.startswith("Already asked for on ")
     assert "nothing now; 0.50 USD when it was made" in again.err
     assert "--take 2  (0.50 USD)" in again.err
 
@@ -160,7 +162,7 @@ def test_a_clip_of_another_kind_comes_with_the_command_that_converts_it(
     (home / clip).write_bytes(b"RIFF    AVI LIST" * 1000)
     assert main(["modify", f"./{clip}", "fog"]) == EXIT_CODES["source_not_found"]
     said = capsys.readouterr().err
-    assert f"{Path(clip).stem}.mp4" in said
+    assert f"{Path(clip).stem}-converted.mp4" in said
     assert "ffmpeg -i " in said
     assert "source_video_url" not in said
 
@@ -185,12 +187,16 @@ def test_a_mistyped_name_is_answered_with_the_one_that_may_be_meant(
         (["clip.mp4"], "luma-mcp modify clip.mp4 'a foggy autumn morning'"),
         (["one.mp4", "two.mp4"], "luma-mcp modify one.mp4 two.mp4 'a foggy autumn morning'"),
         (["fog"], "luma-mcp modify fog 'a foggy autumn morning'"),
+        (["walk.mp4 in thick fog"], "luma-mcp modify walk.mp4 'in thick fog'"),
     ],
 )
 def test_what_cannot_be_meant_is_answered_with_what_to_type(typed: list[str], meant: str) -> None:
     with pytest.raises(WrongArguments) as refused:
         read_arguments(typed, [])
-    assert refused.value.hint == meant
+    assert refused.value.hint.endswith(meant)
+    with pytest.raises(WrongArguments) as refused:
+        read_arguments(typed, [], ["--sandbox"])
+    assert refused.value.hint.endswith(f"{meant} --sandbox"), "what was free stays free when it is pasted"
 
 
 def test_the_last_argument_is_the_prompt_unless_prompts_are_given() -> None:
@@ -225,11 +231,12 @@ def test_at_a_terminal_a_person_is_asked_for_the_total_price(
 ) -> None:
     typed = Terminal(answer)
     monkeypatch.setattr(modify, "is_interactive", lambda: True)
+    monkeypatch.setattr(modify, "forget_typed", lambda: None)
     monkeypatch.setattr(sys, "stdin", typed)
     main(["modify", SOURCE, "--prompt", f"spring {answer}", "--prompt", f"autumn {answer}"])
     told = capsys.readouterr()
     assert len(told.out.splitlines()) == made
-    assert "1.00 USD at most. Go on? [y/N]" in told.err
+    assert "1.00 USD at most. Continue? [y/N]" in told.err
 
 
 def test_one_of_several_that_fails_does_not_stop_the_others(
@@ -266,3 +273,27 @@ def test_several_videos_do_not_go_into_one_file(configured: str, capsys: pytest.
     command = ["modify", SOURCE, "--prompt", "a", "--prompt", "b", "--yes", "--output", "one.mp4"]
     assert main(command) == EXIT_CODES["invalid_request"]
     assert "Name a folder" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("output", ["/dev/null", "/proc/x.mp4", "there.mp4/", "there.mp4/x.mp4"])
+def test_a_place_that_cannot_be_written_is_refused_before_anything_is_paid(
+    home: Path, configured: str, capsys: pytest.CaptureFixture[str], output: str
+) -> None:
+    (home / "there.mp4").write_bytes(b"mine")
+    assert main(["modify", SOURCE, "nowhere", "--output", output]) == EXIT_CODES["invalid_request"]
+    assert capsys.readouterr().err.startswith("error: --output: ")
+    assert main(["tasks", "nowhere"]) == 0
+    assert "No matching tasks" in capsys.readouterr().err
+
+
+def test_a_copy_that_cannot_be_made_does_not_hide_the_video(
+    home: Path, configured: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def refuse(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(downloads, "copy_saved_video", refuse)
+    assert main(["modify", SOURCE, "no room", "--output", "copy.mp4"]) == EXIT_CODES["download_failed"]
+    told = capsys.readouterr()
+    assert Path(told.out.strip()).is_file()
+    assert "could not be copied" in told.err

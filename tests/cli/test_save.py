@@ -6,10 +6,10 @@ from pathlib import Path
 import pytest
 
 from luma_mcp.__main__ import main
-from luma_mcp.sandbox.requests import bundled_clip
+from luma_mcp.sandbox.requests import foggy_clip
 from tests.support.rig import SOURCE
 
-CLIP = bundled_clip().read_bytes()
+CLIP = foggy_clip().read_bytes()
 
 
 def task_made(capsys: pytest.CaptureFixture[str], *flags: str) -> str:

@@ -15,15 +15,14 @@ import pytest
 from luma_mcp.__main__ import main
 from luma_mcp.app.app import open_app
 from luma_mcp.app.progress import Progress
+from luma_mcp.cli.printable import fit, text_width
 from luma_mcp.cli.tasks import (
     HEADER,
     age_text,
     cost_text,
-    fit,
     format_table,
     place_text,
     task_cells,
-    text_width,
 )
 from luma_mcp.core.errors import Failure
 from luma_mcp.core.models import SANDBOX_ORIGIN, Status, Task, VideoRequest
@@ -179,6 +178,22 @@ def test_without_tasks_the_way_to_the_first_is_told(capsys: pytest.CaptureFixtur
     told = capsys.readouterr()
     assert told.out == ""
     assert 'luma-mcp modify CLIP.mp4 "in snow" --sandbox' in told.err
+
+
+def test_tasks_of_the_sandbox_are_mentioned_where_they_are_not_listed(
+    home: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    shared = ["--data-dir", str(home / "data")]
+    assert main(["tasks", *shared]) == 0
+    assert "Tasks in the sandbox" not in capsys.readouterr().err
+    add_task(home, "fog")
+    add_task(home, "snow")
+    assert main(["tasks", *shared]) == 0
+    told = capsys.readouterr()
+    assert told.out == ""
+    assert told.err.splitlines()[-1] == "Tasks in the sandbox: 2. To list them: luma-mcp tasks --sandbox"
+    assert main(["tasks", "--sandbox", *shared]) == 0
+    assert "Tasks in the sandbox" not in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(("variable", "coloured"), [("", True), ("NO_COLOR", False), ("TERM", False)])

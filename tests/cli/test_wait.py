@@ -64,6 +64,7 @@ def test_a_second_ctrl_c_leaves_at_once_and_without_a_traceback(
                 assert process.poll() is None
             process.send_signal(signal.SIGINT)
             assert process.stderr.readline().startswith("Interrupted.")
+            assert process.stderr.readline().endswith("nothing is paid twice.\n")
             process.send_signal(signal.SIGINT)
             assert process.wait() == INTERRUPTED
             assert process.stderr.read() == ""
@@ -79,6 +80,26 @@ def test_all_that_runs_is_waited_for_when_no_task_is_named(configured: str, caps
     assert main(["wait", "--json"]) == 0
     ended = json.loads(capsys.readouterr().out)
     assert all(task["status"] == "completed" and os.path.isfile(task["video_path"]) for task in ended)
+
+
+def test_a_task_that_nobody_here_can_ask_for_is_not_waited_for(
+    home: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], key: str
+) -> None:
+    with sandbox_process(home, seconds=60) as url:
+        monkeypatch.setenv("RUNAPI_BASE_URL", url)
+        with start("modify", SOURCE, "with another key") as process:
+            while not (task := newest()).get("task_id"):
+                assert process.poll() is None
+            process.send_signal(signal.SIGINT)
+            process.communicate()
+        for variable, value, code in (
+            ("RUNAPI_API_KEY", "runapi_live_another", "invalid_api_key"),
+            ("RUNAPI_API_KEY", "", "missing_api_key"),
+            ("RUNAPI_BASE_URL", "http://127.0.0.1:9", "invalid_request"),
+        ):
+            with pytest.MonkeyPatch.context() as other:
+                other.setenv(variable, value)
+                assert main(["wait", task["task_id"][:8]]) == EXIT_CODES[code]
 
 
 def test_a_task_that_there_is_not_is_told_as_that(configured: str, capsys: pytest.CaptureFixture[str]) -> None:

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from luma_mcp.core import filenames
 from luma_mcp.core.errors import InvalidRequest
 from luma_mcp.core.filenames import NAME_BYTES, RESERVED, make_filename, validate_filename
+from luma_mcp.core.models import SANDBOX_ORIGIN
 from tests.support.tasks import COMPLETED
 
 
@@ -42,6 +43,13 @@ def test_a_name_is_one_plain_component_whatever_the_prompt_and_the_id(prompt: st
 )
 def test_names_are_made_of_the_words_of_the_prompt(prompt: str, name: str) -> None:
     assert make_filename(replace(COMPLETED, request=replace(COMPLETED.request, prompt=prompt)), Path()) == name
+
+
+def test_a_video_of_the_sandbox_has_it_in_its_name_however_long_the_path() -> None:
+    played = replace(COMPLETED, origin=SANDBOX_ORIGIN)
+    assert make_filename(played, Path()) == "2026-09-21-sandbox-a-foggy-autumn-morning-550e8400.mp4"
+    deep = PureWindowsPath("C:/" + "f" * filenames.MAX_PATH_LENGTH)
+    assert make_filename(played, deep) == "2026-09-21-sandbox-550e8400.mp4"
 
 
 @pytest.mark.parametrize(

@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from luma_mcp.core.errors import InvalidRequest
-from luma_mcp.core.uris import MAX_TASK_ID_LENGTH, TASK_PREFIX, parse_task_id, task_id_of, task_uri
+from luma_mcp.core.uris import MAX_TASK_ID_LENGTH, TASK_PREFIX, parse_task_id, preview_uri, task_id_of, task_uri
 
 
 @given(st.text(st.characters(codec="utf-8")))
@@ -53,3 +53,8 @@ def test_an_id_is_taken_bare_or_as_a_uri(given_: str) -> None:
 def test_what_cannot_be_an_id_is_refused(given_: str) -> None:
     with pytest.raises(InvalidRequest, match="task_id must be the id"):
         parse_task_id(given_)
+
+
+def test_a_preview_lies_below_its_task() -> None:
+    assert preview_uri("a/1") == "luma://tasks/a%2F1/preview"
+    assert task_id_of(preview_uri("a")) == ""

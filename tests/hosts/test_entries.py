@@ -181,7 +181,7 @@ def test_the_words_of_a_command_say_what_the_variables_of_an_entry_say(host: Hos
     assert wish.flags == ["--sandbox", "--daily-limit", "5", "--base-url", "http://127.0.0.1:9"]
     assert shlex.split(config_command(host, wish))[-6:] == [host.name, *wish.flags]
     assert ExistingEntry(host, "luma", host.make_entry("/x", [], wish.variables)).env == settings
-    assert (wish.plays, wish.for_real().plays) == (True, False)
+    assert (wish.uses_sandbox, wish.for_real().uses_sandbox) == (True, False)
     assert wish.for_real().flags == wish.flags[1:]
 
 

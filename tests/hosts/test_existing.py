@@ -22,11 +22,11 @@ every_host = pytest.mark.parametrize("host", HOSTS, ids=by_name)
 def test_an_entry_is_read_back_in_the_form_of_each_host(host: Host) -> None:
     env = {"LUMA_MCP_SANDBOX": "true", "LUMA_MCP_DAILY_LIMIT": "5"}
     one = ExistingEntry(host, "luma", host.make_entry("/x/luma-mcp", ["--wait-seconds=30"], env))
-    assert (one.plays, one.address, one.env) == (True, "", env)
+    assert (one.uses_sandbox, one.address, one.env) == (True, "", env)
     assert (one.setting("LUMA_MCP_DAILY_LIMIT"), one.setting("LUMA_MCP_WAIT_SECONDS")) == ("5", "30")
     assert one.setting("LUMA_MCP_SAVE") == ""
     real = ExistingEntry(host, "luma", host.make_entry("/x/luma-mcp", [], {"LUMA_MCP_SANDBOX": "false"}))
-    assert not real.plays
+    assert not real.uses_sandbox
 
 
 @every_host

@@ -20,6 +20,7 @@ import pytest
 from luma_mcp.core.errors import LedgerDamaged, LedgerUnusable
 from luma_mcp.ledger import database, schema
 from luma_mcp.ledger import ledger as ledger_module
+from luma_mcp.ledger.database import count_tasks_of
 from luma_mcp.ledger.errors import DISK_STUCK_HINT, MOVED_HINT
 from luma_mcp.ledger.files import inode_identity
 from luma_mcp.ledger.ledger import Ledger
@@ -454,3 +455,16 @@ async def test_a_file_that_was_replaced_beside_an_old_damaged_one_is_not_called_
     with ledger.report_damage_once():
         assert await listed(ledger) == []
         await add(ledger, task())
+
+
+async def test_a_callers_tasks_are_counted_without_making_or_trusting_a_file(home: Path) -> None:
+    place = home / "tasks.sqlite3"
+    assert (count_tasks_of(place, "ann"), place.exists()) == (0, False)
+    with closing(Ledger(place)) as ledger:
+        await add(ledger, task(caller="ann"))
+        await add(ledger, task(1, caller="bob"))
+        assert [count_tasks_of(place, caller) for caller in ("ann", "bob", "eve")] == [1, 1, 0]
+    link = home / "link.sqlite3"
+    link.symlink_to(place)
+    (home / "text.sqlite3").write_text("no database")
+    assert [count_tasks_of(other, "ann") for other in (link, home / "text.sqlite3")] == [0, 0]

@@ -54,7 +54,7 @@ def lasts(content: bytes) -> float | None:
 @pytest.mark.parametrize(
     ("content", "seconds"),
     [
-        (bundled_clip().read_bytes(), 3.0),
+        (bundled_clip().read_bytes(), 4.0),
         (FTYP + box(b"moov", mvhd(600, 3000)), 5.0),
         (FTYP + box(b"mdat", b"x" * 5000, wide=True) + box(b"moov", box(b"udta"), mvhd(600, 3000)), 5.0),
         (FTYP + box(b"moov", long_mvhd(1000, 2500)), 2.5),

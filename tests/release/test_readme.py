@@ -11,12 +11,13 @@ import pytest
 
 from luma_mcp.__main__ import main
 from luma_mcp.app.account import ACCOUNT_TIMEOUT_SECONDS
+from luma_mcp.app.preview import PREVIEW_SECONDS
 from luma_mcp.core.errors import MissingApiKey
 from luma_mcp.core.filenames import make_filename
 from luma_mcp.core.models import PRICE_USD, REPLAY_SECONDS, Task, VideoRequest
 from luma_mcp.core.settings import Settings, load_settings, variable_name
 from luma_mcp.hosts.registry import all_hosts
-from luma_mcp.media import clips, downloads
+from luma_mcp.media import clips, contact_sheet, downloads, frames, parts, preview
 from luma_mcp.media.downloads import MAX_PARALLEL_DOWNLOADS, TURN_SECONDS
 from luma_mcp.media.files import MIN_FREE_BYTES
 from luma_mcp.release.readme import EXAMPLE, ROOMS, charter, host_names, room_picture
@@ -72,6 +73,7 @@ def test_the_table_of_tools_names_prices_and_bounds_of_the_code() -> None:
     assert {price for name, (price, _) in told.items() if name != "modify_video"} == {"nothing"}
     assert told["modify_video"][1].endswith(f"answers within {wait}")
     assert told["save_video"][1] == f"a download, at most {wait} a call"
+    assert told["preview_video"][1] == f"seconds, at most {PREVIEW_SECONDS:.0f}"
     assert told["check_account"][1] == f"a moment, at most {ACCOUNT_TIMEOUT_SECONDS:.0f} seconds"
 
 
@@ -97,6 +99,14 @@ def test_the_table_of_prompts_names_every_prompt_and_its_form() -> None:
     told = {row[0]: re.findall(r"\w+", row[2]) for row in rows("Prompts", TEXTS[TOOLS_PAGE])}
     assert told == known
     assert all(f"`{name}`" in section("What to ask for") for name in known)
+
+
+def test_the_bounds_of_previews_are_those_of_the_code() -> None:
+    text = " ".join(TEXTS[TOOLS_PAGE].split())
+    assert f"one JPEG of at most {contact_sheet.MAX_PICTURE_BYTES // 1000} KB" in text
+    assert f"at most the first {parts.MAX_PART_BYTES / 1e6:.0f} MB" in text
+    assert f"may use {frames.MAX_MEMORY_BYTES >> 30} GiB and {contact_sheet.MAX_SECONDS} seconds" in text
+    assert f"The {preview.MAX_SHEETS} newest pictures" in text
 
 
 def test_the_bounds_over_http_are_those_of_the_code() -> None:

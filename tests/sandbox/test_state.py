@@ -3,8 +3,11 @@
 from contextlib import closing
 from pathlib import Path
 
+import pytest
 from runapi.luma import LumaClient
 
+from luma_mcp.core.models import UPLOAD_LIFETIME_SECONDS
+from luma_mcp.sandbox import state as state_module
 from luma_mcp.sandbox.application import STORAGE_URL, Sandbox
 from luma_mcp.sandbox.state import Generation, SandboxState
 from tests.support.http_server import SandboxClock
@@ -48,3 +51,15 @@ def test_what_was_spent_since_a_moment_counts_from_when_a_task_ended(home: Path,
         state.create_or_replay(None, ASK, 60, "")
         clock.passed += 100
         assert [state.charged_cents(EPOCH + passed) for passed in (0, 60, 61)] == [50, 50, 0]
+
+
+def test_room_is_made_of_expired_files_and_of_what_tasks_made_of_them(
+    home: Path, clock: SandboxClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(state_module, "MAX_STORED_BYTES", 100)
+    with closing(SandboxState(home / "s", clock, credit_cents=0)) as state:
+        stored = state.path(state.store("clip.mp4", b"x" * 40))
+        stored.with_name(f"{stored.name}-task").write_bytes(b"y" * 50)
+        assert (state.make_room(10), state.make_room(20)) == (True, False)
+        clock.passed += UPLOAD_LIFETIME_SECONDS
+        assert (state.make_room(20), list(stored.parent.iterdir())) == (True, [])

@@ -6,7 +6,7 @@ import pytest
 from mcp import Client, MCPError
 from mcp_types import INVALID_PARAMS, Completion, PromptReference, ResourceTemplateReference
 
-from luma_mcp.core.uris import TASK_TEMPLATE, task_uri
+from luma_mcp.core.uris import PREVIEW_TEMPLATE, TASK_TEMPLATE, task_uri
 from luma_mcp.sandbox.faults import Fault
 from tests.support.rig import ERAS, SOURCE, Rig, structured
 
@@ -113,3 +113,12 @@ async def test_a_failed_task_is_offered_to_be_looked_at_and_not_to_be_continued_
         assert (await complete(client, "edit_again", "task_id", "")).values == []
         template = (await client.complete(TEMPLATE, {"name": "task_id", "value": "fog"})).completion
         assert template.values == [failed]
+
+
+async def test_a_preview_is_completed_from_tasks_that_have_a_result(rig: Rig) -> None:
+    ref = ResourceTemplateReference(type="ref/resource", uri=PREVIEW_TEMPLATE)
+    async with rig.client() as client:
+        done = structured(await client.call_tool("modify_video", ASK))["task_id"]
+        await client.call_tool("modify_video", ASK | {"prompt": "running", "wait_seconds": 0})
+        found = (await client.complete(ref, {"name": "task_id", "value": ""})).completion
+    assert found.values == [done]

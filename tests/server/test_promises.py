@@ -23,6 +23,7 @@ def calls(task_id: str) -> dict[str, dict[str, Any]]:
         "get_task": {"task_id": task_id, "wait_seconds": 40},
         "list_tasks": {},
         "save_video": {"task_id": task_id},
+        "preview_video": {"task_id": task_id},
         "check_account": {},
     }
 

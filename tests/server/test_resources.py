@@ -1,5 +1,6 @@
 """The tasks as resources: read from the ledger, found by name in a picker, and unknown ones refused clearly."""
 
+import base64
 import json
 import re
 from pathlib import Path
@@ -8,13 +9,15 @@ from typing import Any
 import anyio
 import pytest
 from mcp import Client, MCPError
-from mcp_types import INVALID_PARAMS, CacheableResult, TextResourceContents
+from mcp_types import INTERNAL_ERROR, INVALID_PARAMS, BlobResourceContents, CacheableResult, TextResourceContents
 
 from luma_mcp.core.models import Status
-from luma_mcp.core.uris import TASKS_URI, task_id_of, task_uri
+from luma_mcp.core.uris import TASKS_URI, preview_uri, task_id_of, task_uri
+from luma_mcp.media import preview
 from luma_mcp.sandbox.faults import Fault
 from luma_mcp.server.resources import MAX_TASK_RESOURCES, format_age, resource_name
 from tests.support.rig import ERAS, SOURCE, Rig, open_rig, sandbox_for, structured
+from tests.support.videos import decoded_picture, needs_frames
 
 pytestmark = pytest.mark.anyio
 ASK: dict[str, Any] = {"prompt": "fog", "source_video_url": SOURCE, "wait_seconds": 0}
@@ -222,3 +225,34 @@ async def test_the_newest_tasks_are_the_callers_own(rig: Rig) -> None:
 )
 def test_ages_are_told_roughly(seconds: float, words: str) -> None:
     assert format_age(seconds) == words
+
+
+@needs_frames
+@pytest.mark.parametrize("era", ERAS)
+async def test_a_preview_reads_as_a_jpeg(rig: Rig, era: str) -> None:
+    async with rig.client(era) as client:
+        made = structured(await client.call_tool("modify_video", ASK | {"wait_seconds": 40}))
+        uri = preview_uri(made["task_id"])
+        (picture,) = (await client.read_resource(uri)).contents
+        templates = {
+            one.uri_template: one.mime_type for one in (await client.list_resource_templates()).resource_templates
+        }
+    assert isinstance(picture, BlobResourceContents)
+    assert (picture.uri, picture.mime_type) == (uri, "image/jpeg")
+    assert decoded_picture(base64.b64decode(picture.blob))[0] == (976, 372)
+    assert templates["luma://tasks/{task_id}/preview"] == "image/jpeg"
+
+
+@pytest.mark.parametrize("era", ERAS)
+async def test_a_preview_that_there_is_not_is_refused(rig: Rig, era: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(preview, "find_frame_reader", lambda: "")
+    async with rig.client(era) as client:
+        running = structured(await client.call_tool("modify_video", ASK))["task_id"]
+        for uri in (preview_uri("unknown"), preview_uri(running), f"{TASKS_URI}/preview", f"{preview_uri(running)}/x"):
+            with pytest.raises(MCPError) as caught:
+                await client.read_resource(uri)
+            assert caught.value.code == INVALID_PARAMS
+        await client.call_tool("get_task", {"task_id": running, "wait_seconds": 40})
+        with pytest.raises(MCPError, match="neither PyAV nor ffmpeg") as caught:
+            await client.read_resource(preview_uri(running))
+        assert caught.value.code == INTERNAL_ERROR

@@ -11,7 +11,7 @@ from mcp_types import TextResourceContents
 
 from luma_mcp.app.app import Outcome
 from luma_mcp.core.errors import DownloadFailed, GenerationFailed, VideoUrlMissing
-from luma_mcp.core.models import Limits, Status, Task, VideoRequest, new_key
+from luma_mcp.core.models import SANDBOX_ORIGIN, Limits, Status, Task, VideoRequest, new_key
 from luma_mcp.core.uris import TASKS_URI
 from luma_mcp.sandbox.faults import Fault
 from luma_mcp.server.resources import OLDER_TASKS_STEP
@@ -145,6 +145,13 @@ def test_what_is_not_known_is_absent_from_the_task_object() -> None:
     told = dict(task_object(Outcome(done, joined=True, next_take=2), EPOCH + 60))
     assert (told["elapsed_seconds"], told["cost_usd"], told["joined"]) == (5, 0.5, True)
     assert told["expires_at"] == "2026-09-28T14:13:25.000Z"
+
+
+@pytest.mark.parametrize(("own_clip", "what"), [(False, "a stand-in"), (True, "the user's own clip, unchanged")])
+def test_a_video_of_the_sandbox_is_said_to_be_a_stand_in_or_the_users_own(*, own_clip: bool, what: str) -> None:
+    done = replace(DRAFT, origin=SANDBOX_ORIGIN, status=Status.COMPLETED, video_path="/out/fog.mp4")
+    told = task_object(Outcome(done, own_clip=own_clip), EPOCH)["next_step"]
+    assert told.endswith(f"nothing was charged (cost_usd is simulated), and the video is {what}.")
 
 
 async def test_a_call_that_sends_its_task_once_more_does_not_say_that_it_cost_nothing(rig: Rig) -> None:

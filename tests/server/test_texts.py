@@ -73,7 +73,9 @@ def known_numbers() -> set[str]:
 def known_names() -> set[str]:
     """List every name with an underscore that a text may use: tools, arguments, fields, codes, prompts, the model's."""
     tools = [name for tool in SHOWN["tools"] for name in (tool["name"], *tool["inputSchema"]["properties"])]
-    fields = re.findall(r'"([a-z]+(?:_[a-z]+)+)": \{', json.dumps([tool["outputSchema"] for tool in SHOWN["tools"]]))
+    fields = re.findall(
+        r'"([a-z]+(?:_[a-z]+)+)": \{', json.dumps([tool.get("outputSchema", {}) for tool in SHOWN["tools"]])
+    )
     prompts = luma_prompts()
     forms = [argument.name for prompt in prompts.values() for argument in prompt.arguments]
     return {*tools, *fields, *prompts, *forms, *(kind.code for kind in kinds())}

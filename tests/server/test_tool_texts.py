@@ -32,5 +32,5 @@ def test_texts_name_the_bounds_that_hold() -> None:
 
 @pytest.mark.parametrize("name", tool_texts.TOOLS)
 def test_a_description_has_no_field_but_the_price_and_this_servers_seconds(name: str) -> None:
-    filled = tool_texts.TOOLS[name].format(price="0.50 USD", wait=11, bound=22)
+    filled = tool_texts.TOOLS[name].format(price="0.50 USD", wait=11, bound=22, preview=33)
     assert not re.search("[{}]", filled)

@@ -1,5 +1,6 @@
 """The tools as clients of both protocol eras see them, against the sandbox, on a virtual clock."""
 
+import base64
 import json
 from pathlib import Path
 from typing import Any
@@ -8,8 +9,12 @@ import anyio
 import anyio.to_thread
 import pytest
 from mcp import Client
-from mcp_types import TextContent
+from mcp_types import ImageContent, TextContent
 
+from luma_mcp.app.app import open_app
+from luma_mcp.app.progress import Progress
+from luma_mcp.core.models import VideoRequest
+from luma_mcp.media import preview
 from luma_mcp.sandbox.faults import Fault
 from luma_mcp.sandbox.requests import bundled_clip
 from luma_mcp.server import tool_texts
@@ -24,8 +29,10 @@ from tests.support.rig import (
     result_text,
     sandbox_for,
     settings_for,
+    silent,
     structured,
 )
+from tests.support.videos import decoded_picture, needs_frames
 
 pytestmark = pytest.mark.anyio
 ASK = {"prompt": "a foggy autumn morning", "source_video_url": SOURCE}
@@ -271,7 +278,7 @@ async def test_without_a_key_tools_are_listed_and_the_call_says_what_is_missing(
     home: Path, inline_threads: None
 ) -> None:
     async with open_rig(home, api_key="") as rig, rig.client() as client:
-        assert len((await client.list_tools()).tools) == 5
+        assert len((await client.list_tools()).tools) == 6
         result = await client.call_tool("modify_video", ASK)
         assert result.is_error
         assert structured(result)["error"]["code"] == "missing_api_key"
@@ -325,15 +332,16 @@ async def test_a_data_folder_that_cannot_be_used_is_told_by_every_tool_and_nothi
 ) -> None:
     (home / "file").touch()
     async with open_rig(home, data_dir=home / "file" / "data") as rig, rig.client() as client:
-        assert len((await client.list_tools()).tools) == 5
+        assert len((await client.list_tools()).tools) == 6
         for name, arguments in (
             *(("modify_video", ASK), ("get_task", {"task_id": "x"}), ("list_tasks", {})),
-            *(("save_video", {"task_id": "x"}), ("check_account", {})),
+            *(("save_video", {"task_id": "x"}), ("preview_video", {"task_id": "x"}), ("check_account", {})),
         ):
             result = await client.call_tool(name, arguments)
             assert result.is_error
-            assert structured(result)["error"]["code"] == "output_not_writable"
-            assert "LUMA_MCP_DATA_DIR" in structured(result)["error"]["hint"]
+            told = json.loads(result_text(result))
+            assert told["error"]["code"] == "output_not_writable"
+            assert "LUMA_MCP_DATA_DIR" in told["error"]["hint"]
         await anyio.sleep(60)
         assert rig.sandbox.recorded_requests == []
 
@@ -404,3 +412,54 @@ def test_an_argument_is_described_as_this_server_takes_it(
         each.name: each.input_schema["properties"] for each in ToolHandlers(settings_for(home, **changes)).wire_tools()
     }
     assert shown[tool][argument]["description"] == text
+
+
+@needs_frames
+@pytest.mark.parametrize("era", ERAS)
+async def test_a_preview_is_text_and_one_small_picture_and_no_structure(rig: Rig, era: str) -> None:
+    async with rig.client(era) as client:
+        task = structured(await client.call_tool("modify_video", ASK))
+        result = await client.call_tool("preview_video", {"task_id": task["task_id"]})
+    words, picture = result.content
+    assert (result.is_error, result.structured_content) == (False, None)
+    assert isinstance(words, TextContent)
+    assert isinstance(picture, ImageContent)
+    jpeg = base64.b64decode(picture.data)
+    (width, height), _ = decoded_picture(jpeg)
+    assert (picture.mime_type, width <= 976, width * height / 750 <= 600) == ("image/jpeg", True, True)
+    assert len(jpeg) <= 60_000
+    assert "320x180 pixels" in words.text
+    assert words.text.endswith(f'The prompt: "{ASK["prompt"]}"')
+
+
+@pytest.mark.parametrize("era", ERAS)
+async def test_where_there_is_nothing_to_look_at_the_text_says_why_without_structure(
+    rig: Rig, era: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(preview, "find_frame_reader", lambda: "")
+    async with rig.client(era) as client:
+        task = structured(await client.call_tool("modify_video", ASK | {"wait_seconds": 0}))
+        codes = {}
+        for task_id in (task["task_id"], "unknown", "a b"):
+            result = await client.call_tool("preview_video", {"task_id": task_id})
+            assert (result.is_error, result.structured_content) == (True, None)
+            codes[task_id] = json.loads(result_text(result))["error"]["code"]
+        assert list(codes.values()) == ["invalid_request", "task_not_found", "invalid_request"]
+        await client.call_tool("get_task", {"task_id": task["task_id"], "wait_seconds": 40})
+        told = json.loads(result_text(await client.call_tool("preview_video", {"task_id": task["task_id"]})))
+    assert told["error"]["code"] == "service_unavailable"
+    assert told["error"]["charged"] == "no"
+    assert "uv tool install" in told["next_step"]
+
+
+async def test_an_empty_list_says_how_many_tasks_the_sandbox_has(home: Path, inline_threads: None) -> None:
+    async with open_rig(home) as rig, rig.client() as client:
+        assert structured(await client.call_tool("list_tasks", {})) == {"tasks": [], "next_cursor": ""}
+    async with open_app(settings_for(home, sandbox=True)) as playing:
+        request = VideoRequest(prompt="fog", source=SOURCE)
+        await playing.modify_video(request, "local", wait_seconds=0, progress=Progress(silent))
+    async with open_rig(home) as rig, rig.client() as client:
+        told = structured(await client.call_tool("list_tasks", {}))
+        assert "a server with --sandbox shows: 1." in told["next_step"]
+        await rig.submit()
+        assert "next_step" not in structured(await client.call_tool("list_tasks", {}))

@@ -22,7 +22,7 @@ from luma_mcp.server.prompts import PromptInput, luma_prompts
 from luma_mcp.server.server import build_server
 from tests.support.rig import ERAS, SOURCE, settings_for
 
-TOOLS = ("modify_video", "get_task", "list_tasks", "save_video", "check_account")
+TOOLS = ("modify_video", "get_task", "list_tasks", "save_video", "preview_video", "check_account")
 FORMS = {
     "restyle": {"source_video_url": SOURCE, "style": "film noir"},
     "relight": {"source_video_url": SOURCE, "light": "moonlit night", "keep": "the logo"},

@@ -30,7 +30,7 @@ async def modify_once(command: str, home: Path, clip: Path, era: str) -> None:
         page = await client.read_resource("ui://luma/task.html")  # its parts are files that packages can forget
     assert "<script>" in page.model_dump_json(), page
     assert task["status"] == "completed", task
-    assert task["source_duration_seconds"] == 3.0, task
+    assert task["source_duration_seconds"] == 4.0, task
     assert told == sorted(set(told)), told
     assert told[-1] == 100, told
     copy = Path(dict(copied.structured_content or {})["video_path"])

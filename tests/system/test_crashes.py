@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from luma_mcp.sandbox.requests import bundled_clip
+from luma_mcp.sandbox.requests import bundled_clip, foggy_clip
 from luma_mcp.sandbox.state import SandboxState
 from tests.support.sandbox_process import sandbox_process, server_environment
 from tests.system.crashing import Crashing, server
@@ -86,7 +86,7 @@ def verdict(wire: Crashing, place: Place) -> str:
     files = sorted(place.home.glob("Videos/luma/*")) + sorted(place.home.glob("Videos/luma/.*"))
     if [str(file) for file in files] != [tasks[0]["video_path"]]:
         return f"the folder holds {[file.name for file in files]}"
-    if files[0].read_bytes() != bundled_clip().read_bytes():
+    if files[0].read_bytes() != foggy_clip().read_bytes():
         return "the file is not the video"
     return "" if place.charges() == 1 else f"charged {place.charges()} times"
 

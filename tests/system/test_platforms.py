@@ -20,7 +20,7 @@ from luma_mcp.media import sources
 from luma_mcp.media.clips import Clips
 from luma_mcp.media.files import check_writable, publish, remove_leftovers, temporary_file
 from luma_mcp.media.sources import file_uri_path, is_on_other_machine, resolve_allowed_file
-from luma_mcp.sandbox.requests import bundled_clip
+from luma_mcp.sandbox.requests import bundled_clip, foggy_clip
 from tests.support.ledgers import aside, damage_index
 from tests.support.sandbox_process import SERVER, sandbox_process, server_environment
 from tests.support.stdio_client import StdioClient
@@ -157,7 +157,7 @@ def test_a_prompt_goes_through_stdio_as_it_is_whatever_the_code_page(
         left_in_order(process, home)
     assert done["prompt"].encode() == WORDS.encode()
     saved = Path(done["video_path"])
-    assert saved.read_bytes() == clip.read_bytes()
+    assert saved.read_bytes() == foggy_clip().read_bytes()
     assert [path.name for path in saved.parent.iterdir()] == [saved.name]
     assert ("霧の秋の朝" in saved.name) == (code_page != "C")
     assert WORDS.encode() in (home / ".local/share/luma-mcp/tasks.sqlite3").read_bytes()

@@ -158,7 +158,7 @@ async def test_addresses_with_a_slash_at_the_end_lead_nowhere_else(home: Path) -
     async with hosted(home) as server, server.plain() as plain:
         listing, headers = rpc("tools/list", {"_meta": MODERN_META}), ACCEPT | modern_headers("tools/list")
         assert (await plain.post("/mcp/", headers=headers, json=listing)).status_code == 200
-        for path in ("/messages", "/healthz/", "/mcp//", "//mcp"):
+        for path in ("/messages", "/healthz/", "/mcp//", "/%2Fmcp"):
             assert (await plain.get(path)).status_code == 404
 
 

@@ -16,7 +16,7 @@ import httpx
 import pytest
 from mcp import Client, StdioServerParameters
 
-from luma_mcp.sandbox.requests import bundled_clip
+from luma_mcp.sandbox.requests import foggy_clip
 from luma_mcp.transports.stdio_lines import MAX_LINE_BYTES
 from tests.support.change_listener import ChangeRecorder
 from tests.support.rig import ERAS, KEY, MODERN_META, SOURCE, ProgressRecorder, structured
@@ -79,7 +79,7 @@ async def test_the_main_job_over_a_real_process(home: Path, url: str, era: str) 
             result = await client.call_tool("modify_video", ASK | {"prompt": f"{ASK['prompt']} {era}"}, None, told)
     task = structured(result)
     assert task["status"] == "completed"
-    assert Path(task["video_path"]).read_bytes() == bundled_clip().read_bytes()
+    assert Path(task["video_path"]).read_bytes() == foggy_clip().read_bytes()
     assert told.values == sorted(set(told.values))
     assert told.values[-1] == 100
     assert len(told.states) >= 2

@@ -1,1 +1,1 @@
-"""The doctor: looks at everything that this server depends on, changes nothing, and says how to mend what is wrong."""
+"""The doctor: looks at everything that this server depends on, changes nothing, and says how to fix what is wrong."""

@@ -33,7 +33,7 @@ class HostConfig:
 
 def lacks_key(one: ExistingEntry) -> bool:
     """Tell whether an entry needs a key and neither brings nor finds one."""
-    return not (one.plays or one.has_own_key or "file" in key_sources())
+    return not (one.uses_sandbox or one.has_own_key or "file" in key_sources())
 
 
 def read_host_config(host: Host) -> HostConfig:
@@ -47,7 +47,7 @@ def read_host_config(host: Host) -> HostConfig:
         if host.save_command:
             fix = "If the host itself works, leave the file as it is: it reads more than this program."
             return HostConfig(host, fault=note(host.title, message, fix))
-        return HostConfig(host, fault=problem(host.title, message, "Mend that place, or bring a backup back."))
+        return HostConfig(host, fault=problem(host.title, message, "Fix that place, or restore a backup."))
     named = read_servers(host, document).get(ENTRY_NAME)
     remote = [ExistingEntry(host, ENTRY_NAME, named)] if is_object(named) and address_of(named) else []
     return HostConfig(host, next(iter([*find_existing(host, document), *remote]), None))
@@ -63,7 +63,7 @@ def check_host(one: HostConfig, settings: Settings) -> list[Finding]:
     if one.fault:
         return [one.fault]
     if one.existing is None:
-        return [note(title, "is here, and does not know this server.", write_fix(one.host))]
+        return [note(title, "is here, and not set up yet.", write_fix(one.host))]
     entry = one.existing
     if entry.address:
         return [ok(title, "connects to an address")]
@@ -73,9 +73,9 @@ def check_host(one: HostConfig, settings: Settings) -> list[Finding]:
 
 
 def write_fix(host: Host, one: ExistingEntry | None = None) -> str:
-    """Name the command that writes an entry anew: one that plays goes on playing, and its other settings stay."""
-    plays = ["--sandbox"] if one and one.plays else []
-    return f"Run: {typed_command('config', host.name, *plays, '--write')}"
+    """Name the command that rewrites an entry: one of the sandbox stays one, and its other settings stay."""
+    sandbox = ["--sandbox"] if one and one.uses_sandbox else []
+    return f"Run: {typed_command('config', host.name, *sandbox, '--write')}"
 
 
 def check_command(one: ExistingEntry) -> Finding | None:
@@ -95,7 +95,7 @@ def check_entry_key(one: ExistingEntry) -> Finding | None:
 
 
 def check_shell_key(one: ExistingEntry) -> Finding | None:
-    is_elsewhere = one.plays or key_sources() or is_filled_in(one.env.get(KEY_VARIABLE, ""))
+    is_elsewhere = one.uses_sandbox or key_sources() or is_filled_in(one.env.get(KEY_VARIABLE, ""))
     if not one.host.key_from_shell or is_elsewhere or lacks_key(one):
         return None
     message = f"It takes the key from {KEY_VARIABLE} in the shell, which is not set in this one."
@@ -107,17 +107,17 @@ def check_timeout(one: ExistingEntry, settings: Settings) -> Finding | None:
     bound, wait = one.host.call_timeout(one.entry), wait_of(one, settings)
     if bound is None or wait < bound:
         return None
-    message = f"It gives a call up after {bound:.0f} s{limit_note(one)}, and this server waits {wait} s."
+    message = f"It times out calls after {bound:.0f} s{limit_note(one)}, and this server waits {wait} s."
     fix = f"Set {WAIT_VARIABLE} below that among the variables of its entry in {one.host.config_path()}."
     return problem(one.host.title, message, fix)
 
 
 def describe_host(one: ExistingEntry, settings: Settings) -> str:
     bound, wait = one.host.call_timeout(one.entry), wait_of(one, settings)
-    plays = "knows this server, and plays the sandbox" if one.plays else "knows this server"
+    state = "is set up with the sandbox" if one.uses_sandbox else "is set up"
     if bound is None:
-        return f"{plays}; it has no limit for a call{limit_note(one)}"
-    return f"{plays}; it gives a call up after {bound:.0f} s{limit_note(one)}, and this server answers within {wait} s"
+        return f"{state}; it does not time out calls{limit_note(one)}"
+    return f"{state}; it times out calls after {bound:.0f} s{limit_note(one)}, and this server answers within {wait} s"
 
 
 def limit_note(one: ExistingEntry) -> str:

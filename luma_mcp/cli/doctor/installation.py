@@ -10,6 +10,8 @@ from importlib.metadata import version
 from luma_mcp import __version__
 from luma_mcp.cli.console import BAD_SETTING
 from luma_mcp.cli.doctor.report import Finding, note, ok, problem
+from luma_mcp.cli.explanations import PREVIEW_TOOL
+from luma_mcp.core.errors import PreviewToolMissing
 from luma_mcp.core.settings import Settings, key_sources, variable_name
 from luma_mcp.core.settings_sources import (
     KEY_VARIABLE,
@@ -20,6 +22,7 @@ from luma_mcp.core.settings_sources import (
     runapi_file_path,
 )
 from luma_mcp.hosts.entries import shell_command
+from luma_mcp.media.sheet_process import find_frame_reader
 from luma_mcp.transports.auth import TOKEN_FILE, with_local_token
 from luma_mcp.transports.http import missing_key_warning
 from luma_mcp.transports.sockets import check_exposure
@@ -49,6 +52,14 @@ def check_versions() -> list[Finding]:
     ]
 
 
+def check_previews() -> Finding:
+    """Find what looks into finished videos: without it, everything else works."""
+    found = find_frame_reader()
+    if found:
+        return ok("previews", f"frames of videos are read with {found}")
+    return note("previews", PreviewToolMissing().message, PREVIEW_TOOL)
+
+
 def dotted(numbers: Sequence[int]) -> str:
     return ".".join(map(str, numbers))
 
@@ -71,14 +82,13 @@ def check_variables() -> list[Finding]:
 def check_key(settings: Settings, brought_by: Sequence[str]) -> list[Finding]:
     """Tell where the key comes from, never what it is; `brought_by` are hosts whose entries bring one."""
     if settings.sandbox:
-        return [ok("key", "none is needed: the sandbox plays RunAPI, and nothing is charged")]
+        return [ok("key", "none is needed: the sandbox simulates RunAPI, and nothing is charged")]
     sources, fault = key_sources(settings.env_file), read_runapi_file().fault
     if fault and not sources:
         return [problem("key", f"{fault}, so no key in it counts.", OWN_FILE, "missing_api_key")]
     if not sources and brought_by:
-        return [
-            note("key", f"none here, where you run this; {' and '.join(brought_by)} will bring one, or plays", GET_KEY)
-        ]
+        hosts = " and ".join(brought_by)
+        return [note("key", f"none found here; {hosts} have one of their own, or use the sandbox", GET_KEY)]
     if not sources:
         return [problem("key", "No RunAPI key is configured.", GET_KEY, "missing_api_key")]
     names = {

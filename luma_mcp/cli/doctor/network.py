@@ -19,7 +19,7 @@ from luma_mcp.runapi.client import RunAPI
 
 SYSTEM = "the system's proxy settings"
 OTHER_KEY = "Get another key with `luma-mcp login`; or, where RUNAPI_API_KEY is set, correct it there."
-PLAYED = "the sandbox plays RunAPI in this process, so the network was not tried"
+SIMULATED = "the sandbox simulates RunAPI in this process, so the network was not tried"
 # Verification errors of OpenSSL, macOS (Security.framework) and Windows (CryptoAPI): truststore asks each system's own.
 CLOCK_ERRORS = frozenset({9, 10, -67818, -67819, 0x800B0101})  # not valid yet, or not any more
 NAME_ERRORS = frozenset({62, 64, -67602, 0x800B010F})  # valid for another host name or address
@@ -28,7 +28,7 @@ OWN_ROOTS = "the system's store of trusted certificates (this program uses that 
 
 async def check_network(settings: Settings) -> list[Finding]:
     if settings.sandbox:
-        return [ok("RunAPI", PLAYED)]
+        return [ok("RunAPI", SIMULATED)]
     async with open_network(settings, time.time, None) as way:
         runapi = RunAPI(way.clients, way.base_url, way.key)
         try:

@@ -47,7 +47,7 @@ def format_findings(findings: Sequence[Finding]) -> str:
         if finding.fix:
             lines.append(f"{INDENT}fix: {finding.fix}")
     wrong = [finding.check for finding in problems(findings)]
-    lines.append(f"To mend: {', '.join(wrong)}." if wrong else "Nothing keeps this server from working.")
+    lines.append(f"Needs fixing: {', '.join(wrong)}." if wrong else "Everything works.")
     return "\n".join(map(printable, lines))
 
 

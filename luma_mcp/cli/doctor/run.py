@@ -9,7 +9,7 @@ import anyio
 
 from luma_mcp.cli.console import BAD_SETTING, EXIT_CODES, ExitCode, print_json, print_result
 from luma_mcp.cli.doctor.hosts import HostConfig, check_host, no_host_found, read_host_config
-from luma_mcp.cli.doctor.installation import check_key, check_settings, check_variables, check_versions
+from luma_mcp.cli.doctor.installation import check_key, check_previews, check_settings, check_variables, check_versions
 from luma_mcp.cli.doctor.network import check_network
 from luma_mcp.cli.doctor.probe import run_probe
 from luma_mcp.cli.doctor.report import Finding, findings_json, format_findings, problem, problems
@@ -40,7 +40,7 @@ def run_doctor(flags: Mapping[str, Any], *, json: bool, probe: bool = False) -> 
 
 def examine(flags: Mapping[str, Any]) -> list[Finding]:
     """Look at everything; with a bad setting, only at what does not depend on settings."""
-    found = check_versions()
+    found = [*check_versions(), check_previews()]
     try:
         settings = load_settings(**flags)
     except BadSetting as error:

@@ -42,7 +42,7 @@ def entry(command: str, **env: str) -> str:
     ("content", "state", "word"),
     [
         ("{broken", "problem", "cannot be read"),
-        ('{"mcpServers": {}}', "note", "does not know this server"),
+        ('{"mcpServers": {}}', "note", "not set up yet"),
         (entry("/gone/luma-mcp", RUNAPI_API_KEY="k"), "problem", "not there"),
         (entry("sh", RUNAPI_API_KEY="k"), "note", "by name"),
         (entry("/bin/sh", RUNAPI_API_KEY="your key"), "problem", "no RunAPI key"),
@@ -50,8 +50,8 @@ def entry(command: str, **env: str) -> str:
         (entry("/bin/sh", RUNAPI_API_KEY=""), "problem", "no RunAPI key"),
         (entry("/bin/sh", RUNAPI_API_KEY="<your key>"), "problem", "no RunAPI key"),
         (entry("/bin/sh", RUNAPI_API_KEY="${RUNAPI_API_KEY}"), "problem", "no RunAPI key"),
-        (entry("/bin/sh", RUNAPI_API_KEY="${env:MY_KEY}"), "ok", "knows this server"),
-        (entry("/bin/sh", LUMA_MCP_SANDBOX="true"), "ok", "gives a call up after 60 s"),
+        (entry("/bin/sh", RUNAPI_API_KEY="${env:MY_KEY}"), "ok", "is set up"),
+        (entry("/bin/sh", LUMA_MCP_SANDBOX="true"), "ok", "times out calls after 60 s"),
         (entry("/bin/sh", RUNAPI_API_KEY="k", LUMA_MCP_WAIT_SECONDS="60"), "problem", "waits 60"),
         (entry("/bin/sh", RUNAPI_API_KEY="k").replace("luma_mcp", "luma_mcp --wait-seconds 90"), "problem", "waits 90"),
         ('{"mcpServers": {"luma": {"url": "https://x.example"}}}', "ok", "connects to an address"),
@@ -76,7 +76,7 @@ def test_a_host_whose_entry_sets_its_own_limit_is_taken_at_its_word(
     assert "after 30 s," in doctor()[1]["Zed"]["message"]
 
 
-def test_an_entry_that_plays_is_mended_into_one_that_plays(configured: str, home: Path, doctor: Doctor) -> None:
+def test_an_entry_of_the_sandbox_is_fixed_into_one_of_the_sandbox(configured: str, home: Path, doctor: Doctor) -> None:
     for name in ("cursor", "opencode"):
         assert main(["config", name, "--sandbox", "--write"]) == 0
         path = all_hosts()[name].config_path()
@@ -85,7 +85,7 @@ def test_an_entry_that_plays_is_mended_into_one_that_plays(configured: str, home
         assert fix.endswith(f"config {name} --sandbox --write")
         assert main(shlex.split(fix.removeprefix("Run: "))[1:]) == 0
         told = doctor()[1][all_hosts()[name].title]
-        assert (told["state"], "plays the sandbox" in told["message"]) == ("ok", True)
+        assert (told["state"], "with the sandbox" in told["message"]) == ("ok", True)
 
 
 def test_a_host_without_any_key_is_told_to_log_in(url: str, doctor: Doctor, monkeypatch: pytest.MonkeyPatch) -> None:

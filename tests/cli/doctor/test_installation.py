@@ -30,7 +30,7 @@ def test_a_key_that_only_a_host_has_is_no_problem(
     code, found = doctor()
     assert (code, found["key"]["state"], found["account"]["state"]) == (0, "note", "note")
     assert "Cursor" in found["key"]["message"]
-    assert "plays the sandbox" in found["Cursor"]["message"]
+    assert "with the sandbox" in found["Cursor"]["message"]
 
 
 def test_each_source_of_a_key_is_named_and_those_that_do_not_count(
@@ -106,3 +106,18 @@ def test_the_sdk_that_is_asked_for_is_the_one_that_is_installed_with_this_server
     project = tomllib.loads((Path(__file__).parents[3] / "pyproject.toml").read_text(encoding="utf-8"))["project"]
     oldest, newest = installation.dotted(installation.OLDEST_SDK), installation.dotted(installation.NEXT_SDK)
     assert f"mcp>={oldest},<{newest}" in project["dependencies"]
+
+
+def test_what_reads_frames_is_named_and_its_lack_is_no_problem(
+    configured: str, doctor: Doctor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(installation, "find_frame_reader", lambda: "PyAV")
+    assert doctor()[1]["previews"] == {
+        "check": "previews",
+        "state": "ok",
+        "message": "frames of videos are read with PyAV",
+    }
+    monkeypatch.setattr(installation, "find_frame_reader", lambda: "")
+    code, found = doctor()
+    assert (code, found["previews"]["state"]) == (0, "note")
+    assert 'uv tool install --force ".[preview]"' in found["previews"]["fix"]

@@ -14,7 +14,7 @@ def test_people_read_each_finding_with_its_fix_below(capsys: pytest.CaptureFixtu
     lines = capsys.readouterr().out.splitlines()
     place = next(number for number, line in enumerate(lines) if line.startswith("problem  key: "))
     assert lines[place + 1].startswith("         fix: Run `luma-mcp login`")
-    assert lines[-1] == "To mend: key, RunAPI."
+    assert lines[-1] == "Needs fixing: key, RunAPI."
 
 
 def test_only_a_problem_is_to_be_mended_and_has_the_code_of_what_it_leads_to() -> None:
@@ -33,5 +33,5 @@ def test_only_a_problem_is_to_be_mended_and_has_the_code_of_what_it_leads_to() -
         ],
     }
     assert json.loads(findings_json([fine, odd]))["ok"]
-    assert format_findings([wrong, odd, fine]).splitlines()[-1] == "To mend: c."
-    assert format_findings([odd, fine]).splitlines()[-1] == "Nothing keeps this server from working."
+    assert format_findings([wrong, odd, fine]).splitlines()[-1] == "Needs fixing: c."
+    assert format_findings([odd, fine]).splitlines()[-1] == "Everything works."

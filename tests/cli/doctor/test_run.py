@@ -20,7 +20,7 @@ def test_all_is_well(configured: str, home: Path, doctor: Doctor) -> None:
     code, found = doctor()
     assert code == 0
     assert {finding["state"] for finding in found.values()} == {"ok"}
-    subjects = ["versions", "command", "settings", "key", "RunAPI", "account"]
+    subjects = ["versions", "command", "previews", "settings", "key", "RunAPI", "account"]
     assert list(found) == [*subjects, "data folder", "ledger", "output folder", "source folder", "Cursor"]
     assert "Python 3." in found["versions"]["message"]
     assert "MCP SDK 2." in found["versions"]["message"]
