@@ -556,8 +556,10 @@
     if ($("player").hidden) return;
     const job = (view.job = { current: true });
     say("player-note", "Loading the video…");
+    for (const id of ["screen", "controls"]) show($(id), false);
     const loaded = await loadVideo(after, task, "result", job);
     if (!job.current) return;
+    for (const id of ["screen", "controls"]) show($(id), loaded);
     if (loaded) say("player-note", "");
     else return say("player-note", missingWords(task, job));
     surroundings.lookAt(task).catch(() => {});
@@ -978,7 +980,7 @@
     show($("more"), Boolean(gallery.cursor));
     say("list-note", countWords($("cards").childElementCount));
     if (spent !== undefined) gallery.spent = `Spent this month: ${money(spent)}`;
-    say("money", [gallery.spent, gallery.balance].filter(Boolean).join(" · "));
+    showMoney();
     refreshRunning();
   }
 
@@ -991,9 +993,14 @@
       : "No videos yet. Ask for one in your MCP host, or type: luma-mcp modify CLIP PROMPT";
   }
 
+  function showMoney() {
+    const played = [...gallery.tasks.values()].some(isSandbox) ? "Sandbox, play money" : "";
+    say("money", [played, gallery.spent, gallery.balance].filter(Boolean).join(" · "));
+  }
+
   function showAccount({ balance_usd: balance }) {
     if (balance !== undefined) gallery.balance = `Balance: ${money(balance)}`;
-    say("money", [gallery.spent, gallery.balance].filter(Boolean).join(" · "));
+    showMoney();
   }
 
   function card(task) {

@@ -79,7 +79,7 @@ async def test_a_saved_video_comes_in_pieces_whose_base64_can_be_joined(
             told = result_text(answer)
     assert base64.b64decode("".join(piece["bytes"] for piece in pieces[1:])) == VIDEO
     assert {piece["total_bytes"] for piece in pieces[1:]} == {len(VIDEO)}
-    assert told == f"Bytes 3000 to {len(VIDEO)} of {len(VIDEO)}."
+    assert told == f"Bytes {pieces[-1]['offset']} to {len(VIDEO)} of {len(VIDEO)}."
 
 
 @pytest.mark.parametrize(

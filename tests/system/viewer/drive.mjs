@@ -298,6 +298,7 @@ scenario("chat", "failed, unconfirmed, expired, unsaved and odd tasks have words
   }
   const unsaved = await openChat(canned(TASKS.unsaved));
   await waitForText(unsaved.frame, "player-note", "save or open it");
+  assert(!(await unsaved.frame.locator("#screen").isVisible()));
   await picture(unsaved.page, "app-unsaved");
   await unsaved.frame.locator("#save").click();
   await waitForText(unsaved.frame, "action-note", "Saved as /home/ann/Videos/luma/saved.mp4");
@@ -465,7 +466,7 @@ scenario(
     const server = await galleryServer(manyTasks(200));
     const page = await open(server.url);
     await page.locator("#cards .card").nth(49).waitFor();
-    await waitForText(page, "money", "Spent this month: 12.50 USD · Balance: 30.25 USD");
+    await waitForText(page, "money", "Sandbox, play money · Spent this month: 12.50 USD · Balance: 30.25 USD");
     await page.locator("#more").click();
     await waitForText(page, "list-note", "The newest 100 tasks");
     await page.evaluate(() => scrollTo(0, 0));
@@ -529,6 +530,7 @@ scenario("gallery", "a source that cannot be read is missed with the server's wo
   const server = await galleryServer(manyTasks(3));
   const page = await open(`${server.url}#task=many-1`);
   await waitForText(page, "player-note", "Only the result is shown. walk.mp4 is outside the folders.");
+  await waitForText(page, "money", /^Spent this month/); // none of these three is of the sandbox
   await close(page);
   server.close();
 });
