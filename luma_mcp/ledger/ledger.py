@@ -115,7 +115,8 @@ def check_limits(db: sqlite3.Connection, limits: Limits, caller: str, now: float
     """
     active = db.execute(ACTIVE, limit_values(caller, now, besides)).fetchone()[0]
     if limits.active is not None and active >= limits.active:
-        raise LimitReached(f"{active} tasks are running, and LUMA_MCP_MAX_ACTIVE allows {limits.active}.")
+        running = "1 task is" if active == 1 else f"{active} tasks are"
+        raise LimitReached(f"{running} running, and LUMA_MCP_MAX_ACTIVE allows {limits.active}.")
     today = db.execute(SUBMITTED, limit_values(caller, now, besides)).fetchone()[0]
     if limits.daily is not None and today >= limits.daily:
         raise LimitReached(
