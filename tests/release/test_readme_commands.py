@@ -22,7 +22,7 @@ from tests.support.sandbox_process import SERVER, sandbox_process, server_enviro
 CHECKOUT = Path(__file__).parents[2]
 PAGES = ("README.md", "luma_mcp/server/TOOLS.md", "luma_mcp/media/FILES.md", "luma_mcp/transports/HTTP.md")
 SHELL = re.compile(r"```sh\n(.*?)```", re.DOTALL)
-SERVES = {"--transport": "serves at", "sandbox": "plays RunAPI at"}
+SERVES = {"--transport": "serves at", "sandbox": "plays RunAPI at", "gallery": "opens in your browser"}
 FINDS_FAULTS = (0, 2, 6)  # what the doctor says without a key, or without the internet
 CLIPS = ("walk.mp4", "run.mp4", "luma_mcp/sandbox/clip.mp4")
 
@@ -94,7 +94,7 @@ def finished_task(capsys: pytest.CaptureFixture[str]) -> str:
 
 def first_line_of_server(words: list[str], folder: Path, url: str) -> str:
     """Start a server on a free port, read stderr up to where it says that it serves, and end it."""
-    free = ["--listen", "0"] if words[0] == "sandbox" else ["--port", "0"]
+    free = ["--port", "0"] if words[0] == "--transport" else ["--listen", "0"]
     environment = server_environment(folder, url)
     with subprocess.Popen(
         [*SERVER, *words, *free], stderr=subprocess.PIPE, env=environment, cwd=folder, text=True
