@@ -19,11 +19,6 @@ from luma_mcp.core.settings import Settings
 from luma_mcp.hosts.entries import typed_command
 from luma_mcp.media.sources import file_uri_path, resolve_typed_file
 
-if sys.platform == "win32":
-    import msvcrt
-else:
-    import termios
-
 EXAMPLE_PROMPT = "a foggy autumn morning"
 CLIP_SUFFIXES = (".mp4", ".mov", ".m4v", ".avi", ".mkv", ".webm", ".mpg", ".mpeg", ".wmv", ".flv", ".gif")
 SIMILARITY = 0.6
@@ -171,9 +166,13 @@ def is_interactive() -> bool:
 def forget_typed() -> None:
     """Throw away what was typed before the question: it is no answer to that."""
     if sys.platform == "win32":
+        import msvcrt  # noqa: PLC0415 - only Windows has it
+
         while msvcrt.kbhit():
             msvcrt.getwch()
-    elif sys.stdin.isatty():
+    else:
+        import termios  # noqa: PLC0415 - Windows lacks it
+
         termios.tcflush(sys.stdin, termios.TCIFLUSH)
 
 

@@ -17,7 +17,7 @@ import anyio
 import luma_mcp
 from luma_mcp.core.errors import Conflict, LedgerDamaged
 from luma_mcp.core.models import Limits, Status
-from luma_mcp.ledger.database import count_tasks
+from luma_mcp.ledger.database import count_tasks, count_tasks_of
 from luma_mcp.ledger.ledger import Ledger
 from tests.support.ledgers import add, damage_index
 from tests.support.old_sqlite import Statement, run
@@ -117,6 +117,7 @@ async def everything(path: Path) -> None:
         await ledger.page("local", "", 10, "")
         await ledger.page("local", "completed", 10, "")
         await ledger.search_tasks("local", "TAKE id", list(Status), 10)
+        count_tasks_of(path, "local")
         await ledger.changes(None)
         await ledger.spending("local", API_URL, EPOCH)
         await ledger.uploads.remember_upload((API_URL, ""), "md5:x:1", "https://x/y", EPOCH + 60, EPOCH)
