@@ -59,7 +59,7 @@ def test_people_can_finish_the_page_and_its_first_screen_is_one() -> None:
     assert len(README.splitlines()) <= MOST_LINES
     first = README.split("\n## ")[0]
     assert len(first.splitlines()) <= FIRST_SCREEN_LINES
-    assert "<!-- picture of a result -->" in first
+    assert "](luma_mcp/release/contact-sheet.png)" in first
 
 
 def test_the_table_of_tools_names_every_tool() -> None:
