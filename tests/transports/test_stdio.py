@@ -251,7 +251,7 @@ def test_half_a_character_before_anything_else_decides_nothing(home: Path, url: 
         output, _ = process.communicate("\n".join(lines), timeout=PATIENCE_SECONDS)
     first, second = map(json.loads, output.splitlines())
     assert (first["id"], first["error"]["code"]) == (1, -32600)
-    assert (second["id"], len(second["result"]["tools"])) == (2, 5)
+    assert (second["id"], len(second["result"]["tools"])) == (2, 6)
 
 
 @pytest.mark.parametrize("patient", [True, False], ids=["after the answer", "before the answer"])
