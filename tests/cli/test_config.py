@@ -110,9 +110,9 @@ SETTINGS: tuple[list[str], ...] = (
 
 def commands_in(told: str) -> list[list[str]]:
     """Find the commands of ours in messages, as a shell reads them."""
-    own = find_launch_command().command
-    found = [line[line.index(start) :] for line in told.splitlines() for start in (own, "luma-mcp ") if start in line]
-    return [shlex.split(command)[1:] for command in found]
+    starts = (find_launch_command().command, "luma-mcp ")  # by its name where a shell finds it
+    places = [(line, [line.index(start) for start in starts if start in line]) for line in told.splitlines()]
+    return [shlex.split(line[min(found) :])[1:] for line, found in places if found]
 
 
 @pytest.mark.parametrize("words", SETTINGS, ids=" ".join)
