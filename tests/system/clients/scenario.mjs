@@ -181,7 +181,7 @@ const inspectedOverHttp = (url) => (name) => [url, "--header", `Authorization: B
 async function inspector(name, target, era) {
   const ask = (...words) => inspect(name, [...target(name), ...era], "--method", ...words);
   const call = (tool, given) => ask("tools/call", "--tool-name", tool, "--tool-args-json", JSON.stringify(given));
-  assert.equal((await ask("tools/list", "--strict")).tools.length, 5);
+  assert.equal((await ask("tools/list", "--strict")).tools.length, 6);
   const made = (await call("modify_video", ASK)).structuredContent;
   const done = await call("get_task", { task_id: made.task_id, wait_seconds: 40 });
   const uri = `${TASKS}/${made.task_id}`;
