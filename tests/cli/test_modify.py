@@ -8,7 +8,6 @@ import signal
 import sqlite3
 import subprocess
 import sys
-from collections.abc import Generator
 from contextlib import closing
 from pathlib import Path
 
@@ -24,7 +23,7 @@ from luma_mcp.media import downloads
 from luma_mcp.sandbox.requests import bundled_clip, foggy_clip
 from tests.support.rig import KEY, SOURCE
 from tests.support.sandbox_process import SERVER
-from tests.support.terminals import Terminal
+from tests.support.terminals import Terminal, pieces_of
 
 
 def test_a_clip_is_modified_and_its_path_is_all_that_stdout_says(
@@ -128,17 +127,6 @@ def test_a_person_sees_upload_generation_and_saving_in_one_display(home: Path, u
     shares = [int(line.split("] ")[1].split(" %")[0]) for line in lines]
     assert shares == sorted(shares)
     assert shares[-1] == 100
-
-
-def pieces_of(descriptor: int) -> Generator[bytes]:
-    """Read what was written to a terminal until it is closed."""
-    try:
-        while piece := os.read(descriptor, 65536):
-            yield piece
-    except OSError:  # how Linux says that nobody writes to it any more
-        pass
-    finally:
-        os.close(descriptor)
 
 
 def test_a_finished_request_is_shown_at_once_and_said_to_cost_nothing(

@@ -29,17 +29,23 @@ def newest(state: str = "") -> dict[str, str]:
     return tasks[0] if tasks else {}
 
 
+def left_alone(prompt: str) -> tuple[dict[str, str], str]:
+    """Interrupt a modification once RunAPI has named its task; give the task, and what was said."""
+    with start("modify", SOURCE, prompt) as process:
+        while not (task := newest()).get("task_id"):
+            assert process.poll() is None
+        process.send_signal(signal.SIGINT)
+        _, said = process.communicate()
+    assert process.returncode == INTERRUPTED
+    return task, said
+
+
 def test_ctrl_c_says_what_goes_on_and_how_to_come_back_which_works(
     home: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], key: str
 ) -> None:
     with sandbox_process(home, seconds=6) as url:
         monkeypatch.setenv("RUNAPI_BASE_URL", url)
-        with start("modify", SOURCE, "left alone") as process:
-            while not (task := newest()).get("task_id"):
-                assert process.poll() is None
-            process.send_signal(signal.SIGINT)
-            _, said = process.communicate()
-        assert process.returncode == INTERRUPTED
+        task, said = left_alone("left alone")
         assert f"Task {task['task_id']} goes on at RunAPI" in said
         assert "0.50 USD if it succeeds" in said
         assert f"luma-mcp wait {task['task_id']}" in said
@@ -87,11 +93,7 @@ def test_a_task_that_nobody_here_can_ask_for_is_not_waited_for(
 ) -> None:
     with sandbox_process(home, seconds=60) as url:
         monkeypatch.setenv("RUNAPI_BASE_URL", url)
-        with start("modify", SOURCE, "with another key") as process:
-            while not (task := newest()).get("task_id"):
-                assert process.poll() is None
-            process.send_signal(signal.SIGINT)
-            process.communicate()
+        task, _ = left_alone("with another key")
         for variable, value, code in (
             ("RUNAPI_API_KEY", "runapi_live_another", "invalid_api_key"),
             ("RUNAPI_API_KEY", "", "missing_api_key"),
