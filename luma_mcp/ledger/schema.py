@@ -263,3 +263,11 @@ def transaction(db: sqlite3.Connection) -> Generator[sqlite3.Connection]:
         yield db
         failpoints.reach("ledger.written")
     failpoints.reach("ledger.committed")
+
+
+@contextmanager
+def read_transaction(db: sqlite3.Connection) -> Generator[None]:
+    """Lock the file once for all that is read inside."""
+    with db:
+        db.execute("BEGIN")
+        yield

@@ -24,7 +24,7 @@ from tests.support.old_sqlite import Statement, run
 from tests.support.rig import API_URL, EPOCH
 from tests.support.tasks import task
 
-SQL = re.compile(r"\s*(SELECT|INSERT|UPDATE|DELETE|PRAGMA|BEGIN|CREATE|DROP|ALTER|WITH)\b.*", re.DOTALL)
+SQL = re.compile(r"\s*(SELECT|INSERT|UPDATE|DELETE|PRAGMA|BEGIN|SAVEPOINT|RELEASE|ROLLBACK|CREATE|DROP|ALTER|WITH)\b.*", re.DOTALL)
 WHERE_SQL_IS = ("ledger/*.py",)
 
 
