@@ -167,9 +167,10 @@ class Tracker:
         free = [key for key in (*recent, *(older - self._asked_once)) if (key, key_id) not in self._foreign]
         self._asked_once |= older
         for keys in batched(free, TAKEN_AT_ONCE):
-            for key in await self._claim([key for key in keys if key not in self._following]):
-                self._following[key] = Followed(key, is_held=True)
-                self._schedule.add(key, 0.0)
+            for key in await self._claim(keys):
+                if key not in self._following:  # nobody has asked for it since
+                    self._following[key] = Followed(key, is_held=True)
+                    self._schedule.add(key, 0.0)
 
     async def _tidy(self) -> None:
         await self._downloads.tidy()
