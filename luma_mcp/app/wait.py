@@ -7,10 +7,9 @@ import anyio
 
 from luma_mcp.app.drain import ActiveRequests
 from luma_mcp.app.progress import Progress
-from luma_mcp.core.models import MODEL, Clock, Task
+from luma_mcp.core.models import Clock, Task
 from luma_mcp.ledger.ledger import Ledger
 from luma_mcp.media.transfers import Transfers
-from luma_mcp.worker.polling import duration_profile
 from luma_mcp.worker.tracker import Tracker
 
 
@@ -37,11 +36,11 @@ class TaskWaiter:
         until: Callable[[Task], bool] = lambda task: task.is_settled,
     ) -> Task:
         """Report progress until `until` holds, the server drains, or the event loop's clock is at `deadline`."""
-        if progress.profile is None:
-            progress.profile = duration_profile(await self.ledger.durations(MODEL))
         with anyio.CancelScope(deadline=deadline):
             while True:
                 task = await self.ledger.get(key)
+                if progress.profile is None and is_named(task):  # by then the sandbox has told how long it takes
+                    progress.profile = await self.tracker.duration_profile()
                 await progress.report_if_due(task, self.now(), self.transfers.of(key))
                 if until(task) or self.active_requests.draining.is_set():
                     break

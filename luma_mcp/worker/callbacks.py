@@ -9,10 +9,10 @@ from contextlib import contextmanager
 import anyio
 
 from luma_mcp.core.uris import CALLBACKS_PATH
-from luma_mcp.worker.polling import MIN_POLL_SECONDS
 
 SECRET_BYTES = 32
 MAX_ENDED_CALLBACKS = 1000
+CALLED_POLL_SECONDS = 2.0  # calls cause no more than one poll in so long
 
 
 def new_callback_url(public_url: str) -> str:
@@ -33,12 +33,12 @@ class CallbackWaiter:
         self._call.set()
 
     async def pause(self, seconds: float) -> None:
-        """Wait until the next poll is due or RunAPI calls; calls cause at most one poll in `MIN_POLL_SECONDS`."""
+        """Wait until the next poll is due or RunAPI calls; calls cause at most one poll in `CALLED_POLL_SECONDS`."""
         with anyio.move_on_after(seconds):
             await self._call.wait()
             self._call = anyio.Event()
             await anyio.sleep(max(0.0, self._earliest - anyio.current_time()))
-            self._earliest = anyio.current_time() + MIN_POLL_SECONDS
+            self._earliest = anyio.current_time() + CALLED_POLL_SECONDS
 
 
 class Callbacks:

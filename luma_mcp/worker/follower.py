@@ -36,7 +36,7 @@ from luma_mcp.worker.polling import (
     MAX_SAVE_RETRY_SECONDS,
     DurationProfile,
     duration_profile,
-    poll_after,
+    next_poll,
 )
 from luma_mcp.worker.submission import Submission
 
@@ -87,7 +87,7 @@ class Follower:
         if not (task.task_id or task.status.done):
             task = await self.submission.submit(task)
             self.notify_waiters()
-            pause = poll_after(0.0, await self._duration_profile(task))
+            pause = next_poll(0.0, await self._duration_profile(task))
         if task.task_id and not task.status.done:
             with self.callbacks.register(task.callback) as call:
                 task = await self._poll_until_done(task, pause, call)
@@ -143,12 +143,12 @@ class Follower:
 
     async def _until_next(self, task: Task, reading: TaskSnapshot) -> float:
         elapsed, called_back = task.generating_seconds(self.now()), bool(task.callback) and self.callbacks.is_reliable
-        return poll_after(
+        return next_poll(
             elapsed, await self._duration_profile(task), retry_after=reading.retry_after, called_back=called_back
         )
 
     async def _duration_profile(self, task: Task) -> DurationProfile:
-        return duration_profile(await self.ledger.durations(task.request.model))
+        return duration_profile(await self.ledger.durations(task.request.model), self.runapi.told_seconds)
 
     async def _save(self, task: Task, before_next: Pause) -> None:
         failures = 0

@@ -9,13 +9,14 @@ from anyio.abc import TaskGroup
 
 from luma_mcp.core.concurrency import Pause, Signal, guarded
 from luma_mcp.core.errors import DownloadFailed, LumaError, ServiceUnavailable, TaskUnreadable
-from luma_mcp.core.models import FOLLOW_SECONDS, OUTPUT_LIFETIME_SECONDS, Clock
+from luma_mcp.core.models import FOLLOW_SECONDS, MODEL, OUTPUT_LIFETIME_SECONDS, Clock
 from luma_mcp.ledger.errors import LeaseLost
 from luma_mcp.ledger.ledger import Ledger
 from luma_mcp.media.downloads import Downloads
 from luma_mcp.runapi.client import RunAPI
 from luma_mcp.worker.callbacks import Callbacks
 from luma_mcp.worker.follower import Cooldown, Follower, TaskOfOtherKey
+from luma_mcp.worker.polling import DurationProfile, duration_profile
 from luma_mcp.worker.submission import Submission
 
 ROUND_SECONDS = 5.0
@@ -187,3 +188,7 @@ class Tracker:
             await self._ledger.release(key, until, while_status=(cooldown and cooldown.while_status) or "")
         except LumaError as error:
             logger.debug("The lease on task %s runs out by itself: %s", key, error.message)
+
+    async def duration_profile(self) -> DurationProfile:
+        """Give how long tasks take, as far as is known by now."""
+        return duration_profile(await self._ledger.durations(MODEL), self._runapi.told_seconds)

@@ -20,9 +20,9 @@ from luma_mcp.core.models import Status, Task, TaskSnapshot, VideoRequest
 from luma_mcp.media.downloads import MAX_FAILURES
 from luma_mcp.media.transfers import Transfer
 from luma_mcp.sandbox.faults import Fault
-from luma_mcp.sandbox.requests import bundled_clip
+from luma_mcp.sandbox.requests import ContractVariant, bundled_clip
 from luma_mcp.sandbox.transport import open_asgi_transport
-from luma_mcp.worker.polling import DOCUMENTED, DurationProfile
+from luma_mcp.worker.polling import DOCUMENTED, MIN_DURATIONS, DurationProfile
 from tests.support.networks import Outage, SlowOutput, SlowUpload
 from tests.support.rig import (
     EPOCH,
@@ -62,7 +62,7 @@ class Terminal(io.StringIO):
 async def open_slow(home: Path, network: Any, *how: Any, seconds: float = 8.0, **more: Any) -> AsyncGenerator[Rig]:
     """Open the application behind a network that is slow or gone, as told."""
     clock = VirtualClock()
-    sandbox = sandbox_for(home, clock=clock, seconds=seconds)
+    sandbox = sandbox_for(home, clock=clock, seconds=seconds, shape=ContractVariant(tells_seconds=False))
     async with (
         open_asgi_transport(sandbox) as web,
         open_rig(home, clock=clock, sandbox=sandbox, network=network(web, *how, **more)) as rig,
@@ -305,7 +305,7 @@ async def test_the_usual_time_is_learnt_and_stays_as_it_is_for_one_who_waits(hom
     early, late = (ProgressRecorder(), ProgressRecorder())
     waiting, new = (Progress(told, heartbeat_seconds=0.5, strictly=False) for told in (early, late))
     async with open_slow(home, Outage, seconds=40) as rig:
-        for number in range(5):
+        for number in range(MIN_DURATIONS):
             await rig.submit(f"earlier {number}", wait=0)
         await anyio.sleep(30)
         task = (await rig.app.modify_video(REQUEST, "local", wait_seconds=0, progress=waiting)).task
