@@ -31,7 +31,7 @@ PAIRS = ",".join(f"{name}:{token}" for name, token in TOKENS.items())
 PATHS = ("/mcp", "/sse")
 WAYS = [(path, era) for path in PATHS for era in ERAS]
 BOUND_SECONDS = 60.0
-USUAL_SECONDS = 0.2
+USUAL_SECONDS = 1.0
 ASK: dict[str, Any] = {"prompt": "fog", "source_video_url": SOURCE}
 
 
