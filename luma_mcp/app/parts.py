@@ -120,7 +120,7 @@ def assemble(
     saver = VideoSaver(settings, ledger, downloads, runapi, now, settings.saved_folders)
     check = partial(check_request, callback_hosts=settings.callback_hosts)
     submission = Submission(ledger, runapi, uploads, settings, now, check=check, unreached_seconds=unreached_seconds)
-    usual_times, changes = UsualTimes(ledger), Changes(ledger, changed)
+    usual_times, changes = UsualTimes(ledger, runapi), Changes(ledger, changed)
     tracker = Tracker(
         ledger,
         runapi,
