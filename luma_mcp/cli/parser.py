@@ -2,7 +2,7 @@
 
 import argparse
 import difflib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from functools import partial
 from typing import Any, NoReturn
 
@@ -50,11 +50,12 @@ class TopParser(Parser):
     def format_help(self) -> str:
         return self._front_page
 
-    def check_command(self, words: Sequence[str]) -> None:
-        """End with what was probably meant if the first word that belongs to no flag is no command."""
+    def find_command(self, words: Sequence[str], known: Collection[str]) -> str | None:
+        """Find the first word that belongs to no flag; end with what was probably meant if it is no known command."""
         word = first_word(words, value_flags(self))
-        if word is not None and word not in self.commands:
-            self.error(f"there is no command {word!r}{guess(word, self.commands)}")
+        if word is not None and word not in known:
+            self.error(f"there is no command {word!r}{guess(word, known)}")
+        return word
 
 
 def actions_of(parser: argparse.ArgumentParser) -> Sequence[argparse.Action]:
