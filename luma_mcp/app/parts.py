@@ -115,7 +115,8 @@ def assemble(
     transfers, callbacks, active_requests = Transfers(), Callbacks(), ActiveRequests()
     uploads = Uploads(ledger, runapi, transfers, settings, now)
     downloads = Downloads(network.clients, settings.output_dir, transfers, trusted=trusted, allow_private=private)
-    saver = VideoSaver(settings, ledger, downloads, runapi, now, settings.saved_folders)
+    saved_folders = settings.saved_folders
+    saver = VideoSaver(settings, ledger, downloads, runapi, now, saved_folders)
     check = partial(check_request, callback_hosts=settings.callback_hosts)
     submission = Submission(ledger, runapi, uploads, settings, now, check=check, unreached_seconds=unreached_seconds)
     tracker = Tracker(ledger, runapi, submission, downloads, callbacks, background, now, keep_days=settings.keep_days)
@@ -134,7 +135,7 @@ def assemble(
         creator=TaskCreator(settings, ledger, runapi, uploads, now),
         waiter=TaskWaiter(ledger, tracker, transfers, active_requests, now),
         saver=saver,
-        videos=VideoFinder(uploads, settings.saved_folders, now),
+        videos=VideoFinder(uploads, saved_folders, now),
         account_checker=AccountChecker(settings, ledger, runapi, now),
         previewer=Previewer(
             ContactSheets(settings.tasks_dir / PREVIEWS_FOLDER),

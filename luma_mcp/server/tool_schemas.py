@@ -1,73 +1,71 @@
-"""The JSON schemas of tools, made of the functions that they call: flat, and without references.
+"""The JSON schemas of tools, made of their functions' annotations: flat, and without references.
 
-The protocol's own library makes them by way of a model for each function, which takes a start longer than all the
-rest of the server; arguments are checked by `tool_arguments` here.
+Some hosts take no references. Pydantic could write these schemas, but makes a validator for each first, which took a
+start longer than all else of the server; what comes in is checked by `tool_arguments`. The tests hold both to the same.
 """
 
 import inspect
 from collections.abc import Callable, Mapping
-from functools import cache
-from typing import Annotated, Any, cast, get_args, get_origin
+from typing import Annotated, Any, Literal, get_args, get_origin, get_type_hints
 
-from pydantic import TypeAdapter
 from pydantic.fields import FieldInfo
+from typing_extensions import is_typeddict
 
-from luma_mcp.core.text import Json, is_list, is_object
+from luma_mcp.core.text import Json
 
-KINDS: Mapping[object, str] = {str: "string", int: "integer", bool: "boolean"}
+KINDS: Mapping[object, str] = {str: "string", int: "integer", bool: "boolean", float: "number"}
 CONTEXT = "ctx"  # the parameter that is no argument of the wire
 
 
 def input_schema(function: Callable[..., Any]) -> Json:
-    """Give the schema of a tool's arguments: a flat object, whose fields say what their annotations do."""
+    """Give the schema of a tool's arguments."""
     arguments = [each for each in inspect.signature(function).parameters.values() if each.name != CONTEXT]
     required = [each.name for each in arguments if each.default is each.empty]
-    return {
-        "properties": {each.name: argument_schema(each) for each in arguments},
-        **({"required": required} if required else {}),
-        "title": f"{function.__name__}Arguments",
-        "type": "object",
-    }
+    properties = {each.name: argument_schema(each) for each in arguments}
+    return in_order({"properties": properties, "title": f"{function.__name__}Arguments", "type": "object"}, required)
 
 
 def argument_schema(argument: inspect.Parameter) -> Json:
-    kind, *notes = get_args(argument.annotation)
-    (note,) = (note for note in notes if isinstance(note, FieldInfo))
-    title = argument.name.replace("_", " ").title()
-    schema = {
-        "description": note.description,
-        "title": title,
-        "type": KINDS[kind],
-        **cast("Json", note.json_schema_extra or {}),
-    }
-    if argument.default is not argument.empty:
-        schema["default"] = argument.default
-    return dict(sorted(schema.items()))
+    default = {} if argument.default is argument.empty else {"default": argument.default}
+    return in_order({**field_schema(argument.name, argument.annotation), **default})
 
 
 def output_schema(function: Callable[..., Any]) -> Json | None:
-    """Give the schema of a tool's structured answer, which its return annotation names; None if it has none."""
+    """Give the schema of a tool's structured answer, which is noted at what it returns; None if it has none."""
     told = inspect.signature(function).return_annotation
-    return schema_of(get_args(told)[1]) if get_origin(told) is Annotated else None
+    return value_schema(get_args(told)[1]) if get_origin(told) is Annotated else None
 
 
-@cache  # several tools give the same object
-def schema_of(answer: type) -> Json:
-    return inline_references(TypeAdapter(answer).json_schema())
+def value_schema(annotation: Any) -> Json:
+    """Give the schema of a text, number, truth value, list or typed dictionary, with what is noted at it."""
+    kind, *notes = get_args(annotation) if get_origin(annotation) is Annotated else (annotation,)
+    schema = object_schema(kind) if is_typeddict(kind) else plain_schema(kind)
+    for note in notes:
+        if isinstance(note, FieldInfo):
+            schema |= {"description": note.description} if note.description else {}
+            schema |= note.json_schema_extra if isinstance(note.json_schema_extra, dict) else {}
+    return in_order(schema)
 
 
-def inline_references(schema: Json) -> Json:
-    """Write a schema's definitions out where they are used: some hosts do not follow `$ref`."""
-    definitions: Json = schema.get("$defs", {})
-    plain = {name: value for name, value in schema.items() if name != "$defs"}
+def plain_schema(kind: Any) -> Json:
+    if get_origin(kind) is Literal:
+        return {"enum": [*get_args(kind)], "type": "string"}
+    if get_origin(kind) is list:
+        return {"items": value_schema(get_args(kind)[0]), "type": "array"}
+    return {"type": KINDS[kind]}
 
-    def resolved(node: object) -> Any:
-        if is_list(node):
-            return [resolved(item) for item in node]
-        if not is_object(node):
-            return node
-        reference: str = node.get("$ref", "")
-        target: Json = definitions[reference.rpartition("/")[2]] if reference else {}
-        return {name: resolved(value) for name, value in {**target, **node}.items() if name != "$ref"}
 
-    return cast("Json", resolved(plain))
+def object_schema(kind: Any) -> Json:
+    fields = get_type_hints(kind, include_extras=True)
+    properties = {name: field_schema(name, annotation) for name, annotation in fields.items()}
+    about: Json = kind.__pydantic_config__["json_schema_extra"]
+    required = [name for name in fields if name in kind.__required_keys__]
+    return in_order({"properties": properties, "title": kind.__name__, "type": "object", **about}, required)
+
+
+def field_schema(name: str, annotation: Any) -> Json:
+    return in_order({"title": name.replace("_", " ").title(), **value_schema(annotation)})
+
+
+def in_order(schema: Json, required: list[str] | None = None) -> Json:
+    return dict(sorted({**schema, **({"required": required} if required else {})}.items()))

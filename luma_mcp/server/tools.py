@@ -10,7 +10,6 @@ from functools import partial
 from typing import Annotated, Any
 
 import mcp.types as wire
-from mcp.server.apps import client_supports_apps
 from mcp.server.mcpserver import Context
 from mcp.shared.exceptions import MCPError
 from mcp.types import CallToolResult, ImageContent, TextContent
@@ -25,7 +24,7 @@ from luma_mcp.core.models import MAX_TAKES, MODEL, VideoRequest
 from luma_mcp.core.settings import WAIT_LIMIT_SECONDS, Settings
 from luma_mcp.core.text import Json, is_object
 from luma_mcp.server import tool_texts
-from luma_mcp.server.apps import FOR_PAGE_ALONE, PIECE_BYTES, SHOWS_PAGE
+from luma_mcp.server.apps import FOR_PAGE_ALONE, PIECE_BYTES, SHOWS_PAGE, shows_pages
 from luma_mcp.server.context import PageParams, RequestContext, caller_of, reject_cursor, unknown_name
 from luma_mcp.server.results import (
     SANDBOX_TASKS_STEP,
@@ -188,7 +187,7 @@ class ToolHandlers:
     async def list_tools(self, ctx: RequestContext, params: PageParams) -> wire.ListToolsResult:
         """Answer `tools/list`; raise `InvalidRequest` for a cursor."""
         reject_cursor(params)
-        page_tools = self._page_tools.values() if client_supports_apps(ctx) else ()
+        page_tools = self._page_tools.values() if shows_pages(ctx) else ()
         return wire.ListToolsResult(tools=[*self.wire_tools(), *(tool.described for tool in page_tools)])
 
     async def call_tool(self, ctx: RequestContext, params: wire.CallToolRequestParams) -> wire.CallToolResult:
