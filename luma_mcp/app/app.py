@@ -5,8 +5,9 @@ import time
 from collections.abc import AsyncGenerator, Callable, Coroutine, Sequence
 from contextlib import AbstractContextManager, asynccontextmanager
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import anyio
 import anyio.to_thread
@@ -15,7 +16,6 @@ import httpx
 from luma_mcp.app.account import Account
 from luma_mcp.app.changes import Listener
 from luma_mcp.app.parts import Parts, open_parts
-from luma_mcp.app.preview import Preview
 from luma_mcp.app.progress import Progress
 from luma_mcp.app.save import DISK_TIMEOUT_SECONDS
 from luma_mcp.app.videos import VideoFile, read_piece
@@ -31,6 +31,9 @@ from luma_mcp.ledger.files import LEDGER_NAME
 from luma_mcp.ledger.ledger import next_cursor
 from luma_mcp.media.files import awaits_other_server
 from luma_mcp.media.sources import TaskOutput, parse_source
+
+if TYPE_CHECKING:
+    from luma_mcp.app.preview import Preview, Previewer
 
 MIN_SUBMIT_SECONDS = 5.0
 
@@ -137,14 +140,18 @@ class App:
             raise InvalidRequest(f"offset must be from 0 to {video.size}, the size of the video.")
         return await anyio.to_thread.run_sync(read_piece, video, offset, length, abandon_on_cancel=True)
 
-    async def preview(self, task_id: str, caller: str) -> Preview:
+    @cached_property
+    def _previewer(self) -> "Previewer":
+        return self._parts.make_previewer()
+
+    async def preview(self, task_id: str, caller: str) -> "Preview":
         """Give frames of a finished task's video as a picture, above them those of its source where that can be had.
 
         Raises `InvalidRequest`, `TaskNotFound`, `DownloadFailed`, `PreviewToolMissing` or `OutputNotWritable`.
         """
         with self._parts.ledger.report_damage_once():
             task = await self.find(task_id, caller)
-        return await self._parts.previewer.preview(task, caller)
+        return await self._previewer.preview(task, caller)
 
     async def copy_video(self, task: Task, folder: Path, name: str) -> Task:
         """Copy a saved video where a person at this machine wants it, under its own name if `name` is empty.

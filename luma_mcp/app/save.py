@@ -22,6 +22,7 @@ from luma_mcp.runapi.client import RunAPI
 
 DISK_TIMEOUT_SECONDS = 2.0
 FOLDER_SECONDS = 10.0
+PREVIEW_SECONDS = 35.0  # here, because what makes previews is imported only when one is asked for
 UNFINISHED = "Wait for its end with get_task, then call save_video again."
 COPYING = "Call save_video again in a moment."
 
