@@ -99,9 +99,12 @@ class VideoSaver:
 
     async def current_tasks(self, tasks: list[Task]) -> list[Task]:
         """Do the same for several; paths stay as they are if the disk does not answer within seconds."""
-        with anyio.move_on_after(DISK_TIMEOUT_SECONDS):
-            look = partial(drop_missing_videos, tasks, self.runapi.origin, self.saved_folders)
-            tasks = await anyio.to_thread.run_sync(look, abandon_on_cancel=True)
+        look = partial(drop_missing_videos, tasks, self.runapi.origin, self.saved_folders)
+        if any(task.video_path for task in tasks):
+            with anyio.move_on_after(DISK_TIMEOUT_SECONDS):
+                tasks = await anyio.to_thread.run_sync(look, abandon_on_cancel=True)
+        else:  # without a path no disk is asked
+            tasks = look()
         return [with_current_error(task, self.now(), self.runapi.account) for task in tasks]
 
     async def is_own_clip(self, task: Task) -> bool:

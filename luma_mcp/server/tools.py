@@ -96,7 +96,7 @@ async def get_task(
     task_id: TaskId, ctx: Context[App], wait_seconds: WaitForEnd = 0
 ) -> Annotated[CallToolResult, TaskObject]:
     app = app_of(ctx)
-    caller, progress = caller_of(ctx.request_context), Progress(ctx.report_progress)
+    caller, progress = caller_of(ctx.request_context), progress_for(ctx)
     return task_result(app, await app.get_task(task_id, caller, wait_seconds=wait_seconds, progress=progress))
 
 
@@ -195,7 +195,7 @@ class ToolHandlers:
         tool = self._tools.get(params.name) or self._page_tools.get(params.name)
         if tool is None:
             return failure_result(unknown_name("tool", params.name, self._tools))
-        return await tool.run(params.arguments or {}, ctx)
+        return await tool.run(params.arguments or {}, Context(request_context=ctx))
 
 
 @dataclass(frozen=True, slots=True)
@@ -211,22 +211,22 @@ class LumaTool:
         properties: Json = self.described.input_schema["properties"]
         return properties
 
-    async def run(self, arguments: Json, ctx: RequestContext) -> CallToolResult:
+    async def run(self, arguments: Json, context: Context[App]) -> CallToolResult:
         """Call the function with the arguments that the tool has.
 
         Failures are answers; only what the protocol has an error of its own for is raised, as `MCPError`.
         """
         unexpected: CallToolResult | MCPError = self._unexpected()
-        work = partial(self._answer, arguments, ctx)
+        work = partial(self._answer, arguments, context)
         answer = await guarded(work, otherwise=unexpected, what=self.described.name)
         if isinstance(answer, MCPError):
             raise answer
         return answer
 
-    async def _answer(self, arguments: Json, ctx: RequestContext) -> CallToolResult | MCPError:
+    async def _answer(self, arguments: Json, context: Context[App]) -> CallToolResult | MCPError:
         try:
             known = coerce_arguments(self.described.name, self.described.input_schema, arguments)
-            return await self.function(ctx=Context(request_context=ctx), **known)
+            return await self.function(ctx=context, **known)
         except LumaError as error:
             return failure_result(error, structured=self.described.output_schema is not None)
         except MCPError as error:
@@ -240,13 +240,13 @@ class LumaTool:
 class SpendingTool(LumaTool):
     """A tool that costs money: arguments that were perhaps meant are not ignored silently."""
 
-    async def run(self, arguments: Json, ctx: RequestContext) -> CallToolResult:
+    async def run(self, arguments: Json, context: Context[App]) -> CallToolResult:
         """Refuse misspelt names, and list the ignored ones in the answer."""
         try:
             check_misspellings(self.described.name, arguments, self.arguments)
         except LumaError as error:
             return failure_result(error)
-        answer = await super().run(arguments, ctx)
+        answer = await super().run(arguments, context)
         return add_ignored_arguments(answer, ignored_names(arguments, self.arguments))
 
 
@@ -274,6 +274,12 @@ def luma_tool(
 
 def app_of(ctx: Context[App]) -> App:
     return ctx.request_context.lifespan_context
+
+
+def progress_for(ctx: Context[App]) -> Progress | None:
+    """Give the progress that a client asked for; None for one that wants none."""
+    meta = ctx.request_context.meta or {}
+    return None if meta.get("progress_token") is None else Progress(ctx.report_progress)
 
 
 def task_result(app: App, outcome: Outcome) -> CallToolResult:
