@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from tests.system.benchmarks.figures import Figure
-from tests.system.benchmarks.processes import EMPTY, LUMA, MeasuredServer, over_http, over_stdio
+from tests.system.benchmarks.processes import EMPTY, LUMA, SANDBOX, MeasuredServer, over_http, over_stdio
 
 ROUNDS, QUICK_ROUNDS = 9, 3
 CALLS = 100  # in a round; those for a task that runs must be over before it ends
@@ -29,8 +29,8 @@ def run(*, quick: bool) -> Iterator[Figure]:
     rounds = QUICK_ROUNDS if quick else ROUNDS
     with tempfile.TemporaryDirectory() as folder:
         home = Path(folder)
-        yield from compare("stdio", over_stdio(LUMA, home), over_stdio(EMPTY, home), rounds, STDIO_GOAL)
-        ours, peer = over_http([*LUMA, *HTTP], home), over_http([*EMPTY, "http"], home)
+        yield from compare("stdio", over_stdio([*LUMA, SANDBOX], home), over_stdio(EMPTY, home), rounds, STDIO_GOAL)
+        ours, peer = over_http([*LUMA, SANDBOX, *HTTP], home), over_http([*EMPTY, "http"], home)
         yield from compare("HTTP, kept connection", ours, peer, rounds, HTTP_GOAL)
 
 

@@ -14,6 +14,7 @@ from typing import Any
 from tests.support.stdio_client import INITIALIZE
 
 LUMA = [sys.executable, "-P", "-m", "luma_mcp"]
+SANDBOX = "--sandbox"
 EMPTY = [sys.executable, "-P", str(Path(__file__).with_name("empty_server.py"))]
 ACCEPT = {"Accept": "application/json, text/event-stream", "Content-Type": "application/json"}
 
@@ -105,9 +106,10 @@ class HttpServer(MeasuredServer):
 
 
 def environment(home: Path) -> dict[str, str]:
-    """Give what both servers find: byte code is kept, as an installation keeps it, and there is a sandbox."""
-    kept = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
-    return {**kept, "HOME": str(home), "LUMA_MCP_SANDBOX": "true", "LUMA_MCP_AUTH_TOKENS": "none"}
+    """Give what both servers find: as in an installation, byte code is kept, and no setting is there but these."""
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(("LUMA_MCP_", "RUNAPI_"))}
+    kept.pop("PYTHONDONTWRITEBYTECODE", None)
+    return {**kept, "HOME": str(home), "LUMA_MCP_AUTH_TOKENS": "none"}
 
 
 @contextmanager

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 from tests.system.benchmarks.figures import Figure
 from tests.system.benchmarks.processes import EMPTY, LUMA, MeasuredServer, environment, over_stdio
 
-PAIRS, QUICK_PAIRS = 15, 3
+PAIRS, QUICK_PAIRS = 11, 3
 GOAL_RATIO, GOAL_MEBIBYTES = 1.10, 8.0
 MODERN_META = {
     "io.modelcontextprotocol/protocolVersion": "2026-07-28",
