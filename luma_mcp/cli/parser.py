@@ -1,7 +1,6 @@
 """Reading a command line as people of `gh` and `uv` expect: short help, and one line for what is not understood."""
 
 import argparse
-import difflib
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from functools import partial
 from typing import Any, NoReturn
@@ -81,5 +80,7 @@ def first_word(words: Sequence[str], before_values: frozenset[str]) -> str | Non
 
 def guess(typed: str, known: Iterable[str]) -> str:
     """Say what was probably meant; nothing if it is like nothing."""
-    near = difflib.get_close_matches(typed, list(known), 1, LIKENESS)
+    from difflib import get_close_matches  # noqa: PLC0415 - most people type what there is
+
+    near = get_close_matches(typed, list(known), 1, LIKENESS)
     return f": did you mean {near[0]}?" if near else ""
