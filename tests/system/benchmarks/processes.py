@@ -13,7 +13,7 @@ from typing import Any
 
 from tests.support.stdio_client import INITIALIZE
 
-LUMA = [sys.executable, "-P", "-m", "luma_mcp"]
+LUMA = [sys.executable, "-P", "-c", "import sys; from luma_mcp.__main__ import main; sys.exit(main())"]  # as installed
 SANDBOX = "--sandbox"
 EMPTY = [sys.executable, "-P", str(Path(__file__).with_name("empty_server.py"))]
 ACCEPT = {"Accept": "application/json, text/event-stream", "Content-Type": "application/json"}

@@ -1,4 +1,7 @@
-"""How long a server over stdio takes until it has told its tools, and how much memory it has then (Linux)."""
+"""How long a server over stdio takes until it has told its tools, and how much memory it has then (Linux).
+
+Ours is the peer's median times the median of the ratios of pairs: the two of a pair ran one after the other.
+"""
 
 import os
 import statistics
@@ -45,7 +48,9 @@ def figures_of(name: str, pairs: int, home: Path, begin: Callable[[MeasuredServe
     for command in (LUMA, EMPTY):
         measure(command, home, begin)  # compiles byte code
     measured = [(measure(LUMA, home, begin), measure(EMPTY, home, begin)) for _ in range(pairs)]
-    ours, peer = (Start(*map(statistics.median, zip(*starts, strict=True))) for starts in zip(*measured, strict=True))
+    peer = Start(*(statistics.median(column) for column in zip(*(empty for _, empty in measured), strict=True)))
+    ratios = [[ours / empty for ours, empty in zip(*pair, strict=True)] for pair in measured]
+    ours = Start(*(statistics.median(column) * of for column, of in zip(zip(*ratios, strict=True), peer, strict=True)))
     yield Figure(f"{name} and tools/list", "ms", ours.wall_milliseconds, peer.wall_milliseconds, at_most=GOAL_RATIO)
     yield Figure(f"{name}: CPU time", "ms", ours.cpu_milliseconds, peer.cpu_milliseconds, at_most=GOAL_RATIO)
     yield Figure(f"{name}: resident memory", "MiB", ours.mebibytes, peer.mebibytes, above=GOAL_MEBIBYTES)
