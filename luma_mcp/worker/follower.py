@@ -141,7 +141,7 @@ class Follower:
         else:
             followed.unnamed, followed.known_at = 0, anyio.current_time()
             task = await self._note_reading(task, reading)
-            wait = await self._until_next(task, reading)
+            wait = 0.0 if task.status.done else await self._until_next(task, reading)
         if task.status.done:
             self.callbacks.note_task_end(task.callback)
         return task, wait

@@ -79,12 +79,12 @@ def next_poll(
     """Give the seconds until the next poll of a task that runs well, `elapsed` seconds after RunAPI was asked for it.
 
     `retry_after` is what the server asked for: it is the least. Where RunAPI calls back by itself, polls are four times
-    as rare. `jitter` gives 0..1: the first polls of tasks that were submitted together are spread over a whole
+    as rare. `jitter` gives 0..1: the first polls of tasks that were submitted together are spread over half an
     interval, and later ones stay apart.
     """
     share, interval = jitter(), poll_interval(elapsed, known, called_back=called_back)
     return max(
-        known.first_poll - elapsed + interval * share,
+        known.first_poll - elapsed + interval * share / 2,
         interval * (1 + JITTER * (share - 0.5)),
         (retry_after or 0.0) * (1 + JITTER * share),
     )

@@ -105,7 +105,7 @@ def test_polls_are_most_frequent_while_most_tasks_end(known: DurationProfile, el
 
 def test_a_new_user_is_asked_for_after_fifteen_seconds_and_then_each_four() -> None:
     assert next_poll(0.0, DOCUMENTED, jitter=lambda: 0.0) == 15
-    assert next_poll(0.0, DOCUMENTED, jitter=lambda: 1.0) == 23
+    assert next_poll(0.0, DOCUMENTED, jitter=lambda: 1.0) == 19
     assert [next_poll(at, DOCUMENTED, jitter=lambda: 0.5) for at in (15, 30, 75, 120, 240)] == [8, 4, 4, 4, 8]
 
 
