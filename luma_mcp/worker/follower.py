@@ -77,11 +77,11 @@ class Followed:
 
     key: str
     is_held: bool = False  # its lease was taken
-    was_called: bool = False  # RunAPI called during the look under way
+    is_called: bool = False  # RunAPI called, and the task was not looked at since
     saves_again_now: bool = False  # a caller asked for the video during it
     callback: str = ""
-    polled_at: float = -math.inf  # like `known_at` of the event loop's clock
-    known_at: float | None = None  # when RunAPI last knew the task, or was first asked
+    earliest_after_call: float = -math.inf  # when a call may cause another poll, by the event loop's clock
+    known_at: float | None = None  # when RunAPI last knew the task, or was first asked, by the same
     unnamed: int = 0  # answers in a row that call it completed without naming its video
     save_failures: int = 0
 
@@ -127,8 +127,8 @@ class Follower:
     async def _poll(self, task: Task, followed: Followed) -> tuple[Task, float]:
         """Ask RunAPI once; give the task as it is recorded then, and the seconds until it is to be asked again."""
         self._expect_call(task, followed)
-        followed.polled_at = anyio.current_time()
-        followed.known_at = followed.polled_at if followed.known_at is None else followed.known_at
+        if followed.known_at is None:
+            followed.known_at = anyio.current_time()
         try:
             failpoints.reach("poll.asking")
             async with self.polls:

@@ -110,10 +110,9 @@ class Tracker:
     def _look_after_call(self, key: str) -> None:
         """Look at a task that RunAPI called about; calls cause at most one poll in `CALLED_POLL_SECONDS`."""
         followed = self._following[key]
+        followed.is_called = True
         if self._schedule.remove(key):
-            self._schedule.add(key, max(0.0, followed.polled_at + CALLED_POLL_SECONDS - anyio.current_time()))
-        else:
-            followed.was_called = True
+            self._schedule.add(key, seconds_until_called_look(followed))
 
     # -- all tasks ----------------------------------------------------------------------------------------------------
 
@@ -193,12 +192,13 @@ class Tracker:
     async def _look(self, key: str) -> None:
         """Look at one task; a bug ends its following alone, and the task is left alone for `CRASH_COOLDOWN`."""
         followed = self._following[key]
+        if followed.is_called:
+            followed.is_called, followed.earliest_after_call = False, anyio.current_time() + CALLED_POLL_SECONDS
         work = partial(self._work_on, followed)
         then: LookAgain | Cooldown | None = await guarded(work, otherwise=CRASH_COOLDOWN, what=f"Following task {key}")
         if isinstance(then, LookAgain):
-            at_once = followed.was_called or (followed.save_failures and followed.saves_again_now)
-            self._schedule.add(key, 0.0 if at_once else then.seconds)
-            followed.was_called = followed.saves_again_now = False
+            self._schedule.add(key, seconds_until_next_look(followed, then))
+            followed.saves_again_now = False
             return
         if then is CRASH_COOLDOWN:
             await guarded(partial(self._record_crash, key), otherwise=None, what=f"Telling of task {key}")
@@ -237,6 +237,17 @@ class Tracker:
             await self._ledger.release(key, until, while_status=(cooldown and cooldown.while_status) or "")
         except LumaError as error:
             logger.debug("The lease on task %s runs out by itself: %s", key, error.message)
+
+
+def seconds_until_called_look(followed: Followed) -> float:
+    return max(0.0, followed.earliest_after_call - anyio.current_time())
+
+
+def seconds_until_next_look(followed: Followed, then: LookAgain) -> float:
+    """Wait as the follower wants, unless RunAPI called during its look, or a caller asked for a video to be saved."""
+    if followed.save_failures and followed.saves_again_now:
+        return 0.0
+    return min(then.seconds, seconds_until_called_look(followed)) if followed.is_called else then.seconds
 
 
 def batched(keys: list[str], size: int) -> Iterator[list[str]]:
