@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from io import BufferedReader
 from pathlib import Path
-from typing import Literal, get_args
+from typing import Literal, NamedTuple, get_args
 
 import anyio.to_thread
 
@@ -21,8 +21,7 @@ SAVE_HINT = "Call save_video with its task_id first, or look at the link in vide
 GONE_HINT = "It was paid for and is gone: its link has expired, and there is no saved file where this server looks."
 
 
-@dataclass(frozen=True, slots=True)
-class VideoFile:
+class VideoFile(NamedTuple):
     """A video on this machine that its caller may look at."""
 
     path: Path

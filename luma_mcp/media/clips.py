@@ -6,9 +6,8 @@ import os
 import threading
 from collections import OrderedDict
 from collections.abc import AsyncGenerator
-from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, NamedTuple
 
 import anyio
 import anyio.to_thread
@@ -45,8 +44,7 @@ class ClipUnusable(SourceNotFound):
 FileIdentity = tuple[int, int, int, int, int]
 
 
-@dataclass(frozen=True, slots=True)
-class Clip:
+class Clip(NamedTuple):
     """A local video that is fit to be uploaded; `str()` gives its name, size and length."""
 
     path: Path

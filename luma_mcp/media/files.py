@@ -10,9 +10,10 @@ import unicodedata
 import uuid
 from collections.abc import Generator, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from io import BufferedReader
 from pathlib import Path
+from typing import NamedTuple
 
 from luma_mcp.core import failpoints
 from luma_mcp.core.errors import OutputNotWritable, VideoUnusable
@@ -173,8 +174,7 @@ def temporary_file(part: Path) -> Generator[None]:
         remove_if_free(part)
 
 
-@dataclass(frozen=True, slots=True)
-class PublishedFile:
+class PublishedFile(NamedTuple):
     """A file under its final name."""
 
     path: Path

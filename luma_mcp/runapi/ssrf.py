@@ -2,8 +2,7 @@
 
 from collections.abc import AsyncGenerator, Mapping
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import httpx
 
@@ -17,8 +16,7 @@ CONNECTED = "connection.connect_tcp.complete"
 Origin = tuple[str, str, int | None]
 
 
-@dataclass(frozen=True, slots=True)
-class Purpose:
+class Purpose(NamedTuple):
     """What an address is used for, and what is said where it cannot be."""
 
     address: str  # how a message names the address

@@ -2,8 +2,8 @@
 
 import re
 from collections.abc import AsyncIterable, Mapping
-from dataclasses import dataclass
 from http import HTTPStatus
+from typing import NamedTuple
 
 import httpx
 
@@ -19,8 +19,7 @@ ALLOWED_HEADERS = re.compile(r"content-.*|cache-control|x-(amz|goog|ms)-.*")  # 
 OWN_HEADERS = frozenset(("content-length",))
 
 
-@dataclass(frozen=True, slots=True)
-class UploadTarget:
+class UploadTarget(NamedTuple):
     """Where the bytes of a local file go (contract 5.1); single use."""
 
     signed_id: str

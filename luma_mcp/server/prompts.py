@@ -5,6 +5,7 @@ import re
 import unicodedata
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import mcp.types as wire
 
@@ -51,8 +52,7 @@ WEATHERS = (
 )  # fmt: skip
 
 
-@dataclass(frozen=True, slots=True)
-class Argument:
+class Argument(NamedTuple):
     """One field of a prompt's form."""
 
     name: str
@@ -75,8 +75,7 @@ class PromptInput:
         return self.values.get(name, "")
 
 
-@dataclass(frozen=True, slots=True)
-class LumaPrompt:
+class LumaPrompt(NamedTuple):
     """A job for the model: its form, and `render`, which makes the text from a filled-in one."""
 
     name: str
