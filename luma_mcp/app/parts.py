@@ -118,6 +118,7 @@ def assemble(
     saver = VideoSaver(settings, ledger, downloads, runapi, now, settings.saved_folders)
     check = partial(check_request, callback_hosts=settings.callback_hosts)
     submission = Submission(ledger, runapi, uploads, settings, now, check=check, unreached_seconds=unreached_seconds)
+    account_checker = AccountChecker(settings, ledger, runapi, now)
     tracker = Tracker(ledger, runapi, submission, downloads, callbacks, background, now, keep_days=settings.keep_days)
     return Parts(
         settings,
@@ -131,11 +132,11 @@ def assemble(
         Changes(ledger),
         active_requests,
         background,
-        creator=TaskCreator(settings, ledger, runapi, uploads, now),
+        creator=TaskCreator(settings, ledger, runapi, uploads, account_checker, now),
         waiter=TaskWaiter(ledger, tracker, transfers, active_requests, now),
         saver=saver,
         videos=VideoFinder(uploads, settings.saved_folders, now),
-        account_checker=AccountChecker(settings, ledger, runapi, now),
+        account_checker=account_checker,
         previewer=Previewer(
             ContactSheets(settings.tasks_dir / PREVIEWS_FOLDER),
             saver,

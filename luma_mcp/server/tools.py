@@ -25,6 +25,7 @@ from luma_mcp.core.settings import WAIT_LIMIT_SECONDS, Settings
 from luma_mcp.core.text import Json, is_list, is_object
 from luma_mcp.server import tool_texts
 from luma_mcp.server.apps import FOR_PAGE_ALONE, PIECE_BYTES, SHOWS_PAGE
+from luma_mcp.server.confirmation import QuestionPending, confirmation_by
 from luma_mcp.server.context import PageParams, RequestContext, caller_of, reject_cursor, unknown_name
 from luma_mcp.server.results import (
     SANDBOX_TASKS_STEP,
@@ -66,6 +67,7 @@ READS_LOCALLY = wire.ToolAnnotations(
     read_only_hint=True, destructive_hint=False, idempotent_hint=True, open_world_hint=False
 )
 WRITES = wire.ToolAnnotations(read_only_hint=False, destructive_hint=False, idempotent_hint=True, open_world_hint=True)
+ASKS_PERSON: Mapping[str, Any] = {"anthropic/requiresUserInteraction": True}  # Claude Code asks before each call
 logger = logging.getLogger(__name__)
 
 
@@ -89,7 +91,9 @@ async def modify_video(
         take=take,
     )
     caller, progress = caller_of(ctx.request_context), Progress(ctx.report_progress)
-    return task_result(app, await app.modify_video(request, caller, wait_seconds=wait_seconds, progress=progress))
+    confirm = confirmation_by(ctx) if app.settings.confirm == "ask" else None
+    outcome = await app.modify_video(request, caller, wait_seconds=wait_seconds, progress=progress, confirm=confirm)
+    return task_result(app, outcome)
 
 
 async def get_task(
@@ -162,7 +166,8 @@ class ToolHandlers:
     """
 
     def __init__(self, settings: Settings) -> None:
-        modify = luma_tool(modify_video, "Modify a video", WRITES, settings, kind=SpendingTool, meta=SHOWS_PAGE)
+        meta = {**SHOWS_PAGE, **(ASKS_PERSON if settings.confirm == "ask" else {})}
+        modify = luma_tool(modify_video, "Modify a video", WRITES, settings, kind=SpendingTool, meta=meta)
         if not settings.readable_folders:
             modify.parameters["properties"]["source_video_url"]["description"] = tool_texts.SOURCE_WITHOUT_FILES
         save = luma_tool(save_video, "Save a video", WRITES, settings)
@@ -190,13 +195,16 @@ class ToolHandlers:
         page_tools = self._page_tools.values() if client_supports_apps(ctx) else ()
         return wire.ListToolsResult(tools=[*self.wire_tools(), *map(wire_tool, page_tools)])
 
-    async def call_tool(self, ctx: RequestContext, params: wire.CallToolRequestParams) -> wire.CallToolResult:
-        """Answer `tools/call`; failures are results, never raised."""
+    async def call_tool(
+        self, ctx: RequestContext, params: wire.CallToolRequestParams
+    ) -> wire.CallToolResult | wire.InputRequiredResult:
+        """Answer `tools/call`; failures are results, never raised, and a question to a person is one, too."""
         tool = self._tools.get(params.name) or self._page_tools.get(params.name)
         if tool is None:
             return failure_result(unknown_name("tool", params.name, self._tools))
-        answer: wire.CallToolResult = await tool.run(
-            params.arguments or {}, Context(request_context=ctx), convert_result=True
+        context = Context(request_context=ctx, input_params=params)
+        answer: wire.CallToolResult | wire.InputRequiredResult = await tool.run(
+            params.arguments or {}, context, convert_result=True
         )
         return answer
 
@@ -205,7 +213,7 @@ class LumaTool(Tool):
     """A tool whose every failure, wrong arguments included, is an answer in our own form."""
 
     async def run(self, arguments: dict[str, Any], context: Context[Any, Any], convert_result: bool = False) -> Any:  # noqa: FBT001, FBT002 - the SDK's signature
-        """Run the tool on the arguments that it knows; give `LumaError`s as results with `is_error`."""
+        """Run the tool on the arguments that it knows; give `LumaError`s as results with `is_error`, and questions."""
         try:
             known = coerce_arguments(self.name, self.parameters, arguments)
             return await super().run(known, context, convert_result)
@@ -214,6 +222,8 @@ class LumaTool(Tool):
         except ToolError as error:
             if isinstance(error.__cause__, LumaError):
                 return failure_result(error.__cause__, structured=self.output_schema is not None)
+            if isinstance(error.__cause__, QuestionPending):
+                return error.__cause__.result
             logger.exception("%s ended unexpectedly", self.name)
             text = wire.TextContent(type="text", text=str(error))
             return wire.CallToolResult(content=[text], is_error=True)
@@ -230,6 +240,8 @@ class SpendingTool(LumaTool):
         except LumaError as error:
             return failure_result(error)
         answer = await super().run(arguments, context, convert_result)
+        if not isinstance(answer, CallToolResult):
+            return answer
         return add_ignored_arguments(answer, ignored_names(arguments, properties))
 
 

@@ -167,6 +167,8 @@ class Tracker:
     async def _work_on(self, key: str) -> Cooldown | None:
         """Follow one task as far as it comes; give the time for which nobody is to try again."""
         try:
+            if await self._submission.leaves_to_others(key):
+                return None
             if await self._claim_lease(key):
                 return await self._follower.follow(await self._ledger.get(key), self._following[key])
         except LeaseLost:
