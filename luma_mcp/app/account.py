@@ -18,7 +18,7 @@ from luma_mcp.runapi.client import RunAPI
 ACCOUNT_TIMEOUT_SECONDS = 25.0
 ANSWER_CACHE_SECONDS = 10.0
 FAILURE_CACHE_SECONDS = 3.0
-PRICE_SECONDS = 5.0  # for which a new task waits for RunAPI to say what it costs
+PRICE_WAIT_SECONDS = 5.0  # for which a new task waits for RunAPI to say what it costs
 
 T = TypeVar("T")
 
@@ -109,11 +109,11 @@ class AccountChecker:
         return account
 
     async def check_limits(self, caller: str) -> Limits:
-        """Give the limits, with the price that RunAPI says within `PRICE_SECONDS`; raise a `LimitReached`.
+        """Give the limits, with the price that RunAPI says within `PRICE_WAIT_SECONDS`; raise a `LimitReached`.
 
         They are checked again when the task is recorded: this spares a person a question that has no point.
         """
-        with anyio.move_on_after(PRICE_SECONDS), suppress(LumaError):
+        with anyio.move_on_after(PRICE_WAIT_SECONDS), suppress(LumaError):
             await self._price.get()
         spending, limits = await self._usage(caller)
         if refusal := limits.refusal(spending.used):

@@ -56,7 +56,8 @@ def account_lines(account: Account) -> Iterator[tuple[str, str]]:
     else:
         yield "24 hours", f"{used.submitted} tasks, no limit set (--daily-limit)"
     if limits.budget is not None:
-        yield "", f"{format_usd(limits.budget_left(used))} of {format_usd(limits.budget)} USD left (--daily-budget)"
+        left, allowed = format_usd(limits.budget_left(used)), format_usd(limits.budget)
+        yield "budget", f"{left} of {allowed} USD left in 24 hours (--daily-budget)"
     if account.tasks_left is not None:
         yield "available", f"{account.tasks_left} more right now" + ("" if account.tasks_left else f", {LIMITS_END}")
 

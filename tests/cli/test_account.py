@@ -32,6 +32,15 @@ def test_what_is_not_known_is_not_made_up_and_a_reached_limit_names_its_flags() 
     assert "--max-active" in told["available"]
 
 
+def test_what_is_left_of_a_budget_and_a_server_that_never_pays_are_told() -> None:
+    spending = Spending(today_usd=1.0, total_usd=1.0, used=Usage(active=1, submitted=2, committed=1_000_000))
+    told = told_of(Account(spending, Limits(20, None, 1_250_000)))
+    assert told["budget"].startswith("0.25 of 1.25 USD left")
+    assert told["available"].startswith("0 more right now")
+    assert "--daily-budget" in told["available"]
+    assert "never pays" in told_of(Account(spending, Limits(20, 0)))["24 hours"]
+
+
 def test_in_the_sandbox_it_says_that_the_money_is_simulated(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["account", "--sandbox"]) == 0
     told = capsys.readouterr()

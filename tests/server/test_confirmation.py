@@ -527,8 +527,8 @@ async def test_a_person_is_asked_over_http_too(
 async def test_a_yes_of_one_caller_is_none_of_another(home: Path) -> None:
     async with (
         hosted(home, confirm="ask", auth_tokens=PAIRS) as server,
-        server.client("/mcp", MODERN, "ann") as ann,
-        server.client("/mcp", MODERN, "bob") as bob,
+        server.client("/mcp", MODERN, "ann", elicitation_callback=Person()) as ann,
+        server.client("/mcp", MODERN, "bob", elicitation_callback=Person()) as bob,
     ):
         ask = ASK | {"wait_seconds": 0}
         asked = await ann.session.call_tool("modify_video", ask, allow_input_required=True)
