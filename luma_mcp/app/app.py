@@ -5,6 +5,7 @@ import time
 from collections.abc import AsyncGenerator, Callable, Coroutine, Sequence
 from contextlib import AbstractContextManager, asynccontextmanager
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -18,10 +19,11 @@ from luma_mcp.app.parts import Parts, open_parts
 from luma_mcp.app.preview import Preview
 from luma_mcp.app.progress import Progress
 from luma_mcp.app.save import DISK_TIMEOUT_SECONDS
-from luma_mcp.app.submit import Confirm
+from luma_mcp.app.submit import Charge, Confirm
 from luma_mcp.app.videos import VideoFile, read_piece
 from luma_mcp.app.wait import is_named
 from luma_mcp.core import failpoints
+from luma_mcp.core.concurrency import background_work
 from luma_mcp.core.errors import InvalidApiKey, InvalidRequest, LedgerUnusable, LumaError, TaskNotFound
 from luma_mcp.core.filenames import validate_filename
 from luma_mcp.core.models import Clock, Status, Task, VideoRequest
@@ -34,6 +36,7 @@ from luma_mcp.media.files import awaits_other_server
 from luma_mcp.media.sources import TaskOutput, parse_source
 
 MIN_SUBMIT_SECONDS = 5.0
+WAITING_FOR_YES = "waiting for the user's yes"
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,9 +80,10 @@ class App:
         """
         bound = self._bound(wait_seconds)
         begun, asked_at = anyio.current_time(), self.now()
+        asks = partial(confirm_with_progress, confirm, progress) if confirm else None
         with self._parts.ledger.report_damage_once():
             task, joined = await self._parts.creator.join_or_add(
-                request, caller, seconds=max(bound, MIN_SUBMIT_SECONDS), confirm=confirm
+                request, caller, seconds=max(bound, MIN_SUBMIT_SECONDS), confirm=asks
             )
         named_by = max(begun + bound, (anyio.current_time() if confirm else begun) + MIN_SUBMIT_SECONDS)
         failpoints.reach("submission.intended")
@@ -371,6 +375,12 @@ async def open_app(
     """
     async with open_parts(settings, now, transport, unreached_seconds) as parts:
         yield App(parts)
+
+
+async def confirm_with_progress(confirm: Confirm, progress: Progress, charge: Charge) -> None:
+    async with background_work() as group:
+        group.start_soon(progress.report_standstill, WAITING_FOR_YES)
+        await confirm(charge)
 
 
 def next_page_cursor(task: Task) -> str:

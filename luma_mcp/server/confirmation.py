@@ -34,6 +34,7 @@ MAX_SHOWN_PROMPT = 1_000
 MAX_SHOWN_SOURCE = 300
 ANSWERED_OTHERWISE = "Nobody agreed to the charge, so nothing was sent: the host's answer was {action}."
 NOT_ANSWERED = f"Nobody agreed to the charge within {ANSWER_SECONDS:.0f} seconds, so nothing was sent."
+SERVER_ENDED = "This server ended before anybody agreed to the charge, so nothing was sent."
 UNUSABLE_ANSWER = "The host's answer to the question about the charge cannot be used, so nothing was sent."
 OTHER_QUESTION = (
     "The host's answer is to a question about another request or price, or came after an hour, so nothing was sent."
@@ -105,7 +106,7 @@ async def answer_during_call(ctx: RequestContext, charge: Charge) -> wire.Elicit
     """Ask the client and wait for its answer, until it is too late or the server ends."""
     asked = question(charge)
     try:
-        with anyio.move_on_after(ANSWER_SECONDS):
+        with anyio.move_on_after(ANSWER_SECONDS) as bound:
             async with background_work() as group:
                 group.start_soon(cancel_after, ctx.lifespan_context.draining, group.cancel_scope)
                 return await ctx.session.elicit_form(asked.message, asked.requested_schema, ctx.request_id)
@@ -114,7 +115,7 @@ async def answer_during_call(ctx: RequestContext, charge: Charge) -> wire.Elicit
     except (MCPError, ValidationError) as error:
         logger.info("The client could not ask a person: %s", type(error).__name__)
         raise ConfirmationDeclined(UNUSABLE_ANSWER) from error
-    raise ConfirmationDeclined(NOT_ANSWERED)
+    raise ConfirmationDeclined(NOT_ANSWERED if bound.cancelled_caught else SERVER_ENDED)
 
 
 def question(charge: Charge) -> wire.ElicitRequestFormParams:

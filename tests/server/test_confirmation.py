@@ -2,6 +2,7 @@
 
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ from luma_mcp.server.confirmation import ANSWER_SECONDS, MAX_SHOWN_PROMPT, STATE
 from tests.support.http_server import PAIRS, WAYS, hosted
 from tests.support.mp4_files import film
 from tests.support.persons import ASK, NO, YES, Person, answered, call, said
-from tests.support.rig import ERAS, Rig, open_rig, sandbox_for, structured
+from tests.support.rig import ERAS, ProgressRecorder, Rig, open_rig, sandbox_for, structured
 
 pytestmark = [pytest.mark.anyio]
 on_virtual_time = pytest.mark.usefixtures("inline_threads")
@@ -141,9 +142,21 @@ async def test_the_time_of_the_question_is_part_of_the_time_of_the_call(home: Pa
 
 
 @on_virtual_time
+async def test_progress_goes_on_while_a_person_thinks(home: Path) -> None:
+    told = ProgressRecorder()
+    async with asking(home) as rig, rig.client(LEGACY, elicitation_callback=Person(after=28)) as client:
+        await client.call_tool("modify_video", ASK, progress_callback=told)
+    waiting = [message for _, _, message in told.reports if message == "waiting for the user's yes"]
+    assert len(waiting) == 5
+    assert told.values == sorted(set(told.values)), "each value is higher than the last"
+    assert max(after - before for before, after in pairwise([0.0, *told.times])) <= 10
+    assert told.values[len(waiting) - 1] < 1
+
+
+@on_virtual_time
 async def test_a_server_that_ends_waits_for_no_answer(home: Path) -> None:
     async with asking(home) as rig:
-        person = Person(after=20, meanwhile=None)
+        person = Person(after=20)
         async with rig.client(LEGACY, elicitation_callback=person) as client, anyio.create_task_group() as group:
             begun = anyio.current_time()
 
@@ -153,7 +166,7 @@ async def test_a_server_that_ends_waits_for_no_answer(home: Path) -> None:
 
             group.start_soon(end)
             error = structured(await client.call_tool("modify_video", ASK))["error"]
-            assert error["code"] == "confirmation_declined"
+            assert (error["code"], "server ended" in error["message"]) == ("confirmation_declined", True)
             assert anyio.current_time() - begun == pytest.approx(1)
             group.cancel_scope.cancel()
         assert (rig.creates(), await recorded(rig)) == (0, 0)
