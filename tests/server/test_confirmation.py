@@ -14,7 +14,7 @@ from mcp_types import ElicitResult, ErrorData, InputRequiredResult
 from luma_mcp.sandbox import account
 from luma_mcp.sandbox.faults import Fault
 from luma_mcp.server.confirmation import ANSWER_SECONDS, MAX_SHOWN_PROMPT, STATE_SECONDS
-from tests.support.http_server import PAIRS, WAYS, hosted
+from tests.support.http_server import PAIRS, PATHS, WAYS, Hosted, hosted
 from tests.support.mp4_files import film
 from tests.support.persons import ASK, NO, YES, Person, answered, call, said
 from tests.support.rig import ERAS, ProgressRecorder, Rig, open_rig, sandbox_for, structured
@@ -534,6 +534,30 @@ async def test_a_person_is_asked_over_http_too(
                 assert told.get("error", {}).get("code") == code
         assert server.task_count() == made
         assert len(person.questions) == (1 if made else 2)
+
+
+@pytest.mark.sockets
+@pytest.mark.parametrize("path", PATHS)
+async def test_a_client_that_goes_while_it_is_asked_pays_nothing(home: Path, path: str) -> None:
+    asked = anyio.Event()
+
+    async def note() -> None:
+        asked.set()
+        await anyio.sleep_forever()
+
+    async def ask(server: Hosted) -> None:
+        async with server.client(path, LEGACY, elicitation_callback=Person(meanwhile=note)) as client:
+            await client.call_tool("modify_video", ASK)
+
+    async with hosted(home, runs=True, confirm="ask") as server:
+        async with anyio.create_task_group() as group:
+            group.start_soon(ask, server)
+            await asked.wait()
+            group.cancel_scope.cancel()
+        async with server.client(path, LEGACY, elicitation_callback=Person()) as client:
+            assert structured(await client.call_tool("list_tasks", {}))["tasks"] == []
+            assert not structured(await client.call_tool("modify_video", ASK | {"wait_seconds": 0}))["joined"]
+        assert server.task_count() == 1
 
 
 @pytest.mark.sockets
