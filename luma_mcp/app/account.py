@@ -2,14 +2,15 @@
 
 import math
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from contextlib import suppress
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Generic, TypeVar
 
 import anyio
 
-from luma_mcp.core.errors import Failure, LumaError, MissingApiKey, NetworkFailure
-from luma_mcp.core.models import Balance, Clock, Limits, Price, Spending
+from luma_mcp.core.errors import Failure, LimitReached, LumaError, MissingApiKey, NetworkFailure
+from luma_mcp.core.models import Balance, Clock, Limits, Price, Spending, to_micros
 from luma_mcp.core.settings import Settings
 from luma_mcp.ledger.ledger import Ledger
 from luma_mcp.runapi.client import RunAPI
@@ -17,6 +18,7 @@ from luma_mcp.runapi.client import RunAPI
 ACCOUNT_TIMEOUT_SECONDS = 25.0
 ANSWER_CACHE_SECONDS = 10.0
 FAILURE_CACHE_SECONDS = 3.0
+PRICE_WAIT_SECONDS = 5.0  # for which a new task waits for RunAPI to say what it costs
 
 T = TypeVar("T")
 
@@ -61,7 +63,7 @@ class Account:
     """What a caller may know of the account in USD; None is not known."""
 
     spending: Spending  # of the caller alone
-    limits: Limits
+    limits: Limits  # with the price that they count with: RunAPI's, or the documented one
     price: Price | None = None
     balance: Balance | None = None
     failure: Failure | None = None  # why RunAPI did not tell price or balance
@@ -70,9 +72,12 @@ class Account:
     @property
     def tasks_left(self) -> int | None:
         """How many more tasks the limits allow now; None for any number."""
-        bounds = ((self.limits.active, self.spending.active), (self.limits.daily, self.spending.submitted))
-        left = [max(0, allowed - used) for allowed, used in bounds if allowed is not None]
-        return min(left) if left else None
+        return self.limits.tasks_left(self.spending.used)
+
+    @property
+    def refusal(self) -> LimitReached | None:
+        """Why the limits do not allow another task now; None if they do."""
+        return self.limits.refusal(self.spending.used)
 
 
 class AccountChecker:
@@ -81,15 +86,14 @@ class AccountChecker:
     def __init__(self, settings: Settings, ledger: Ledger, runapi: RunAPI, now: Clock) -> None:
         self._limits = settings.limits
         self._ledger = ledger
-        self._origin = runapi.origin
+        self._runapi = runapi
         self._price = CachedAnswer(runapi.price)
         self._balance = CachedAnswer(runapi.balance)
         self._now = now
 
     async def check(self, caller: str) -> Account:
         """Ask for price and balance at once: if one fails, the account has the other, and the failure."""
-        spending = await self._ledger.spending(caller, self._origin, self._now())
-        account = Account(spending, self._limits)
+        account = Account(*await self._usage(caller))
 
         async def price() -> None:
             account.price = await known(account, self._price)
@@ -100,13 +104,36 @@ class AccountChecker:
         async with anyio.create_task_group() as both:
             both.start_soon(price)
             both.start_soon(balance)
+        if account.limits.price != self.current_limits.price:
+            account.spending, account.limits = await self._usage(caller)
         return account
+
+    async def check_limits(self, caller: str) -> Limits:
+        """Give the limits, with the price that RunAPI says within `PRICE_WAIT_SECONDS`; raise a `LimitReached`.
+
+        They are checked again when the task is recorded: this spares a person a question that has no point.
+        """
+        with anyio.move_on_after(PRICE_WAIT_SECONDS), suppress(LumaError):
+            await self._price.get()
+        spending, limits = await self._usage(caller)
+        if refusal := limits.refusal(spending.used):
+            raise refusal
+        return limits
+
+    @property
+    def current_limits(self) -> Limits:
+        """The limits, with the price that RunAPI last told this server, else the documented one."""
+        return replace(self._limits, price=to_micros(self._runapi.known_price_usd))
+
+    async def _usage(self, caller: str) -> tuple[Spending, Limits]:
+        limits = self.current_limits
+        return await self._ledger.spending(caller, self._runapi.origin, self._now(), limits.price), limits
 
     async def spent_this_month(self, caller: str) -> float:
         """Add up in USD what a caller spent since the month began, in UTC; nobody is asked."""
         today = datetime.fromtimestamp(self._now(), UTC)
         begun = today.replace(day=1, hour=0, minute=0, second=0, microsecond=0)
-        return await self._ledger.spent_since(caller, self._origin, begun.timestamp())
+        return await self._ledger.spent_since(caller, self._runapi.origin, begun.timestamp())
 
 
 async def known(account: Account, answer: CachedAnswer[T]) -> T | None:

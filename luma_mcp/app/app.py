@@ -5,7 +5,7 @@ import time
 from collections.abc import AsyncGenerator, Callable, Coroutine, Sequence
 from contextlib import AbstractContextManager, asynccontextmanager
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,9 +18,11 @@ from luma_mcp.app.changes import Listener
 from luma_mcp.app.parts import Parts, open_parts
 from luma_mcp.app.progress import Progress, report_to_nobody
 from luma_mcp.app.save import DISK_TIMEOUT_SECONDS
+from luma_mcp.app.submit import Charge, Confirm
 from luma_mcp.app.videos import VideoFile, read_piece
 from luma_mcp.app.wait import is_named
 from luma_mcp.core import failpoints
+from luma_mcp.core.concurrency import background_work
 from luma_mcp.core.errors import InvalidApiKey, InvalidRequest, LedgerUnusable, LumaError, TaskNotFound
 from luma_mcp.core.filenames import validate_filename
 from luma_mcp.core.models import CLOCK_STEP_SECONDS, Clock, Status, Task, VideoRequest
@@ -36,6 +38,7 @@ if TYPE_CHECKING:
     from luma_mcp.app.preview import Preview, Previewer
 
 MIN_SUBMIT_SECONDS = 5.0
+WAITING_FOR_YES = "waiting for the user's yes"
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +52,7 @@ class Outcome:
     other_callback: bool = False  # the task was submitted without the callback_url of this call
     next_take: int = 0  # the lowest take that the request never had; 0 if it had all
     own_clip: bool = False  # the sandbox gave the caller's clip back as it was
+    left_to_others: bool = False  # RunAPI has not confirmed the task, and this server never sends any
 
 
 class App:
@@ -62,26 +66,35 @@ class App:
     # -- tasks --------------------------------------------------------------------------------------------------------
 
     async def modify_video(
-        self, request: VideoRequest, caller: str, *, wait_seconds: int, progress: Progress
+        self,
+        request: VideoRequest,
+        caller: str,
+        *,
+        wait_seconds: int,
+        progress: Progress,
+        confirm: Confirm | None = None,
     ) -> Outcome:
         """Submit a request, or join the task that it has, and wait within the bound.
 
-        Waits at least `MIN_SUBMIT_SECONDS` for RunAPI to name the task. Raises a `LumaError` that is charged "no" if
-        nothing was submitted, and `LedgerUnusable` charged "unknown" if the ledger fails afterwards.
+        Before a new task `confirm` asks a person; None is for a person who asks by themselves, as with a command. Waits
+        at least `MIN_SUBMIT_SECONDS` for RunAPI to name the task. Raises a `LumaError` that is charged "no" if nothing
+        was submitted, `LedgerUnusable` charged "unknown" if the ledger fails afterwards, and what `confirm` raises.
         """
         bound = self._bound(wait_seconds)
         begun, asked_at = anyio.current_time(), self.now()
+        asks = partial(confirm_with_progress, confirm, progress) if confirm else None
         with self._parts.ledger.report_damage_once():
             task, joined = await self._parts.creator.join_or_add(
-                request, caller, seconds=max(bound, MIN_SUBMIT_SECONDS)
+                request, caller, seconds=max(bound, MIN_SUBMIT_SECONDS), confirm=asks
             )
+        named_by = max(begun + bound, (anyio.current_time() if confirm else begun) + MIN_SUBMIT_SECONDS)
         failpoints.reach("submission.intended")
         try:
             if joined:
                 await self._go_on(task)
             await self.ensure_followed(task.key)
             self._parts.tracker.retry_save_now(task.key)
-            await self._parts.waiter.watch(task.key, begun + max(bound, MIN_SUBMIT_SECONDS), progress, until=is_named)
+            await self._parts.waiter.watch(task.key, named_by, progress, until=is_named)
             task = await self._parts.waiter.watch(task.key, begun + bound, progress)
             found = await self.outcome(task)
             other = request.callback_url not in ("", task.request.callback_url)
@@ -171,6 +184,10 @@ class App:
         with self._parts.ledger.report_damage_once():
             return await self._parts.account_checker.check(caller)
 
+    def derive_secret(self, purpose: str) -> bytes:
+        """Give a secret for one purpose that all servers of this RunAPI account share, and nobody else has."""
+        return self._parts.runapi.derive_secret(purpose)
+
     async def spent_this_month(self, caller: str) -> float:
         """Give in USD what the caller spent through this server since the month began, in UTC; `LedgerUnusable`."""
         return await self._parts.account_checker.spent_this_month(caller)
@@ -248,7 +265,7 @@ class App:
     def _follow(self, task: Task) -> None:
         self.start_tracker()
         running = not task.status.done and task.status is not Status.UNCONFIRMED
-        may_follow = task.task_id or task.key_id == self._parts.runapi.key_id or not task.is_young(self.now())
+        may_follow = task.task_id or self._may_send(task) or not task.is_young(self.now())
         if ((running and may_follow) or task.needs_saving) and task.origin == self._parts.runapi.origin:
             self._parts.tracker.follow(task.key)
 
@@ -258,7 +275,7 @@ class App:
         Its video is saved if this server saves, even if the server that made it does not.
         """
         self._parts.runapi.look_for_key()
-        if not (task.task_id or task.status.done) and task.key_id == self._parts.runapi.key_id:
+        if self._may_send(task) and not (task.task_id or task.status.done):
             self._parts.tracker.exempt_from_limits(task.key)
             await self._parts.ledger.set_wanted_at(task.key, self.now())
             await self._parts.ledger.resubmit(task.key, self.now())
@@ -266,6 +283,9 @@ class App:
             await self._parts.ledger.set_wants_file(task.key)
         elif task.needs_saving and task.error and task.is_available(self.now()):
             await self._parts.ledger.request_save(task, "", self.now())
+
+    def _may_send(self, task: Task) -> bool:
+        return task.key_id == self._parts.runapi.key_id and not self.settings.never_pays
 
     def check_can_follow(self, task: Task) -> None:
         """Raise a `LumaError` if this server does not ask RunAPI for an unfinished task, so that none waits for it."""
@@ -283,7 +303,8 @@ class App:
         own_clip = await self._parts.saver.is_own_clip(task)
         needs_take = not only_lost_need_take or task.is_lost(self.now() + CLOCK_STEP_SECONDS)
         next_take = await self._parts.ledger.unused_take(task.key) if needs_take else 0
-        return Outcome(task, next_take=next_take, own_clip=own_clip)
+        left = self.settings.never_pays and not (task.task_id or task.status.done)
+        return Outcome(task, next_take=next_take, own_clip=own_clip, left_to_others=left)
 
     def _bound(self, wait_seconds: int) -> float:
         if not -1 <= wait_seconds <= WAIT_LIMIT_SECONDS:
@@ -368,6 +389,12 @@ async def open_app(
     """
     async with open_parts(settings, now, transport, unreached_seconds) as parts:
         yield App(parts)
+
+
+async def confirm_with_progress(confirm: Confirm, progress: Progress, charge: Charge) -> None:
+    async with background_work() as group:
+        group.start_soon(progress.report_standstill, WAITING_FOR_YES)
+        await confirm(charge)
 
 
 def next_page_cursor(task: Task) -> str:

@@ -125,6 +125,7 @@ def assemble(
     check = partial(check_request, callback_hosts=settings.callback_hosts)
     submission = Submission(ledger, runapi, uploads, settings, now, check=check, unreached_seconds=unreached_seconds)
     usual_times, changes = UsualTimes(ledger, runapi), Changes(ledger, changed)
+    account_checker = AccountChecker(settings, ledger, runapi, now)
     tracker = Tracker(
         ledger,
         runapi,
@@ -150,11 +151,11 @@ def assemble(
         changed,
         active_requests,
         background,
-        creator=TaskCreator(settings, ledger, runapi, uploads, now),
+        creator=TaskCreator(settings, ledger, runapi, uploads, account_checker, now),
         waiter=TaskWaiter(ledger, changes, transfers, active_requests, usual_times, now),
         saver=saver,
         videos=VideoFinder(uploads, saved_folders, now),
-        account_checker=AccountChecker(settings, ledger, runapi, now),
+        account_checker=account_checker,
         make_previewer=partial(
             make_previewer,
             settings.tasks_dir / PREVIEWS_FOLDER,

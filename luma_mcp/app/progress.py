@@ -3,6 +3,8 @@
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
+import anyio
+
 from luma_mcp.core.models import RUNNING, Status, Task
 from luma_mcp.media.transfers import Transfer
 from luma_mcp.worker.polling import DOCUMENTED, DurationProfile, estimate
@@ -144,6 +146,14 @@ class Progress:
         self._last = LastReport(value, stage(task), now)
         if not (last and self._strictly and value == last.value):
             await self._report(value, TOTAL, self._describe(task, known, now, moved))
+
+    async def report_standstill(self, why: str) -> None:
+        """Report as a heartbeat, until cancelled, that nothing goes on, in the words `why`."""
+        while True:
+            await anyio.sleep(self.heartbeat_seconds)
+            value = nudged(self._last.value) if self._last else 0.0
+            self._last = LastReport(value, stage=why, at=0.0)
+            await self._report(value, TOTAL, why)
 
 
 def rising_value(last: float, value: float, *, stands: bool) -> float:

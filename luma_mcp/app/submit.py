@@ -1,13 +1,14 @@
 """From a request to its task: the checks that cost nothing, then the task that it has, or a new one."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass, replace
 
 import anyio
 import anyio.to_thread
 import httpx
 
-from luma_mcp.core.errors import InvalidRequest, SourceNotAllowed, TaskUnreadable
+from luma_mcp.app.account import AccountChecker
+from luma_mcp.core.errors import InvalidRequest, SourceNotAllowed, SpendingSwitchedOff, TaskUnreadable
 from luma_mcp.core.models import MAX_TAKES, MODEL, Clock, Task, VideoRequest, new_key
 from luma_mcp.core.settings import Settings
 from luma_mcp.ledger.ledger import Ledger
@@ -24,6 +25,20 @@ DEFAULT_PORTS = {"http": 80, "https": 443}
 
 
 @dataclass(frozen=True, slots=True)
+class Charge:
+    """What a person is asked to agree to: one new task."""
+
+    request: VideoRequest
+    name: str  # of the request, whichever take; the clip's content is in it, and whose request it is
+    price: int  # millionths of a USD, charged if the task succeeds
+    is_simulated: bool  # the sandbox charges nothing
+
+
+Confirm = Callable[[Charge], Awaitable[None]]
+"""Returns once a person has agreed to a charge; raises to have nothing sent and nothing recorded."""
+
+
+@dataclass(frozen=True, slots=True)
 class TaskCreator:
     """Finds the task of a request, or records a new one: the same request is the same task."""
 
@@ -31,20 +46,32 @@ class TaskCreator:
     ledger: Ledger
     runapi: RunAPI
     uploads: Uploads
+    account_checker: AccountChecker
     now: Clock
 
-    async def join_or_add(self, request: VideoRequest, caller: str, *, seconds: float) -> tuple[Task, bool]:
+    async def join_or_add(
+        self, request: VideoRequest, caller: str, *, seconds: float, confirm: Confirm | None
+    ) -> tuple[Task, bool]:
         """Give the task of a request, a new one after checks within `seconds`, and whether it was there before.
 
-        A repetition needs no key, no room on the disk and no place within the limits, and its callback does not count.
-        Raises a `LumaError`, charged "no".
+        A repetition needs no key, no room on the disk, no place within the limits and nobody's yes, and its callback
+        does not count. Raises a `LumaError`, charged "no", and whatever `confirm` raises.
         """
         check_words(request)
         name, task, joined = await self._find_or_draft(request, caller, seconds)
         if not joined:
-            task, joined = await self.ledger.join_or_add(task, name, self.settings.limits)
+            task, joined = await self._confirm_and_add(task, name, confirm)
         check_name(task, name, request.take)
         return task, joined
+
+    async def _confirm_and_add(self, draft: Task, name: str, confirm: Confirm | None) -> tuple[Task, bool]:
+        """Record a draft once a person has said yes, where one has to; join what others have recorded meanwhile."""
+        asks = confirm is not None or self.settings.daily_budget is not None
+        limits = await self.account_checker.check_limits(draft.caller) if asks else self.settings.limits
+        if confirm is not None:
+            await confirm(Charge(draft.request, name, limits.price, self.settings.sandbox))
+            draft = replace(draft, created_at=self.now(), updated_at=self.now(), wanted_at=self.now())
+        return await self.ledger.join_or_add(draft, name, limits)
 
     async def _find_or_draft(self, request: VideoRequest, caller: str, seconds: float) -> tuple[str, Task, bool]:
         """Give the name of a request, its task (found, or drafted and not yet recorded), and whether it was found."""
@@ -60,6 +87,8 @@ class TaskCreator:
 
     async def _draft(self, request: VideoRequest, caller: str, named: Clip | None) -> Task:
         """Draft a new task after all checks that cost nothing; `named` is the clip if the source is a file."""
+        if self.settings.never_pays:
+            raise SpendingSwitchedOff
         check_callback(request, self.settings.callback_hosts)
         self.runapi.check_ready()
         clip = named or await self.uploads.saved_output(request.source, caller)

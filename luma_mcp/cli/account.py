@@ -9,13 +9,13 @@ from luma_mcp.app.app import open_app
 from luma_mcp.cli.console import EXIT_CODES, ExitCode, print_json, print_message, print_result
 from luma_mcp.cli.explanations import print_failure
 from luma_mcp.core.errors import MissingApiKey
-from luma_mcp.core.models import LOCAL_CALLER, Balance
+from luma_mcp.core.models import LOCAL_CALLER, Balance, format_usd
 from luma_mcp.core.settings import Settings
 from luma_mcp.server.results import account_object, json_text
 
 PLAY = "This is the sandbox: all amounts are simulated."
 NO_KEY = "There is no RunAPI key yet: luma-mcp login gets one at {address} (--sandbox tries without)."
-LIMITS_END = "unless a limit is raised (--max-active, --daily-limit)"
+LIMITS_END = "unless a limit is raised (--max-active, --daily-limit, --daily-budget)"
 
 
 def run_account(settings: Settings, *, as_json: bool) -> int:
@@ -38,6 +38,7 @@ async def read_account(settings: Settings) -> tuple[Account, str]:
 def account_lines(account: Account) -> Iterator[tuple[str, str]]:
     """Yield what is known, each with its name."""
     price, balance, spending, limits = account.price, account.balance, account.spending, account.limits
+    used = spending.used
     yield "price", f"{price.usd:.2f} USD a video, charged when it succeeds" if price else "not known"
     if balance:
         videos = f", enough for {balance.usd // price.usd:.0f} videos" if price and price.usd > 0 else ""
@@ -47,11 +48,16 @@ def account_lines(account: Account) -> Iterator[tuple[str, str]]:
     yield "spent", f"{spending.today_usd:.2f} USD today (UTC), {spending.total_usd:.2f} USD in all, with luma-mcp"
     if balance and (all_told := account_spending(balance)):
         yield "", all_told
-    yield "running", f"{spending.active} of {limits.active} at once"
-    if limits.daily is not None:
-        yield "24 hours", f"{spending.submitted} of {limits.daily} tasks"
+    yield "running", f"{used.active} of {limits.active} at once"
+    if limits.daily == 0:
+        yield "24 hours", f"{used.submitted} tasks; this one never pays (--daily-limit is 0)"
+    elif limits.daily is not None:
+        yield "24 hours", f"{used.submitted} of {limits.daily} tasks"
     else:
-        yield "24 hours", f"{spending.submitted} tasks, no limit set (--daily-limit)"
+        yield "24 hours", f"{used.submitted} tasks, no limit set (--daily-limit)"
+    if limits.budget is not None:
+        left, allowed = format_usd(limits.budget_left(used)), format_usd(limits.budget)
+        yield "budget", f"{left} of {allowed} USD left in 24 hours (--daily-budget)"
     if account.tasks_left is not None:
         yield "available", f"{account.tasks_left} more right now" + ("" if account.tasks_left else f", {LIMITS_END}")
 

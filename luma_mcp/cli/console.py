@@ -49,6 +49,8 @@ EXIT_CODES = {
     "source_not_allowed": ExitCode.REFUSED,
     "source_not_found": ExitCode.REFUSED,
     "limit_reached": ExitCode.REFUSED,
+    "confirmation_declined": ExitCode.REFUSED,
+    "confirmation_unavailable": ExitCode.REFUSED,
     "conflict": ExitCode.REFUSED,
     "task_not_found": ExitCode.REFUSED,
     "output_not_writable": ExitCode.REFUSED,

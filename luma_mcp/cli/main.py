@@ -9,7 +9,17 @@ from typing import Any, Literal
 from luma_mcp import __version__
 from luma_mcp.cli.console import EXIT_HELP, print_result
 from luma_mcp.cli.parser import Parser, TopParser
-from luma_mcp.cli.setting_flags import ALL, FLAGS, RULE, SECRETS, add_setting_flags, flag_name
+from luma_mcp.cli.setting_flags import (
+    ALL,
+    FLAGS,
+    NO_SPEND,
+    NO_SPEND_MEANING,
+    NO_SPEND_SETS,
+    RULE,
+    SECRETS,
+    add_setting_flags,
+    flag_name,
+)
 from luma_mcp.core.models import PRICE_USD, Status
 
 AddArguments = Callable[[Parser], None]
@@ -20,7 +30,7 @@ AT_RUNAPI = ("data_dir", "env_file", "base_url", "log_level")
 SAVING = ("output_dir", "media_roots", "allow_private")
 ADDRESS = ("transport", "host", "port", "public_url")
 WAITS = ("wait_seconds", "max_wait_seconds")
-LIMITS = ("daily_limit", "max_active")
+LIMITS = ("daily_limit", "daily_budget", "max_active")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -306,8 +316,19 @@ address of a server that you start yourself, and the token for it.
   luma-mcp config claude-desktop --remove""",
         run="luma_mcp.cli.config:run_config",
         add_arguments=config_arguments,
-        settings=("sandbox", "output_dir", "save", "media_roots", *LIMITS, *ADDRESS, *WAITS, "data_dir", "env_file"),
-        unshown=("callback_hosts", "keep_days", "base_url", "allow_private", "log_level"),
+        settings=(
+            "sandbox",
+            "output_dir",
+            "save",
+            "media_roots",
+            "daily_limit",
+            "max_active",
+            *ADDRESS,
+            *WAITS,
+            "data_dir",
+            "env_file",
+        ),
+        unshown=("daily_budget", "confirm", "callback_hosts", "keep_days", "base_url", "allow_private", "log_level"),
         takes="flags",
     ),
     Command(
@@ -323,7 +344,7 @@ costs nothing, never shows a key. Each problem comes with its fix.
         run="luma_mcp.cli.doctor.run:run_doctor",
         add_arguments=doctor_arguments,
         settings=("sandbox", *SAVING, "save", *LIMITS, *WAITS, *AT_RUNAPI),
-        unshown=("callback_hosts", "keep_days"),
+        unshown=("confirm", "callback_hosts", "keep_days"),
         takes="flags",
         exits=EXIT_HELP,
     ),
@@ -475,9 +496,7 @@ class HelpSettings(argparse.Action):
 
 
 def settings_page() -> str:
-    lines = [f"  {flag_name(name)} {flag.value}".rstrip() for name, flag in FLAGS.items()]
-    rows = [
-        f"{line:<34}{flag.meaning}" if len(line) < 34 else f"{line}\n{'':34}{flag.meaning}"
-        for line, flag in zip(lines, FLAGS.values(), strict=True)
-    ]
+    flags = [(f"{flag_name(name)} {flag.value}".rstrip(), flag.meaning) for name, flag in FLAGS.items()]
+    flags.insert(list(FLAGS).index(NO_SPEND_SETS) + 1, (NO_SPEND, NO_SPEND_MEANING))
+    rows = [f"  {flag:<32}{meaning}" if len(flag) < 32 else f"  {flag}\n{'':34}{meaning}" for flag, meaning in flags]
     return SETTINGS_PAGE.format(rule=RULE, settings="\n".join(rows), secrets=SECRETS)

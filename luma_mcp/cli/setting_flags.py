@@ -28,7 +28,9 @@ FLAGS: Mapping[str, SettingFlag] = {
     "save": SettingFlag("{auto,never}", "save each finished video, or none"),
     "media_roots": SettingFlag("DIRS", "folders that clips may be read from"),
     "daily_limit": SettingFlag("N", "how many tasks may be made in 24 hours (any)"),
+    "daily_budget": SettingFlag("USD", "how much may be charged in 24 hours (any)"),
     "max_active": SettingFlag("N", "how many tasks may run at once (20)"),
+    "confirm": SettingFlag("{never,ask}", "have the host ask before each charge (never)"),
     "transport": SettingFlag(
         "{stdio,sse,streamable-http,http}", "how hosts connect (stdio); http: the last two at once"
     ),
@@ -47,6 +49,9 @@ FLAGS: Mapping[str, SettingFlag] = {
     "log_level": SettingFlag("{DEBUG,INFO,WARNING,ERROR}", "how much is logged on stderr (INFO)"),
 }
 ALL = tuple(FLAGS)
+NO_SPEND = "--no-spend"  # short for `--daily-limit 0`
+NO_SPEND_SETS = "daily_limit"
+NO_SPEND_MEANING = "never pay: look, join, save and preview only"
 RULE = """\
 Each is a variable of the environment, too: --output-dir is LUMA_MCP_OUTPUT_DIR.
 Only --base-url is RUNAPI_BASE_URL. Flags beat variables, which beat --env-file."""
@@ -70,3 +75,8 @@ def add_setting_flags(group: argparse._ArgumentGroup, settings: Iterable[str], *
         meaning = flag.meaning if shown else argparse.SUPPRESS
         kind: dict[str, Any] = {"metavar": flag.value} if flag.value else {"action": "store_true"}
         group.add_argument(flag_name(name), dest=name, default=argparse.SUPPRESS, help=meaning, **kind)
+        if name == NO_SPEND_SETS:
+            words = NO_SPEND_MEANING if shown else argparse.SUPPRESS
+            group.add_argument(
+                NO_SPEND, dest=name, action="store_const", const=0, default=argparse.SUPPRESS, help=words
+            )

@@ -9,6 +9,12 @@ LumaError
 ├── SourceNotAllowed         source_not_allowed
 ├── SourceNotFound           source_not_found
 ├── LimitReached             limit_reached
+│   ├── ActiveLimitReached
+│   ├── DailyLimitReached
+│   ├── BudgetSpent
+│   └── SpendingSwitchedOff
+├── ConfirmationDeclined     confirmation_declined
+├── ConfirmationUnavailable  confirmation_unavailable
 ├── RateLimited              rate_limited
 ├── ServiceUnavailable       service_unavailable
 │   ├── TaskUnfinished
@@ -149,13 +155,92 @@ class SourceNotFound(LumaError):
 
 
 class LimitReached(LumaError):
-    """A limit that the user set has been reached."""
+    """A limit that the user set has been reached; `variable` names its setting."""
 
     code = "limit_reached"
+    variable: str = ""
     hint = (
         "Wait with get_task for a running task to end, then repeat the call; or have the limit raised in this server's"
         " settings."
     )
+
+
+class ActiveLimitReached(LimitReached):
+    """As many tasks run as the user allows at once."""
+
+    variable = "LUMA_MCP_MAX_ACTIVE"
+
+    def __init__(self, active: int, allowed: int) -> None:
+        running = "1 task is" if active == 1 else f"{active} tasks are"
+        super().__init__(f"{running} running, and {self.variable} allows {allowed}.")
+
+
+class DailyLimitReached(LimitReached):
+    """As many tasks were submitted as the user allows in 24 hours."""
+
+    variable = "LUMA_MCP_DAILY_LIMIT"
+    hint = (
+        "Wait until older ones are more than 24 hours ago, then repeat the call; or have the limit raised in this"
+        " server's settings."
+    )
+
+    def __init__(self, submitted: int, allowed: int) -> None:
+        super().__init__(f"{submitted} tasks were submitted in 24 hours, and {self.variable} allows {allowed}.")
+
+
+class BudgetSpent(LimitReached):
+    """Another task might cost more than is left of what the user allows in 24 hours; amounts are written in USD."""
+
+    variable = "LUMA_MCP_DAILY_BUDGET"
+    hint = (
+        "Wait until older charges are more than 24 hours ago, then repeat the call; or have the budget raised in this"
+        " server's settings."
+    )
+
+    def __init__(self, committed: str, allowed: str, left: str, price: str) -> None:
+        super().__init__(
+            f"{committed} USD were charged in 24 hours or may be for what runs, and {self.variable} allows {allowed}:"
+            f" {left} USD are left, and another task costs {price}."
+        )
+
+
+class SpendingSwitchedOff(LimitReached):
+    """The user allows this server no task at all."""
+
+    variable = "LUMA_MCP_DAILY_LIMIT"
+    hint = (
+        "Tell the user that this server was set up to spend nothing (LUMA_MCP_DAILY_LIMIT=0 or --no-spend). Earlier"
+        " tasks can be seen, saved and looked at, and their requests repeated."
+    )
+
+    def __init__(self) -> None:
+        super().__init__(f"This server never pays: {self.variable} is 0, so it makes no new task and sends none.")
+
+
+class ConfirmationDeclined(LumaError):
+    """No person said yes to a charge: the question was declined, cancelled, not answered, or answered with junk."""
+
+    code = "confirmation_declined"
+    hint = (
+        "Ask the user before you call again: the question may never have been shown, as some hosts decline by"
+        " themselves."
+        " If so, the user can type `luma-mcp modify` in a terminal, or have LUMA_MCP_CONFIRM set to never."
+    )
+
+
+class ConfirmationUnavailable(LumaError):
+    """A person must say yes to each charge, and this host cannot ask one."""
+
+    code = "confirmation_unavailable"
+    hint = (
+        "Have the user type `luma-mcp modify` in a terminal, which is a yes by itself, or use a host that can ask (MCP"
+        " elicitation); or have LUMA_MCP_CONFIRM set to never."
+    )
+
+    def __init__(self) -> None:
+        super().__init__(
+            "A person has to agree to each charge (LUMA_MCP_CONFIRM), and this host cannot ask: nothing was sent."
+        )
 
 
 class RateLimited(LumaError):

@@ -6,9 +6,19 @@ import unicodedata
 import uuid
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
+from decimal import ROUND_HALF_EVEN, Decimal
 from enum import StrEnum
 
-from luma_mcp.core.errors import Charged, Failure, GenerationFailed
+from luma_mcp.core.errors import (
+    ActiveLimitReached,
+    BudgetSpent,
+    Charged,
+    DailyLimitReached,
+    Failure,
+    GenerationFailed,
+    LimitReached,
+    SpendingSwitchedOff,
+)
 from luma_mcp.core.uris import task_id_of, task_uri
 
 Clock = Callable[[], float]
@@ -26,6 +36,18 @@ REPLAY_SECONDS = 15 * 60  # how long a request goes out again that nobody repeat
 MAX_TAKES = 100
 CLOCK_STEP_SECONDS = 60.0  # clocks are set back by as much; what is later than that was never now
 PRICE_USD = 0.50  # contract 6: flat, for each task that succeeds
+MICROS = 1_000_000  # of a USD: sums are whole numbers of these, so that they are exact
+
+
+def to_micros(usd: float | Decimal) -> int:
+    """Give an amount of USD, as it is written in decimals, in millionths."""
+    return int((Decimal(str(usd)) * MICROS).to_integral_value(ROUND_HALF_EVEN))
+
+
+def format_usd(micros: int) -> str:
+    """Write millionths of a USD exactly, with at least two decimals: `0.50`."""
+    whole, _, decimals = f"{Decimal(micros) / MICROS:.6f}".partition(".")
+    return f"{whole}.{decimals.rstrip('0').ljust(2, '0')}"
 
 
 def new_key() -> str:
@@ -100,11 +122,47 @@ class VideoRequest:
 
 
 @dataclass(frozen=True, slots=True)
+class Usage:
+    """What counts against a caller's limits."""
+
+    active: int  # tasks that run
+    submitted: int  # tasks in the last 24 hours
+    committed: int = 0  # millionths of a USD: charged in the last 24 hours, and the price of what runs or is in doubt
+
+
+@dataclass(frozen=True, slots=True)
 class Limits:
-    """How many tasks the user allows at once and in 24 hours; None is any number."""
+    """How many tasks the user allows at once and in 24 hours, and for how much money; None is any number."""
 
     active: int | None = None
     daily: int | None = None
+    budget: int | None = None  # millionths of a USD in 24 hours
+    price: int = to_micros(PRICE_USD)  # millionths of a USD, which the next task counts with, and each that runs
+
+    def refusal(self, used: Usage) -> LimitReached | None:
+        """Say why another task is not allowed, by the limit that lasts longest; None if it is."""
+        if self.daily == 0:
+            return SpendingSwitchedOff()
+        if self.daily is not None and used.submitted >= self.daily:
+            return DailyLimitReached(used.submitted, self.daily)
+        if self.budget is not None and used.committed + self.price > self.budget:
+            money = (used.committed, self.budget, self.budget_left(used), self.price)
+            return BudgetSpent(*(format_usd(amount) for amount in money))
+        if self.active is not None and used.active >= self.active:
+            return ActiveLimitReached(used.active, self.active)
+        return None
+
+    def budget_left(self, used: Usage) -> int:
+        """Give what is left of the budget in millionths of a USD, 0 where there is none."""
+        return max(0, (self.budget or 0) - used.committed)
+
+    def tasks_left(self, used: Usage) -> int | None:
+        """Count how many more tasks the limits allow now; None for any number."""
+        bounds = ((self.active, used.active), (self.daily, used.submitted))
+        left = [max(0, allowed - so_far) for allowed, so_far in bounds if allowed is not None]
+        if self.budget is not None and self.price:
+            left.append(self.budget_left(used) // self.price)
+        return min(left) if left else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -331,5 +389,4 @@ class Spending:
 
     today_usd: float  # since midnight, UTC
     total_usd: float
-    active: int  # tasks that run
-    submitted: int  # tasks in the last 24 hours
+    used: Usage

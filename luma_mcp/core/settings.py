@@ -6,6 +6,7 @@ One thing is looked at again: RunAPI's own file, for the key that a login brings
 import logging
 import os
 from collections.abc import Mapping
+from decimal import Decimal
 from pathlib import Path
 from typing import Annotated, Any, Literal, cast
 
@@ -13,7 +14,7 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Pri
 from pydantic.fields import FieldInfo
 
 from luma_mcp.core.default_folders import default_data_folder, default_output_folder, default_source_folders
-from luma_mcp.core.models import LOCAL_CALLER, Limits
+from luma_mcp.core.models import LOCAL_CALLER, Limits, to_micros
 from luma_mcp.core.settings_sources import (
     BASE_URL_VARIABLE,
     FILE_FIELD,
@@ -45,6 +46,7 @@ from luma_mcp.core.uris import CALLBACKS_PATH
 
 USUAL_BASE_URL = "https://runapi.ai"
 WAIT_LIMIT_SECONDS = 3600
+MAX_BUDGET_USD = 1_000_000
 DEFAULT_WAIT_SECONDS = 40  # below the 60 s at which common hosts cut a call
 
 logger = logging.getLogger(__name__)
@@ -106,7 +108,21 @@ class Settings(BaseModel):
         "how many tasks may run at once, for each caller", "a whole number from 1", default=20, ge=1
     )
     daily_limit: int | None = setting(
-        "how many tasks may be submitted in 24 hours, by each caller", "a whole number from 1", default=None, ge=1
+        "how many tasks may be submitted in 24 hours, by each caller; 0 makes a server that never pays",
+        "a whole number from 0",
+        default=None,
+        ge=0,
+    )
+    daily_budget: Decimal | None = setting(
+        "how many USD may be charged in 24 hours, to each caller; what runs or is in doubt counts with its price",
+        f"a number of USD above 0, at most {MAX_BUDGET_USD}, such as 5 or 2.50",
+        default=None,
+        gt=0,
+        le=MAX_BUDGET_USD,
+        decimal_places=6,
+    )
+    confirm: Literal["never", "ask"] = setting(
+        "whether the host asks a person before each charge", "never or ask", default="never"
     )
     polls_per_second: int = setting(
         "how often in a second RunAPI is asked how tasks are doing, for all of them together",
@@ -229,8 +245,14 @@ class Settings(BaseModel):
 
     @property
     def limits(self) -> Limits:
-        """Give how many tasks may run at once, and be submitted in 24 hours."""
-        return Limits(self.max_active, self.daily_limit)
+        """Give how many tasks may run at once and be submitted in 24 hours, and for how much."""
+        budget = None if self.daily_budget is None else to_micros(self.daily_budget)
+        return Limits(self.max_active, self.daily_limit, budget)
+
+    @property
+    def never_pays(self) -> bool:
+        """Tell whether this server submits nothing, whoever asks."""
+        return self.daily_limit == 0
 
     @property
     def tasks_dir(self) -> Path:

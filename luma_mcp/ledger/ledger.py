@@ -13,11 +13,14 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
-from luma_mcp.core.errors import InvalidRequest, LedgerUnusable, LimitReached, TaskNotFound, TaskUnreadable
+from luma_mcp.core.errors import InvalidRequest, LedgerUnusable, TaskNotFound, TaskUnreadable
 from luma_mcp.core.models import (
     CLOCK_STEP_SECONDS,
     DAY_SECONDS,
+    FOLLOW_SECONDS,
     MAX_TAKES,
+    MICROS,
+    MODEL,
     OUTPUT_LIFETIME_SECONDS,
     PRICE_USD,
     REPLAY_SECONDS,
@@ -27,6 +30,8 @@ from luma_mcp.core.models import (
     Spending,
     Status,
     Task,
+    Usage,
+    to_micros,
 )
 from luma_mcp.core.settings import Settings
 from luma_mcp.core.text import sanitise_text
@@ -35,7 +40,6 @@ from luma_mcp.ledger.errors import LeaseLost
 from luma_mcp.ledger.files import LedgerPath, ledger_path
 from luma_mcp.ledger.records import (
     IMMUTABLE_COLUMNS,
-    MAX_STORED_AMOUNT,
     UNREADABLE,
     Row,
     failure_to_json,
@@ -47,6 +51,7 @@ from luma_mcp.ledger.records import (
 )
 from luma_mcp.ledger.schema import BLOCKS_REPEAT, UNENDED, UNSAVED
 
+MAX_COST_USD = 1_000_000  # no task costs more: what says so was made up
 # Conditions that several statements share.
 MAY_BE_SENT = "(wanted_at BETWEEN :doubted AND :latest OR coalesce(sent_at, 0) BETWEEN :doubted AND :latest)"
 """As `Task.is_young` has it: not before `:doubted`, nor after `:latest`, which no clock that is right has written."""
@@ -75,6 +80,25 @@ SUBMITTED = """
     SELECT count(*) FROM tasks WHERE caller = :caller AND created_at > :born AND key <> :besides
         -- what failed before RunAPI had named it was not submitted
         AND (task_id <> '' OR status <> 'failed')"""
+COST = f"""
+    CASE WHEN charged = 'yes' AND cost_usd BETWEEN 0 AND {MAX_COST_USD} THEN CAST(round(cost_usd * {MICROS}) AS BIGINT)
+        -- what RunAPI did not report, somebody made up, or may yet be charged counts with the price
+        ELSE :price END"""
+"""What a task counts with, in whole millionths of a USD: sums of these are exact, and stay far below what overflows."""
+COMMITTED = f"""
+    SELECT coalesce(sum({COST}), 0) FROM (
+        SELECT charged, cost_usd, caller, key FROM tasks
+        WHERE status = 'completed' AND model = :model AND finished_at > :born
+        UNION ALL
+        -- what runs, waits to be sent, or is in doubt
+        SELECT charged, cost_usd, caller, key FROM tasks INDEXED BY tasks_unended
+        WHERE {UNENDED} AND wanted_at > :born
+        UNION ALL
+        -- what failed at a cost, or nobody knows at which: none is followed for longer
+        SELECT charged, cost_usd, caller, key FROM tasks
+        WHERE caller = :caller AND status = 'failed' AND created_at > :followed
+            AND charged <> 'no' AND coalesce(finished_at, created_at) > :born
+    ) WHERE caller = :caller AND key <> :besides"""  # noqa: S608 - conditions of ours
 SEARCHED = 10_000  # tasks; so many rows are looked at
 COMPARABLE_SECONDS = 3600.0  # longer means that nobody was there to see the end
 
@@ -130,25 +154,25 @@ def claim(db: sqlite3.Connection, keys: Iterable[str], owner: str, now: float, u
 
 
 def check_limits(db: sqlite3.Connection, limits: Limits, caller: str, now: float, *, besides: str = "") -> None:
-    """Refuse another task when as many of a caller's run, or were submitted in 24 hours, as the user allows.
+    """Refuse another task when as many of a caller's run, were submitted in 24 hours, or may cost as the user allows.
 
     `besides` is the key of a task that is asked for, which does not count.
     """
-    active = db.execute(ACTIVE, limit_values(caller, now, besides)).fetchone()[0]
-    if limits.active is not None and active >= limits.active:
-        running = "1 task is" if active == 1 else f"{active} tasks are"
-        raise LimitReached(f"{running} running, and LUMA_MCP_MAX_ACTIVE allows {limits.active}.")
-    today = db.execute(SUBMITTED, limit_values(caller, now, besides)).fetchone()[0]
-    if limits.daily is not None and today >= limits.daily:
-        raise LimitReached(
-            f"{today} tasks were submitted in 24 hours, and LUMA_MCP_DAILY_LIMIT allows {limits.daily}.",
-            hint="Wait until older ones are more than 24 hours ago, then repeat the call; or have the limit raised"
-            " in this server's settings.",
-        )
+    values = limit_values(caller, now, besides)
+    active = db.execute(ACTIVE, values).fetchone()[0]
+    submitted = 0 if limits.daily is None else db.execute(SUBMITTED, values).fetchone()[0]
+    money = values | money_values(now, limits.price)
+    committed = 0 if limits.budget is None else db.execute(COMMITTED, money).fetchone()[0]
+    if refusal := limits.refusal(Usage(active, submitted, committed)):
+        raise refusal
 
 
 def limit_values(caller: str, now: float, besides: str = "") -> Row:
     return {"caller": caller, "besides": besides, "born": now - DAY_SECONDS, "doubted": now - REPLAY_SECONDS}
+
+
+def money_values(now: float, price: int) -> Row:
+    return {"price": price, "model": MODEL, "followed": now - DAY_SECONDS - FOLLOW_SECONDS}
 
 
 def load_task(row: sqlite3.Row) -> Task:
@@ -433,10 +457,13 @@ class Ledger:
         rows = await self._file.read(query, (task_id, caller))
         return load_task(rows[0]) if rows else None
 
-    async def find_unattended(self, origin: str, key_id: str, now: float, age: float) -> list[str]:
+    async def find_unattended(
+        self, origin: str, key_id: str, now: float, age: float, *, pays: bool = True
+    ) -> list[str]:
         """List the keys of an origin's tasks of at most `age` seconds that need work and have no lease, oldest first.
 
-        Unfinished ones need it, finished ones without their file, and for `REPLAY_SECONDS` those in doubt.
+        Unfinished ones need it, finished ones without their file, and for `REPLAY_SECONDS` those in doubt. What may
+        still be sent is no work for a server that does not pay.
         """
         query = f"""
             SELECT key, created_at FROM tasks INDEXED BY tasks_free
@@ -446,9 +473,9 @@ class Ledger:
                 -- anyone ends what was never sent, to any RunAPI, once it is too old, or if it was made in the future
                 AND (origin = :origin OR task_id = '' AND attempts = 0 AND wanted_at NOT BETWEEN :doubted AND :latest)
                 -- one in doubt is tried again for a while only, and by those who have its key
-                AND (status <> 'unconfirmed' OR key_id = :key_id AND {MAY_BE_SENT})
+                AND (status <> 'unconfirmed' OR key_id = :payer AND {MAY_BE_SENT})
                 -- one without an id is left to those who have its key, as long as it may be sent
-                AND (task_id <> '' OR key_id = :key_id OR NOT {MAY_BE_SENT})
+                AND (task_id <> '' OR key_id = :payer OR NOT {MAY_BE_SENT})
             UNION ALL
             SELECT key, created_at FROM tasks INDEXED BY tasks_unsaved
             WHERE {UNSAVED} AND {LEASE_IS_FREE}
@@ -459,7 +486,7 @@ class Ledger:
             ORDER BY created_at"""  # noqa: S608 - conditions of ours
         ages = {"born": age, "oldest": OUTPUT_LIFETIME_SECONDS, "doubted": REPLAY_SECONDS}
         bounds: Row = {name: now - seconds for name, seconds in ages.items()}
-        account = {"origin": origin, "key_id": key_id}
+        account = {"origin": origin, "key_id": key_id, "payer": key_id if pays else None}
         times = {"now": now, "latest": now + CLOCK_STEP_SECONDS}
         rows = await self._file.read(query, bounds | account | times | MAX_ASIDE_SECONDS)
         return [row["key"] for row in rows if is_key(row["key"])]
@@ -482,29 +509,32 @@ class Ledger:
             ORDER BY finished_at DESC LIMIT ?"""
         return [row["seconds"] for row in await self._file.read(query, (model, origin, COMPARABLE_SECONDS, limit))]
 
-    async def spending(self, caller: str, origin: str, now: float) -> Spending:
-        """Add up what a caller spent at an origin, today (UTC) and in all, and count its tasks against the limits."""
-        query = """
+    async def spending(self, caller: str, origin: str, now: float, price: int = to_micros(PRICE_USD)) -> Spending:
+        """Add up what a caller spent at an origin, today (UTC) and in all, and what counts against its limits.
+
+        `price`, in millionths of a USD, is what a task counts with there that may yet be charged.
+        """
+        query = f"""
             SELECT coalesce(sum(cost), 0) AS total,
                 coalesce(sum(cost) FILTER (WHERE finished_at >= :midnight), 0) AS today
-            FROM (SELECT finished_at,
-                    -- what RunAPI did not report, or somebody made up, counts with the documented price
-                    CASE WHEN cost_usd BETWEEN 0 AND :largest THEN cost_usd ELSE :price END AS cost
-                FROM tasks WHERE caller = :caller AND charged = 'yes' AND origin = :origin)"""
-        facts = {"caller": caller, "origin": origin, "price": PRICE_USD, "midnight": now - now % DAY_SECONDS}
-        spent = (await self._file.read(query, facts | {"largest": MAX_STORED_AMOUNT}))[0]
-        active = (await self._file.read(ACTIVE, limit_values(caller, now)))[0][0]
-        submitted = (await self._file.read(SUBMITTED, limit_values(caller, now)))[0][0]
-        return Spending(float(spent["today"]), float(spent["total"]), active, submitted)
+            FROM (SELECT finished_at, {COST} AS cost
+                FROM tasks WHERE caller = :caller AND charged = 'yes' AND origin = :origin)"""  # noqa: S608 - of ours
+        facts = {"caller": caller, "origin": origin, "price": to_micros(PRICE_USD)}
+        spent = (await self._file.read(query, facts | {"midnight": now - now % DAY_SECONDS}))[0]
+        values = limit_values(caller, now)
+        active = (await self._file.read(ACTIVE, values))[0][0]
+        submitted = (await self._file.read(SUBMITTED, values))[0][0]
+        committed = (await self._file.read(COMMITTED, values | money_values(now, price)))[0][0]
+        return Spending(spent["today"] / MICROS, spent["total"] / MICROS, Usage(active, submitted, committed))
 
     async def spent_since(self, caller: str, origin: str, since: float) -> float:
         """Add up in USD what a caller spent at an origin on tasks that ended at `since` (POSIX seconds) or later."""
-        query = """
-            -- what RunAPI did not report, or somebody made up, counts with the documented price
-            SELECT coalesce(sum(CASE WHEN cost_usd BETWEEN 0 AND :largest THEN cost_usd ELSE :price END), 0) AS spent
-            FROM tasks WHERE caller = :caller AND charged = 'yes' AND origin = :origin AND finished_at >= :since"""
-        facts = {"caller": caller, "origin": origin, "since": since, "price": PRICE_USD, "largest": MAX_STORED_AMOUNT}
-        return float((await self._file.read(query, facts))[0]["spent"])
+        query = f"""
+            SELECT coalesce(sum({COST}), 0) AS spent
+            FROM tasks WHERE caller = :caller AND charged = 'yes' AND origin = :origin AND finished_at >= :since"""  # noqa: S608 - ours
+        facts = {"caller": caller, "origin": origin, "since": since, "price": to_micros(PRICE_USD)}
+        spent: int = (await self._file.read(query, facts))[0]["spent"]
+        return spent / MICROS
 
     async def page(self, caller: str, status: str, limit: int, cursor: str) -> tuple[list[Task], str]:
         """Give `limit` of a caller's tasks, newest first, from `cursor` on; and the next cursor, empty at the end.

@@ -4,6 +4,7 @@ Contract: sections 1, 2, 5 and 6.
 """
 
 import hashlib
+import hmac
 import logging
 import math
 import re
@@ -32,7 +33,7 @@ from luma_mcp.core.errors import (
     UploadRefused,
     WrongAddress,
 )
-from luma_mcp.core.models import MODEL, Balance, Price, Status, Task, TaskSnapshot
+from luma_mcp.core.models import MODEL, PRICE_USD, Balance, Price, Status, Task, TaskSnapshot
 from luma_mcp.core.text import Json, child, json_object, redact_secret, stripped_string
 from luma_mcp.runapi.connection import (
     HttpClients,
@@ -119,6 +120,7 @@ class RunAPI:
         self.download_guard = DownloadGuard(trusted=base_url, allow_private=allow_private)
         self._upload_guard = UploadGuard(trusted=base_url, allow_private=allow_private)
         self._priced: tuple[str, Price] | None = None
+        self.known_price_usd = PRICE_USD  # what RunAPI last said that a task costs, else what its documentation says
 
     @property
     def key_id(self) -> str:
@@ -129,6 +131,11 @@ class RunAPI:
     def account(self) -> tuple[str, str]:
         """Give the address, and the id of the key: an idempotency key means nothing to another account."""
         return self.origin, self.key_id
+
+    def derive_secret(self, purpose: str) -> bytes:
+        """Give a secret that all servers with this key share, and that tells nothing about the key."""
+        key = self.api_key.get_secret_value() if self.api_key else ""
+        return hmac.digest(key.encode(), f"luma_mcp {purpose}".encode(), "sha256")
 
     def look_for_key(self) -> None:
         """Take the key that there may be by now, if there was none."""
@@ -244,6 +251,7 @@ class RunAPI:
         price = price_in(self._object_or_raise(response))
         etag = response.headers.get("etag", "")
         self._priced = (etag, price) if ETAG.fullmatch(etag) else None
+        self.known_price_usd = price.usd
         return price
 
     async def balance(self) -> Balance:

@@ -12,8 +12,17 @@ from typing_extensions import TypedDict
 from luma_mcp.app.account import Account
 from luma_mcp.app.app import MIN_SUBMIT_SECONDS, Outcome, next_page_cursor
 from luma_mcp.app.save import PREVIEW_SECONDS
-from luma_mcp.core.errors import KEEPS_ASKING, Failure, LumaError, MissingApiKey, TaskNotFound
-from luma_mcp.core.models import PRICE_USD, SANDBOX_ORIGIN, Status, Task
+from luma_mcp.core.errors import (
+    KEEPS_ASKING,
+    ActiveLimitReached,
+    BudgetSpent,
+    DailyLimitReached,
+    Failure,
+    LumaError,
+    MissingApiKey,
+    TaskNotFound,
+)
+from luma_mcp.core.models import MICROS, PRICE_USD, SANDBOX_ORIGIN, Status, Task
 from luma_mcp.core.settings import DEFAULT_WAIT_SECONDS, Settings
 from luma_mcp.core.text import Json
 
@@ -46,6 +55,23 @@ DAILY_LIMIT_STEP = (
     " raised."
 )
 LOW_BALANCE_STEP = "The balance does not pay for another task: have credits added to the RunAPI account."
+NEVER_PAYS_STEP = (
+    "This server never pays (LUMA_MCP_DAILY_LIMIT is 0): it makes no new task, and sends none that waits in its ledger."
+    " Earlier tasks can be seen, saved and looked at."
+)
+LEFT_STEP = (
+    "RunAPI has not confirmed this task, and this server never pays, so it sends nothing: that is left to the other"
+    " servers on this ledger. Tell the user; do not repeat the call here."
+)
+BUDGET_STEP = (
+    "The budget of 24 hours does not pay for another task: wait until older charges are longer ago, or have"
+    " LUMA_MCP_DAILY_BUDGET raised."
+)
+LIMIT_STEPS = {
+    ActiveLimitReached.variable: ACTIVE_LIMIT_STEP,
+    DailyLimitReached.variable: DAILY_LIMIT_STEP,
+    BudgetSpent.variable: BUDGET_STEP,
+}
 READY_STEP = "Nothing to do: another task can be submitted."
 
 
@@ -152,6 +178,15 @@ class AccountObject(TypedDict, total=False):
     tasks_in_24_hours: Annotated[int, Field(description="tasks submitted in the last 24 hours")]
     daily_limit: Annotated[int, Field(description="how many may be submitted in 24 hours; absent if any number")]
     tasks_left: Annotated[int, Field(description="how many more tasks the limits allow right now")]
+    daily_budget_usd: Annotated[float, Field(description="how much may be charged in 24 hours; absent if any amount")]
+    budget_left_usd: Annotated[
+        float, Field(description="what is left of it: what runs or is in doubt counts with its price")
+    ]
+    next_task_cost_usd: Annotated[
+        float, Field(description="what the next task would cost, by RunAPI's price or else the documented one")
+    ]
+    next_task_allowed: Annotated[bool, Field(description="whether the limits allow another task now")]
+    limit_reached: Annotated[str, Field(description="the setting that does not allow it; absent if it is allowed")]
     error: ErrorObject
     next_step: Annotated[str, Field(description="what to do next")]
 
@@ -217,7 +252,7 @@ def task_page(tasks: Sequence[Task], next_cursor: str) -> TaskList:
 def account_object(account: Account, origin: str, *, shared: bool) -> AccountObject:
     """Describe an account; if several callers spend from it (`shared`), its own spending is left out."""
     spending, limits, price, balance = account.spending, account.limits, account.price, account.balance
-    spent = None if shared else balance
+    spent, used, refusal = None if shared else balance, spending.used, account.refusal
     answer = {
         "price_usd": if_known(price, lambda price: price.usd),
         "price_as_of": if_known(price, lambda price: price.as_of or None),
@@ -226,11 +261,16 @@ def account_object(account: Account, origin: str, *, shared: bool) -> AccountObj
         "account_spent_total_usd": if_known(spent, lambda balance: balance.spent_total_usd),
         "server_spent_today_usd": round(spending.today_usd, 4),
         "server_spent_total_usd": round(spending.total_usd, 4),
-        "active_tasks": spending.active,
+        "active_tasks": used.active,
         "max_active": limits.active,
-        "tasks_in_24_hours": spending.submitted,
+        "tasks_in_24_hours": used.submitted,
         "daily_limit": limits.daily,
         "tasks_left": account.tasks_left,
+        "daily_budget_usd": if_known(limits.budget, lambda budget: budget / MICROS),
+        "budget_left_usd": if_known(limits.budget, lambda _: limits.budget_left(used) / MICROS),
+        "next_task_cost_usd": limits.price / MICROS,
+        "next_task_allowed": refusal is None,
+        "limit_reached": if_known(refusal, lambda refused: refused.variable),
         "error": if_known(account.failure, error_object),
         "next_step": account_step(account, origin),
     }
@@ -283,6 +323,9 @@ def next_step_sentences(outcome: Outcome, now: float, *, remote: bool, wait: int
         yield f"{call_cost(outcome)}: the same request was made at {format_timestamp(task.created_at)}."
     if outcome.joined and outcome.other_callback:
         yield "The callback_url of this call is not called: the task was submitted without it."
+    if outcome.left_to_others:
+        yield LEFT_STEP
+        return
     yield task_step(task, now, remote=remote, wait=wait, own_clip=outcome.own_clip)
     if has_take_offer(outcome, now):
         yield take_offer(task, outcome.next_take, now)
@@ -372,13 +415,14 @@ def completed_step(task: Task, *, remote: bool, wait: int, own_clip: bool) -> st
 
 
 def account_step(account: Account, origin: str) -> str:
+    if account.limits.daily == 0:
+        return NEVER_PAYS_STEP
     if not account.has_key:
         return f"{account.failure.hint} {NO_KEY}" if account.failure else NO_KEY
     if account.failure is not None:
         return account.failure.hint
-    if account.tasks_left == 0:
-        daily = account.limits.daily
-        return DAILY_LIMIT_STEP if daily is not None and account.spending.submitted >= daily else ACTIVE_LIMIT_STEP
+    if account.refusal is not None:
+        return LIMIT_STEPS[account.refusal.variable]
     if account.balance and account.price and account.balance.usd < account.price.usd:
         return LOW_BALANCE_STEP
     return PLAY_MONEY if origin == SANDBOX_ORIGIN else READY_STEP

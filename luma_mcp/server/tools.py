@@ -25,6 +25,7 @@ from luma_mcp.core.settings import WAIT_LIMIT_SECONDS, Settings
 from luma_mcp.core.text import Json, is_object
 from luma_mcp.server import tool_texts
 from luma_mcp.server.apps import FOR_PAGE_ALONE, PIECE_BYTES, SHOWS_PAGE, shows_pages
+from luma_mcp.server.confirmation import QuestionPending, confirmation_by
 from luma_mcp.server.context import PageParams, RequestContext, caller_of, reject_cursor, unknown_name
 from luma_mcp.server.results import (
     SANDBOX_TASKS_STEP,
@@ -67,6 +68,8 @@ READS_LOCALLY = wire.ToolAnnotations(
     read_only_hint=True, destructive_hint=False, idempotent_hint=True, open_world_hint=False
 )
 WRITES = wire.ToolAnnotations(read_only_hint=False, destructive_hint=False, idempotent_hint=True, open_world_hint=True)
+ASKS_PERSON: Mapping[str, Any] = {"anthropic/requiresUserInteraction": True}  # Claude Code asks before each call
+Answer = wire.CallToolResult | wire.InputRequiredResult
 
 
 async def modify_video(
@@ -89,7 +92,9 @@ async def modify_video(
         take=take,
     )
     caller, progress = caller_of(ctx.request_context), Progress(ctx.report_progress)
-    return task_result(app, await app.modify_video(request, caller, wait_seconds=wait_seconds, progress=progress))
+    confirm = confirmation_by(ctx) if app.settings.confirm == "ask" else None
+    outcome = await app.modify_video(request, caller, wait_seconds=wait_seconds, progress=progress, confirm=confirm)
+    return task_result(app, outcome)
 
 
 async def get_task(
@@ -162,7 +167,8 @@ class ToolHandlers:
     """
 
     def __init__(self, settings: Settings) -> None:
-        modify = luma_tool(modify_video, "Modify a video", WRITES, settings, kind=SpendingTool, meta=SHOWS_PAGE)
+        meta = {**SHOWS_PAGE, **(ASKS_PERSON if settings.confirm == "ask" else {})}
+        modify = luma_tool(modify_video, "Modify a video", WRITES, settings, kind=SpendingTool, meta=meta)
         if not settings.readable_folders:
             modify.arguments["source_video_url"]["description"] = tool_texts.SOURCE_WITHOUT_FILES
         save = luma_tool(save_video, "Save a video", WRITES, settings)
@@ -190,12 +196,15 @@ class ToolHandlers:
         page_tools = self._page_tools.values() if shows_pages(ctx) else ()
         return wire.ListToolsResult(tools=[*self.wire_tools(), *(tool.described for tool in page_tools)])
 
-    async def call_tool(self, ctx: RequestContext, params: wire.CallToolRequestParams) -> wire.CallToolResult:
-        """Answer `tools/call`; failures are results, never raised."""
+    async def call_tool(
+        self, ctx: RequestContext, params: wire.CallToolRequestParams
+    ) -> wire.CallToolResult | wire.InputRequiredResult:
+        """Answer `tools/call`; failures are results, never raised, and a question to a person is one, too."""
         tool = self._tools.get(params.name) or self._page_tools.get(params.name)
         if tool is None:
             return failure_result(unknown_name("tool", params.name, self._tools))
-        return await tool.run(params.arguments or {}, Context(request_context=ctx))
+        context = Context(request_context=ctx, input_params=params)
+        return await tool.run(params.arguments or {}, context)
 
 
 @dataclass(frozen=True, slots=True)
@@ -211,24 +220,27 @@ class LumaTool:
         properties: Json = self.described.input_schema["properties"]
         return properties
 
-    async def run(self, arguments: Json, context: Context[App]) -> CallToolResult:
+    async def run(self, arguments: Json, context: Context[App]) -> Answer:
         """Call the function with the arguments that the tool has.
 
-        Failures are answers; only what the protocol has an error of its own for is raised, as `MCPError`.
+        Failures are answers, and so are questions to a person; only what the protocol has an error of its own for is
+        raised, as `MCPError`.
         """
-        unexpected: CallToolResult | MCPError = self._unexpected()
+        unexpected: Answer | MCPError = self._unexpected()
         work = partial(self._answer, arguments, context)
         answer = await guarded(work, otherwise=unexpected, what=self.described.name)
         if isinstance(answer, MCPError):
             raise answer
         return answer
 
-    async def _answer(self, arguments: Json, context: Context[App]) -> CallToolResult | MCPError:
+    async def _answer(self, arguments: Json, context: Context[App]) -> Answer | MCPError:
         try:
             known = coerce_arguments(self.described.name, self.described.input_schema, arguments)
             return await self.function(ctx=context, **known)
         except LumaError as error:
             return failure_result(error, structured=self.described.output_schema is not None)
+        except QuestionPending as question:
+            return question.result
         except MCPError as error:
             return error
 
@@ -240,13 +252,15 @@ class LumaTool:
 class SpendingTool(LumaTool):
     """A tool that costs money: arguments that were perhaps meant are not ignored silently."""
 
-    async def run(self, arguments: Json, context: Context[App]) -> CallToolResult:
+    async def run(self, arguments: Json, context: Context[App]) -> Answer:
         """Refuse misspelt names, and list the ignored ones in the answer."""
         try:
             check_misspellings(self.described.name, arguments, self.arguments)
         except LumaError as error:
             return failure_result(error)
         answer = await super().run(arguments, context)
+        if not isinstance(answer, CallToolResult):
+            return answer
         return add_ignored_arguments(answer, ignored_names(arguments, self.arguments))
 
 

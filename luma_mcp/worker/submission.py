@@ -20,7 +20,7 @@ from luma_mcp.core.errors import (
     ServiceUnavailable,
     SubmissionUnconfirmed,
 )
-from luma_mcp.core.models import Clock, Limits, Status, Task, VideoRequest
+from luma_mcp.core.models import Clock, Limits, Status, Task, VideoRequest, to_micros
 from luma_mcp.core.settings import Settings
 from luma_mcp.ledger.ledger import Ledger
 from luma_mcp.media.uploads import Uploads
@@ -60,6 +60,7 @@ class Submission:
         self._uploads = uploads
         self._now = now
         self._limits = settings.limits
+        self.never_pays = settings.never_pays
         self._callback_prefix = settings.callback_prefix
         self._check = check
         self._unreached_seconds = unreached_seconds
@@ -86,6 +87,13 @@ class Submission:
     def exempt_from_limits(self, key: str) -> None:
         """Let a task go out whatever the limits: its request was repeated, and a repetition needs no place in them."""
         self._exempt_keys.add(key)
+
+    async def leaves_to_others(self, key: str) -> bool:
+        """Tell whether a task waits to be sent, or sent again, which a server that never pays does not do."""
+        if not self.never_pays:
+            return False
+        task = await self._ledger.get(key)
+        return not (task.task_id or task.status.done) and task.is_young(self._now())
 
     async def wait_until_answered(self) -> None:
         """Wait until each request on its way to RunAPI is answered, and the answer recorded."""
@@ -167,7 +175,8 @@ class Submission:
     async def _attempt(self, task: Task) -> Task:
         own = bool(self._callback_prefix) and task.callback.startswith(self._callback_prefix)
         sending = task.sending(task.callback if own else "", self._now())
-        limits = Limits() if task.key in self._exempt_keys else self._limits
+        price = to_micros(self._runapi.known_price_usd)
+        limits = Limits() if task.key in self._exempt_keys else replace(self._limits, price=price)
         with self._request_under_way():
             task = await self._ledger.record_sending(sending, limits, self._now())
             failpoints.reach("submission.sending")

@@ -160,8 +160,9 @@ class Tracker:
         if self._following:
             await self._ledger.say_alive(now + LEASE_SECONDS)
         await self._ledger.free_tasks_of_silent_servers(now)
-        recent = await self._ledger.find_unattended(origin, key_id, now, FOLLOW_SECONDS)
-        older = set(await self._ledger.find_unattended(origin, key_id, now, OUTPUT_LIFETIME_SECONDS)).difference(recent)
+        find = partial(self._ledger.find_unattended, origin, key_id, now, pays=not self._submission.never_pays)
+        recent = await find(FOLLOW_SECONDS)
+        older = set(await find(OUTPUT_LIFETIME_SECONDS)).difference(recent)
         free = [key for key in (*recent, *(older - self._asked_once)) if (key, key_id) not in self._foreign]
         self._asked_once |= older
         for keys in batched(free, TAKEN_AT_ONCE):
@@ -217,6 +218,8 @@ class Tracker:
         """Do what is to be done for a task now; give the time for which nobody is to try again."""
         key = followed.key
         try:
+            if await self._submission.leaves_to_others(key):
+                return None
             followed.is_held = followed.is_held or bool(await self._claim([key]))
             return await self._follower.look(followed) if followed.is_held else None
         except LeaseLost:

@@ -7,8 +7,14 @@ import anyio
 import pytest
 from jsonschema import validate
 
-from luma_mcp.app.account import ACCOUNT_TIMEOUT_SECONDS, ANSWER_CACHE_SECONDS, FAILURE_CACHE_SECONDS
+from luma_mcp.app.account import (
+    ACCOUNT_TIMEOUT_SECONDS,
+    ANSWER_CACHE_SECONDS,
+    FAILURE_CACHE_SECONDS,
+    PRICE_WAIT_SECONDS,
+)
 from luma_mcp.core.errors import MissingApiKey
+from luma_mcp.sandbox import account
 from luma_mcp.sandbox.faults import Fault, Kind
 from tests.support.rig import API_URL, ERAS, SOURCE, Rig, open_rig, structured
 from tests.support.runapi_keys import NEW_KEY, write_key
@@ -43,6 +49,8 @@ async def test_an_account_is_told_whole_and_fits_its_schema(home: Path, era: str
         "tasks_in_24_hours": 2,
         "daily_limit": 5,
         "tasks_left": 2,
+        "next_task_cost_usd": 0.5,
+        "next_task_allowed": True,
     }
 
 
@@ -184,6 +192,52 @@ async def test_an_empty_account_and_a_reached_limit_are_pointed_out(home: Path) 
         rig.clock.jumped += DAY
         poor = structured(await client.call_tool("check_account", {}))
         assert "credits" in poor["next_step"]
+
+
+async def test_the_next_task_is_priced_and_allowed_or_not_without_being_made(home: Path) -> None:
+    async with open_rig(home, daily_budget="1.20") as rig, rig.client() as client:
+        found = []
+        for prompt in ("fog", "snow", "rain"):
+            found.append(structured(await client.call_tool("check_account", {})))
+            await client.call_tool("modify_video", ASK | {"prompt": prompt})
+        told = [(one["next_task_allowed"], one["budget_left_usd"], one["tasks_left"]) for one in found]
+        assert told == [(True, 1.2, 2), (True, 0.7, 1), (False, 0.2, 0)]
+        assert {one["daily_budget_usd"] for one in found} == {1.2}
+        assert [one.get("limit_reached") for one in found] == [None, None, "LUMA_MCP_DAILY_BUDGET"]
+        assert "LUMA_MCP_DAILY_BUDGET" in found[-1]["next_step"]
+        assert rig.creates() == 2
+
+
+async def test_a_price_that_runapi_says_counts_and_is_remembered(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(account.PRICE, "unit_price_cents", 30)
+    async with open_rig(home, daily_budget="0.60") as rig, rig.client() as client:
+        first = structured(await client.call_tool("check_account", {}))
+        assert (first["next_task_cost_usd"], first["tasks_left"]) == (0.3, 2)
+        rig.sandbox.faults.inject(Fault("503", route="pricing", times=9))
+        await anyio.sleep(ANSWER_CACHE_SECONDS)
+        later = structured(await client.call_tool("check_account", {}))
+        assert "price_usd" not in later
+        assert (later["next_task_cost_usd"], later["next_task_allowed"]) == (0.3, True)
+
+
+async def test_a_price_that_runapi_does_not_say_is_the_documented_one(home: Path) -> None:
+    async with open_rig(home, daily_budget="0.99") as rig, rig.client() as client:
+        rig.sandbox.faults.inject(Fault("slow", route="pricing", seconds=100, times=9))
+        begun = anyio.current_time()
+        await client.call_tool("modify_video", ASK | {"wait_seconds": 0})
+        assert anyio.current_time() - begun <= PRICE_WAIT_SECONDS + 1
+        refused = structured(await client.call_tool("modify_video", ASK | {"prompt": "snow"}))
+        assert "another task costs 0.50" in refused["error"]["message"]
+        assert rig.creates() == 1
+
+
+async def test_a_server_that_never_pays_says_so_with_and_without_a_key(home: Path) -> None:
+    for key in ("runapi_live_0123456789", ""):
+        async with open_rig(home, api_key=key, daily_limit=0) as rig, rig.client() as client:
+            told = structured(await client.call_tool("check_account", {}))
+            assert (told["next_task_allowed"], told["tasks_left"]) == (False, 0)
+            assert (told["daily_limit"], told["limit_reached"]) == (0, "LUMA_MCP_DAILY_LIMIT")
+            assert "never pays" in told["next_step"]
 
 
 async def test_what_runapi_did_not_bill_counts_with_the_documented_price(rig: Rig) -> None:

@@ -1,6 +1,8 @@
 """The verbs as a whole: how long they wait, for whom, and what they set going again."""
 
 import importlib.util
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
@@ -44,6 +46,61 @@ async def test_an_unknown_outcome_is_settled_also_at_the_limit(home: Path) -> No
         await rig.submit("another")
         again = await rig.ask()
         assert (again.task.key, again.task.status, rig.task_count()) == (doubted.key, Status.COMPLETED, 2)
+
+
+@asynccontextmanager
+async def payer_and_looker(home: Path, seconds: float = 8) -> AsyncGenerator[tuple[Rig, Rig]]:
+    """Give two servers on one ledger, the second of which never pays."""
+    clock = VirtualClock()
+    async with (
+        open_rig(home, clock=clock, sandbox=sandbox_for(home, clock=clock, seconds=seconds), save="never") as payer,
+        open_rig(home, clock=clock, sandbox=payer.sandbox, daily_limit=0) as looker,
+    ):
+        yield payer, looker
+
+
+async def test_a_server_that_never_pays_joins_saves_and_previews_what_others_pay_for(home: Path) -> None:
+    async with payer_and_looker(home) as (payer, looker):
+        await payer.submit("fog", wait=0)
+        joined = await looker.ask("fog")
+        assert (joined.joined, joined.task.status, Path(joined.task.video_path).exists()) == (True, "completed", True)
+        async with looker.client() as client:
+            for name in ("get_task", "save_video", "preview_video"):
+                assert not (await client.call_tool(name, {"task_id": joined.task.task_id})).is_error
+            refused = structured(await client.call_tool("modify_video", ASK | {"prompt": "snow"}))["error"]
+        assert (refused["code"], refused["charged"]) == ("limit_reached", "no")
+        assert "never pays" in refused["message"]
+        assert payer.creates() == 1
+
+
+async def test_a_server_that_never_pays_goes_on_with_what_runapi_has_when_its_payer_is_gone(home: Path) -> None:
+    clock = VirtualClock()
+    sandbox = sandbox_for(home, clock=clock, seconds=100)
+    async with open_rig(home, clock=clock, sandbox=sandbox) as payer:
+        made = await payer.submit(wait=0)
+    async with open_rig(home, clock=clock, sandbox=sandbox, daily_limit=0) as looker:
+        looker.app.start_tracker()
+        assert (await looker.settle(made)).video_path
+        assert looker.creates() == 1
+
+
+async def test_a_server_that_never_pays_sends_nothing_again_when_its_request_is_repeated(home: Path) -> None:
+    clock = VirtualClock()
+    sandbox = sandbox_for(home, clock=clock)
+    async with open_rig(home, clock=clock, sandbox=sandbox) as payer:
+        payer.sandbox.faults.inject(Fault("drop_before", times=100))
+        await payer.settle(await payer.submit())
+        payer.sandbox.faults.clear()
+        before = payer.creates()
+    async with open_rig(home, clock=clock, sandbox=sandbox, daily_limit=0) as looker, looker.client() as client:
+        told = structured(await client.call_tool("modify_video", ASK))
+        assert (told["status"], told["joined"]) == ("unconfirmed", True)
+        assert "this server never pays" in told["next_step"]
+        await anyio.sleep(HOUR)
+        assert looker.creates() == before
+    async with open_rig(home, clock=clock, sandbox=sandbox) as payer:
+        assert (await payer.ask()).task.status is Status.COMPLETED
+        assert payer.task_count() == 1
 
 
 @pytest.mark.parametrize("era", ERAS)

@@ -8,15 +8,17 @@ from typing import Any
 import anyio
 import pytest
 
-from luma_mcp.app.submit import check_callback
-from luma_mcp.core.errors import InvalidRequest, LimitReached, LumaError, SourceNotAllowed
+from luma_mcp.app.app import Outcome
+from luma_mcp.app.progress import Progress
+from luma_mcp.app.submit import Charge, Confirm, check_callback
+from luma_mcp.core.errors import ConfirmationDeclined, InvalidRequest, LimitReached, LumaError, SourceNotAllowed
 from luma_mcp.core.models import Status, VideoRequest
 from luma_mcp.core.settings import load_settings
 from luma_mcp.core.settings_sources import BadSetting
 from luma_mcp.sandbox.faults import Fault
 from luma_mcp.sandbox.requests import bundled_clip
 from tests.support.mp4_files import film
-from tests.support.rig import SOURCE, Rig, open_rig, structured
+from tests.support.rig import SOURCE, Rig, open_rig, silent, structured
 
 pytestmark = [pytest.mark.anyio, pytest.mark.usefixtures("inline_threads")]
 OWN_CLIPS = ("/home/me/clip.mp4", "~/clip.mp4", "file:///home/me/clip.mp4", "luma://tasks/earlier")
@@ -134,6 +136,78 @@ async def test_limits_refuse_before_money_is_spent(home: Path) -> None:
         assert rig.task_count() == 3
         rig.clock.jumped += 24 * HOUR
         assert (await rig.submit("four")).status is Status.COMPLETED
+
+
+async def test_a_budget_refuses_before_money_is_spent_and_for_each_caller(home: Path) -> None:
+    async with open_rig(home, daily_budget=1) as rig:
+        await rig.submit("one", wait=0)
+        assert (await rig.submit("two")).cost_usd == 0.5
+        with pytest.raises(LimitReached, match=r"LUMA_MCP_DAILY_BUDGET allows 1\.00: 0\.00 USD are left"):
+            await rig.submit("three")
+        assert (await rig.submit("one")).status is Status.COMPLETED, "a repetition needs no money"
+        assert (await rig.submit("three", caller="ann")).status is Status.COMPLETED
+        assert rig.creates() == 3
+        rig.clock.jumped += 24 * HOUR
+        assert (await rig.submit("three")).status is Status.COMPLETED
+
+
+async def test_what_failed_for_free_gives_its_money_back(home: Path) -> None:
+    async with open_rig(home, daily_budget="0.50") as rig:
+        rig.sandbox.faults.inject(Fault("fail"))
+        assert (await rig.submit("one")).charged == "no"
+        assert (await rig.submit("two")).charged == "yes"
+        with pytest.raises(LimitReached):
+            await rig.submit("three")
+
+
+async def test_however_many_ask_at_once_a_budget_is_not_overspent(home: Path) -> None:
+    async with (
+        open_rig(home, daily_budget="1.75") as rig,
+        open_rig(home, daily_budget="1.75", clock=rig.clock, sandbox=rig.sandbox) as other,
+    ):
+        refused: list[LumaError] = []
+
+        async def ask(server: Rig, prompt: str) -> None:
+            try:
+                await server.submit(prompt, wait=0)
+            except LimitReached as error:
+                refused.append(error)
+
+        async with anyio.create_task_group() as group:
+            for number in range(8):
+                group.start_soon(ask, (rig, other)[number % 2], f"take {number}")
+        assert (len(refused), rig.creates()) == (5, 3)
+
+
+async def never(_: Charge) -> None:
+    raise ConfirmationDeclined("no")
+
+
+async def test_a_refused_confirmation_leaves_no_trace_and_a_join_needs_none(rig: Rig) -> None:
+    with pytest.raises(ConfirmationDeclined):
+        await confirmed(rig, never)
+    assert (rig.creates(), (await rig.app.list_tasks("local", "", 10, ""))[0]) == (0, [])
+    await rig.submit()
+    assert (await confirmed(rig, never)).joined
+
+
+async def test_a_person_is_asked_once_about_exactly_one_charge(rig: Rig) -> None:
+    asked: list[Charge] = []
+
+    async def note(charge: Charge) -> None:
+        asked.append(charge)
+        await anyio.sleep(25)
+
+    task = (await confirmed(rig, note)).task
+    (charge,) = asked
+    assert (charge.request, charge.price, charge.is_simulated) == (task.request, 500_000, False)
+    assert task.elapsed_seconds(rig.clock()) < 25, "the task begins with the yes"
+    assert rig.creates() == 1
+
+
+async def confirmed(rig: Rig, confirm: Confirm) -> Outcome:
+    request = VideoRequest(prompt="fog", source=SOURCE)
+    return await rig.app.modify_video(request, "local", wait_seconds=40, progress=Progress(silent), confirm=confirm)
 
 
 async def test_a_clip_that_is_no_video_or_not_there_is_refused(rig: Rig, home: Path) -> None:

@@ -7,7 +7,7 @@ import pytest
 from luma_mcp.__main__ import main
 from luma_mcp.app.account import Account
 from luma_mcp.cli.account import account_lines
-from luma_mcp.core.models import Balance, Limits, Price, Spending
+from luma_mcp.core.models import Balance, Limits, Price, Spending, Usage
 
 
 def told_of(account: Account) -> dict[str, str]:
@@ -15,7 +15,7 @@ def told_of(account: Account) -> dict[str, str]:
 
 
 def test_a_person_sees_price_balance_spending_and_what_the_limits_leave() -> None:
-    spending = Spending(today_usd=1.0, total_usd=12.5, active=2, submitted=3)
+    spending = Spending(today_usd=1.0, total_usd=12.5, used=Usage(active=2, submitted=3))
     told = told_of(Account(spending, Limits(20, 10), Price(0.5, "2026-01-01"), Balance(12.4, 3.0, None)))
     assert told["price"].startswith("0.50 USD")
     assert told["balance"] == "12.40 USD, enough for 24 videos"
@@ -26,10 +26,19 @@ def test_a_person_sees_price_balance_spending_and_what_the_limits_leave() -> Non
 
 
 def test_what_is_not_known_is_not_made_up_and_a_reached_limit_names_its_flags() -> None:
-    told = told_of(Account(Spending(today_usd=0.0, total_usd=0.0, active=1, submitted=1), Limits(1, None)))
+    told = told_of(Account(Spending(today_usd=0.0, total_usd=0.0, used=Usage(active=1, submitted=1)), Limits(1, None)))
     assert (told["price"], told["balance"]) == ("not known", "not known")
     assert "no limit set" in told["24 hours"]
     assert "--max-active" in told["available"]
+
+
+def test_what_is_left_of_a_budget_and_a_server_that_never_pays_are_told() -> None:
+    spending = Spending(today_usd=1.0, total_usd=1.0, used=Usage(active=1, submitted=2, committed=1_000_000))
+    told = told_of(Account(spending, Limits(20, None, 1_250_000)))
+    assert told["budget"].startswith("0.25 of 1.25 USD left")
+    assert told["available"].startswith("0 more right now")
+    assert "--daily-budget" in told["available"]
+    assert "never pays" in told_of(Account(spending, Limits(20, 0)))["24 hours"]
 
 
 def test_in_the_sandbox_it_says_that_the_money_is_simulated(capsys: pytest.CaptureFixture[str]) -> None:

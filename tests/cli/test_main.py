@@ -10,7 +10,7 @@ import pytest
 
 from luma_mcp.__main__ import main
 from luma_mcp.cli.main import COMMANDS, Command, build_parser, parse_command_line
-from luma_mcp.cli.setting_flags import FLAGS, flag_name
+from luma_mcp.cli.setting_flags import FLAGS, NO_SPEND, flag_name
 from tests.support.rig import SOURCE
 from tests.support.terminals import ODD, steers
 
@@ -79,7 +79,9 @@ def test_help_of_settings_has_each_with_its_values_and_never_a_flag_for_a_secret
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     lines = help_of("--help-settings", capsys=capsys)
-    assert [line.split()[0] for line in lines if line.startswith("  --")] == [flag_name(name) for name in FLAGS]
+    told = [line.split()[0] for line in lines if line.startswith("  --")]
+    assert [flag for flag in told if flag != NO_SPEND] == [flag_name(name) for name in FLAGS]
+    assert told[told.index("--daily-limit") + 1] == NO_SPEND
     text = "\n".join(lines)
     for word in ("{stdio,sse,streamable-http,http}", "{auto,never}", "LUMA_MCP_OUTPUT_DIR", "RUNAPI_API_KEY"):
         assert word in text

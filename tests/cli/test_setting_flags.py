@@ -3,6 +3,9 @@
 from types import NoneType
 from typing import Any, Literal, get_args, get_origin
 
+import pytest
+
+from luma_mcp.cli.main import parse_command_line
 from luma_mcp.cli.setting_flags import FLAGS, RULE, flag_name
 from luma_mcp.core.settings import Settings, variable_name
 
@@ -41,3 +44,12 @@ def test_the_rule_for_variables_holds_for_all_but_the_one_it_names() -> None:
 
 def test_a_meaning_fits_beside_its_flag() -> None:
     assert max(len(flag.meaning) for flag in FLAGS.values()) <= 54
+
+
+def test_no_spend_is_short_for_a_daily_limit_of_none(capsys: pytest.CaptureFixture[str]) -> None:
+    for words in (["--no-spend"], ["account", "--no-spend"], ["modify", "a.mp4", "fog", "--no-spend"]):
+        assert parse_command_line(words)["daily_limit"] == 0
+        assert parse_command_line([word.replace("--no-spend", "--daily-limit=0") for word in words])["daily_limit"]
+    with pytest.raises(SystemExit):
+        parse_command_line(["wait", "--no-spend"])
+    assert "--no-spend" in capsys.readouterr().err

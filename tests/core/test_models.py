@@ -2,13 +2,14 @@
 
 import unicodedata
 from dataclasses import replace
+from decimal import Decimal
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from luma_mcp.core.errors import DownloadFailed
-from luma_mcp.core.models import Status, Task, TaskSnapshot, VideoRequest
+from luma_mcp.core.models import Limits, Status, Task, TaskSnapshot, Usage, VideoRequest, format_usd, to_micros
 from tests.support.rig import API_URL, EPOCH, SOURCE
 
 REQUEST = VideoRequest(prompt="fog", source=SOURCE)
@@ -86,3 +87,54 @@ def test_a_file_is_named_by_its_content_an_earlier_result_by_its_task_and_an_add
     assert name("/a/clip.mp4", "md5:x:1") == name("/b/other.mp4", "md5:x:1") != name("/a/clip.mp4", "md5:y:1")
     assert name("luma://tasks/a-1", "md5:x:1") == name("luma://tasks/a%2D1") != name("luma://tasks/a-2", "md5:x:1")
     assert name("https://example.com/a.mp4") != name("https://example.com/a.mp4?again")
+
+
+@pytest.mark.parametrize(
+    ("usd", "micros", "written"),
+    [
+        (0.5, 500_000, "0.50"),
+        (0.1 + 0.2, 300_000, "0.30"),
+        (1.005, 1_005_000, "1.005"),
+        (0.0000004, 0, "0.00"),
+        (Decimal("2.50"), 2_500_000, "2.50"),
+        (1234567.891, 1_234_567_891_000, "1234567.891"),
+        (0, 0, "0.00"),
+    ],
+)
+def test_money_is_whole_millionths_and_is_written_exactly(usd: float, micros: int, written: str) -> None:
+    assert to_micros(usd) == micros
+    assert format_usd(micros) == written
+
+
+@given(st.integers(0, 10**15))
+def test_what_is_written_of_money_is_what_it_is(micros: int) -> None:
+    assert to_micros(Decimal(format_usd(micros))) == micros
+
+
+@pytest.mark.parametrize(
+    ("limits", "used", "variable", "left"),
+    [
+        (Limits(), Usage(99, 99, 10**12), None, None),
+        (Limits(2, 5), Usage(1, 4), None, 1),
+        (Limits(2, 5), Usage(2, 4), "LUMA_MCP_MAX_ACTIVE", 0),
+        (Limits(2, 5), Usage(2, 5), "LUMA_MCP_DAILY_LIMIT", 0),
+        (Limits(daily=0), Usage(0, 0), "LUMA_MCP_DAILY_LIMIT", 0),
+        (Limits(budget=1_000_000), Usage(0, 0), None, 2),
+        (Limits(budget=1_000_000), Usage(1, 1, 500_000), None, 1),
+        (Limits(budget=1_000_000), Usage(1, 1, 500_001), "LUMA_MCP_DAILY_BUDGET", 0),
+        (Limits(budget=1_000_000), Usage(3, 3, 1_500_000), "LUMA_MCP_DAILY_BUDGET", 0),
+        (Limits(budget=400_000, price=100_000), Usage(1, 1, 100_000), None, 3),
+        (Limits(budget=1, price=0), Usage(1, 1, 1), None, None),
+    ],
+)
+def test_limits_say_what_refuses_and_what_is_left(
+    limits: Limits, used: Usage, variable: str | None, left: int | None
+) -> None:
+    refusal = limits.refusal(used)
+    assert (refusal and refusal.variable, limits.tasks_left(used)) == (variable, left)
+
+
+def test_a_spent_budget_says_what_is_left_and_what_a_task_costs() -> None:
+    refusal = Limits(budget=to_micros(1.25)).refusal(Usage(1, 2, to_micros(1)))
+    assert refusal
+    assert "LUMA_MCP_DAILY_BUDGET allows 1.25: 0.25 USD are left, and another task costs 0.50." in refusal.message

@@ -68,6 +68,15 @@ def test_a_folder_may_be_written_as_in_a_shell(home: Path, monkeypatch: pytest.M
         ("LUMA_MCP_MAX_WAIT_SECONDS", "0"),
         ("LUMA_MCP_MAX_ACTIVE", "0"),
         ("LUMA_MCP_DAILY_LIMIT", "many"),
+        ("LUMA_MCP_DAILY_LIMIT", "-1"),
+        ("LUMA_MCP_DAILY_BUDGET", "0"),
+        ("LUMA_MCP_DAILY_BUDGET", "-5"),
+        ("LUMA_MCP_DAILY_BUDGET", "5 USD"),
+        ("LUMA_MCP_DAILY_BUDGET", "nan"),
+        ("LUMA_MCP_DAILY_BUDGET", "inf"),
+        ("LUMA_MCP_DAILY_BUDGET", "1e999999"),
+        ("LUMA_MCP_DAILY_BUDGET", "0.0000001"),
+        ("LUMA_MCP_CONFIRM", "yes"),
         ("LUMA_MCP_TRANSPORT", "carrier pigeon"),
         ("LUMA_MCP_PORT", "70000"),
         ("LUMA_MCP_PUBLIC_URL", "http://example.com"),
@@ -87,6 +96,19 @@ def test_a_bad_value_names_its_variable_and_what_it_accepts_and_not_itself(
     assert "secret" not in raised.value.message
     assert "two words" not in raised.value.message
     assert raised.value.__suppress_context__
+
+
+@pytest.mark.parametrize(("value", "micros"), [("5", 5_000_000), ("2.50", 2_500_000), ("0.1", 100_000), ("", None)])
+def test_a_budget_is_read_exactly(monkeypatch: pytest.MonkeyPatch, value: str, micros: int | None) -> None:
+    monkeypatch.setenv("LUMA_MCP_DAILY_BUDGET", value)
+    assert load_settings().limits.budget == micros
+
+
+def test_a_server_pays_and_asks_nobody_unless_it_is_said() -> None:
+    settings = load_settings()
+    assert (settings.never_pays, settings.confirm, settings.daily_budget) == (False, "never", None)
+    assert load_settings(daily_limit=0).never_pays
+    assert not load_settings(daily_limit=1).never_pays
 
 
 def test_a_wait_is_clamped_to_the_longest() -> None:

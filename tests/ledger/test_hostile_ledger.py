@@ -120,7 +120,7 @@ async def test_even_with_the_keys_name_nothing_is_sent_that_was_not_asked_for_ju
         assert spent(rig) == 0
 
 
-@pytest.mark.parametrize(("limit", "sent"), [({"daily_limit": 2}, 2), ({"max_active": 1}, 1)])
+@pytest.mark.parametrize(("limit", "sent"), [({"daily_limit": 2}, 2), ({"max_active": 1}, 1), ({"daily_budget": 1}, 2)])
 async def test_the_users_limits_are_asked_again_before_an_intent_is_sent(
     home: Path, limit: dict[str, int], sent: int
 ) -> None:
@@ -133,14 +133,28 @@ async def test_the_users_limits_are_asked_again_before_an_intent_is_sent(
         assert {(task.error.code, task.error.charged) for task in refused if task.error} == {("limit_reached", "no")}
 
 
-@pytest.mark.parametrize("limit", [{"daily_limit": 2}, {"max_active": 1}])
+@pytest.mark.parametrize("limit", [{"daily_limit": 2}, {"max_active": 1}, {"daily_budget": 1}])
 async def test_an_intent_that_says_it_was_sent_passes_no_limit_either(home: Path, limit: dict[str, int]) -> None:
     for number in range(6):
         plant(home / "data", key_id=KEY_ID, prompt=f"take {number}", attempts=1, sent_at=EPOCH, charged="unknown")
     async with opened(home, **limit) as (rig, _):
         await anyio.sleep(20)
-        assert rig.creates() <= limit.get("daily_limit", 1)
+        assert rig.creates() <= (1 if "max_active" in limit else 2)
         assert {task.error.charged for task in await listed(rig) if task.error} <= {"unknown"}
+
+
+@pytest.mark.parametrize("status", ["submitting", "unconfirmed"])
+async def test_a_server_that_never_pays_sends_nothing_that_lies_in_its_ledger(home: Path, status: str) -> None:
+    doubt = {"attempts": 1, "sent_at": EPOCH, "charged": "unknown"} if status == "unconfirmed" else {}
+    for number in range(3):
+        plant(home / "data", key_id=KEY_ID, prompt=f"take {number}", status=status, **doubt)
+    async with opened(home, daily_limit=0) as (rig, _):
+        await anyio.sleep(60)
+        assert spent(rig) == 0
+        assert [task.status for task in await listed(rig)] == [Status(status)] * 3, "others may still send them"
+        await anyio.sleep(LONG_SECONDS)
+        assert spent(rig) == 0
+        assert {task.charged for task in await listed(rig)} == {"unknown" if doubt else "no"}
 
 
 @pytest.mark.parametrize(

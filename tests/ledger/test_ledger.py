@@ -12,8 +12,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from luma_mcp.core.errors import Failure, InvalidRequest, LedgerUnusable
-from luma_mcp.core.models import DAY_SECONDS, MAX_TAKES, Status, Task, VideoRequest, new_key
+from luma_mcp.core.errors import BudgetSpent, Failure, InvalidRequest, LedgerUnusable
+from luma_mcp.core.models import DAY_SECONDS, MAX_TAKES, Limits, Status, Task, VideoRequest, new_key, to_micros
 from luma_mcp.ledger.errors import LeaseLost
 from luma_mcp.ledger.ledger import Ledger, insert
 from luma_mcp.ledger.records import IMMUTABLE_COLUMNS, row_of
@@ -300,6 +300,87 @@ async def test_ten_thousand_tasks_are_listed_page_by_page_without_reading_them_a
                 seen += page
             assert len({one.key for one in seen}) == len(seen) == number
             assert [one.created_at for one in seen] == sorted((one.created_at for one in seen), reverse=True)
+
+
+PRICE = to_micros(0.5)
+BUDGET = Limits(budget=to_micros(1))
+ENDED: dict[str, Any] = {"status": Status.COMPLETED, "charged": "yes", "finished_at": EPOCH, "task_id": "id"}
+
+
+async def committed(ledger: Ledger, now: float = EPOCH, price: int = PRICE) -> int:
+    return (await ledger.spending("local", API_URL, now, price)).used.committed
+
+
+@pytest.mark.parametrize(
+    ("facts", "counted"),
+    [
+        ({}, PRICE),
+        ({"status": Status.PENDING, "task_id": "id", "charged": "unknown"}, PRICE),
+        ({"status": Status.PROCESSING, "task_id": "id", "charged": "unknown"}, PRICE),
+        ({"status": Status.UNCONFIRMED, "charged": "unknown", "attempts": 1}, PRICE),
+        (ENDED | {"cost_usd": 0.3}, 300_000),
+        (ENDED | {"cost_usd": 0.1 + 0.2}, 300_000),
+        (ENDED | {"cost_usd": 0.0}, 0),
+        (ENDED | {"cost_usd": None}, PRICE),
+        (ENDED | {"cost_usd": 2e6}, PRICE),
+        (ENDED | {"charged": "unknown", "cost_usd": 0.0}, PRICE),
+        (ENDED | {"status": Status.FAILED, "charged": "no"}, 0),
+        (ENDED | {"status": Status.FAILED, "charged": "unknown"}, PRICE),
+        (ENDED | {"status": Status.FAILED, "cost_usd": 0.2}, 200_000),
+        (ENDED | {"finished_at": EPOCH - DAY_SECONDS - 1, "created_at": EPOCH - 2 * DAY_SECONDS}, 0),
+        (ENDED | {"finished_at": EPOCH - DAY_SECONDS + 1, "created_at": EPOCH - 9 * DAY_SECONDS}, PRICE),
+        ({"created_at": EPOCH - 9 * DAY_SECONDS, "wanted_at": EPOCH - 1}, PRICE),
+        ({"created_at": EPOCH - 9 * DAY_SECONDS, "wanted_at": EPOCH - DAY_SECONDS}, 0),
+        ({"caller": "ann"}, 0),
+    ],
+)
+async def test_what_was_charged_or_may_be_in_24_hours_counts_against_a_budget(
+    ledger: Ledger, facts: dict[str, Any], counted: int
+) -> None:
+    with closing(ledger):
+        await add(ledger, replace(task(), **facts))
+        assert await committed(ledger) == counted
+        assert await committed(ledger, price=0) == (0 if counted == PRICE else counted)
+
+
+async def test_a_budget_bounds_what_is_recorded_and_what_is_sent(ledger: Ledger) -> None:
+    with closing(ledger):
+        one, _ = await ledger.join_or_add(task(1), "one", BUDGET)
+        two, _ = await ledger.join_or_add(task(2), "two", BUDGET)
+        with pytest.raises(BudgetSpent, match=r"0\.00 USD are left"):
+            await ledger.join_or_add(task(3), "three", BUDGET)
+        assert (await ledger.join_or_add(task(4), "one", BUDGET))[0].key == one.key, "a join needs no money"
+        assert len(await listed(ledger)) == 2
+        await ledger.claim(two.key, EPOCH, EPOCH)
+        dearer = replace(BUDGET, price=PRICE + 1)
+        with pytest.raises(BudgetSpent):
+            await ledger.record_sending(replace(two, attempts=1), dearer, EPOCH)
+        assert (await ledger.record_sending(replace(two, attempts=1), BUDGET, EPOCH)).attempts == 1
+
+
+async def test_sums_of_money_are_exact_and_bounded_whatever_a_ledger_holds(ledger: Ledger, path: Path) -> None:
+    with closing(ledger):
+        await add(ledger, task())
+        made = [replace(task(n), **ENDED | {"task_id": f"id-{n}", "cost_usd": 0.1}) for n in range(1, 10_001)]
+        with closing(open_database(path)) as db, transaction(db):
+            for one in made:
+                insert(db, row_of(one) | {"name": one.key})
+        assert await committed(ledger) == 10_000 * 100_000 + PRICE
+        spending = await ledger.spending("local", API_URL, EPOCH)
+        assert (spending.today_usd, spending.total_usd) == (1000.0, 1000.0)
+        await ledger._change("UPDATE tasks SET cost_usd = 1e6 WHERE charged = 'yes'", ())
+        assert await committed(ledger) == 10**4 * 10**12 + PRICE
+        await ledger._change("UPDATE tasks SET cost_usd = 9e999 WHERE charged = 'yes'", ())
+        assert await committed(ledger) == 10_001 * PRICE
+
+
+async def test_what_counts_against_a_budget_is_found_by_indexes(ledger: Ledger, path: Path) -> None:
+    with closing(ledger):
+        await add(ledger, task())
+        found = await plans(path, lambda asked: asked.join_or_add(task(2), "two", BUDGET))
+    assert not [plan for plan in found if plan.startswith("SCAN tasks")]
+    used = {plan.split(" INDEX ")[1].split()[0] for plan in found if " INDEX " in plan}
+    assert {"tasks_by_end", "tasks_unended", "tasks_by_status"} <= used
 
 
 @pytest.mark.parametrize(

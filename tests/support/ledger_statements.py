@@ -94,7 +94,7 @@ async def everything(path: Path) -> None:
     with closing(Ledger(path)) as ledger:
         one, _ = await add(ledger, replace(task(1), wants_file=True), "same")
         await ledger.join_or_add(task(2), "same", Limits(5, 5))
-        await ledger.join_or_add(task(3), "other", Limits(5, 5))
+        await ledger.join_or_add(task(3), "other", Limits(5, 5, 10_000_000))
         await ledger.find_by_request("local", "same", 1)
         await ledger.unused_take(one.key)
         await ledger.set_wanted_at(one.key, EPOCH)
@@ -129,6 +129,7 @@ async def everything(path: Path) -> None:
         count_tasks_of(path, "local")
         await ledger.changes(None)
         await ledger.spending("local", API_URL, EPOCH)
+        await ledger.spent_since("local", API_URL, EPOCH)
         await ledger.uploads.remember_upload((API_URL, ""), "md5:x:1", "https://x/y", EPOCH + 60, EPOCH)
         await ledger.uploads.find_upload_url((API_URL, ""), "md5:x:1", EPOCH)
         await ledger.uploads.forget_upload("https://x/y", EPOCH)

@@ -20,8 +20,8 @@ class StdioClient:
     last_id: int = field(default=0, kw_only=True)
     escapes: bool = field(default=True, kw_only=True)
 
-    def initialize(self) -> None:
-        self.receive(self.send("initialize", INITIALIZE))
+    def initialize(self, capabilities: dict[str, Any] | None = None) -> None:
+        self.receive(self.send("initialize", INITIALIZE | {"capabilities": capabilities or {}}))
         self.send("notifications/initialized", notification=True)
 
     def send(self, method: str, params: dict[str, Any] | None = None, *, notification: bool = False) -> int:

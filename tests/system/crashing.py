@@ -39,8 +39,18 @@ class Crashing(StdioClient):
 
 
 @contextmanager
-def server(environment: Mapping[str, str], log: Path, die_at: str = "") -> Generator[Crashing]:
-    """Start a server, shake hands, and kill it in the end; `die_at` is a crash point and which time it is reached."""
+def server(
+    environment: Mapping[str, str],
+    log: Path,
+    die_at: str = "",
+    *,
+    handshake: bool = True,
+    capabilities: dict[str, Any] | None = None,
+) -> Generator[Crashing]:
+    """Start a server, shake hands, and kill it in the end; `die_at` is a crash point and which time it is reached.
+
+    `capabilities` are those that the client declares in the handshake; without one it is a client of 2026-07-28.
+    """
     context: Any = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload([__name__, *LATE_IMPORTS])
     theirs_in, ours_out = context.Pipe(duplex=False)
@@ -57,7 +67,8 @@ def server(environment: Mapping[str, str], log: Path, die_at: str = "") -> Gener
     ):
         wire = Crashing(stdin, stdout, process)
         try:
-            wire.initialize()
+            if handshake:
+                wire.initialize(capabilities)
             yield wire
         finally:
             wire.kill()

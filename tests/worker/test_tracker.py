@@ -192,7 +192,7 @@ async def test_a_task_whose_lease_could_not_be_given_back_is_taken_up_again(
 async def test_a_bug_in_going_round_ends_neither_the_server_nor_its_calls(
     rig: Rig, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    async def buggy(*_: object) -> list[str]:
+    async def buggy(*_: object, **__: object) -> list[str]:
         raise ZeroDivisionError
 
     with monkeypatch.context() as patched:

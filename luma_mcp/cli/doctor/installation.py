@@ -11,7 +11,7 @@ from luma_mcp import __version__
 from luma_mcp.cli.console import BAD_SETTING
 from luma_mcp.cli.doctor.report import Finding, note, ok, problem
 from luma_mcp.cli.explanations import PREVIEW_TOOL
-from luma_mcp.core.errors import PreviewToolMissing
+from luma_mcp.core.errors import PreviewToolMissing, SpendingSwitchedOff
 from luma_mcp.core.settings import Settings, key_sources, variable_name
 from luma_mcp.core.settings_sources import (
     KEY_VARIABLE,
@@ -31,6 +31,7 @@ OLDEST_SDK = (2, 3)  # as pyproject.toml asks for, which a test compares
 NEXT_SDK = (3,)  # the first that may be too new
 GET_KEY = "Run `luma-mcp login`: every host's server then finds the key. Or try everything without one, with --sandbox."
 OVER_HTTP = 'See "Serve many clients over HTTP" in README.'
+PAY_AGAIN = "If videos are to be made here, leave --no-spend out, or raise LUMA_MCP_DAILY_LIMIT."
 OWN_FILE = 'It holds {"api_key": "…"}, and only you may write it (chmod 600).'
 
 
@@ -104,6 +105,8 @@ def check_key(settings: Settings, brought_by: Sequence[str]) -> list[Finding]:
 def check_settings(settings: Settings) -> list[Finding]:
     given = sorted(variable_name(Settings.model_fields[name], name) for name in settings.model_fields_set)
     found = [ok("settings", f"set: {', '.join(given)}" if given else "all as they are by default"), *check_variables()]
+    if settings.never_pays:
+        found.append(note("settings", SpendingSwitchedOff().message, PAY_AGAIN))
     if settings.serves_http and (risk := missing_key_warning(settings)):
         found.append(note("settings", risk, OVER_HTTP))
     return [*found, *check_tokens(settings)]

@@ -21,6 +21,13 @@ def test_the_sandbox_needs_no_key_and_no_network(doctor: Doctor) -> None:
     assert "was not tried" in found["RunAPI"]["message"]
 
 
+def test_a_server_that_never_pays_is_noticed_and_is_no_problem(doctor: Doctor) -> None:
+    code, found = doctor("--sandbox", "--no-spend")
+    assert (code, found["settings"]["state"]) == (0, "note")
+    assert "never pays" in found["settings"]["message"]
+    assert "never pays" not in doctor("--sandbox")[1]["settings"]["message"]
+
+
 def test_a_key_that_only_a_host_has_is_no_problem(
     url: str, home: Path, doctor: Doctor, monkeypatch: pytest.MonkeyPatch
 ) -> None:

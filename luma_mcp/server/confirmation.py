@@ -1,0 +1,166 @@
+"""A person's yes before each charge, asked for in the host's own way (MCP elicitation), in both protocol eras.
+
+In 2026-07-28 the question is the answer to the call, and the client calls again with what the person said and with the
+state that it was given: a signature over the question, so that a yes counts for that request and price, and for nothing
+else. Before, the question is a request to the client while the call waits. A yes that is played again finds its task.
+"""
+
+import base64
+import hmac
+import json
+import logging
+from collections.abc import Mapping
+
+import anyio
+import mcp.types as wire
+from mcp.server.mcpserver import Context
+from mcp.shared.exceptions import MCPError, NoBackChannelError
+from mcp_types.version import MODERN_PROTOCOL_VERSIONS
+from pydantic import ValidationError
+
+from luma_mcp.app.app import App
+from luma_mcp.app.submit import Charge, Confirm
+from luma_mcp.core.concurrency import background_work, cancel_after
+from luma_mcp.core.errors import ConfirmationDeclined, ConfirmationUnavailable
+from luma_mcp.core.models import format_usd
+from luma_mcp.server.context import RequestContext
+from luma_mcp.server.prompts import quote_user_text
+
+ANSWER_SECONDS = 30.0  # while a call waits: common hosts cut one at 60
+STATE_SECONDS = 3600  # between two calls
+QUESTION = "charge"  # its name among the questions of a call, and what its state begins with
+PAY = "pay"
+MAX_SHOWN_PROMPT = 1_000
+MAX_SHOWN_SOURCE = 300
+ANSWERED_OTHERWISE = "Nobody agreed to the charge, so nothing was sent: the host's answer was {action}."
+NOT_ANSWERED = f"Nobody agreed to the charge within {ANSWER_SECONDS:.0f} seconds, so nothing was sent."
+SERVER_ENDED = "This server ended before anybody agreed to the charge, so nothing was sent."
+UNUSABLE_ANSWER = "The host's answer to the question about the charge cannot be used, so nothing was sent."
+OTHER_QUESTION = (
+    "The host's answer is to a question about another request or price, or came after an hour, so nothing was sent."
+)
+
+logger = logging.getLogger(__name__)
+
+
+class QuestionPending(Exception):
+    """The call ends here: `result` asks the client, which calls again with the answer."""
+
+    def __init__(self, result: wire.InputRequiredResult) -> None:
+        super().__init__("a person is to be asked")
+        self.result = result
+
+
+def confirmation_by(ctx: Context[App]) -> Confirm:
+    """Give what asks the person at the client of a call before a charge.
+
+    It raises `ConfirmationDeclined`, `ConfirmationUnavailable`, or `QuestionPending` if the client is to call again.
+    """
+
+    async def confirm(charge: Charge) -> None:
+        if not can_ask(ctx.request_context):
+            raise ConfirmationUnavailable
+        if ctx.protocol_version in MODERN_PROTOCOL_VERSIONS:
+            check_answer(answer_between_calls(ctx, charge))
+        else:
+            check_answer(await answer_during_call(ctx.request_context, charge))
+
+    return confirm
+
+
+def can_ask(ctx: RequestContext) -> bool:
+    """Tell whether the client can show a form; one that names no mode means forms."""
+    declared = ctx.session.client_capabilities
+    asks = declared and declared.elicitation
+    if not asks or (asks.form is None and asks.url is not None):
+        return False
+    return ctx.protocol_version in MODERN_PROTOCOL_VERSIONS or ctx.session.can_send_request
+
+
+def check_answer(answer: wire.ElicitResult) -> None:
+    """Raise `ConfirmationDeclined` for anything but a form that was accepted with a yes in it."""
+    if answer.action != "accept":
+        raise ConfirmationDeclined(ANSWERED_OTHERWISE.format(action=answer.action))
+    if (answer.content or {}).get(PAY) is not True:
+        raise ConfirmationDeclined(ANSWERED_OTHERWISE.format(action="no"))
+
+
+def answer_between_calls(ctx: Context[App], charge: Charge) -> wire.ElicitResult:
+    """Give the answer that came with a call to exactly this question; raise `QuestionPending` if it was not asked."""
+    app = ctx.request_context.lifespan_context
+    secret, now = app.derive_secret("confirmation"), app.now()
+    answer, state = (ctx.input_responses or {}).get(QUESTION), ctx.request_state or ""
+    if answer is None and not state.startswith(f"{QUESTION}."):
+        asked = wire.ElicitRequest(params=question(charge))
+        raise QuestionPending(
+            wire.InputRequiredResult(input_requests={QUESTION: asked}, request_state=sign(charge, secret, now))
+        )
+    if not is_signed(state, charge, secret, now):
+        raise ConfirmationDeclined(OTHER_QUESTION)
+    if not isinstance(answer, wire.ElicitResult):
+        raise ConfirmationDeclined(UNUSABLE_ANSWER)
+    return answer
+
+
+async def answer_during_call(ctx: RequestContext, charge: Charge) -> wire.ElicitResult:
+    """Ask the client and wait for its answer, until it is too late or the server ends."""
+    asked = question(charge)
+    try:
+        with anyio.move_on_after(ANSWER_SECONDS) as bound:
+            async with background_work() as group:
+                group.start_soon(cancel_after, ctx.lifespan_context.draining, group.cancel_scope)
+                return await ctx.session.elicit_form(asked.message, asked.requested_schema, ctx.request_id)
+    except NoBackChannelError as error:
+        raise ConfirmationUnavailable from error
+    except (MCPError, ValidationError) as error:
+        logger.info("The client could not ask a person: %s", type(error).__name__)
+        raise ConfirmationDeclined(UNUSABLE_ANSWER) from error
+    raise ConfirmationDeclined(NOT_ANSWERED if bound.cancelled_caught else SERVER_ENDED)
+
+
+def question(charge: Charge) -> wire.ElicitRequestFormParams:
+    """Ask for one charge; the form is not empty, because some hosts accept an empty one by themselves."""
+    price = f"{format_usd(charge.price)} USD"
+    cost = f"{price}, charged by RunAPI only if it succeeds" + (" (simulated)" if charge.is_simulated else "")
+    request = charge.request
+    lines = [
+        f"Modify this video with Luma for {price}?",
+        "",
+        f"Prompt: {shown(request.prompt, MAX_SHOWN_PROMPT)}",
+        f"Clip: {shown(request.source, MAX_SHOWN_SOURCE)}",
+        f"Take: {request.take}",
+        f"Price: {cost}",
+    ]
+    if request.callback_url:
+        lines.append(f"The result is also sent to: {shown(request.callback_url, MAX_SHOWN_SOURCE)}")
+    yes: Mapping[str, object] = {"type": "boolean", "title": f"Pay {price}", "description": "Yes makes one new video."}
+    schema = {"type": "object", "properties": {PAY: yes}, "required": [PAY]}
+    return wire.ElicitRequestFormParams(message="\n".join(lines), requested_schema=schema)
+
+
+def shown(words: str, length: int) -> str:
+    """Quote a model's words in one line, and say how many are left out."""
+    left_out = len(words) - length
+    return quote_user_text(words[:length]) + (f" and {left_out} more characters" if left_out > 0 else "")
+
+
+def sign(charge: Charge, secret: bytes, now: float) -> str:
+    """Make the state of a question: until when it may be answered, and a signature."""
+    until = round(now + STATE_SECONDS)
+    return f"{QUESTION}.{until}.{signature(charge, secret, until)}"
+
+
+def is_signed(state: str, charge: Charge, secret: bytes, now: float) -> bool:
+    """Tell whether a state belongs to this question of this account, and may still be answered."""
+    name, _, rest = state.partition(".")
+    until, _, signed = rest.partition(".")
+    if name != QUESTION or not (until.isascii() and until.isdigit() and len(until) <= len(str(round(now)))):
+        return False
+    in_time = now <= int(until) <= now + STATE_SECONDS + 1
+    return in_time and hmac.compare_digest(signed.encode(), signature(charge, secret, int(until)).encode())
+
+
+def signature(charge: Charge, secret: bytes, until: int) -> str:
+    """Sign what a person sees, and the request it stands for: its caller and the clip's content are in its name."""
+    facts = [until, charge.name, charge.request.take, charge.price, question(charge).message]
+    return base64.urlsafe_b64encode(hmac.digest(secret, json.dumps(facts).encode(), "sha256")).decode().rstrip("=")
