@@ -14,6 +14,7 @@ import httpx
 
 from luma_mcp.app.account import Account
 from luma_mcp.app.changes import Listener
+from luma_mcp.app.login import PendingLogin
 from luma_mcp.app.parts import Parts, open_parts
 from luma_mcp.app.preview import Preview
 from luma_mcp.app.progress import Progress
@@ -276,6 +277,19 @@ class App:
                 f" {self.settings.wait_seconds}); more than {self.settings.max_wait_seconds} waits that long."
             )
         return self.settings.clamp_wait(wait_seconds)
+
+    # -- the key ------------------------------------------------------------------------------------------------------
+
+    async def open_login(self) -> PendingLogin:
+        """Give the login on RunAPI's page that is under way, or a new one.
+
+        Raises `RunAPIFileUnusable` if a key could not be kept, and `OSError` if no port can be opened.
+        """
+        return await self._parts.logins.open()
+
+    def find_login(self, name: str) -> PendingLogin | None:
+        """Give the last login by its name, also one that has ended; None for any other."""
+        return self._parts.logins.find(name)
 
     # -- the life of the server ---------------------------------------------------------------------------------------
 

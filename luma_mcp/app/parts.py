@@ -13,6 +13,7 @@ from pydantic import SecretStr
 from luma_mcp.app.account import AccountChecker
 from luma_mcp.app.changes import Changes
 from luma_mcp.app.drain import ActiveRequests
+from luma_mcp.app.login import KeyLogins
 from luma_mcp.app.preview import Previewer
 from luma_mcp.app.save import VideoSaver
 from luma_mcp.app.submit import TaskCreator, check_request
@@ -59,6 +60,7 @@ class Parts:
     videos: VideoFinder
     account_checker: AccountChecker
     previewer: Previewer
+    logins: KeyLogins
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,6 +145,7 @@ def assemble(
             Links(ledger, runapi, now),
             DownloadGuard(trusted=trusted, allow_private=False),  # models name sources
         ),
+        logins=KeyLogins(runapi, background),
     )
 
 

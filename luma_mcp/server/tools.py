@@ -6,6 +6,7 @@ What models read about them is in `tool_texts`.
 import base64
 import logging
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Annotated, Any, cast
 
 import mcp.types as wire
@@ -26,6 +27,7 @@ from luma_mcp.core.text import Json, is_list, is_object
 from luma_mcp.server import tool_texts
 from luma_mcp.server.apps import FOR_PAGE_ALONE, PIECE_BYTES, SHOWS_PAGE
 from luma_mcp.server.context import PageParams, RequestContext, caller_of, reject_cursor, unknown_name
+from luma_mcp.server.key_request import Answer, lacks_key, offer_login
 from luma_mcp.server.results import (
     SANDBOX_TASKS_STEP,
     AccountObject,
@@ -43,6 +45,7 @@ from luma_mcp.server.results import (
 )
 from luma_mcp.server.tool_arguments import check_misspellings, coerce_arguments, ignored_names
 
+NO_WAIT: Json = {"wait_seconds": 0}
 WAIT_BOUNDS: JsonDict = {"minimum": -1, "maximum": WAIT_LIMIT_SECONDS}
 NOT_EMPTY: JsonDict = {"minLength": 1}
 Prompt = Annotated[str, Field(description=tool_texts.PROMPT, json_schema_extra=NOT_EMPTY)]
@@ -190,15 +193,18 @@ class ToolHandlers:
         page_tools = self._page_tools.values() if client_supports_apps(ctx) else ()
         return wire.ListToolsResult(tools=[*self.wire_tools(), *map(wire_tool, page_tools)])
 
-    async def call_tool(self, ctx: RequestContext, params: wire.CallToolRequestParams) -> wire.CallToolResult:
+    async def call_tool(self, ctx: RequestContext, params: wire.CallToolRequestParams) -> Answer:
         """Answer `tools/call`; failures are results, never raised."""
         tool = self._tools.get(params.name) or self._page_tools.get(params.name)
         if tool is None:
             return failure_result(unknown_name("tool", params.name, self._tools))
-        answer: wire.CallToolResult = await tool.run(
-            params.arguments or {}, Context(request_context=ctx), convert_result=True
-        )
-        return answer
+        arguments, context = params.arguments or {}, Context(request_context=ctx)
+        answer: wire.CallToolResult = await tool.run(arguments, context, convert_result=True)
+        if not lacks_key(answer):
+            return answer
+        at_once = arguments | NO_WAIT  # the person was waited for
+        again = partial(tool.run, at_once, context, convert_result=True)
+        return await offer_login(ctx, params, answer, again, failure_result)
 
 
 class LumaTool(Tool):
