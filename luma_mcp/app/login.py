@@ -4,6 +4,7 @@ import logging
 import secrets
 from dataclasses import dataclass, field
 from functools import partial
+from typing import TYPE_CHECKING
 
 import anyio
 import anyio.to_thread
@@ -14,8 +15,10 @@ from luma_mcp.core.errors import LumaError, MissingApiKey
 from luma_mcp.core.runapi_file import check_runapi_file, store_key
 from luma_mcp.core.settings import USUAL_BASE_URL
 from luma_mcp.runapi.client import RunAPI
-from luma_mcp.runapi.login import LoginFailed
-from luma_mcp.runapi.login_page import PAGE_SECONDS, OpenLogin, open_login
+from luma_mcp.runapi.login import PAGE_SECONDS, LoginFailed
+
+if TYPE_CHECKING:
+    from luma_mcp.runapi.login_page import OpenLogin
 
 logger = logging.getLogger(__name__)
 
@@ -56,6 +59,8 @@ class KeyLogins:
         return self._last if self._last and self._last.name == name else None
 
     async def _run(self, *, task_status: TaskStatus[PendingLogin]) -> None:
+        from luma_mcp.runapi.login_page import open_login  # noqa: PLC0415 - only a server without a key needs it
+
         async with open_login(self._runapi.origin) as login:
             pending = PendingLogin(login.url, login.display_code)
             task_status.started(pending)
@@ -65,7 +70,7 @@ class KeyLogins:
             finally:
                 pending.ended.set()
 
-    async def _take_key(self, login: OpenLogin) -> LumaError | None:
+    async def _take_key(self, login: "OpenLogin") -> LumaError | None:
         """Wait for the page's answer and store the key that it stands for; give the failure if there is none."""
         try:
             with anyio.move_on_after(PAGE_SECONDS):

@@ -19,8 +19,8 @@ from luma_mcp.core.runapi_file import check_runapi_file, remove_key, store_key
 from luma_mcp.core.settings import USUAL_BASE_URL, Settings, key_sources
 from luma_mcp.core.settings_sources import BadSetting, clean_key, is_filled_in, read_runapi_file, validate_key
 from luma_mcp.runapi.client import RunAPI
-from luma_mcp.runapi.login import LoginFailed, NewKey
-from luma_mcp.runapi.login_page import PAGE_SECONDS, open_login
+from luma_mcp.runapi.login import PAGE_SECONDS, LoginFailed, NewKey
+from luma_mcp.runapi.login_page import open_login
 from luma_mcp.transports.shutdown import interrupt_on_signal
 
 READ_BY = "which every host's server reads; one that runs without a key needs no restart"

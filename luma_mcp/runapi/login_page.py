@@ -16,7 +16,6 @@ from luma_mcp.runapi.connection import HttpClients
 from luma_mcp.runapi.login import LoginAttempt, LoginFailed, NewKey, exchange_code
 
 LOOPBACK = "127.0.0.1"
-PAGE_SECONDS = 300.0  # as long as RunAPI's own tools wait
 REQUEST_SECONDS = 10.0
 CALLBACK_PATH = "/callback"
 RECEIVED_BYTES = 1 << 14

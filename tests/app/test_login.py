@@ -8,7 +8,7 @@ import pytest
 
 from luma_mcp.core.errors import MissingApiKey
 from luma_mcp.core.runapi_file import RunAPIFileUnusable
-from luma_mcp.runapi.login_page import PAGE_SECONDS
+from luma_mcp.runapi.login import PAGE_SECONDS
 from tests.support.key_page import CODE, open_key_rig, page_query, visit
 from tests.support.runapi_keys import NEW_KEY, runapi_file
 

@@ -12,7 +12,7 @@ from mcp import Client
 
 from luma_mcp.core.errors import MissingApiKey
 from luma_mcp.core.runapi_file import RunAPIFileUnusable
-from luma_mcp.runapi import login_page
+from luma_mcp.runapi.login import PAGE_SECONDS
 from luma_mcp.server import key_request
 from luma_mcp.server.key_request import FINISH_HINT, KEY_SECONDS, QUESTION, serves_one_user
 from tests.support.http_server import PAIRS, hosted
@@ -244,7 +244,7 @@ async def test_a_page_that_nobody_finishes_is_told_in_half_a_minute_and_offered_
             assert (error["code"], error["charged"], error["hint"]) == ("missing_api_key", "no", FINISH_HINT)
             assert anyio.current_time() - begun == pytest.approx(KEY_SECONDS, abs=1)
         assert len({shown.url for shown in person.shown}) == 1
-        await anyio.sleep(login_page.PAGE_SECONDS)
+        await anyio.sleep(PAGE_SECONDS)
         await client.call_tool("modify_video", ASK)
     assert len({shown.url for shown in person.shown}) == 2
     assert not runapi_file(home).exists()
