@@ -89,6 +89,17 @@ class App:
             error.charged = "unknown"  # the intent is recorded, and may be on its way
             raise
 
+    @asynccontextmanager
+    async def attached(self, url: str) -> AsyncGenerator[str]:
+        """Fetch a video that a host hands over by its address, and give the source that names it inside.
+
+        Raises `SourceNotAllowed`, `SourceNotFound` or `OutputNotWritable`.
+        """
+        async with self._parts.attachments.fetched(url) as path:
+            clip = await self._parts.uploads.inspect_attached(path)
+            with self._parts.uploads.attached(clip) as source:
+                yield source
+
     async def get_task(self, task_id: str, caller: str, *, wait_seconds: int, progress: Progress) -> Outcome:
         """Give a task of the caller's, after waiting for its end within the bound; raise `TaskNotFound`."""
         bound = self._bound(wait_seconds)

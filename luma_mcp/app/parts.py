@@ -23,6 +23,7 @@ from luma_mcp.core.concurrency import background_work
 from luma_mcp.core.models import SANDBOX_ORIGIN, Clock
 from luma_mcp.core.settings import Settings
 from luma_mcp.ledger.ledger import Ledger, open_ledger
+from luma_mcp.media.attachments import Attachments
 from luma_mcp.media.downloads import Downloads
 from luma_mcp.media.links import Links
 from luma_mcp.media.preview import ContactSheets
@@ -36,6 +37,7 @@ from luma_mcp.worker.submission import Submission
 from luma_mcp.worker.tracker import Tracker
 
 PREVIEWS_FOLDER = "previews"  # beside the ledger
+ATTACHED_FOLDER = "attached"  # the same
 LAST_ANSWERS_SECONDS = 1.2  # of the 2 s that hosts give a server to end
 
 
@@ -61,6 +63,7 @@ class Parts:
     account_checker: AccountChecker
     previewer: Previewer
     logins: KeyLogins
+    attachments: Attachments
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,6 +149,7 @@ def assemble(
             DownloadGuard(trusted=trusted, allow_private=False),  # models name sources
         ),
         logins=KeyLogins(runapi, background),
+        attachments=Attachments(network.clients, settings.tasks_dir / ATTACHED_FOLDER, trusted=trusted),
     )
 
 

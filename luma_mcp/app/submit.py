@@ -42,6 +42,7 @@ class TaskCreator:
         check_words(request)
         name, task, joined = await self._find_or_draft(request, caller, seconds)
         if not joined:
+            await self.uploads.bring_attached(task)
             task, joined = await self.ledger.join_or_add(task, name, self.settings.limits)
         check_name(task, name, request.take)
         return task, joined

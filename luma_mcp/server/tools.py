@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Annotated, Any, cast
 
+import anyio
 import mcp.types as wire
 from mcp.server.apps import client_supports_apps
 from mcp.server.mcpserver import Context
@@ -27,6 +28,13 @@ from luma_mcp.core.text import Json, is_list, is_object
 from luma_mcp.server import tool_texts
 from luma_mcp.server.apps import FOR_PAGE_ALONE, PIECE_BYTES, SHOWS_PAGE
 from luma_mcp.server.context import PageParams, RequestContext, caller_of, reject_cursor, unknown_name
+from luma_mcp.server.file_parameters import (
+    FILE_PARAMETERS,
+    SCHEMA,
+    attached_url,
+    fills_file_parameters,
+    with_file_parameter,
+)
 from luma_mcp.server.key_request import Answer, lacks_key, offer_login
 from luma_mcp.server.results import (
     SANDBOX_TASKS_STEP,
@@ -49,6 +57,8 @@ NO_WAIT: Json = {"wait_seconds": 0}
 WAIT_BOUNDS: JsonDict = {"minimum": -1, "maximum": WAIT_LIMIT_SECONDS}
 NOT_EMPTY: JsonDict = {"minLength": 1}
 Prompt = Annotated[str, Field(description=tool_texts.PROMPT, json_schema_extra=NOT_EMPTY)]
+AttachedVideo = Annotated[Mapping[str, Any], Field(json_schema_extra=SCHEMA)]
+NO_FILE: Mapping[str, Any] = {}
 SourceVideo = Annotated[str, Field(description=tool_texts.SOURCE, json_schema_extra=NOT_EMPTY)]
 Model = Annotated[str, Field(description=tool_texts.MODEL_NAME)]
 Watermark = Annotated[bool, Field(description=tool_texts.WATERMARK)]
@@ -93,6 +103,28 @@ async def modify_video(
     )
     caller, progress = caller_of(ctx.request_context), Progress(ctx.report_progress)
     return task_result(app, await app.modify_video(request, caller, wait_seconds=wait_seconds, progress=progress))
+
+
+async def modify_attached_video(
+    prompt: Prompt,
+    ctx: Context[App],
+    source_video: AttachedVideo = NO_FILE,
+    source_video_url: str = "",
+    take: Take = 1,
+    model: Model = MODEL,
+    watermark: Watermark = False,  # noqa: FBT002 - an argument of the wire, always named
+    callback_url: CallbackUrl = "",
+    wait_seconds: Wait = -1,
+) -> Annotated[CallToolResult, TaskObject]:
+    """Do what `modify_video` does, for hosts that hand over an attached video."""
+    more = (take, model, watermark, callback_url)
+    url = attached_url(source_video, source_video_url)
+    if not url:
+        return await modify_video(prompt, source_video_url, ctx, *more, wait_seconds)
+    app, begun = app_of(ctx), anyio.current_time()
+    async with app.attached(url) as source:
+        left = app.settings.clamp_wait(wait_seconds) - (anyio.current_time() - begun)
+        return await modify_video(prompt, source, ctx, *more, max(0, int(left)))
 
 
 async def get_task(
@@ -182,20 +214,34 @@ class ToolHandlers:
         self._tools = {tool.name: tool for tool in made}
         reader = luma_tool(read_video_bytes, "Read a video", READS_LOCALLY, settings, meta=FOR_PAGE_ALONE)
         self._page_tools = {reader.name: reader}
+        attaching = luma_tool(
+            modify_attached_video,
+            "Modify a video",
+            WRITES,
+            settings,
+            kind=SpendingTool,
+            meta={**SHOWS_PAGE, **FILE_PARAMETERS},
+            name=modify.name,
+        )
+        attaching.parameters = with_file_parameter(modify.parameters)
+        self._attaching = {**self._tools, modify.name: attaching}
 
     def wire_tools(self) -> Sequence[wire.Tool]:
         """Describe all tools as `tools/list` does, without a request."""
         return [wire_tool(tool) for tool in self._tools.values()]
 
+    def _tools_for(self, ctx: RequestContext) -> Mapping[str, Tool]:
+        return self._attaching if fills_file_parameters(ctx) else self._tools
+
     async def list_tools(self, ctx: RequestContext, params: PageParams) -> wire.ListToolsResult:
         """Answer `tools/list`; raise `InvalidRequest` for a cursor."""
         reject_cursor(params)
         page_tools = self._page_tools.values() if client_supports_apps(ctx) else ()
-        return wire.ListToolsResult(tools=[*self.wire_tools(), *map(wire_tool, page_tools)])
+        return wire.ListToolsResult(tools=[*map(wire_tool, (*self._tools_for(ctx).values(), *page_tools))])
 
     async def call_tool(self, ctx: RequestContext, params: wire.CallToolRequestParams) -> Answer:
         """Answer `tools/call`; failures are results, never raised."""
-        tool = self._tools.get(params.name) or self._page_tools.get(params.name)
+        tool = self._tools_for(ctx).get(params.name) or self._page_tools.get(params.name)
         if tool is None:
             return failure_result(unknown_name("tool", params.name, self._tools))
         arguments, context = params.arguments or {}, Context(request_context=ctx)
@@ -247,12 +293,15 @@ def luma_tool(
     *,
     kind: type[LumaTool] = LumaTool,
     meta: Mapping[str, Any] | None = None,
+    name: str = "",
 ) -> Tool:
     """Make a tool of a function: its text from `tool_texts`, its schemas flat and open to what hosts add."""
+    called = name or function.__name__
     tool = kind.from_function(
         function,
+        name=called,
         title=title,
-        description=tool_texts.TOOLS[function.__name__].format(**text_fields(settings)),
+        description=tool_texts.TOOLS[called].format(**text_fields(settings)),
         annotations=hints.model_copy(update={"title": title}),
         meta=dict(meta) if meta else None,
     )

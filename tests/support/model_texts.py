@@ -15,6 +15,7 @@ from luma_mcp.core.errors import LumaError
 from luma_mcp.core.models import DAY_SECONDS, SANDBOX_ORIGIN, Status, Task, VideoRequest
 from luma_mcp.core.text import is_list, is_object
 from luma_mcp.server import tool_texts
+from luma_mcp.server.file_parameters import ATTACHED, SCHEMA
 from luma_mcp.server.prompts import luma_prompts
 from luma_mcp.server.results import take_offer, task_step
 from luma_mcp.server.server import instructions
@@ -56,6 +57,7 @@ def surface_texts() -> list[Text]:
     variants: list[dict[str, Any]] = [{}, {"sandbox": True}, {"transport": "http"}, {"save": "never"}]
     told = [Text(f"instructions {more}", instructions(settings_for(home, **more))) for more in variants]
     others = [Text("argument", tool_texts.SOURCE_WITHOUT_FILES), Text("argument", tool_texts.NAME_ON_SERVER)]
+    others += [Text("argument", tool_texts.ATTACHED), Text("argument", tool_texts.SOURCE_BESIDE_ATTACHED)]
     others.append(Text("skill", skill_text()))
     return [*described, *prompts, *told, *others]
 
@@ -157,4 +159,5 @@ def known_names() -> set[str]:
     )
     prompts = luma_prompts()
     forms = [argument.name for prompt in prompts.values() for argument in prompt.arguments]
-    return {*tools, *fields, *prompts, *forms, *(kind.code for kind in kinds())}
+    attached = [ATTACHED, *SCHEMA["properties"]]  # what OpenAI's hosts alone see
+    return {*tools, *attached, *fields, *prompts, *forms, *(kind.code for kind in kinds())}
