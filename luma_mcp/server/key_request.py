@@ -42,9 +42,9 @@ Refuse = Callable[[LumaError], wire.CallToolResult]
 logger = logging.getLogger(__name__)
 
 
-def lacks_key(answer: wire.CallToolResult) -> bool:
-    """Tell whether a call was refused because there is no RunAPI key."""
-    told = answer.structured_content or {}
+def lacks_key(answer: object) -> bool:
+    """Tell whether an answer, of whatever kind, says that a call was refused because there is no RunAPI key."""
+    told = answer.structured_content or {} if isinstance(answer, wire.CallToolResult) else {}
     return told.get("error") == failure_object(MissingApiKey()).get("error") and "task_id" not in told
 
 

@@ -2,6 +2,7 @@
 
 import json
 import logging
+import socket
 from pathlib import Path
 from typing import Any
 
@@ -320,3 +321,32 @@ async def test_with_a_key_nobody_is_asked_whatever_is_sent(home: Path) -> None:
 )
 def test_a_server_that_others_can_reach_takes_no_key(home: Path, changes: dict[str, Any], *, alone: bool) -> None:
     assert serves_one_user(settings_for(home, **changes)) is alone
+
+
+@pytest.mark.parametrize("era", ERAS)
+async def test_where_no_port_can_be_opened_the_answer_is_the_usual_one(
+    home: Path, era: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: Any) -> None:
+        raise PermissionError(13, "Permission denied")
+
+    person = PersonAtHost(stay_away)
+    async with open_key_rig(home) as opened, opened.rig.client(era, elicitation_callback=person) as client:
+        monkeypatch.setattr(socket, "create_server", refuse)
+        assert todays_words(await client.call_tool("modify_video", ASK))
+    assert person.shown == []
+
+
+async def test_a_server_that_ends_does_not_wait_for_the_person(home: Path) -> None:
+    person = PersonAtHost(stay_away)
+    async with open_key_rig(home) as opened, opened.rig.client(LEGACY, elicitation_callback=person) as client:
+        begun = anyio.current_time()
+
+        async def end() -> None:
+            await anyio.sleep(5)
+            opened.rig.app.begin_drain()
+
+        async with anyio.create_task_group() as group:
+            group.start_soon(end)
+            assert todays_words(await client.call_tool("modify_video", ASK))
+        assert anyio.current_time() - begun == pytest.approx(5, abs=1)
