@@ -15,6 +15,7 @@ import httpx
 
 from luma_mcp.app.account import Account
 from luma_mcp.app.changes import Listener
+from luma_mcp.app.login import PendingLogin
 from luma_mcp.app.parts import Parts, open_parts
 from luma_mcp.app.progress import Progress, report_to_nobody
 from luma_mcp.app.save import DISK_TIMEOUT_SECONDS
@@ -103,6 +104,17 @@ class App:
         except (LedgerUnusable, TaskNotFound) as error:
             error.charged = "unknown"  # the intent is recorded, and may be on its way
             raise
+
+    @asynccontextmanager
+    async def attached(self, url: str) -> AsyncGenerator[str]:
+        """Fetch a video that a host hands over by its address, and give the source that names it inside.
+
+        Raises `SourceNotAllowed`, `SourceNotFound` or `OutputNotWritable`.
+        """
+        async with self._parts.attachments.fetched(url) as path:
+            clip = await self._parts.uploads.inspect_attached(path)
+            with self._parts.uploads.attached(clip) as source:
+                yield source
 
     async def get_task(self, task_id: str, caller: str, *, wait_seconds: int, progress: Progress | None) -> Outcome:
         """Give a task of the caller's, after waiting for its end within the bound; raise `TaskNotFound`.
@@ -313,6 +325,19 @@ class App:
                 f" {self.settings.wait_seconds}); more than {self.settings.max_wait_seconds} waits that long."
             )
         return self.settings.clamp_wait(wait_seconds)
+
+    # -- the key ------------------------------------------------------------------------------------------------------
+
+    async def open_login(self) -> PendingLogin:
+        """Give the login on RunAPI's page that is under way, or a new one.
+
+        Raises `RunAPIFileUnusable` if a key could not be kept, and `OSError` if no port can be opened.
+        """
+        return await self._parts.logins.open()
+
+    def find_login(self, name: str) -> PendingLogin | None:
+        """Give the last login by its name, also one that has ended; None for any other."""
+        return self._parts.logins.find(name)
 
     # -- the life of the server ---------------------------------------------------------------------------------------
 

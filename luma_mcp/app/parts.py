@@ -15,6 +15,7 @@ from pydantic import SecretStr
 from luma_mcp.app.account import AccountChecker
 from luma_mcp.app.changes import Changes
 from luma_mcp.app.drain import ActiveRequests
+from luma_mcp.app.login import KeyLogins
 from luma_mcp.app.save import VideoSaver
 from luma_mcp.app.submit import TaskCreator, check_request
 from luma_mcp.app.videos import VideoFinder
@@ -23,6 +24,7 @@ from luma_mcp.core.concurrency import Signals, background_work
 from luma_mcp.core.models import SANDBOX_ORIGIN, Clock
 from luma_mcp.core.settings import Settings
 from luma_mcp.ledger.ledger import Ledger, open_ledger
+from luma_mcp.media.attachments import Attachments
 from luma_mcp.media.downloads import Downloads
 from luma_mcp.media.links import Links
 from luma_mcp.media.transfers import Transfers
@@ -39,6 +41,7 @@ if TYPE_CHECKING:
     from luma_mcp.app.preview import Previewer
 
 PREVIEWS_FOLDER = "previews"  # beside the ledger
+ATTACHED_FOLDER = "attached"  # the same
 LAST_ANSWERS_SECONDS = 1.2  # of the 2 s that hosts give a server to end
 
 
@@ -64,6 +67,8 @@ class Parts:
     videos: VideoFinder
     account_checker: AccountChecker
     make_previewer: Callable[[], "Previewer"]
+    logins: KeyLogins
+    attachments: Attachments
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,6 +169,8 @@ def assemble(
             Links(ledger, runapi, now),
             DownloadGuard(trusted=trusted, allow_private=False),  # models name sources
         ),
+        logins=KeyLogins(runapi, background),
+        attachments=Attachments(network.clients, settings.tasks_dir / ATTACHED_FOLDER, trusted=trusted),
     )
 
 

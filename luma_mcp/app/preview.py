@@ -21,7 +21,7 @@ from luma_mcp.media.links import Links
 from luma_mcp.media.parts import fetch_part
 from luma_mcp.media.preview import ContactSheet, ContactSheets, SheetFacts, VideoStream
 from luma_mcp.media.sheet_process import SheetVideo
-from luma_mcp.media.sources import LocalFile, PublicUrl, TaskOutput, parse_source
+from luma_mcp.media.sources import AttachedClip, LocalFile, PublicUrl, TaskOutput, parse_source
 from luma_mcp.media.uploads import Uploads
 from luma_mcp.runapi.ssrf import DownloadGuard
 
@@ -146,6 +146,8 @@ class Previewer:
                     return VideoPlace(f"file {clip.digest}", clip.path)
                 case TaskOutput(task_id):
                     return await self._earlier_result(task_id, caller)
+                case AttachedClip():
+                    return NOT_READ
         except LumaError:
             return NOT_READ
 

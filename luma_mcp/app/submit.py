@@ -71,6 +71,7 @@ class TaskCreator:
         if confirm is not None:
             await confirm(Charge(draft.request, name, limits.price, self.settings.sandbox))
             draft = replace(draft, created_at=self.now(), updated_at=self.now(), wanted_at=self.now())
+        await self.uploads.bring_attached(draft)
         return await self.ledger.join_or_add(draft, name, limits)
 
     async def _find_or_draft(self, request: VideoRequest, caller: str, seconds: float) -> tuple[str, Task, bool]:

@@ -1,21 +1,14 @@
 """`luma-mcp login` and `logout`: RunAPI's own file gets a key without anybody editing it."""
 
 import getpass
-import socket
 import sys
 import webbrowser
-from collections.abc import AsyncGenerator, Callable, Mapping
-from contextlib import asynccontextmanager
+from collections.abc import Callable, Mapping
 from functools import partial
-from urllib.parse import urlsplit
 
 import anyio
 import anyio.to_thread
 from pydantic import SecretStr
-from starlette.applications import Starlette
-from starlette.requests import Request
-from starlette.responses import PlainTextResponse, Response
-from starlette.routing import Route
 
 from luma_mcp.app.parts import open_network
 from luma_mcp.cli.console import print_message
@@ -26,58 +19,18 @@ from luma_mcp.core.runapi_file import check_runapi_file, remove_key, store_key
 from luma_mcp.core.settings import USUAL_BASE_URL, Settings, key_sources
 from luma_mcp.core.settings_sources import BadSetting, clean_key, is_filled_in, read_runapi_file, validate_key
 from luma_mcp.runapi.client import RunAPI
-from luma_mcp.runapi.login import LoginAttempt, LoginFailed, NewKey, exchange_code
-from luma_mcp.transports.http import Uvicorn
+from luma_mcp.runapi.login import PAGE_SECONDS, LoginFailed, NewKey
+from luma_mcp.runapi.login_page import open_login
 from luma_mcp.transports.shutdown import interrupt_on_signal
-from luma_mcp.transports.sockets import uvicorn_config
 
-LOOPBACK = "127.0.0.1"
-PAGE_SECONDS = 300.0  # as long as RunAPI's own tools wait
-LAST_ANSWER_SECONDS = 2.0
 READ_BY = "which every host's server reads; one that runs without a key needs no restart"
 KEPT = "A server that runs keeps the key until RunAPI refuses it or the server ends."
-DONE = "You can close this page and go back to the terminal."
 ENVIRONMENT = "RUNAPI_API_KEY is set in the environment and counts before the file: unset it to use the new key."
 WAITING = "Waiting for your approval (Ctrl-C stops). To type a key instead: luma-mcp login --with-key"
 NO_BROWSER = "No browser could be opened here, so open the page by hand."
 NOT_STORED = "This key was not stored."
 KEPT_KEY = " The one of before is still in place."
 OpenPage = Callable[[str], bool]
-
-
-class CallbackListener:
-    """Takes the page's answer on loopback: the code, or why there is none. What is not the page's is refused."""
-
-    def __init__(self, attempt: LoginAttempt, base_url: str) -> None:
-        self.came = anyio.Event()
-        self.code = ""
-        self.failure: LoginFailed | None = None
-        self._attempt = attempt
-        parts = urlsplit(base_url)
-        self._headers = {
-            "Access-Control-Allow-Origin": f"{parts.scheme}://{parts.netloc}",
-            "Access-Control-Allow-Private-Network": "true",
-            "Cache-Control": "no-store",
-        }
-
-    def application(self) -> Starlette:
-        """Give the web application to serve on the attempt's port."""
-        return Starlette(routes=[Route("/callback", self._take, methods=["GET", "OPTIONS"])])
-
-    async def _take(self, request: Request) -> Response:
-        if request.headers.get("host") not in {f"{name}:{self._attempt.port}" for name in (LOOPBACK, "localhost")}:
-            return PlainTextResponse("This is another server.", 400)
-        if request.method == "OPTIONS":
-            return Response(status_code=204, headers=self._headers)
-        if not self.came.is_set():
-            try:
-                self.code = self._attempt.code_in(request.query_params)
-            except LoginFailed as failure:
-                self.failure = failure
-            except ValueError as error:
-                return PlainTextResponse(f"This login is another one: {error}.", 400, headers=self._headers)
-            self.came.set()
-        return PlainTextResponse(DONE, headers=self._headers)
 
 
 def run_login(settings: Settings, *, with_key: bool, open_page: OpenPage = webbrowser.open) -> int:
@@ -141,41 +94,18 @@ async def log_in(settings: Settings, open_page: OpenPage) -> None:
 
 async def ask_page(settings: Settings, open_page: OpenPage) -> NewKey:
     """Have a person agree on RunAPI's page, and give the key; raise `LoginFailed` or another `LumaError`."""
-    hostname = socket.gethostname()
-    with socket.create_server((LOOPBACK, 0)) as opened:
-        attempt = LoginAttempt(opened.getsockname()[1])
-        listener = CallbackListener(attempt, settings.base_url)
-        url = attempt.page_url(settings.base_url, hostname)
-        async with background_work() as group, listening(listener, opened):
-            print_message(f"Approve this login on RunAPI's page. It should show the code {attempt.display_code}:")
-            print_message(url)
-            print_message(WAITING)
-            group.start_soon(open_browser, open_page, url)
-            with anyio.move_on_after(PAGE_SECONDS):
-                await listener.came.wait()
-    if not listener.came.is_set():
+    async with open_login(settings.base_url) as login, background_work() as group:
+        print_message(f"Approve this login on RunAPI's page. It should show the code {login.display_code}:")
+        print_message(login.url)
+        print_message(WAITING)
+        group.start_soon(open_browser, open_page, login.url)
+        code = ""
+        with anyio.move_on_after(PAGE_SECONDS):
+            code = await login.code()
+    if not code:
         raise LoginFailed(f"Nobody agreed on RunAPI's page in {PAGE_SECONDS / 60:.0f} minutes.")
-    if listener.failure:
-        raise listener.failure
     async with open_network(settings, no_clock, None) as network:
-        return await exchange_code(network.clients, network.base_url, attempt, listener.code, hostname)
-
-
-@asynccontextmanager
-async def listening(listener: CallbackListener, opened: socket.socket) -> AsyncGenerator[None]:
-    """Take answers inside; the page has its own answer before this ends."""
-    server, ended = Uvicorn(uvicorn_config(listener.application())), anyio.Event()
-
-    async def serve() -> None:
-        await server.serve([opened])
-        ended.set()
-
-    async with background_work() as group:
-        group.start_soon(serve)
-        yield
-        server.should_exit = True
-        with anyio.move_on_after(LAST_ANSWER_SECONDS):
-            await ended.wait()
+        return await login.key(network.clients, code)
 
 
 async def open_browser(open_page: OpenPage, url: str) -> None:

@@ -1,5 +1,6 @@
 """Addresses of this server's own: tasks as resources and sources (`luma://tasks/{task_id}`), and where it is called."""
 
+import re
 from urllib.parse import quote, unquote
 
 from luma_mcp.core.errors import InvalidRequest
@@ -10,6 +11,8 @@ TASK_PREFIX = f"{TASKS_URI}/"
 TASK_TEMPLATE = f"{TASK_PREFIX}{{task_id}}"
 PREVIEW_SUFFIX = "/preview"
 PREVIEW_TEMPLATE = f"{TASK_TEMPLATE}{PREVIEW_SUFFIX}"
+CLIP_PREFIX = "luma://clips/"
+CLIP_DIGEST = re.compile(r"md5:[A-Za-z0-9+/]{22}==:[0-9]{1,18}")
 MAX_TASK_ID_LENGTH = 200
 
 
@@ -22,6 +25,17 @@ def task_id_of(uri: str) -> str:
     """Give the id in a task's URI; empty if the URI is not that of a task."""
     scheme, tail = uri[: len(TASK_PREFIX)].lower(), uri[len(TASK_PREFIX) :]
     return "" if scheme != TASK_PREFIX or any(c in tail for c in "/?#") else unquote(tail)
+
+
+def clip_uri(digest: str) -> str:
+    """Give the URI of a clip that was handed over with a call, by what identifies its content."""
+    return f"{CLIP_PREFIX}{quote(digest, safe='')}"
+
+
+def clip_digest_of(uri: str) -> str:
+    """Give what identifies the content in a clip's URI; empty if the URI is not that of a clip."""
+    digest = unquote(uri[len(CLIP_PREFIX) :]) if uri.startswith(CLIP_PREFIX) else ""
+    return digest if CLIP_DIGEST.fullmatch(digest) else ""
 
 
 def preview_uri(task_id: str) -> str:

@@ -15,7 +15,7 @@ import httpx
 from luma_mcp.core.addresses import MAX_URL_LENGTH, is_public_host
 from luma_mcp.core.errors import InvalidRequest, SourceNotAllowed, SourceNotFound
 from luma_mcp.core.paths import hidden_parts, is_inside, real_path, try_resolve
-from luma_mcp.core.uris import TASK_PREFIX, task_id_of
+from luma_mcp.core.uris import TASK_PREFIX, clip_digest_of, task_id_of
 from luma_mcp.media.similar_names import find_similar_names
 
 NO_FILES_HINT = "Give an http(s) URL that anyone on the internet can open, or luma://tasks/<task_id>."
@@ -46,7 +46,13 @@ class TaskOutput(NamedTuple):
     task_id: str
 
 
-Source = PublicUrl | LocalFile | TaskOutput
+class AttachedClip(NamedTuple):
+    """A clip that a host handed over with a call, by its content; it is nowhere but at RunAPI afterwards."""
+
+    digest: str
+
+
+Source = PublicUrl | LocalFile | TaskOutput | AttachedClip
 
 
 class PathFault(StrEnum):
@@ -66,6 +72,8 @@ def parse_source(value: str, argument: str = "source_video_url") -> Source:
         raise InvalidRequest(f"{argument} must be {FORMS}.")
     if value.lower().startswith(TASK_PREFIX):
         return TaskOutput(task_id_of(value) or value[len(TASK_PREFIX) :])
+    if digest := clip_digest_of(value):
+        return AttachedClip(digest)
     if scheme in ("http", "https"):
         return PublicUrl(check_public_url(value, argument))
     if scheme == "file":

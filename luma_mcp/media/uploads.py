@@ -1,7 +1,7 @@
 """Source clips to RunAPI: allowed files are uploaded in pieces, once for each content, and earlier outputs reused."""
 
-from collections.abc import AsyncGenerator
-from contextlib import aclosing, asynccontextmanager
+from collections.abc import AsyncGenerator, Generator
+from contextlib import aclosing, asynccontextmanager, contextmanager
 from functools import partial
 from pathlib import Path
 
@@ -23,11 +23,20 @@ from luma_mcp.core.errors import (
 )
 from luma_mcp.core.models import MIN_URL_LIFETIME_SECONDS, Clock, Status, Task
 from luma_mcp.core.settings import Settings
+from luma_mcp.core.uris import clip_uri
 from luma_mcp.ledger.ledger import Ledger
 from luma_mcp.media.clips import Clip, Clips, Content, changed_clip_error
 from luma_mcp.media.files import find_saved_video, is_video
 from luma_mcp.media.links import Links
-from luma_mcp.media.sources import NO_FILES_HINT, LocalFile, PublicUrl, TaskOutput, parse_source, resolve_allowed_file
+from luma_mcp.media.sources import (
+    NO_FILES_HINT,
+    AttachedClip,
+    LocalFile,
+    PublicUrl,
+    TaskOutput,
+    parse_source,
+    resolve_allowed_file,
+)
 from luma_mcp.media.transfers import Transfers
 from luma_mcp.runapi.client import RunAPI
 from luma_mcp.runapi.upload_targets import UploadTarget
@@ -38,6 +47,8 @@ REFUSED_HINT = (
     " another task, or give the clip that this one was made of."
 )
 CHANGED_HINT = "The result stays as it is; only the clip that it was made of cannot be shown."
+BRING_SECONDS = 20.0  # for an attached clip, while its call waits
+ATTACH_HINT = "Have the user attach the video to this call again, or give a link that anyone on the internet can open."
 SAVE_EARLIER_HINT = "Call save_video with the task_id of that task, then look again."
 EXPIRED_HINT = "Call save_video soon after a task has finished to keep its result for longer than seven days."
 
@@ -57,14 +68,54 @@ class Uploads:
         self._links = Links(ledger, runapi, now)
         self._clips = Clips()
         self._under_way: dict[str, anyio.Lock] = {}
+        self._attached: list[Clip] = []
 
     async def inspect_source_file(self, source: str) -> Clip | None:
         """Give the clip that a source names if it is a local file; None for other sources.
 
         Raises a `Source…` error or `InvalidRequest`.
         """
-        found = parse_source(source)
-        return await self._clips.inspect(await self._allowed(found.path)) if isinstance(found, LocalFile) else None
+        match parse_source(source):
+            case LocalFile(path):
+                return await self._clips.inspect(await self._allowed(path))
+            case AttachedClip(digest):
+                return self._find_attached(digest) or Clip.known_by(digest)
+            case _:
+                return None
+
+    async def inspect_attached(self, path: Path) -> Clip:
+        """Measure a clip that a host handed over; raise `SourceNotFound` if it is no whole MP4 or MOV video."""
+        return await self._clips.inspect(path)
+
+    @contextmanager
+    def attached(self, clip: Clip) -> Generator[str]:
+        """Let a clip that was handed over be the source inside that is given: its name says what is in it."""
+        self._attached.append(clip)
+        try:
+            yield clip_uri(clip.digest)
+        finally:
+            self._attached.remove(clip)
+
+    async def bring_attached(self, task: Task) -> None:
+        """Upload the clip that a new task was handed, if any: after its call it is gone.
+
+        Raises `SourceNotFound` where none was handed over, and the failures of uploads.
+        """
+        found = parse_source(task.request.source)
+        if not isinstance(found, AttachedClip):
+            return
+        clip = self._find_attached(found.digest)
+        if clip is None:
+            raise SourceNotFound("source_video_url: the attached video is not kept here.", hint=ATTACH_HINT)
+        with anyio.move_on_after(BRING_SECONDS):
+            await self._upload_once(task, clip.path)
+            return
+        raise ServiceUnavailable(
+            f"The attached video did not reach RunAPI within {BRING_SECONDS:.0f} seconds.", hint=ATTACH_HINT
+        )
+
+    def _find_attached(self, digest: str) -> Clip | None:
+        return next((clip for clip in self._attached if clip.digest == digest), None)
 
     async def saved_output(self, source: str, caller: str) -> Clip | None:
         """Give the saved clip of an earlier task that must be uploaded because its link does not last; else None.
@@ -90,6 +141,8 @@ class Uploads:
             case TaskOutput(task_id):
                 output = await self._output_of(task_id, task.caller, answering=True)
                 return output.url if isinstance(output, PublicUrl) else await self._upload_once(task, output.path)
+            case AttachedClip(digest):
+                return await self._find_brought(digest)
 
     async def find_source_file(self, task: Task) -> Path:
         """Give the file on this machine that a task was made of, by the same rules as when it was uploaded.
@@ -107,6 +160,15 @@ class Uploads:
                 raise SourceNotFound(f"The result of task {task_id} is not saved.", hint=SAVE_EARLIER_HINT)
             case PublicUrl():
                 raise SourceNotFound("This task was made of a clip on the internet.", hint="See source_video_url.")
+            case AttachedClip():
+                raise SourceNotFound("This task was made of an attached video, which is not kept.", hint=CHANGED_HINT)
+
+    async def _find_brought(self, digest: str) -> str:
+        """Give the URL of an attached clip that was uploaded within its call; raise `SourceNotFound`."""
+        long_enough = self._now() + MIN_URL_LIFETIME_SECONDS
+        if url := await self._ledger.uploads.find_upload_url(self._runapi.account, digest, long_enough):
+            return url
+        raise SourceNotFound("RunAPI does not keep the attached video any more.", hint=ATTACH_HINT)
 
     async def forget_upload(self, task: Task) -> None:
         """Let the clip of a failed task be uploaded anew the next time: RunAPI may have lost it."""

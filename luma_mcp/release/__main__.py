@@ -8,6 +8,7 @@ from pathlib import Path
 from luma_mcp.cli.console import print_result
 from luma_mcp.release import server_json
 from luma_mcp.release.bundle import build_bundle
+from luma_mcp.release.plugin import build_plugin
 from luma_mcp.release.readme import framework_example, host_names, room_picture
 from luma_mcp.release.server_json import http_settings_table, settings_table
 
@@ -35,14 +36,15 @@ def filled(table: str, place: re.Match[str]) -> str:
 
 
 def main() -> None:
-    """Write server.json, the tables of the pages for people, and the bundle, the same on every machine."""
+    """Write server.json, the tables of the pages for people, the bundle and the plugin, the same on every machine."""
     for name in [name for name in os.environ if name.endswith(FOLDER_VARIABLES)]:  # noqa: TID251 - what the tables must not show
         del os.environ[name]  # noqa: TID251 - as above
     server, pages = CHECKOUT / "server.json", [CHECKOUT / page for page in PAGES]
     server.write_text(server_json.server_json_text(), encoding="utf-8")
     for page in pages:
         page.write_text(with_tables(page.read_text(encoding="utf-8")), encoding="utf-8")
-    for path in (server, *pages, build_bundle(CHECKOUT, CHECKOUT / "dist")):
+    made = build_bundle(CHECKOUT, CHECKOUT / "dist"), build_plugin(CHECKOUT, CHECKOUT / "dist")
+    for path in (server, *pages, *made):
         print_result(str(path))
 
 

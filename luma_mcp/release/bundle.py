@@ -61,7 +61,7 @@ ENVIRONMENT = {
     "LUMA_MCP_SANDBOX": "${user_config.sandbox}",
 }
 PINS = Path(__file__).with_name("runtime.txt")  # written by tests/constraints.py
-SHIPPED = (".py", "py.typed", ".mp4", ".html", ".css", ".js")
+SHIPPED = (".py", "py.typed", ".mp4", ".html", ".css", ".js", "SKILL.md")
 NOT_SHIPPED = {"__pycache__", "release"}
 EPOCH = (1980, 1, 1, 0, 0, 0)  # the same sources make the same bytes
 

@@ -21,6 +21,7 @@ from luma_mcp.runapi.connection import HttpClients, network_failure, read_bounde
 LETTERS = "ABCDEFGHJKLMNPQRSTUVWXYZ23456789"  # without those that are taken for one another
 EXCHANGE_PATH = "/api/v1/cli/exchange"
 EXCHANGE_SECONDS = 30.0
+PAGE_SECONDS = 300.0  # for a person to agree: as long as RunAPI's own tools wait
 MAX_CODE_LENGTH = 4096
 
 

@@ -24,6 +24,7 @@ from luma_mcp.server.context import RequestContext, disconnect_event, protocol_e
 from luma_mcp.server.prompts import PromptHandlers, luma_prompts
 from luma_mcp.server.resources import list_templates
 from luma_mcp.server.results import text_fields
+from luma_mcp.server.skills import add_skills
 from luma_mcp.server.subscriptions import Subscriptions
 from luma_mcp.server.tools import ToolHandlers
 
@@ -125,6 +126,7 @@ def build_server(app: App) -> Server[App]:
         on_completion=Completions(forms).complete,
     )
     server.extensions.update(EXTENSIONS)
+    add_skills(server)
     server.middleware.extend([track_request, enforce_unicode, cancel_on_disconnect])
     server.middleware.extend([resume_on_first_request, convert_luma_errors, drop_null_arguments])
     return server

@@ -27,6 +27,7 @@ from luma_mcp.core.uris import TASKS_URI, task_id_of, task_uri
 from luma_mcp.server.apps import PAGE_URI, read_page
 from luma_mcp.server.context import PageParams, RequestContext, caller_of, reject_cursor
 from luma_mcp.server.resources import find_task, list_resources, read_resource
+from luma_mcp.server.skills import SKILL_URI, read_skill
 
 MAX_SUBSCRIBED_URIS = 1000
 MAX_LISTEN_STREAMS = 500
@@ -137,6 +138,8 @@ class Subscriptions:
         """Answer `resources/read`, and, if it is about tasks, notify the client of changes of the list from now on."""
         if params.uri == PAGE_URI:
             return read_page()
+        if params.uri == SKILL_URI:
+            return read_skill()
         read = await read_resource(ctx, params)
         await self._subscribe_to_list(ctx)
         return read

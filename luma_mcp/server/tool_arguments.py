@@ -10,7 +10,7 @@ from collections.abc import Collection, Mapping
 from typing import Any
 
 from luma_mcp.core.errors import InvalidRequest
-from luma_mcp.core.text import Json, sanitise_text
+from luma_mcp.core.text import Json, is_object, sanitise_text
 
 MAX_IGNORED_NAMES = 20
 MAX_ARGUMENT_NAME = 80
@@ -54,12 +54,14 @@ def missing_message(tool: str, name: str, given: Mapping[str, Any], properties: 
     return f"{tool} needs the argument {name}.{null}{ignored}"
 
 
-def coerce_value(name: str, kind: str, value: object) -> str | int | bool:
+def coerce_value(name: str, kind: str, value: object) -> str | int | bool | Json:
     match kind:
         case "string":
             return parse_text(name, value)
         case "integer":
             return parse_integer(name, value)
+        case "object":
+            return parse_object(name, value)
         case _:
             return parse_flag(name, value)
 
@@ -84,6 +86,12 @@ def parse_integer(name: str, value: object) -> int:
     if not isinstance(number, int) or isinstance(number, bool):
         raise InvalidRequest(f"{name} must be a whole number.")
     return number
+
+
+def parse_object(name: str, value: object) -> Json:
+    if not is_object(value):
+        raise InvalidRequest(f"{name} must be an object.")
+    return value
 
 
 def parse_flag(name: str, value: object) -> bool:

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Annotated, Any
 
+import anyio
 import mcp.types as wire
 from mcp.server.mcpserver import Context
 from mcp.shared.exceptions import MCPError
@@ -27,6 +28,14 @@ from luma_mcp.server import tool_texts
 from luma_mcp.server.apps import FOR_PAGE_ALONE, PIECE_BYTES, SHOWS_PAGE, shows_pages
 from luma_mcp.server.confirmation import QuestionPending, confirmation_by
 from luma_mcp.server.context import PageParams, RequestContext, caller_of, reject_cursor, unknown_name
+from luma_mcp.server.file_parameters import (
+    FILE_PARAMETERS,
+    SCHEMA,
+    attached_url,
+    fills_file_parameters,
+    with_file_parameter,
+)
+from luma_mcp.server.key_request import Answer, lacks_key, offer_login
 from luma_mcp.server.results import (
     SANDBOX_TASKS_STEP,
     AccountObject,
@@ -45,9 +54,12 @@ from luma_mcp.server.results import (
 from luma_mcp.server.tool_arguments import check_misspellings, coerce_arguments, ignored_names
 from luma_mcp.server.tool_schemas import input_schema, output_schema
 
+NO_WAIT: Json = {"wait_seconds": 0}
 WAIT_BOUNDS: JsonDict = {"minimum": -1, "maximum": WAIT_LIMIT_SECONDS}
 NOT_EMPTY: JsonDict = {"minLength": 1}
 Prompt = Annotated[str, Field(description=tool_texts.PROMPT, json_schema_extra=NOT_EMPTY)]
+AttachedVideo = Annotated[Mapping[str, Any], Field(json_schema_extra=SCHEMA)]
+NO_FILE: Mapping[str, Any] = {}
 SourceVideo = Annotated[str, Field(description=tool_texts.SOURCE, json_schema_extra=NOT_EMPTY)]
 Model = Annotated[str, Field(description=tool_texts.MODEL_NAME)]
 Watermark = Annotated[bool, Field(description=tool_texts.WATERMARK)]
@@ -69,7 +81,6 @@ READS_LOCALLY = wire.ToolAnnotations(
 )
 WRITES = wire.ToolAnnotations(read_only_hint=False, destructive_hint=False, idempotent_hint=True, open_world_hint=True)
 ASKS_PERSON: Mapping[str, Any] = {"anthropic/requiresUserInteraction": True}  # Claude Code asks before each call
-Answer = wire.CallToolResult | wire.InputRequiredResult
 
 
 async def modify_video(
@@ -95,6 +106,28 @@ async def modify_video(
     confirm = confirmation_by(ctx) if app.settings.confirm == "ask" else None
     outcome = await app.modify_video(request, caller, wait_seconds=wait_seconds, progress=progress, confirm=confirm)
     return task_result(app, outcome)
+
+
+async def modify_attached_video(
+    prompt: Prompt,
+    ctx: Context[App],
+    source_video: AttachedVideo = NO_FILE,
+    source_video_url: str = "",
+    take: Take = 1,
+    model: Model = MODEL,
+    watermark: Watermark = False,  # noqa: FBT002 - an argument of the wire, always named
+    callback_url: CallbackUrl = "",
+    wait_seconds: Wait = -1,
+) -> Annotated[CallToolResult, TaskObject]:
+    """Do what `modify_video` does, for hosts that hand over an attached video."""
+    more = (take, model, watermark, callback_url)
+    url = attached_url(source_video, source_video_url)
+    if not url:
+        return await modify_video(prompt, source_video_url, ctx, *more, wait_seconds)
+    app, begun = app_of(ctx), anyio.current_time()
+    async with app.attached(url) as source:
+        left = app.settings.clamp_wait(wait_seconds) - (anyio.current_time() - begun)
+        return await modify_video(prompt, source, ctx, *more, max(0, int(left)))
 
 
 async def get_task(
@@ -185,26 +218,42 @@ class ToolHandlers:
         self._tools = {tool.described.name: tool for tool in made}
         reader = luma_tool(read_video_bytes, "Read a video", READS_LOCALLY, settings, meta=FOR_PAGE_ALONE)
         self._page_tools = {reader.described.name: reader}
+        attaching = luma_tool(
+            modify_attached_video,
+            "Modify a video",
+            WRITES,
+            settings,
+            kind=SpendingTool,
+            meta={**meta, **FILE_PARAMETERS},
+            name=modify.described.name,
+        )
+        attaching.described.input_schema = with_file_parameter(modify.described.input_schema)
+        self._attaching = {**self._tools, modify.described.name: attaching}
 
     def wire_tools(self) -> Sequence[wire.Tool]:
         """Describe all tools as `tools/list` does, without a request."""
         return [tool.described for tool in self._tools.values()]
 
+    def _tools_for(self, ctx: RequestContext) -> Mapping[str, "LumaTool"]:
+        return self._attaching if fills_file_parameters(ctx) else self._tools
+
     async def list_tools(self, ctx: RequestContext, params: PageParams) -> wire.ListToolsResult:
         """Answer `tools/list`; raise `InvalidRequest` for a cursor."""
         reject_cursor(params)
         page_tools = self._page_tools.values() if shows_pages(ctx) else ()
-        return wire.ListToolsResult(tools=[*self.wire_tools(), *(tool.described for tool in page_tools)])
+        return wire.ListToolsResult(tools=[tool.described for tool in (*self._tools_for(ctx).values(), *page_tools)])
 
-    async def call_tool(
-        self, ctx: RequestContext, params: wire.CallToolRequestParams
-    ) -> wire.CallToolResult | wire.InputRequiredResult:
+    async def call_tool(self, ctx: RequestContext, params: wire.CallToolRequestParams) -> Answer:
         """Answer `tools/call`; failures are results, never raised, and a question to a person is one, too."""
-        tool = self._tools.get(params.name) or self._page_tools.get(params.name)
+        tool = self._tools_for(ctx).get(params.name) or self._page_tools.get(params.name)
         if tool is None:
             return failure_result(unknown_name("tool", params.name, self._tools))
-        context = Context(request_context=ctx, input_params=params)
-        return await tool.run(params.arguments or {}, context)
+        arguments, context = params.arguments or {}, Context(request_context=ctx, input_params=params)
+        answer = await tool.run(arguments, context)
+        if not (isinstance(answer, CallToolResult) and lacks_key(answer)):
+            return answer
+        again = partial(tool.run, arguments | NO_WAIT, context)  # the person was waited for
+        return await offer_login(ctx, params, answer, again, failure_result)
 
 
 @dataclass(frozen=True, slots=True)
@@ -272,12 +321,14 @@ def luma_tool(
     *,
     kind: type[LumaTool] = LumaTool,
     meta: Mapping[str, Any] | None = None,
+    name: str = "",
 ) -> LumaTool:
     """Make a tool of a function: its text from `tool_texts`, its schemas flat and open to what hosts add."""
+    called = name or function.__name__
     described = wire.Tool(
-        name=function.__name__,
+        name=called,
         title=title,
-        description=tool_texts.TOOLS[function.__name__].format(**text_fields(settings)),
+        description=tool_texts.TOOLS[called].format(**text_fields(settings)),
         input_schema=input_schema(function),
         output_schema=output_schema(function),
         annotations=hints.model_copy(update={"title": title}),

@@ -5,7 +5,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from luma_mcp.core.errors import InvalidRequest
-from luma_mcp.core.uris import MAX_TASK_ID_LENGTH, TASK_PREFIX, parse_task_id, preview_uri, task_id_of, task_uri
+from luma_mcp.core.uris import (
+    MAX_TASK_ID_LENGTH,
+    TASK_PREFIX,
+    clip_digest_of,
+    clip_uri,
+    parse_task_id,
+    preview_uri,
+    task_id_of,
+    task_uri,
+)
 
 
 @given(st.text(st.characters(codec="utf-8")))
@@ -58,3 +67,16 @@ def test_what_cannot_be_an_id_is_refused(given_: str) -> None:
 def test_a_preview_lies_below_its_task() -> None:
     assert preview_uri("a/1") == "luma://tasks/a%2F1/preview"
     assert task_id_of(preview_uri("a")) == ""
+
+
+def test_a_clip_is_named_by_its_content() -> None:
+    digest = "md5:1B2M2Y8AsgTpgAmY7PhCfg==:12345"
+    assert clip_digest_of(clip_uri(digest)) == digest
+    for other in (
+        "luma://clips/",
+        "luma://clips/md5:x==:1",
+        f"luma://tasks/{digest}",
+        clip_uri(f"{digest}/.."),
+        digest,
+    ):
+        assert clip_digest_of(other) == ""

@@ -5,7 +5,15 @@ from pathlib import Path
 import pytest
 
 from luma_mcp.core.errors import InvalidRequest, LumaError, SourceNotAllowed, SourceNotFound
-from luma_mcp.media.sources import LocalFile, PublicUrl, Source, TaskOutput, parse_source, resolve_allowed_file
+from luma_mcp.media.sources import (
+    AttachedClip,
+    LocalFile,
+    PublicUrl,
+    Source,
+    TaskOutput,
+    parse_source,
+    resolve_allowed_file,
+)
 
 
 @pytest.mark.parametrize(
@@ -14,6 +22,7 @@ from luma_mcp.media.sources import LocalFile, PublicUrl, Source, TaskOutput, par
         ("https://example.com/a.mp4?sig=a%20b", PublicUrl("https://example.com/a.mp4?sig=a%20b")),
         ("HTTP://example.com/a.mp4", PublicUrl("HTTP://example.com/a.mp4")),
         ("luma://tasks/abc", TaskOutput("abc")),
+        ("luma://clips/md5%3A1B2M2Y8AsgTpgAmY7PhCfg%3D%3D%3A9", AttachedClip("md5:1B2M2Y8AsgTpgAmY7PhCfg==:9")),
         ("/home/me/my clip.mp4", LocalFile(Path("/home/me/my clip.mp4"))),
         ("file:///home/me/my%20clip.mp4", LocalFile(Path("/home/me/my clip.mp4"))),
         ("file://localhost/home/me/a.mp4", LocalFile(Path("/home/me/a.mp4"))),
@@ -35,6 +44,7 @@ def test_the_home_folder_may_be_written_short(home: Path) -> None:
         ("../clip.mp4", InvalidRequest),
         ("~nobody-of-that-name/clip.mp4", InvalidRequest),
         ("data:video/mp4;base64,AAAA", InvalidRequest),
+        ("luma://clips/md5", InvalidRequest),
         ("javascript:alert(1)", InvalidRequest),
         ("https://", InvalidRequest),
         ("https://exam ple.com/", InvalidRequest),

@@ -11,12 +11,14 @@ import anyio
 import httpx
 import pytest
 
-from luma_mcp.core.errors import SourceNotAllowed, SourceNotFound
+from luma_mcp.core.errors import ServiceUnavailable, SourceNotAllowed, SourceNotFound
 from luma_mcp.core.models import Status, Task
 from luma_mcp.media import clips
+from luma_mcp.media.uploads import BRING_SECONDS
 from luma_mcp.sandbox.faults import Fault
 from luma_mcp.sandbox.requests import bundled_clip
 from luma_mcp.sandbox.transport import open_asgi_transport
+from tests.support.attached_files import LINK, left_behind, linked_files
 from tests.support.networks import SlowUpload
 from tests.support.rig import Rig, VirtualClock, open_rig, sandbox_for, structured
 
@@ -393,3 +395,53 @@ async def test_a_result_that_is_gone_everywhere_is_said_to_be(rig: Rig, home: Pa
     with pytest.raises(SourceNotFound, match="has expired at RunAPI and there is no saved file"):
         await rig.submit("snow", source=f"luma://tasks/{first.task_id}")
     assert rig.task_count() == 1
+
+
+async def attach(rig: Rig, prompt: str = "fog", **more: Any) -> Task:
+    """Ask as the tool does for a video that a host hands over."""
+    async with linked_files(rig.parts), rig.app.attached(LINK) as source:
+        return await rig.submit(prompt, source=source, **more)
+
+
+async def test_an_attached_clip_is_at_runapi_before_its_task_is_written_down(home: Path) -> None:
+    clock = VirtualClock()
+    sandbox = sandbox_for(home, clock=clock)
+    shared: dict[str, Any] = {"clock": clock, "sandbox": sandbox}
+    async with open_rig(home, **shared) as rig:
+        task = await attach(rig, wait=0)
+        assert (puts(rig), task.source_bytes) == (1, bundled_clip().stat().st_size)
+    async with open_rig(home, **shared) as later:
+        done = await later.settle(await later.submit(source=task.request.source))
+        assert (done.key, done.status, later.task_count()) == (task.key, Status.COMPLETED, 1)
+
+
+async def test_an_attached_clip_that_is_slow_to_reach_runapi_costs_nothing_and_is_told_in_time(home: Path) -> None:
+    clock = VirtualClock()
+    sandbox = sandbox_for(home, clock=clock)
+    async with open_asgi_transport(sandbox) as web:
+        slow = SlowUpload(web, BRING_SECONDS, breaks=0)
+        async with open_rig(home, clock=clock, sandbox=sandbox, network=slow) as rig:
+            begun = anyio.current_time()
+            with pytest.raises(ServiceUnavailable, match="within 20 seconds"):
+                await attach(rig)
+            assert anyio.current_time() - begun == pytest.approx(BRING_SECONDS)
+            assert (rig.creates(), await rig.app.newest_tasks("local", 5)) == (0, ([], ""))
+            assert left_behind(rig.parts) == []
+
+
+async def test_a_clip_that_nobody_attached_to_this_call_makes_no_new_task(rig: Rig) -> None:
+    task = await rig.settle(await attach(rig))
+    with pytest.raises(SourceNotFound, match="is not kept here"):
+        await rig.submit("snow", source=task.request.source)
+    with pytest.raises(SourceNotFound, match="attached video"):
+        await rig.parts.uploads.find_source_file(task)
+    rig.clock.jumped += 2 * HOUR
+    with pytest.raises(SourceNotFound, match="does not keep"):
+        await rig.parts.uploads.resolve_url(task)
+    assert (await attach(rig)).key == task.key
+    assert puts(rig) == 1
+
+
+async def test_a_result_of_an_attached_clip_is_shown_alone(rig: Rig) -> None:
+    task = await rig.settle(await attach(rig))
+    assert isinstance(await rig.parts.make_previewer()._source_place(task, "local"), str)

@@ -11,6 +11,7 @@ from luma_mcp.hosts.existing import DISTRIBUTION
 from luma_mcp.release import __main__
 from luma_mcp.release.__main__ import PAGES, with_tables
 from luma_mcp.release.bundle import manifest
+from luma_mcp.release.plugin import ABOUT, PLUGIN_FOLDER
 from luma_mcp.release.readme import host_names
 from luma_mcp.release.server_json import server_json
 
@@ -35,6 +36,7 @@ def test_there_is_one_version_everywhere() -> None:
         listed["version"],
         *(package["version"] for package in listed["packages"]),
         manifest()["version"],
+        ABOUT["version"],
         latest[1],
         *re.findall(r"runapi-luma-mcp-([\d.]+)\.mcpb", README),
     } == {__version__}
@@ -63,5 +65,7 @@ def test_whatever_moves_folders_on_this_machine_does_not_show(
     for name in (*PAGES, "server.json"):
         assert (tmp_path / name).read_text(encoding="utf-8") == (CHECKOUT / name).read_text(encoding="utf-8")
     written = [Path(line) for line in capsys.readouterr().out.splitlines()]
-    assert [path.relative_to(tmp_path).suffix for path in written] == [".json", ".md", ".md", ".mcpb"]
-    assert all(path.is_file() for path in written)
+    *files, plugin = [path.relative_to(tmp_path) for path in written]
+    assert [path.suffix for path in files] == [".json", ".md", ".md", ".mcpb"]
+    assert plugin.name == PLUGIN_FOLDER
+    assert all(path.exists() for path in written)

@@ -32,6 +32,7 @@ def test_the_bundle_holds_what_is_needed_and_nothing_of_this_machine(bundle: zip
         for path in (CHECKOUT / "luma_mcp").rglob("*")
         if path.is_file() and path.suffix not in {".md", ".pyc"} and not {"__pycache__", "release"} & set(path.parts)
     }
+    package.add("luma_mcp/server/SKILL.md")
     assert names == package | {"manifest.json", "icon.png", "pyproject.toml", "README.md", "LICENSE"}
     assert not any(str(CHECKOUT).encode() in bundle.read(name) for name in names)
     assert manifest()["server"]["entry_point"] in names

@@ -1,6 +1,5 @@
 """What models read is short, uses one word for one thing, and says nothing that the code does not do."""
 
-import json
 import re
 from dataclasses import replace
 from itertools import product
@@ -15,16 +14,22 @@ from luma_mcp.core.errors import LumaError
 from luma_mcp.core.models import PRICE_USD
 from luma_mcp.core.settings import Settings, variable_name
 from luma_mcp.media.transfers import Transfer
-from luma_mcp.server.prompts import luma_prompts
 from luma_mcp.server.results import PROMPT_PREVIEW_LENGTH
 from luma_mcp.worker import polling
 from luma_mcp.worker.tracker import CRASH_COOLDOWN
 from tests.support.jobs import PINNED as TRANSCRIPTS
-from tests.support.model_texts import SENTENCE, TASK, Text, kinds, step_texts, surface_texts, written_texts
+from tests.support.model_texts import (
+    SENTENCE,
+    TASK,
+    Text,
+    kinds,
+    known_names,
+    step_texts,
+    surface_texts,
+    written_texts,
+)
 from tests.support.rig import EPOCH, SOURCE
-from tests.support.surface import PINNED
 
-SHOWN = json.loads(PINNED.read_text(encoding="utf-8"))
 EVERY = [*surface_texts(), *written_texts(), *step_texts()]
 LONGEST = {"step": 330, "error": 260}
 WRONG = {
@@ -68,17 +73,6 @@ def known_numbers() -> set[str]:
             {600.0: "ten minutes"}[CRASH_COOLDOWN.seconds],
         ),
     }
-
-
-def known_names() -> set[str]:
-    """List every name with an underscore that a text may use: tools, arguments, fields, codes, prompts, the model's."""
-    tools = [name for tool in SHOWN["tools"] for name in (tool["name"], *tool["inputSchema"]["properties"])]
-    fields = re.findall(
-        r'"([a-z]+(?:_[a-z]+)+)": \{', json.dumps([tool.get("outputSchema", {}) for tool in SHOWN["tools"]])
-    )
-    prompts = luma_prompts()
-    forms = [argument.name for prompt in prompts.values() for argument in prompt.arguments]
-    return {*tools, *fields, *prompts, *forms, *(kind.code for kind in kinds())}
 
 
 @pytest.mark.parametrize(("wrong", "right"), WRONG.items())

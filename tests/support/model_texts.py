@@ -15,8 +15,11 @@ from luma_mcp.core.errors import LumaError
 from luma_mcp.core.models import DAY_SECONDS, SANDBOX_ORIGIN, Status, Task, VideoRequest
 from luma_mcp.core.text import is_list, is_object
 from luma_mcp.server import tool_texts
+from luma_mcp.server.file_parameters import ATTACHED, SCHEMA
+from luma_mcp.server.prompts import luma_prompts
 from luma_mcp.server.results import take_offer, task_step
 from luma_mcp.server.server import instructions
+from luma_mcp.server.skills import skill_text
 from luma_mcp.worker.follower import following_failure
 from tests.support.rig import EPOCH, SOURCE, settings_for
 from tests.support.surface import PINNED
@@ -54,6 +57,8 @@ def surface_texts() -> list[Text]:
     variants: list[dict[str, Any]] = [{}, {"sandbox": True}, {"transport": "http"}, {"save": "never"}]
     told = [Text(f"instructions {more}", instructions(settings_for(home, **more))) for more in variants]
     others = [Text("argument", tool_texts.SOURCE_WITHOUT_FILES), Text("argument", tool_texts.NAME_ON_SERVER)]
+    others += [Text("argument", tool_texts.ATTACHED), Text("argument", tool_texts.SOURCE_BESIDE_ATTACHED)]
+    others.append(Text("skill", skill_text()))
     return [*described, *prompts, *told, *others]
 
 
@@ -143,3 +148,16 @@ def tasks(error: LumaError | None) -> Iterator[Task]:
         failure = (following_failure(error) if running else error.failure()) if error else None
         task = replace(TASK, status=status, error=failure, video_path=path, origin=origin, wants_file=wants)
         yield replace(task, finished_at=EPOCH, video_urls=(SOURCE,)) if status.done else task
+
+
+def known_names() -> set[str]:
+    """List every name with an underscore that a text may use: tools, arguments, fields, codes, prompts, the model's."""
+    shown = json.loads(PINNED.read_text(encoding="utf-8"))
+    tools = [name for tool in shown["tools"] for name in (tool["name"], *tool["inputSchema"]["properties"])]
+    fields = re.findall(
+        r'"([a-z]+(?:_[a-z]+)+)": \{', json.dumps([tool.get("outputSchema", {}) for tool in shown["tools"]])
+    )
+    prompts = luma_prompts()
+    forms = [argument.name for prompt in prompts.values() for argument in prompt.arguments]
+    attached = [ATTACHED, *SCHEMA["properties"]]  # what OpenAI's hosts alone see
+    return {*tools, *attached, *fields, *prompts, *forms, *(kind.code for kind in kinds())}

@@ -1,6 +1,7 @@
 """Servers that run, and a `luma-mcp login` beside them: real processes, a home, and a sandbox on a port."""
 
 import json
+import socket
 import sqlite3
 import subprocess
 from collections.abc import Generator
@@ -10,9 +11,12 @@ from typing import Any
 
 import pytest
 
+from tests.support.key_page import page_query
+from tests.support.login_page import serving_login_page
 from tests.support.rig import SOURCE
 from tests.support.runapi_keys import NEW_KEY, runapi_file, write_key
 from tests.support.sandbox_process import SERVER, sandbox_process, server_environment
+from tests.support.stdio_client import INITIALIZE
 from tests.system.crashing import Crashing, server
 
 ASK: dict[str, Any] = {"prompt": "fog", "source_video_url": SOURCE, "wait_seconds": 60}
@@ -107,3 +111,36 @@ def test_after_a_logout_a_server_keeps_its_key_and_the_next_one_has_none(home: P
         assert asked(wire, prompt="after the logout")["status"] == "completed"
         with server(environment, home / "log") as later:
             assert asked(later, prompt="later")["error"]["code"] == "missing_api_key"
+
+
+def test_a_server_killed_while_its_page_is_open_leaves_nothing_and_the_next_one_offers_a_new_page(
+    home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(INITIALIZE, "capabilities", {"elicitation": {"url": {}}})
+    with serving_login_page() as runapi:
+        environment = server_environment(home, runapi.url, RUNAPI_API_KEY="")
+        with server(environment, home / "log") as wire:
+            page = offered_page(wire)["params"]["url"]
+            wire.kill()
+        with pytest.raises(ConnectionRefusedError):
+            socket.create_connection(("127.0.0.1", int(page_query(page)["redirect_port"])))
+        assert not runapi_file(home).exists()
+        with server(environment, home / "log") as later:
+            asked = offered_page(later)
+            other = asked["params"]["url"]
+            assert page_query(other)["state"] != page_query(page)["state"]
+            assert runapi.browse(other)
+            later.stdin.write(json.dumps({"jsonrpc": "2.0", "id": asked["id"], "result": {"action": "accept"}}) + "\n")
+            later.stdin.flush()
+            answer = later.receive(later.last_id)[-1]["result"]["structuredContent"]
+        assert answer["error"]["code"] != "missing_api_key"  # this double makes keys, and no videos
+        assert json.loads(runapi_file(home).read_text(encoding="utf-8"))["api_key"] == runapi.keys[0]
+    assert runapi.keys[0] not in (home / "log").read_text(encoding="utf-8") + json.dumps(answer)
+
+
+def offered_page(wire: Crashing) -> dict[str, Any]:
+    """Call a tool, and give the question of the server that comes meanwhile."""
+    wire.send("tools/call", {"name": "modify_video", "arguments": ASK})
+    asked: dict[str, Any] = json.loads(wire.stdout.readline())
+    assert (asked["method"], asked["params"]["mode"]) == ("elicitation/create", "url")
+    return asked

@@ -18,6 +18,7 @@ from pydantic import BaseModel
 from luma_mcp.app.app import App
 from luma_mcp.server.context import RequestContext
 from luma_mcp.server.server import build_server
+from luma_mcp.server.skills import MARKDOWN_MIME_TYPE, SKILL_URI, frontmatter, skill_text
 from tests.system.conformance import fixture_content, fixture_dialogues, fixture_prompts, fixture_questions
 from tests.system.conformance.fixture_resources import RESOURCES, TEMPLATES, WATCHED, read
 
@@ -33,7 +34,7 @@ def with_fixtures(app: App) -> Server[App]:
     server = build_server(app)
     extend_list(server, "tools/list", "tools", [fixture.described for fixture in TOOLS.values()])
     extend_list(server, "prompts/list", "prompts", [fixture.described for fixture in PROMPTS.values()])
-    extend_list(server, "resources/list", "resources", RESOURCES)
+    extend_list(server, "resources/list", "resources", [*RESOURCES, skill_resource()])
     extend_list(server, "resources/templates/list", "resource_templates", TEMPLATES)
     take_over(server, "tools/call", tool)
     take_over(server, "prompts/get", prompt)
@@ -99,6 +100,14 @@ def resource(params: wire.ReadResourceRequestParams) -> Handler | None:
 def subscription(params: wire.SubscribeRequestParams) -> Handler | None:
     """Find what watches a fixture; it never changes, so there is nothing to remember."""
     return acknowledge if params.uri == WATCHED else None
+
+
+def skill_resource() -> wire.Resource:
+    """Describe the file of our skill as a list of resources would: the suite looks for its name and words there."""
+    about = frontmatter(skill_text())
+    return wire.Resource(
+        uri=SKILL_URI, name=about["name"], description=about["description"], mime_type=MARKDOWN_MIME_TYPE
+    )
 
 
 async def read_fixture(_: RequestContext, params: wire.ReadResourceRequestParams) -> wire.ReadResourceResult:
