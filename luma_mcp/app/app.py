@@ -16,14 +16,14 @@ from luma_mcp.app.account import Account
 from luma_mcp.app.changes import Listener
 from luma_mcp.app.parts import Parts, open_parts
 from luma_mcp.app.preview import Preview
-from luma_mcp.app.progress import Progress
+from luma_mcp.app.progress import Progress, describe
 from luma_mcp.app.save import DISK_TIMEOUT_SECONDS
 from luma_mcp.app.videos import VideoFile, read_piece
 from luma_mcp.app.wait import is_named
 from luma_mcp.core import failpoints
 from luma_mcp.core.errors import InvalidApiKey, InvalidRequest, LedgerUnusable, LumaError, TaskNotFound
 from luma_mcp.core.filenames import validate_filename
-from luma_mcp.core.models import Clock, Status, Task, VideoRequest
+from luma_mcp.core.models import FOLLOW_SECONDS, MODEL, Clock, Status, Task, VideoRequest
 from luma_mcp.core.settings import WAIT_LIMIT_SECONDS, Settings
 from luma_mcp.core.uris import parse_task_id, task_uri
 from luma_mcp.ledger.database import count_tasks_of
@@ -31,6 +31,7 @@ from luma_mcp.ledger.files import LEDGER_NAME
 from luma_mcp.ledger.ledger import next_cursor
 from luma_mcp.media.files import awaits_other_server
 from luma_mcp.media.sources import TaskOutput, parse_source
+from luma_mcp.worker.polling import duration_profile
 
 MIN_SUBMIT_SECONDS = 5.0
 
@@ -46,6 +47,7 @@ class Outcome:
     other_callback: bool = False  # the task was submitted without the callback_url of this call
     next_take: int = 0  # the lowest take that the request never had; 0 if it had all
     own_clip: bool = False  # the sandbox gave the caller's clip back as it was
+    in_background: bool = False  # the call did not wait: the task goes on
 
 
 class App:
@@ -59,12 +61,13 @@ class App:
     # -- tasks --------------------------------------------------------------------------------------------------------
 
     async def modify_video(
-        self, request: VideoRequest, caller: str, *, wait_seconds: int, progress: Progress
+        self, request: VideoRequest, caller: str, *, wait_seconds: int, progress: Progress, in_background: bool = False
     ) -> Outcome:
         """Submit a request, or join the task that it has, and wait within the bound.
 
-        Waits at least `MIN_SUBMIT_SECONDS` for RunAPI to name the task. Raises a `LumaError` that is charged "no" if
-        nothing was submitted, and `LedgerUnusable` charged "unknown" if the ledger fails afterwards.
+        Waits at least `MIN_SUBMIT_SECONDS` for RunAPI to name the task; `in_background` it waits for nothing, unless
+        the call joined a task that had ended. Raises a `LumaError` that is charged "no" if nothing was submitted, and
+        `LedgerUnusable` charged "unknown" if the ledger fails afterwards.
         """
         bound = self._bound(wait_seconds)
         begun, asked_at = anyio.current_time(), self.now()
@@ -73,16 +76,20 @@ class App:
                 request, caller, seconds=max(bound, MIN_SUBMIT_SECONDS)
             )
         failpoints.reach("submission.intended")
+        had_ended = task.has_ended(asked_at)
         try:
             if joined:
                 await self._go_on(task)
             await self.ensure_followed(task.key)
             self._parts.tracker.retry_save_now(task.key)
-            await self._parts.waiter.watch(task.key, begun + max(bound, MIN_SUBMIT_SECONDS), progress, until=is_named)
-            task = await self._parts.waiter.watch(task.key, begun + bound, progress)
-            found = await self.outcome(task)
-            other = request.callback_url not in ("", task.request.callback_url)
-            free = joined and (task.sent_at or math.inf) < asked_at
+            if in_background and not had_ended:
+                found = Outcome(await self._parts.ledger.get(task.key), in_background=True)
+            else:
+                named_by = begun + max(bound, MIN_SUBMIT_SECONDS)
+                await self._parts.waiter.watch(task.key, named_by, progress, until=is_named)
+                found = await self.outcome(await self._parts.waiter.watch(task.key, begun + bound, progress))
+            other = request.callback_url not in ("", found.task.request.callback_url)
+            free = joined and (found.task.sent_at or math.inf) < asked_at
             return replace(found, is_new=not joined, joined=joined, nothing_sent=free, other_callback=other)
         except (LedgerUnusable, TaskNotFound) as error:
             error.charged = "unknown"  # the intent is recorded, and may be on its way
@@ -174,6 +181,10 @@ class App:
         """Wait for a task's end, for some seconds at most, and give the task as it stands then."""
         return await self._parts.waiter.watch(key, anyio.current_time() + seconds, progress)
 
+    async def wait_until_over(self, key: str, progress: Progress) -> Task:
+        """Wait as long as it takes until a task has ended or is out of reach, or until the server drains."""
+        return await self._parts.waiter.watch(key, math.inf, progress, until=self.is_over)
+
     async def list_tasks(self, caller: str, status: str, limit: int, cursor: str) -> tuple[list[Task], str]:
         """Give a page of the caller's tasks, newest first, and the cursor of the next page (empty at the end).
 
@@ -252,6 +263,33 @@ class App:
             await self._parts.ledger.set_wants_file(task.key)
         elif task.needs_saving and task.error and task.is_available(self.now()):
             await self._parts.ledger.request_save(task, "", self.now())
+
+    async def follow_task(self, key: str, caller: str) -> Task:
+        """Give a task of the caller's by its key, after having it followed; raise `TaskNotFound`."""
+        unknown = TaskNotFound(f"There is no task {key[:80]!r} in this server's ledger.")
+        try:
+            task = await self._parts.ledger.get(key)
+        except TaskNotFound:
+            raise unknown from None
+        if task.caller != caller:
+            raise unknown
+        await self.ensure_followed(key)
+        return task
+
+    def is_over(self, task: Task) -> bool:
+        """Tell whether a task has ended, or can be brought to no end: nobody has for a day, and this server cannot."""
+        if task.has_ended(self.now()) or task.asked_at + FOLLOW_SECONDS > self.now():
+            return task.has_ended(self.now())
+        try:
+            self.check_can_follow(task)
+        except LumaError:
+            return True
+        return False
+
+    async def describe(self, task: Task) -> str:
+        """Say in one line how a task goes, as progress messages do."""
+        profile = duration_profile(await self._parts.ledger.durations(MODEL))
+        return describe(task, profile, self.now(), self._parts.waiter.transfers.of(task.key))
 
     def check_can_follow(self, task: Task) -> None:
         """Raise a `LumaError` if this server does not ask RunAPI for an unfinished task, so that none waits for it."""

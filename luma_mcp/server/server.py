@@ -11,6 +11,7 @@ from mcp.server.caching import CacheableMethod
 from mcp.server.context import CallNext, HandlerResult
 from mcp.server.models import InitializationOptions
 from mcp.shared.exceptions import MCPError
+from mcp_types.version import MODERN_PROTOCOL_VERSIONS
 
 from luma_mcp import __version__
 from luma_mcp.app.app import App
@@ -18,14 +19,18 @@ from luma_mcp.core.concurrency import background_work, cancel_after
 from luma_mcp.core.errors import LumaError
 from luma_mcp.core.settings import Settings
 from luma_mcp.core.text import SURROGATE_MESSAGE, has_valid_unicode, is_object, replace_surrogates
+from luma_mcp.server import legacy_tasks
 from luma_mcp.server.apps import EXTENSIONS
 from luma_mcp.server.completions import Completions
 from luma_mcp.server.context import RequestContext, disconnect_event, protocol_error
+from luma_mcp.server.legacy_tasks import LegacyTasks
 from luma_mcp.server.prompts import PromptHandlers, luma_prompts
 from luma_mcp.server.resources import list_templates
 from luma_mcp.server.results import text_fields
 from luma_mcp.server.subscriptions import Subscriptions
-from luma_mcp.server.tools import ToolHandlers
+from luma_mcp.server.tasks import add_tasks
+from luma_mcp.server.tools import ToolHandlers, task_result
+from luma_mcp.server.video_tasks import VideoTasks
 
 SERVER_NAME = "luma"
 TITLE = "Luma video modification by RunAPI"
@@ -68,6 +73,8 @@ SANDBOX_NOTE = "Sandbox: nothing is charged, and results are stand-ins. Tell the
 class LumaServer(Server[App]):
     """The SDK's server with true capabilities: resources change, tools and prompts never do."""
 
+    legacy_tasks: wire.ServerTasksCapability | None = None  # for clients of the handshake era
+
     def create_initialization_options(
         self,
         notification_options: NotificationOptions | None = None,
@@ -91,7 +98,8 @@ class LumaServer(Server[App]):
             notification_options, experimental_capabilities, extensions, protocol_version=protocol_version
         )
         tools, prompts = wire.ToolsCapability(list_changed=False), wire.PromptsCapability(list_changed=False)
-        return given.model_copy(update={"tools": tools, "prompts": prompts})
+        tasks = None if protocol_version in MODERN_PROTOCOL_VERSIONS else self.legacy_tasks
+        return given.model_copy(update={"tools": tools, "prompts": prompts, "tasks": tasks})
 
 
 def build_server(app: App) -> Server[App]:
@@ -103,7 +111,8 @@ def build_server(app: App) -> Server[App]:
 
     forms = luma_prompts()
     tools, prompts = ToolHandlers(app.settings), PromptHandlers(forms)
-    subscriptions = Subscriptions(app)
+    tasks = VideoTasks(task_result)
+    subscriptions = Subscriptions(app, tasks)
     server = LumaServer(
         SERVER_NAME,
         title=TITLE,
@@ -113,7 +122,6 @@ def build_server(app: App) -> Server[App]:
         lifespan=lifespan,
         cache_hints=cache_hints(),
         on_list_tools=tools.list_tools,
-        on_call_tool=tools.call_tool,
         on_list_resources=subscriptions.list_resources,
         on_list_resource_templates=list_templates,
         on_read_resource=subscriptions.read_resource,
@@ -124,9 +132,14 @@ def build_server(app: App) -> Server[App]:
         on_get_prompt=prompts.get_prompt,
         on_completion=Completions(forms).complete,
     )
+    server.add_request_handler("tools/call", wire.CallToolRequestParams, tools.call_tool)
     server.extensions.update(EXTENSIONS)
     server.middleware.extend([track_request, enforce_unicode, cancel_on_disconnect])
     server.middleware.extend([resume_on_first_request, convert_luma_errors, drop_null_arguments])
+    if app.settings.legacy_tasks:
+        server.legacy_tasks = legacy_tasks.CAPABILITY
+        server.middleware.append(LegacyTasks(tools.run_tool, tasks).answer)
+    add_tasks(server, tasks)
     return server
 
 

@@ -10,6 +10,7 @@ from typing import Annotated, Any, cast
 
 import mcp.types as wire
 from mcp.server.apps import client_supports_apps
+from mcp.server.context import HandlerResult
 from mcp.server.mcpserver import Context
 from mcp.server.mcpserver.exceptions import ToolError
 from mcp.server.mcpserver.tools import Tool
@@ -26,6 +27,7 @@ from luma_mcp.core.text import Json, is_list, is_object
 from luma_mcp.server import tool_texts
 from luma_mcp.server.apps import FOR_PAGE_ALONE, PIECE_BYTES, SHOWS_PAGE
 from luma_mcp.server.context import PageParams, RequestContext, caller_of, reject_cursor, unknown_name
+from luma_mcp.server.legacy_tasks import asks_for_task, offer_task
 from luma_mcp.server.results import (
     SANDBOX_TASKS_STEP,
     AccountObject,
@@ -41,7 +43,9 @@ from luma_mcp.server.results import (
     task_page,
     text_fields,
 )
+from luma_mcp.server.tasks import StartedTask, created, knows_tasks
 from luma_mcp.server.tool_arguments import check_misspellings, coerce_arguments, ignored_names
+from luma_mcp.server.video_tasks import started_task
 
 WAIT_BOUNDS: JsonDict = {"minimum": -1, "maximum": WAIT_LIMIT_SECONDS}
 NOT_EMPTY: JsonDict = {"minLength": 1}
@@ -89,7 +93,16 @@ async def modify_video(
         take=take,
     )
     caller, progress = caller_of(ctx.request_context), Progress(ctx.report_progress)
-    return task_result(app, await app.modify_video(request, caller, wait_seconds=wait_seconds, progress=progress))
+    asks = asks_for_task(ctx.request_context)
+    outcome = await app.modify_video(
+        request,
+        caller,
+        wait_seconds=wait_seconds,
+        progress=progress,
+        in_background=asks or knows_tasks(ctx.request_context),
+    )
+    answer = task_result(app, outcome)
+    return await started_task(app, outcome, answer) if asks or outcome.in_background else answer
 
 
 async def get_task(
@@ -177,6 +190,7 @@ class ToolHandlers:
             luma_tool(check_account, "Check price, balance and limits", READS, settings),
         )
         self._tools = {tool.name: tool for tool in made}
+        self._offers_tasks = settings.legacy_tasks
         reader = luma_tool(read_video_bytes, "Read a video", READS_LOCALLY, settings, meta=FOR_PAGE_ALONE)
         self._page_tools = {reader.name: reader}
 
@@ -188,10 +202,16 @@ class ToolHandlers:
         """Answer `tools/list`; raise `InvalidRequest` for a cursor."""
         reject_cursor(params)
         page_tools = self._page_tools.values() if client_supports_apps(ctx) else ()
-        return wire.ListToolsResult(tools=[*self.wire_tools(), *map(wire_tool, page_tools)])
+        tools = [*self.wire_tools(), *map(wire_tool, page_tools)]
+        return wire.ListToolsResult(tools=[*map(offer_task, tools)] if self._offers_tasks else tools)
 
-    async def call_tool(self, ctx: RequestContext, params: wire.CallToolRequestParams) -> wire.CallToolResult:
-        """Answer `tools/call`; failures are results, never raised."""
+    async def call_tool(self, ctx: RequestContext, params: wire.CallToolRequestParams) -> HandlerResult:
+        """Answer `tools/call`; failures are results, never raised. A call that goes on is answered by its task."""
+        answer = await self.run_tool(ctx, params)
+        return created(answer.state) if isinstance(answer, StartedTask) else answer
+
+    async def run_tool(self, ctx: RequestContext, params: wire.CallToolRequestParams) -> wire.CallToolResult:
+        """Run a tool, and give its answer; failures are answers, never raised."""
         tool = self._tools.get(params.name) or self._page_tools.get(params.name)
         if tool is None:
             return failure_result(unknown_name("tool", params.name, self._tools))
@@ -304,6 +324,8 @@ def add_ignored_arguments(answer: CallToolResult, names: Sequence[str]) -> CallT
     given: object = answer.structured_content
     if not names or not is_object(given):
         return answer
+    if isinstance(answer, StartedTask):
+        return answer.with_note(f"Arguments that modify_video does not have, and ignored: {', '.join(names)}.")
     step = {"next_step": given["next_step"]} if "next_step" in given else {}
     return tool_result({**given, "ignored_arguments": [*names], **step}, failed=answer.is_error is True)
 

@@ -14,6 +14,7 @@ from pydantic import BaseModel
 from luma_mcp import __version__
 from luma_mcp.core.text import Json, is_list, is_object
 from luma_mcp.core.uris import TASKS_URI, task_uri
+from luma_mcp.server.tasks import EXTENSION_ID as TASKS_EXTENSION_ID
 from tests.support.rig import ERAS, SOURCE, Rig, structured
 from tests.support.surface import PINNED, TOOLS, surfaces
 
@@ -95,7 +96,8 @@ def test_the_whole_surface_keeps_the_rules() -> None:
     assert len(json.dumps(shown["tools"])) < LARGEST_TOOLS
     promised = {"resources": {"subscribe": True, "listChanged": True}, "completions": {}}
     promised |= {"tools": {"listChanged": False}, "prompts": {"listChanged": False}}
-    assert shown["capabilities"] == {ERAS[0]: promised, ERAS[1]: promised | {"extensions": {EXTENSION_ID: {}}}}
+    extensions: dict[str, Any] = {EXTENSION_ID: {}, TASKS_EXTENSION_ID: {}}
+    assert shown["capabilities"] == {ERAS[0]: promised, ERAS[1]: promised | {"extensions": extensions}}
 
 
 def rules(kind: str, part: Json) -> dict[str, bool]:
