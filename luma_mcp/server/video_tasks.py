@@ -76,7 +76,8 @@ def status_message(task: Task, line: str, *, over: bool) -> str:
     name = f"RunAPI task {task.task_id}" if task.task_id else UNNAMED
     has_failed = task.status in (Status.FAILED, Status.UNCONFIRMED) or (task.status.done and not task.needs_saving)
     reason = f": {task.error.message.rstrip('.')}" if task.error and has_failed else ""
-    return f"{name}: {line}{reason}; {cost_text(task, over=over)}."
+    saved = ", saved" if task.video_path else ""
+    return f"{name}: {line}{saved}{reason}; {cost_text(task, over=over)}."
 
 
 def cost_text(task: Task, *, over: bool) -> str:
