@@ -25,11 +25,7 @@ RELATED_TASK_KEY = "io.modelcontextprotocol/related-task"
 IMMEDIATE_RESPONSE_KEY = "io.modelcontextprotocol/model-immediate-response"
 TOOL = "modify_video"  # the only one that takes long
 LISTED = 20  # on a page
-CAPABILITY = wire.ServerTasksCapability(
-    list=wire.TasksListCapability(),
-    cancel=wire.TasksCancelCapability(),
-    requests=wire.ServerTasksRequestsCapability(tools=wire.TasksToolsCapability(call=wire.TasksCallCapability())),
-)
+CAPABILITY: Mapping[str, Any] = {"list": {}, "cancel": {}, "requests": {"tools": {"call": {}}}}
 CANCEL_REFUSAL = "RunAPI cannot cancel a task: it goes on, and is charged if it succeeds."
 ENDING = "This server ends. The task goes on: ask for its result again."
 
@@ -65,6 +61,8 @@ class LegacyTasks:
 
     async def answer(self, ctx: RequestContext, call_next: CallNext) -> HandlerResult:
         """Answer as a middleware: what is no request about tasks of that revision goes on."""
+        if ctx.method == "initialize":
+            return with_capability(await call_next(ctx))
         has_shaken_hands = ctx.session.client_params is not None
         handler = self._handlers.get(ctx.method) if ctx.protocol_version == PROTOCOL_VERSION else None
         if handler is None or not has_shaken_hands or (ctx.method == "tools/call" and not asks_for_task(ctx)):
@@ -106,6 +104,13 @@ class LegacyTasks:
         """Refuse: that revision wants a cancelled task to be over, and none of RunAPI's is."""
         await self._tasks.cancel(ctx, parse(TaskIdParams, ctx).task_id)
         raise MCPError(wire.INVALID_PARAMS, CANCEL_REFUSAL)
+
+
+def with_capability(introduction: HandlerResult) -> HandlerResult:
+    """Add tasks to what a server says of itself to a client of that revision."""
+    if not is_object(introduction) or introduction["protocolVersion"] != PROTOCOL_VERSION:
+        return introduction
+    return {**introduction, "capabilities": {**introduction["capabilities"], "tasks": CAPABILITY}}
 
 
 def bare_task(state: TaskState) -> dict[str, Any]:

@@ -11,7 +11,6 @@ from mcp.server.caching import CacheableMethod
 from mcp.server.context import CallNext, HandlerResult
 from mcp.server.models import InitializationOptions
 from mcp.shared.exceptions import MCPError
-from mcp_types.version import MODERN_PROTOCOL_VERSIONS
 
 from luma_mcp import __version__
 from luma_mcp.app.app import App
@@ -19,7 +18,6 @@ from luma_mcp.core.concurrency import background_work, cancel_after
 from luma_mcp.core.errors import LumaError
 from luma_mcp.core.settings import Settings
 from luma_mcp.core.text import SURROGATE_MESSAGE, has_valid_unicode, is_object, replace_surrogates
-from luma_mcp.server import legacy_tasks
 from luma_mcp.server.apps import EXTENSIONS
 from luma_mcp.server.completions import Completions
 from luma_mcp.server.context import RequestContext, disconnect_event, protocol_error
@@ -73,8 +71,6 @@ SANDBOX_NOTE = "Sandbox: nothing is charged, and results are stand-ins. Tell the
 class LumaServer(Server[App]):
     """The SDK's server with true capabilities: resources change, tools and prompts never do."""
 
-    legacy_tasks: wire.ServerTasksCapability | None = None  # for clients of the handshake era
-
     def create_initialization_options(
         self,
         notification_options: NotificationOptions | None = None,
@@ -98,8 +94,7 @@ class LumaServer(Server[App]):
             notification_options, experimental_capabilities, extensions, protocol_version=protocol_version
         )
         tools, prompts = wire.ToolsCapability(list_changed=False), wire.PromptsCapability(list_changed=False)
-        tasks = None if protocol_version in MODERN_PROTOCOL_VERSIONS else self.legacy_tasks
-        return given.model_copy(update={"tools": tools, "prompts": prompts, "tasks": tasks})
+        return given.model_copy(update={"tools": tools, "prompts": prompts})
 
 
 def build_server(app: App) -> Server[App]:
@@ -137,7 +132,6 @@ def build_server(app: App) -> Server[App]:
     server.middleware.extend([track_request, enforce_unicode, cancel_on_disconnect])
     server.middleware.extend([resume_on_first_request, convert_luma_errors, drop_null_arguments])
     if app.settings.legacy_tasks:
-        server.legacy_tasks = legacy_tasks.CAPABILITY
         server.middleware.append(LegacyTasks(tools.run_tool, tasks).answer)
     add_tasks(server, tasks)
     return server
