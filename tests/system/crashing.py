@@ -39,8 +39,13 @@ class Crashing(StdioClient):
 
 
 @contextmanager
-def server(environment: Mapping[str, str], log: Path, die_at: str = "") -> Generator[Crashing]:
-    """Start a server, shake hands, and kill it in the end; `die_at` is a crash point and which time it is reached."""
+def server(
+    environment: Mapping[str, str], log: Path, die_at: str = "", *, shakes_hands: bool = True
+) -> Generator[Crashing]:
+    """Start a server, shake hands unless its client is of the later era, and kill it in the end.
+
+    `die_at` is a crash point and which time it is reached.
+    """
     context: Any = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload([__name__, *LATE_IMPORTS])
     theirs_in, ours_out = context.Pipe(duplex=False)
@@ -57,7 +62,8 @@ def server(environment: Mapping[str, str], log: Path, die_at: str = "") -> Gener
     ):
         wire = Crashing(stdin, stdout, process)
         try:
-            wire.initialize()
+            if shakes_hands:
+                wire.initialize()
             yield wire
         finally:
             wire.kill()
