@@ -3,7 +3,7 @@
 import math
 import time
 from collections.abc import AsyncGenerator, Callable, Coroutine, Sequence
-from contextlib import AbstractContextManager, asynccontextmanager
+from contextlib import AbstractContextManager, asynccontextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -288,8 +288,10 @@ class App:
 
     async def describe(self, task: Task) -> str:
         """Say in one line how a task goes, as progress messages do."""
-        profile = duration_profile(await self._parts.ledger.durations(MODEL))
-        return describe(task, profile, self.now(), self._parts.waiter.transfers.of(task.key))
+        durations: Sequence[float] = ()
+        with suppress(LedgerUnusable):  # a line to read is worth no failure
+            durations = await self._parts.ledger.durations(MODEL)
+        return describe(task, duration_profile(durations), self.now(), self._parts.waiter.transfers.of(task.key))
 
     def check_can_follow(self, task: Task) -> None:
         """Raise a `LumaError` if this server does not ask RunAPI for an unfinished task, so that none waits for it."""

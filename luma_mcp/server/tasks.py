@@ -11,7 +11,7 @@ import mcp.types as wire
 from mcp.server import Server
 from mcp.server.context import CallNext, HandlerResult
 from mcp.shared.exceptions import MCPError
-from mcp.shared.inbound import MCP_NAME_HEADER, MCP_PROTOCOL_VERSION_HEADER, decode_header_value
+from mcp.shared.inbound import MCP_METHOD_HEADER, MCP_NAME_HEADER, decode_header_value
 from mcp_types import HEADER_MISMATCH, MISSING_REQUIRED_CLIENT_CAPABILITY
 from mcp_types.version import MODERN_PROTOCOL_VERSIONS
 from pydantic import Field
@@ -189,8 +189,8 @@ def require_extension(ctx: RequestContext) -> None:
 def check_name_header(ctx: RequestContext) -> None:
     """Raise the protocol's error if the header that proxies route by names another task; the SDK checks others."""
     headers = ctx.request.headers if ctx.request else {}
-    if headers.get(MCP_PROTOCOL_VERSION_HEADER) not in MODERN_PROTOCOL_VERSIONS:
-        return  # not streamable HTTP
+    if MCP_METHOD_HEADER not in headers:
+        return  # not streamable HTTP, where the SDK wants that header of each request
     if decode_header_value(headers.get(MCP_NAME_HEADER)) != (ctx.params or {}).get("taskId"):
         raise MCPError(HEADER_MISMATCH, "The header Mcp-Name does not name the task in params.taskId.")
 

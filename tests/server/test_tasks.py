@@ -17,9 +17,9 @@ from luma_mcp.server import tasks
 from luma_mcp.server.tasks import EXTENSION_ID, METHODS, TaskChanged, TaskState, TaskStatus, TaskWatch
 from luma_mcp.server.tasks import created as as_created
 from luma_mcp.server.tasks import detailed as in_detail
-from tests.support.http_server import ASK, PAIRS, Hosted, hosted
-from tests.support.rig import ERAS, MODERN_META, Rig, ask_raw
-from tests.support.task_client import MODERN, TASKS_META, ask, begin
+from tests.support.http_server import ASK, PAIRS, PATHS, Hosted, hosted
+from tests.support.rig import ERAS, MODERN_META, Rig, ask_raw, structured
+from tests.support.task_client import MODERN, TASKS_META, TaskFollower, ask, begin
 
 pytestmark = pytest.mark.anyio
 LEGACY = ERAS[0]
@@ -181,6 +181,15 @@ async def test_over_http_the_header_names_the_task(home: Path) -> None:
                 refused = await post(http, method, name, taskId=task_id, inputResponses={})
                 assert (refused["http"], refused["error"]["code"]) == (400, HEADER_MISMATCH)
             assert "result" in await post(http, method, task_id, taskId=task_id, inputResponses={})
+
+
+@pytest.mark.sockets
+@pytest.mark.parametrize("path", PATHS)
+async def test_the_published_client_follows_a_task_over_the_network(home: Path, path: str) -> None:
+    followed = TaskFollower()
+    async with two_callers(home) as server, server.client(path, MODERN, "ann", extensions=[followed]) as client:
+        done = structured(await client.call_tool("modify_video", ASK))
+    assert (done["status"], len(followed.handles)) == ("completed", 1)
 
 
 @pytest.mark.sockets

@@ -9,7 +9,7 @@ from mcp import MCPError
 from mcp_types import INVALID_PARAMS
 
 from luma_mcp.app.app import open_app
-from luma_mcp.core.errors import GenerationFailed
+from luma_mcp.core.errors import GenerationFailed, LedgerUnusable
 from luma_mcp.core.models import DAY_SECONDS, SANDBOX_ORIGIN, Status, Task, VideoRequest
 from luma_mcp.sandbox.faults import Fault
 from luma_mcp.sandbox.transport import open_asgi_transport
@@ -233,6 +233,31 @@ async def test_arguments_that_are_ignored_are_named(rig: Rig) -> None:
     async with rig.client(MODERN) as client:
         task = await begin(client, **ASK, seed=3, strength="high")
     assert task["statusMessage"].endswith("ignored: seed, strength.")
+
+
+async def test_what_is_said_of_a_task_is_worth_no_failure(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def refuse(*_: object) -> list[float]:
+        raise LedgerUnusable("database is locked")
+
+    monkeypatch.setattr(rig.parts.ledger, "durations", refuse)
+    async with rig.client(MODERN) as client:
+        task = await begin(client, **ASK)
+    assert (task["resultType"], "submitting" in task["statusMessage"]) == ("task", True)
+
+
+async def test_a_ledger_that_fails_once_the_intent_is_written_leaves_the_cost_unknown(
+    rig: Rig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def refuse(*_: object) -> Task:
+        raise LedgerUnusable("database is locked")
+
+    async with rig.client(MODERN) as client:
+        with monkeypatch.context() as patched:
+            patched.setattr(rig.parts.ledger, "get", refuse)
+            answer = await begin(client, **ASK)
+        assert answer["structuredContent"]["error"]["charged"] == "unknown"
+        assert (await begin(client, **ASK))["resultType"] == "task"
+    assert rig.task_count() <= 1
 
 
 async def test_another_server_on_the_ledger_goes_on_after_the_first_has_ended(home: Path, inline_threads: None) -> None:
