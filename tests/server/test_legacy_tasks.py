@@ -7,10 +7,10 @@ from typing import Any
 import anyio
 import pytest
 from mcp import Client, MCPError
-from mcp_types import INTERNAL_ERROR, INVALID_PARAMS, METHOD_NOT_FOUND
+from mcp_types import INTERNAL_ERROR, INVALID_PARAMS, METHOD_NOT_FOUND, CallToolResult, TextContent
 
 from luma_mcp.sandbox.faults import Fault
-from luma_mcp.server.legacy_tasks import CANCEL_REFUSAL, RELATED_TASK_KEY
+from luma_mcp.server.legacy_tasks import CANCEL_REFUSAL, RELATED_TASK_KEY, refusal
 from tests.support.http_server import hosted
 from tests.support.rig import ERAS, SOURCE, ProgressRecorder, Rig, open_rig
 from tests.support.task_client import begin
@@ -163,6 +163,12 @@ async def test_without_the_setting_nothing_is_offered_and_a_wish_for_a_task_igno
         assert client.session.initialize_result.capabilities.tasks is None
         assert "execution" not in (await ask(client, "tools/list"))["tools"][0]
         assert (await call(client, ASK))["structuredContent"]["status"] == "completed"
+
+
+def test_a_failure_that_says_nothing_is_one_all_the_same() -> None:
+    broken = CallToolResult(content=[TextContent(type="text", text="Error executing tool")], is_error=True)
+    error = refusal(broken).error
+    assert (error.code, error.message) == (INTERNAL_ERROR, "The call failed.")
 
 
 @pytest.mark.sockets

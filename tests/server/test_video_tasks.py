@@ -13,7 +13,7 @@ from luma_mcp.core.errors import GenerationFailed, LedgerUnusable
 from luma_mcp.core.models import DAY_SECONDS, SANDBOX_ORIGIN, Status, Task, VideoRequest
 from luma_mcp.sandbox.faults import Fault
 from luma_mcp.sandbox.transport import open_asgi_transport
-from luma_mcp.server.video_tasks import CANNOT_CANCEL, JOINED_NOTE, status_message
+from luma_mcp.server.video_tasks import CANNOT_CANCEL, JOINED_NOTE, OTHER_CALLBACK_NOTE, status_message
 from tests.support.networks import SlowOutput
 from tests.support.rig import (
     MODERN_META,
@@ -233,6 +233,23 @@ async def test_arguments_that_are_ignored_are_named(rig: Rig) -> None:
     async with rig.client(MODERN) as client:
         task = await begin(client, **ASK, seed=3, strength="high")
     assert task["statusMessage"].endswith("ignored: seed, strength.")
+
+
+async def test_a_running_task_says_its_id_state_seconds_usual_time_and_price(rig: Rig) -> None:
+    async with rig.client(MODERN) as client:
+        task_id = (await begin(client, **ASK))["taskId"]
+        await anyio.sleep(5)
+        said = (await ask(client, "tasks/get", taskId=task_id))["statusMessage"]
+    named = (await rig.parts.ledger.get(task_id)).task_id
+    price = "0.50 USD if it succeeds; RunAPI cannot cancel it."
+    assert said == f"RunAPI task {named}: processing, 5 s, usually 30 to 120 s; {price}"
+
+
+async def test_a_callback_that_is_not_called_is_told_at_once(rig: Rig) -> None:
+    async with rig.client(MODERN) as client:
+        await begin(client, **ASK)
+        again = await begin(client, **ASK, callback_url="https://example.com/done")
+    assert again["statusMessage"].endswith(OTHER_CALLBACK_NOTE)
 
 
 async def test_what_is_said_of_a_task_is_worth_no_failure(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
