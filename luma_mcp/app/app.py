@@ -344,7 +344,7 @@ class App:
     def begin_drain(self) -> None:
         """Have those who wait for tasks answer with how these stand now."""
         self.draining.set()
-        self._parts.tracker.notify_waiters()
+        self._parts.changed.give_all()
 
     async def wait_until_idle(self) -> None:
         """Wait until no request is being answered, or none has begun or ended for a second."""

@@ -1,13 +1,14 @@
 """Which tasks changed, for those who want to know, whichever process changed them."""
 
 import logging
-from collections.abc import Callable, Iterable
+from collections.abc import AsyncGenerator, Callable, Iterable
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from functools import partial
 
 import anyio
 
-from luma_mcp.core.concurrency import guarded
+from luma_mcp.core.concurrency import Pause, Signals, guarded
 from luma_mcp.core.errors import LumaError
 from luma_mcp.core.models import Change, LedgerPosition
 from luma_mcp.ledger.ledger import Ledger
@@ -31,12 +32,17 @@ logger = logging.getLogger(__name__)
 
 
 class Changes:
-    """Reads the changes of the ledger twice a second, as long as somebody listens."""
+    """Reads the changes of the ledger twice a second, as long as somebody listens or waits for one.
 
-    def __init__(self, ledger: Ledger) -> None:
+    What this process changes itself is given to `changed` at once.
+    """
+
+    def __init__(self, ledger: Ledger, changed: Signals) -> None:
         self._ledger = ledger
+        self._changed = changed
         self._listeners: dict[object, tuple[str, Listener]] = {}
-        self._listened = anyio.Event()
+        self._waiting = 0
+        self._needed = anyio.Event()
         self._looking = anyio.Lock()
         self._since: LedgerPosition | None = None
 
@@ -46,27 +52,48 @@ class Changes:
         Raises `LedgerUnusable`.
         """
         async with self._looking:
-            await self._notify_listeners()  # brings the earlier listeners up to now
+            await self._tell()  # brings the earlier listeners up to now
             token = object()
             self._listeners[token] = (caller, listener)
-            self._listened.set()
+            self._needed.set()
         return partial(self._remove_listener, token)
 
     def _remove_listener(self, token: object) -> None:
         self._listeners.pop(token, None)
-        if not self._listeners:
-            self._listened = anyio.Event()
+        self._rest_if_unneeded()
+
+    @asynccontextmanager
+    async def watch(self, key: str) -> AsyncGenerator[Pause]:
+        """Give a pause that is cut short whenever the task changes, here or in another process.
+
+        Raises `LedgerUnusable`.
+        """
+        with self._changed.expect(key) as pause:
+            self._waiting += 1
+            try:
+                if not self._needed.is_set():
+                    await self.catch_up()  # whatever changes later is told
+                    self._needed.set()
+                yield pause
+            finally:
+                self._waiting -= 1
+                self._rest_if_unneeded()
+
+    def _rest_if_unneeded(self) -> None:
+        if not (self._listeners or self._waiting):
+            self._needed = anyio.Event()
+            self._since = None
 
     async def run(self) -> None:
         while True:
-            await self._listened.wait()
+            await self._needed.wait()
             await guarded(self._look, otherwise=None, what="Looking for changed tasks")
             await anyio.sleep(CHANGES_INTERVAL_SECONDS)
 
     async def catch_up(self) -> None:
         """Call the listeners with what has changed up to now; raise `LedgerUnusable`."""
         async with self._looking:
-            await self._notify_listeners()
+            await self._tell()
 
     async def _look(self) -> None:
         try:
@@ -74,13 +101,21 @@ class Changes:
         except LumaError as error:
             logger.debug("What changed cannot be told now: %s", error.message)
 
-    async def _notify_listeners(self) -> None:
+    async def _tell(self) -> None:
         self._since, changed = await self._ledger.changes(self._since)
+        self._wake(changed)
         listeners = list(self._listeners.values()) if changed else []
         news = {caller: change_set_for(caller, changed) for caller in {caller for caller, _ in listeners}}
         for caller, listener in listeners:
             if told := news[caller]:
                 listener(told)
+
+    def _wake(self, changed: Iterable[Change]) -> None:
+        for key in {change.key for change in changed}:
+            if key is None:
+                self._changed.give_all()
+            else:
+                self._changed.give(key)
 
 
 def change_set_for(caller: str, changes: Iterable[Change]) -> ChangeSet | None:

@@ -18,7 +18,7 @@ from luma_mcp.app.save import VideoSaver
 from luma_mcp.app.submit import TaskCreator, check_request
 from luma_mcp.app.videos import VideoFinder
 from luma_mcp.app.wait import TaskWaiter
-from luma_mcp.core.concurrency import background_work
+from luma_mcp.core.concurrency import Signals, background_work
 from luma_mcp.core.models import SANDBOX_ORIGIN, Clock
 from luma_mcp.core.settings import Settings
 from luma_mcp.ledger.ledger import Ledger, open_ledger
@@ -33,6 +33,7 @@ from luma_mcp.runapi.ssrf import DownloadGuard
 from luma_mcp.worker.callbacks import Callbacks
 from luma_mcp.worker.submission import Submission
 from luma_mcp.worker.tracker import Tracker
+from luma_mcp.worker.usual_times import UsualTimes
 
 PREVIEWS_FOLDER = "previews"  # beside the ledger
 LAST_ANSWERS_SECONDS = 1.2  # of the 2 s that hosts give a server to end
@@ -51,6 +52,7 @@ class Parts:
     callbacks: Callbacks
     tracker: Tracker
     changes: Changes
+    changed: Signals
     active_requests: ActiveRequests
     background: TaskGroup
     creator: TaskCreator
@@ -98,7 +100,7 @@ async def open_parts(
         stack.callback(ledger.close)
         background = await stack.enter_async_context(background_work())
         parts = assemble(settings, now, network, ledger, background, unreached_seconds)
-        background.start_soon(parts.tracker.run, name="tracker")
+        await background.start(parts.tracker.run, name="tracker")
         background.start_soon(parts.changes.run, name="changes")
         stack.push_async_callback(wait_for_last_answers, parts.submission)
         yield parts
@@ -112,13 +114,25 @@ def assemble(
     runapi = RunAPI(
         network.clients, network.base_url, network.key, allow_private=private, reload_key=settings.reload_key
     )
-    transfers, callbacks, active_requests = Transfers(), Callbacks(), ActiveRequests()
+    transfers, callbacks, active_requests, changed = Transfers(), Callbacks(), ActiveRequests(), Signals()
     uploads = Uploads(ledger, runapi, transfers, settings, now)
     downloads = Downloads(network.clients, settings.output_dir, transfers, trusted=trusted, allow_private=private)
     saver = VideoSaver(settings, ledger, downloads, runapi, now, settings.saved_folders)
     check = partial(check_request, callback_hosts=settings.callback_hosts)
     submission = Submission(ledger, runapi, uploads, settings, now, check=check, unreached_seconds=unreached_seconds)
-    tracker = Tracker(ledger, runapi, submission, downloads, callbacks, background, now, keep_days=settings.keep_days)
+    usual_times, changes = UsualTimes(ledger), Changes(ledger, changed)
+    tracker = Tracker(
+        ledger,
+        runapi,
+        submission,
+        downloads,
+        callbacks,
+        usual_times,
+        now,
+        notify_changed=changed.give,
+        polls_per_second=settings.polls_per_second,
+        keep_days=settings.keep_days,
+    )
     return Parts(
         settings,
         now,
@@ -128,11 +142,12 @@ def assemble(
         submission,
         callbacks,
         tracker,
-        Changes(ledger),
+        changes,
+        changed,
         active_requests,
         background,
         creator=TaskCreator(settings, ledger, runapi, uploads, now),
-        waiter=TaskWaiter(ledger, tracker, transfers, active_requests, now),
+        waiter=TaskWaiter(ledger, changes, transfers, active_requests, usual_times, now),
         saver=saver,
         videos=VideoFinder(uploads, settings.saved_folders, now),
         account_checker=AccountChecker(settings, ledger, runapi, now),

@@ -8,6 +8,7 @@ from luma_mcp.media.transfers import Transfer
 from luma_mcp.worker.polling import DOCUMENTED, DurationProfile, estimate
 
 HEARTBEAT_SECONDS = 5.0
+CLOCKS_DIFFER = 0.9  # whoever waits for a heartbeat waits by another clock than `now`
 NUDGE = 0.01  # added where nothing moves: the protocol wants each value higher than the last
 TOTAL = 100.0
 CEILING = 99.0  # all bytes of the video are here, and it has not got its name yet
@@ -120,7 +121,7 @@ class Progress:
     ) -> None:
         self.profile: DurationProfile | None = None  # set by whoever waits, once: it stays while the caller waits
         self._report = report
-        self._heartbeat_seconds = heartbeat_seconds
+        self.heartbeat_seconds = heartbeat_seconds
         self._strictly = strictly
         self._describe = describe
         self._last: LastReport | None = None
@@ -128,7 +129,7 @@ class Progress:
     async def report_if_due(self, task: Task, now: float, moved: Transfer | None = None) -> None:
         """Report if the stage changed or the heartbeat is due; `now` is in POSIX seconds."""
         last, known = self._last, self.profile or DOCUMENTED
-        if last and last.stage == stage(task) and 0 <= now - last.at < self._heartbeat_seconds:
+        if last and last.stage == stage(task) and 0 <= now - last.at < self.heartbeat_seconds * CLOCKS_DIFFER:
             return
         value = progress_of(task, known, now, moved)
         if last:

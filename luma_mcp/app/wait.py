@@ -5,13 +5,13 @@ from dataclasses import dataclass
 
 import anyio
 
+from luma_mcp.app.changes import Changes
 from luma_mcp.app.drain import ActiveRequests
 from luma_mcp.app.progress import Progress
-from luma_mcp.core.models import MODEL, Clock, Task
+from luma_mcp.core.models import Clock, Task
 from luma_mcp.ledger.ledger import Ledger
 from luma_mcp.media.transfers import Transfers
-from luma_mcp.worker.polling import duration_profile
-from luma_mcp.worker.tracker import Tracker
+from luma_mcp.worker.usual_times import UsualTimes
 
 
 def is_named(task: Task) -> bool:
@@ -24,9 +24,10 @@ class TaskWaiter:
     """Watches tasks in the ledger, whichever process changes them."""
 
     ledger: Ledger
-    tracker: Tracker
+    changes: Changes
     transfers: Transfers
     active_requests: ActiveRequests
+    usual_times: UsualTimes
     now: Clock
 
     async def watch(
@@ -38,12 +39,13 @@ class TaskWaiter:
     ) -> Task:
         """Report progress until `until` holds, the server drains, or the event loop's clock is at `deadline`."""
         if progress.profile is None:
-            progress.profile = duration_profile(await self.ledger.durations(MODEL))
-        with anyio.CancelScope(deadline=deadline):
-            while True:
-                task = await self.ledger.get(key)
-                await progress.report_if_due(task, self.now(), self.transfers.of(key))
-                if until(task) or self.active_requests.draining.is_set():
-                    break
-                await self.tracker.wait_for_change()
+            progress.profile = await self.usual_times.profile()
+        async with self.changes.watch(key) as changed:
+            with anyio.CancelScope(deadline=deadline):
+                while True:
+                    task = await self.ledger.get(key)
+                    await progress.report_if_due(task, self.now(), self.transfers.of(key))
+                    if until(task) or self.active_requests.draining.is_set():
+                        return task
+                    await changed.wait(progress.heartbeat_seconds)
         return await self.ledger.get(key)

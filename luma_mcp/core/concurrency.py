@@ -1,8 +1,8 @@
 """Work that goes on while nobody calls."""
 
 import logging
-from collections.abc import AsyncGenerator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from collections.abc import AsyncGenerator, Awaitable, Callable, Generator
+from contextlib import asynccontextmanager, contextmanager
 from typing import TypeVar
 
 import anyio
@@ -62,6 +62,40 @@ class Signal:
     def waiting(self) -> int:
         """How many wait."""
         return self._event.statistics().tasks_waiting
+
+
+class Signals:
+    """Wakes those who wait for one of many things, by its name."""
+
+    def __init__(self) -> None:
+        self._waiting: dict[str, set[Pause]] = {}
+
+    @contextmanager
+    def expect(self, name: str) -> Generator[Pause]:
+        """Give a pause that is cut short each time the name is given meanwhile."""
+        pause = Pause()
+        self._waiting.setdefault(name, set()).add(pause)
+        try:
+            yield pause
+        finally:
+            self._waiting[name].discard(pause)
+            if not self._waiting[name]:
+                del self._waiting[name]
+
+    def give(self, name: str) -> None:
+        """Wake those who wait for a name."""
+        for pause in self._waiting.get(name, ()):
+            pause.cut_short()
+
+    def give_all(self) -> None:
+        """Wake all who wait."""
+        for name in self._waiting:
+            self.give(name)
+
+    @property
+    def waiting(self) -> int:
+        """How many wait."""
+        return sum(map(len, self._waiting.values()))
 
 
 async def cancel_after(event: anyio.Event, scope: anyio.CancelScope) -> None:

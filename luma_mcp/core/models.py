@@ -121,6 +121,7 @@ class Change:
     caller: str | None  # None for any caller
     task_id: str | None  # empty for a task without one, None for any task
     listed: bool  # whether the list of tasks with an id changed too: one came or went, or is in another state
+    key: str | None = None  # None for any task
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

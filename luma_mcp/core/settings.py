@@ -107,6 +107,13 @@ class Settings(BaseSettings):
     daily_limit: int | None = setting(
         "how many tasks may be submitted in 24 hours, by each caller", "a whole number from 1", default=None, ge=1
     )
+    polls_per_second: int = setting(
+        "how often in a second RunAPI is asked how tasks are doing, for all of them together",
+        "a whole number from 1 to 1000",
+        default=200,
+        ge=1,
+        le=1000,
+    )
     callback_hosts: Hosts = setting(
         "the hosts that a `callback_url` may name for clips of your own: RunAPI sends the result there",
         "host names separated by commas, each with a port or without",

@@ -7,15 +7,23 @@ import sqlite3
 import threading
 from collections.abc import Callable, Generator, Sequence
 from contextlib import closing, contextmanager, suppress
-from functools import partial
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
 import anyio
 import anyio.to_thread
 
-from luma_mcp.core.errors import LedgerDamaged, LedgerUnusable
-from luma_mcp.ledger.errors import DISK_STUCK_HINT, MOVED_HINT, FileRefused, hint_for_error, primary_code
+from luma_mcp.core.errors import LedgerDamaged, LedgerUnusable, LumaError
+from luma_mcp.ledger.batches import ANSWER_SECONDS, Batch, Batches, Job, NoAnswer
+from luma_mcp.ledger.errors import (
+    DISK_STUCK_HINT,
+    MOVED_HINT,
+    FileRefused,
+    LeaseLost,
+    hint_for_error,
+    primary_code,
+)
 from luma_mcp.ledger.files import LedgerPath, inode_identity, list_ledger_files, refuse_unsafe_file
 from luma_mcp.ledger.records import Row
 from luma_mcp.ledger.recovery import (
@@ -31,6 +39,7 @@ from luma_mcp.ledger.schema import (
     configure_connection,
     create_database,
     open_database,
+    read_transaction,
     refuse_newer,
     refuse_unknown_schema,
     schema_cookie,
@@ -40,9 +49,6 @@ from luma_mcp.ledger.schema import (
 STUCK_SECONDS = 3.0  # longer than a thread waits for a lock
 DISK_ERRORS = frozenset({sqlite3.SQLITE_READONLY, sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR})
 logger = logging.getLogger(__name__)
-QUEUE_SECONDS = 3.0
-MAX_QUEUE_SECONDS = 20.0
-ANSWER_SECONDS = 8.0
 RESCUED = "it is damaged, and what can be read is still being rescued"
 T = TypeVar("T")
 
@@ -183,36 +189,29 @@ def may_be_committed(error: BaseException | None) -> bool:
     return primary_code(error) == sqlite3.SQLITE_IOERR
 
 
-class MovingQueue:
-    """One at a time, in the order of asking; whoever waits gives up when the queue has not moved for some seconds."""
+@dataclass(frozen=True, slots=True)
+class Query:
+    """A question to the file."""
 
-    def __init__(self) -> None:
-        self._lock = anyio.Lock()
-        self._waiting: dict[anyio.CancelScope, float] = {}
+    sql: str
+    values: Sequence[Any] | Row
 
-    async def take_turn(self) -> bool:
-        """Wait for a turn, which has to be ended; give False if it did not come."""
-        latest = anyio.current_time() + MAX_QUEUE_SECONDS
-        with anyio.move_on_after(QUEUE_SECONDS) as turn:
-            self._waiting[turn] = latest
-            try:
-                await self._lock.acquire()
-            finally:
-                del self._waiting[turn]
-        return not turn.cancelled_caught
 
-    def end_turn(self) -> None:
-        self._lock.release()
-        for turn, latest in self._waiting.items():
-            turn.deadline = min(anyio.current_time() + QUEUE_SECONDS, latest)
+@dataclass(frozen=True, slots=True)
+class Change:
+    """Something to be written; if `heeding`, not before a caller was told of damage."""
+
+    work: Callable[[sqlite3.Connection], Any]
+    heeding: bool
 
 
 class LedgerFile:
     """Reads on one thread and writes on another, so that nothing of the file ever holds up the event loop.
 
-    A writer may have to wait, a few seconds at most, for another process's lock or for a slow disk, and longer while
-    many write one after the other; a reader waits while a transaction is synced. Nobody waits longer for a disk that
-    hangs: the thread that is stuck in it is abandoned, and later calls raise `LedgerUnusable`.
+    What many ask for at once is read, or written and synced, together: a thousand changes cost one transaction. A
+    writer may have to wait, a few seconds at most, for another process's lock or for a slow disk; a reader waits while
+    a transaction is synced. Nobody waits longer for a disk that hangs: the thread that is stuck in it is abandoned, and
+    later calls raise `LedgerUnusable`.
     """
 
     def __init__(self, place: LedgerPath) -> None:
@@ -221,9 +220,9 @@ class LedgerFile:
         self._reader = LedgerConnection(place, self._notice)
         self._writer = LedgerConnection(place, self._notice)
         self._reader.other, self._writer.other = self._writer, self._reader
-        self._reading = MovingQueue()
-        self._writing = MovingQueue()
-        self._threads = anyio.CapacityLimiter(2)
+        threads = anyio.CapacityLimiter(2)
+        self._reads = Batches(self._read, threads)
+        self._writes = Batches(self._write, threads)
         self._rescuing = threading.Lock()
 
     def close(self) -> None:
@@ -238,88 +237,78 @@ class LedgerFile:
 
     async def read(self, query: str, values: Sequence[Any] | Row) -> list[sqlite3.Row]:
         """Give the rows of a query; raise `LedgerUnusable`."""
-        if not await self._reading.take_turn():
-            raise self._silence()
         try:
-            with anyio.move_on_after(ANSWER_SECONDS, shield=True):
-                return await self._on_thread(partial(self._read, query, values))
-        finally:
-            self._reading.end_turn()
-        raise self._silence()
-
-    async def _on_thread(self, work: Callable[[], T]) -> T:
-        """Run `work` on a thread, which is abandoned when the caller is cancelled."""
-        return await anyio.to_thread.run_sync(work, abandon_on_cancel=True, limiter=self._threads)
+            rows: list[sqlite3.Row] = await self._reads.do(Query(query, values))
+        except NoAnswer as error:
+            raise self._silence() from error
+        return rows
 
     def _silence(self) -> LedgerUnusable:
         message = f"The ledger {self._path} cannot be used: its disk did not answer in {ANSWER_SECONDS:.0f} seconds."
         return LedgerUnusable(message, hint=DISK_STUCK_HINT)
 
-    def _read(self, query: str, values: Sequence[Any] | Row) -> list[sqlite3.Row]:
-        with self._handle_damage(), self._reader.use_connection() as db:
-            return db.execute(query, values).fetchall()
+    def _read(self, batch: Batch[Query]) -> None:
+        try:
+            with self._handle_damage(), self._reader.use_connection() as db, read_transaction(db):
+                for job in batch.jobs:
+                    job.succeed(db.execute(job.work.sql, job.work.values).fetchall())
+        except LedgerUnusable as error:
+            fail_all(batch.left, error)
 
     async def write(self, work: Callable[[sqlite3.Connection], T], *, heeding: bool = False) -> T:
-        """Run `work` as one transaction, alone among all processes; raise `LedgerUnusable`.
+        """Run `work` in a transaction, alone among all processes; raise what it raises, or `LedgerUnusable`.
 
+        Others' work may be in the same transaction: what `work` has written when it raises is undone, and that alone.
         The error is charged "unknown" when the work may have been committed, or may still be. With `heeding`, damage
         that no caller was told of is raised first: work that adds might add again what a damaged file has lost.
         """
-        return await self._in_turn(partial(self._write, work, heeding))
+        try:
+            written: T = await self._writes.do(Change(work, heeding))
+        except NoAnswer as error:
+            silence = self._silence()
+            silence.charged = "unknown"
+            raise silence from error
+        return written
 
     async def shrink(self) -> None:
         """Give the space of deleted rows back to the disk."""
-        await self._in_turn(self._shrink)
+        await self.write(free_pages)
 
-    async def _in_turn(self, work: Callable[[threading.Event], T]) -> T:
-        """Run `work` on a thread, in turn; the event is set once nobody awaits its result any more."""
-        if not await self._writing.take_turn():
-            raise LedgerUnusable(f"The ledger {self._path} cannot be used: others are still writing to it.")
-        given_up = threading.Event()
+    def _write(self, batch: Batch[Change]) -> None:
+        complete = False
         try:
-            with anyio.move_on_after(ANSWER_SECONDS, shield=True):
-                return await self._on_thread(partial(work, given_up))
-        finally:
-            given_up.set()
-            self._writing.end_turn()
-        silence = self._silence()
-        silence.charged = "unknown"
-        raise silence
-
-    def _shrink(self, _: threading.Event) -> None:
-        with self._handle_damage(), self._writer.use_connection() as db:
-            db.executescript("PRAGMA incremental_vacuum")  # `execute` would free one page only
-
-    def _write(self, work: Callable[[sqlite3.Connection], T], heeding: bool, given_up: threading.Event) -> T:  # noqa: FBT001 - threads take no names
-        if heeding:
-            with self._handle_damage(), hold_lock(self._rescuing, RESCUED):
-                self._raise_if_damaged()
-        written: list[T] = []
-        try:
+            if any(job.work.heeding for job in batch.jobs):
+                with self._handle_damage(), hold_lock(self._rescuing, RESCUED):
+                    self._refuse_those_who_heed(batch)
             with self._handle_damage(), self._writer.use_connection() as db:
-                if heeding:
-                    self._raise_if_damaged()
+                self._refuse_those_who_heed(batch)
+                written = list[tuple[Job[Change], Any]]()
                 with transaction(db):
                     refuse_newer(db)
-                    written.append(work(db))
-                    if given_up.is_set():
+                    written += do_each(db, batch.left, self._path)
+                    complete = True
+                    if batch.given_up.is_set():
                         raise FileRefused("its disk took too long", DISK_STUCK_HINT)
                 self._check_place()
+            for job, result in written:
+                job.succeed(result)
         except LedgerUnusable as error:
-            if written and may_be_committed(error.__cause__):
+            if complete and may_be_committed(error.__cause__):
                 error.charged = "unknown"
-            raise
-        return written[0]
+            fail_all(batch.left, error)
+
+    def _refuse_those_who_heed(self, batch: Batch[Change]) -> None:
+        """Fail the jobs that heed damage, if there is some that no caller was told of."""
+        if words := self._notice.pending_message:
+            for job in batch.left:
+                if job.work.heeding:
+                    job.fail(LedgerDamaged(words))
 
     def _check_place(self) -> None:
         """Raise `LedgerUnusable` if the file that was written to was removed or replaced meanwhile."""
         if not self._writer.is_current_file():
             message = f"The ledger {self._path} was removed or replaced while it was written to."
             raise LedgerUnusable(message, hint=MOVED_HINT, charged="unknown")
-
-    def _raise_if_damaged(self) -> None:
-        if self._notice.pending_message:
-            raise LedgerDamaged(self._notice.pending_message)
 
     @contextmanager
     def report_damage_once(self) -> Generator[None]:
@@ -358,13 +347,56 @@ class LedgerFile:
                 raise  # another process was faster, and this one never had the file open
 
 
+def do_each(db: sqlite3.Connection, jobs: Sequence[Job[Change]], path: Path) -> list[tuple[Job[Change], Any]]:
+    """Do the work of each job, and give those that did not fail, with their results; the file's own errors are raised.
+
+    What a job's work refuses, or what is wrong with its values, undoes what that job has written, and nothing else.
+    """
+    done = list[tuple[Job[Change], Any]]()
+    for job in jobs:
+        db.execute("SAVEPOINT job")
+        try:
+            done.append((job, job.work.work(db)))
+        except (LumaError, LeaseLost) as error:
+            undo(db)
+            job.fail(error)
+        except (sqlite3.IntegrityError, sqlite3.DataError) as error:
+            undo(db)
+            job.fail(ledger_unusable(path, error))
+        else:
+            db.execute("RELEASE job")
+    return done
+
+
+def free_pages(db: sqlite3.Connection) -> None:
+    while db.execute("PRAGMA freelist_count").fetchone()[0]:
+        db.execute("PRAGMA incremental_vacuum")  # one page each time: a statement without columns is run for one step
+
+
+def undo(db: sqlite3.Connection) -> None:
+    db.execute("ROLLBACK TO job")
+    db.execute("RELEASE job")
+
+
+def fail_all(jobs: Sequence[Job[Any]], error: LedgerUnusable) -> None:
+    """Let each job fail with an error of its own: callers add to what they get."""
+    for job in jobs:
+        own = type(error)(error.message, hint=error.hint, charged=error.charged)
+        own.__cause__ = error.__cause__
+        job.fail(own)
+
+
 @contextmanager
 def raise_ledger_unusable(path: Path) -> Generator[None]:
     """Turn errors of SQLite and the file system into `LedgerUnusable` with the advice that fits."""
     try:
         yield
     except (sqlite3.Error, OSError) as error:
-        raise LedgerUnusable(f"The ledger {path} cannot be used: {error}.", hint=hint_for_error(error, path)) from error
+        raise ledger_unusable(path, error) from error
+
+
+def ledger_unusable(path: Path, error: Exception) -> LedgerUnusable:
+    return LedgerUnusable(f"The ledger {path} cannot be used: {error}.", hint=hint_for_error(error, path))
 
 
 def count_tasks(path: Path) -> tuple[int, int, int] | None:

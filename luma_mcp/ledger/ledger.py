@@ -36,6 +36,7 @@ from luma_mcp.ledger.files import LedgerPath, ledger_path
 from luma_mcp.ledger.records import (
     IMMUTABLE_COLUMNS,
     MAX_STORED_AMOUNT,
+    UNREADABLE,
     Row,
     failure_to_json,
     is_key,
@@ -49,10 +50,17 @@ from luma_mcp.ledger.schema import BLOCKS_REPEAT, UNENDED, UNSAVED
 # Conditions that several statements share.
 MAY_BE_SENT = "(wanted_at BETWEEN :doubted AND :latest OR coalesce(sent_at, 0) BETWEEN :doubted AND :latest)"
 """As `Task.is_young` has it: not before `:doubted`, nor after `:latest`, which no clock that is right has written."""
-LEASE_IS_FREE = """(lease_until <= :now
-    -- nobody takes a lease or puts a task aside for longer: the clock was set back since
-    OR lease_until > :now + CASE lease_owner WHEN '' THEN :aside ELSE :held END)"""
-MAX_LEASE_SECONDS: Row = {"held": 30.0, "aside": 600.0}  # nobody holds one or puts a task aside for longer
+LEASE_IS_FREE = """lease_owner = '' AND (aside_until <= :now
+    -- nobody puts a task aside for longer: the clock was set back since
+    OR aside_until > :now + :aside)"""
+ALIVE = """(SELECT owner FROM servers WHERE alive_until > :now
+    -- no server says for longer that it lives: the clock was set back since
+    AND alive_until <= :now + :held)"""
+MAX_LEASE_SECONDS: Row = {"held": 30.0}
+MAX_ASIDE_SECONDS: Row = {"aside": 600.0}
+SAY_ALIVE = """
+    INSERT INTO servers VALUES (:owner, :until)
+    ON CONFLICT (owner) DO UPDATE SET alive_until = excluded.alive_until"""
 FIND_BY_REQUEST = f"""
     SELECT * FROM tasks INDEXED BY tasks_that_count
     WHERE {BLOCKS_REPEAT} AND caller = ? AND name = ? AND take = ?"""  # noqa: S608 - conditions of ours
@@ -108,6 +116,19 @@ def check_lease(db: sqlite3.Connection, key: str, owner: str) -> None:
         raise LeaseLost(key)
 
 
+def claim(db: sqlite3.Connection, keys: Iterable[str], owner: str, now: float, until: float) -> set[str]:
+    """Lease those tasks that are free, and give all of them that the owner has."""
+    update = f"""
+        UPDATE tasks SET lease_owner = :owner
+        WHERE key IN (SELECT value FROM json_each(:keys)) AND {LEASE_IS_FREE}"""  # noqa: S608 - conditions of ours
+    held = """
+        SELECT key FROM tasks WHERE key IN (SELECT value FROM json_each(:keys)) AND lease_owner = :owner"""
+    values: Row = {"owner": owner, "keys": json.dumps(list(keys)), "now": now, "until": until} | MAX_ASIDE_SECONDS
+    db.execute(SAY_ALIVE, values)
+    db.execute(update, values)
+    return {row["key"] for row in db.execute(held, values)}
+
+
 def check_limits(db: sqlite3.Connection, limits: Limits, caller: str, now: float, *, besides: str = "") -> None:
     """Refuse another task when as many of a caller's run, or were submitted in 24 hours, as the user allows.
 
@@ -132,9 +153,14 @@ def limit_values(caller: str, now: float, besides: str = "") -> Row:
 
 def load_task(row: sqlite3.Row) -> Task:
     """Give the task in a row; raise `TaskUnreadable` if this server cannot have written it."""
-    if is_valid_row(row):
+    try:
         return task_of(row)
-    raise TaskUnreadable(f"The task {sanitise_text(str(row['key']))} cannot be read from the ledger.")
+    except UNREADABLE as error:
+        raise TaskUnreadable(f"The task {sanitise_text(str(row['key']))} cannot be read from the ledger.") from error
+
+
+def change_in(row: sqlite3.Row) -> Change:
+    return Change(str(row["caller"]), row["task_id"], bool(row["listed"]), row["key"])
 
 
 def position_in(rows: Sequence[sqlite3.Row]) -> LedgerPosition:
@@ -277,8 +303,8 @@ class Ledger:
         """Put an unconfirmed task back to work under its key, now."""
         query = """
             UPDATE tasks SET status = 'submitting', error = NULL, updated_at = :now,
-                -- one that was put aside is taken at once, one that is held stays so
-                lease_until = CASE lease_owner WHEN '' THEN 0 ELSE lease_until END
+                -- one that was put aside is taken at once
+                aside_until = 0
             WHERE key = :key AND status = 'unconfirmed'"""
         await self._change(query, {"key": key, "now": now})
 
@@ -293,8 +319,7 @@ class Ledger:
                 -- whoever else holds the lease of a task with an error only waits for a later try, and loses it
                 lease_owner = CASE WHEN error IS NULL OR lease_owner = :owner THEN lease_owner ELSE '' END,
                 -- what was put aside is taken at once
-                lease_until =
-                    CASE WHEN lease_owner = :owner OR lease_owner <> '' AND error IS NULL THEN lease_until ELSE 0 END
+                aside_until = 0
             WHERE key = :key AND status = 'completed'
                 -- otherwise it was saved elsewhere meanwhile
                 AND video_path = :path"""
@@ -340,37 +365,62 @@ class Ledger:
 
     # -- leases -------------------------------------------------------------------------------------------------------
 
-    async def claim(self, key: str, now: float, until: float) -> bool:
-        """Take or prolong the lease on a task (POSIX seconds), unless another holds it; tell whether it is held now."""
-        query = f"""
-            UPDATE tasks SET lease_owner = :owner, lease_until = :until
-            WHERE key = :key AND (lease_owner = :owner OR {LEASE_IS_FREE})"""  # noqa: S608 - conditions of ours
-        lease: Row = {"key": key, "owner": self._owner, "now": now, "until": until}
-        return await self._change(query, lease | MAX_LEASE_SECONDS) == 1
+    async def say_alive(self, until: float) -> None:
+        """Keep all leases of this server, as far as nobody took them, until a moment in POSIX seconds."""
+        values: Row = {"owner": self._owner, "until": until}
+        await self._change(SAY_ALIVE, values)
 
-    async def renew(self, keys: Iterable[str], until: float) -> int:
-        """Prolong those leases that are held, to a moment in POSIX seconds; give their number, others run out."""
-        query = """
-            UPDATE tasks SET lease_until = ? WHERE lease_owner = ? AND key IN (SELECT value FROM json_each(?))
-                -- as the index `tasks_leased` has it
-                AND lease_owner <> ''"""
-        return await self._change(query, (until, self._owner, json.dumps(list(keys))))
+    async def free_tasks_of_silent_servers(self, now: float) -> None:
+        """Take the leases of servers that did not say in time that they live."""
+        lost = f"lease_owner <> '' AND lease_owner NOT IN {ALIVE}"
+        found = f"SELECT 1 FROM tasks INDEXED BY tasks_leased WHERE {lost} LIMIT 1"  # noqa: S608 - conditions of ours
+        values: Row = {"now": now} | MAX_LEASE_SECONDS
+        if not await self._file.read(found, values):
+            return
+
+        def write(db: sqlite3.Connection) -> None:
+            db.execute(f"UPDATE tasks SET lease_owner = '', aside_until = 0 WHERE {lost}", values)  # noqa: S608 - as above
+            db.execute(f"DELETE FROM servers WHERE owner NOT IN {ALIVE}", values)  # noqa: S608 - as above
+
+        await self._file.write(write)
+
+    async def claim(self, keys: Sequence[str], now: float, until: float) -> set[str]:
+        """Lease tasks to this server, which says that it lives `until` (POSIX seconds); give those that it has now."""
+        return await self._file.write(lambda db: claim(db, keys, self._owner, now, until))
 
     async def release(self, key: str, until: float = 0.0, *, while_status: str = "") -> None:
         """Give a lease back; while the task is in `while_status`, nobody takes it before `until` (POSIX seconds)."""
         query = """
             UPDATE tasks SET lease_owner = '',
                 -- in another state there is something to do at once
-                lease_until = CASE WHEN status = :status OR :status = '' THEN :until ELSE 0 END
+                aside_until = CASE WHEN status = :status OR :status = '' THEN :until ELSE 0 END
             WHERE key = :key AND lease_owner = :owner"""
         values = {"until": until, "key": key, "owner": self._owner, "status": while_status}
         await self._change(query, values)
+
+    async def release_all(self) -> None:
+        """Give all leases of this server back."""
+
+        def write(db: sqlite3.Connection) -> None:
+            # the second half of the condition is as the index `tasks_leased` has it
+            db.execute("UPDATE tasks SET lease_owner = '' WHERE lease_owner = ? AND lease_owner <> ''", (self._owner,))
+            db.execute("DELETE FROM servers WHERE owner = ?", (self._owner,))
+
+        await self._file.write(write)
 
     # -- reading ------------------------------------------------------------------------------------------------------
 
     async def get(self, key: str) -> Task:
         """Give a task by its key; raise `TaskNotFound` if it was deleted, `TaskUnreadable` if it makes no sense."""
         for row in await self._file.read("SELECT * FROM tasks WHERE key = ?", (key,)):
+            return load_task(row)
+        raise TaskNotFound("The task is no longer in this server's ledger.")
+
+    async def get_held(self, key: str) -> Task:
+        """Give a task that is leased to this server; raise `LeaseLost` if it is not, or as `get` does."""
+        for row in await self._file.read("SELECT * FROM tasks WHERE key = ?", (key,)):
+            if row["lease_owner"] != self._owner:
+                raise LeaseLost(key)
             return load_task(row)
         raise TaskNotFound("The task is no longer in this server's ledger.")
 
@@ -389,7 +439,7 @@ class Ledger:
         Unfinished ones need it, finished ones without their file, and for `REPLAY_SECONDS` those in doubt.
         """
         query = f"""
-            SELECT key, created_at FROM tasks INDEXED BY tasks_unended
+            SELECT key, created_at FROM tasks INDEXED BY tasks_free
             WHERE {UNENDED} AND {LEASE_IS_FREE}
                 -- an older one is followed no longer
                 AND wanted_at > :born
@@ -411,7 +461,7 @@ class Ledger:
         bounds: Row = {name: now - seconds for name, seconds in ages.items()}
         account = {"origin": origin, "key_id": key_id}
         times = {"now": now, "latest": now + CLOCK_STEP_SECONDS}
-        rows = await self._file.read(query, bounds | account | times | MAX_LEASE_SECONDS)
+        rows = await self._file.read(query, bounds | account | times | MAX_ASIDE_SECONDS)
         return [row["key"] for row in rows if is_key(row["key"])]
 
     async def is_task_id_taken(self, task_id: str, key: str) -> bool:
@@ -503,18 +553,18 @@ class Ledger:
         """Give the present position, and what callers can see to have changed since an earlier one."""
         # One statement, so that nothing is written in between.
         query = """
-            SELECT ledger, last, caller, task_id, listed FROM revisions LEFT JOIN (
-                SELECT caller, task_id, listed > :since AS listed FROM tasks WHERE revision > :since
+            SELECT ledger, last, key, caller, task_id, listed FROM revisions LEFT JOIN (
+                SELECT key, caller, task_id, listed > :since AS listed FROM tasks WHERE revision > :since
                 UNION ALL
                 -- which tasks are gone is not known any more
-                SELECT caller, NULL, 1 FROM forgotten WHERE revision > :since
+                SELECT NULL, caller, NULL, 1 FROM forgotten WHERE revision > :since
             ) ON true"""
         rows = await self._file.read(query, {"since": since.revision if since else math.inf})
         now = position_in(rows)
         if since and (since.ledger != now.ledger or since.revision > now.revision):
             return now, [Change(None, None, listed=True)]
         changed = [row for row in rows if row["caller"] is not None]
-        return now, [Change(str(row["caller"]), row["task_id"], bool(row["listed"])) for row in changed]
+        return now, [change_in(row) for row in changed]
 
     async def _change(self, query: str, values: Sequence[Any] | Row) -> int:
         return await self._file.write(lambda db: db.execute(query, values).rowcount)

@@ -43,6 +43,7 @@ MAX_STORED_AMOUNT = 1e9  # USD, seconds; RunAPI's answers give none that is not 
 MAX_COUNT = 1 << 50
 FAILURE_FIELDS = frozenset(field.name for field in fields(Failure)) - {"charged"}  # which has a column of its own
 ERRORS = (LumaError, OutputNotWritable, DownloadFailed)
+UNREADABLE = (ValueError, TypeError, LookupError, RecursionError)
 
 Row = dict[str, Any]
 
@@ -87,7 +88,7 @@ def task_of(row: sqlite3.Row) -> Task:
 def is_valid_row(row: sqlite3.Row) -> bool:
     try:
         task_of(row)
-    except (ValueError, TypeError, LookupError, RecursionError):
+    except UNREADABLE:
         return False
     return True
 

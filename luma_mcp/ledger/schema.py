@@ -17,7 +17,9 @@ MAX_VALUE_BYTES = 1 << 20
 # CHECK stands for STRICT, which SQLite has since 3.37 only. `revision` and `listed` count what callers can see to
 # change, so that each process finds what another has changed: the first of the whole task, the second of what the list
 # of tasks with an id says about it; `forgotten` has each caller's last deletion. `tasks_that_count` is the rule that
-# money depends on: a take of a request has one task, unless what it had has failed and cost nothing.
+# money depends on: a take of a request has one task, unless what it had has failed and cost nothing. A task is leased
+# to its `lease_owner` as long as that one says in `servers` that it lives, which costs the same for any number of
+# tasks; one that nobody has is put aside until `aside_until`.
 MIGRATIONS = (
     """
     CREATE TABLE tasks (
@@ -56,7 +58,7 @@ MIGRATIONS = (
         wanted_at REAL NOT NULL CHECK (typeof(wanted_at) = 'real'),
         finished_at REAL CHECK (finished_at IS NULL OR typeof(finished_at) = 'real'),
         lease_owner TEXT NOT NULL DEFAULT '' CHECK (typeof(lease_owner) = 'text'),
-        lease_until REAL NOT NULL DEFAULT 0 CHECK (typeof(lease_until) = 'real'),
+        aside_until REAL NOT NULL DEFAULT 0 CHECK (typeof(aside_until) = 'real'),
         revision INTEGER NOT NULL DEFAULT 0 CHECK (typeof(revision) = 'integer'),
         listed INTEGER NOT NULL DEFAULT 0 CHECK (typeof(listed) = 'integer')
     );
@@ -68,9 +70,15 @@ MIGRATIONS = (
     CREATE INDEX tasks_by_status ON tasks (caller, status, created_at DESC, key DESC);
     CREATE INDEX tasks_by_end ON tasks (model, finished_at) WHERE status = 'completed';
     CREATE INDEX tasks_by_revision ON tasks (revision);
-    CREATE INDEX tasks_unended ON tasks (wanted_at) WHERE status NOT IN ('completed', 'failed');
-    CREATE INDEX tasks_unsaved ON tasks (finished_at) WHERE status = 'completed' AND wants_file AND video_path = '';
+    CREATE INDEX tasks_unended ON tasks (caller, wanted_at) WHERE status NOT IN ('completed', 'failed');
+    CREATE INDEX tasks_free ON tasks (wanted_at) WHERE lease_owner = '' AND status NOT IN ('completed', 'failed');
+    CREATE INDEX tasks_unsaved ON tasks (finished_at)
+        WHERE lease_owner = '' AND status = 'completed' AND wants_file AND video_path = '';
     CREATE INDEX tasks_leased ON tasks (lease_owner) WHERE lease_owner <> '';
+    CREATE TABLE servers (
+        owner TEXT PRIMARY KEY NOT NULL CHECK (typeof(owner) = 'text'),
+        alive_until REAL NOT NULL CHECK (typeof(alive_until) = 'real')
+    );
     CREATE TABLE revisions (
         ledger TEXT NOT NULL CHECK (typeof(ledger) = 'text'),
         last INTEGER NOT NULL CHECK (typeof(last) = 'integer')
@@ -263,3 +271,11 @@ def transaction(db: sqlite3.Connection) -> Generator[sqlite3.Connection]:
         yield db
         failpoints.reach("ledger.written")
     failpoints.reach("ledger.committed")
+
+
+@contextmanager
+def read_transaction(db: sqlite3.Connection) -> Generator[None]:
+    """Lock the file once for all that is read inside."""
+    with db:
+        db.execute("BEGIN")
+        yield

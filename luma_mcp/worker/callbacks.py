@@ -3,13 +3,9 @@
 import hashlib
 import secrets
 from collections import deque
-from collections.abc import Generator
-from contextlib import contextmanager
-
-import anyio
+from collections.abc import Callable
 
 from luma_mcp.core.uris import CALLBACKS_PATH
-from luma_mcp.worker.polling import MIN_POLL_SECONDS
 
 SECRET_BYTES = 32
 MAX_ENDED_CALLBACKS = 1000
@@ -20,60 +16,44 @@ def new_callback_url(public_url: str) -> str:
     return f"{public_url}{CALLBACKS_PATH}/{secrets.token_urlsafe(SECRET_BYTES)}" if public_url else ""
 
 
-class CallbackWaiter:
-    """One task that RunAPI may call about."""
-
-    def __init__(self) -> None:
-        self.was_called = False
-        self._call = anyio.Event()
-        self._earliest = 0.0
-
-    def notify(self) -> None:
-        self.was_called = True
-        self._call.set()
-
-    async def pause(self, seconds: float) -> None:
-        """Wait until the next poll is due or RunAPI calls; calls cause at most one poll in `MIN_POLL_SECONDS`."""
-        with anyio.move_on_after(seconds):
-            await self._call.wait()
-            self._call = anyio.Event()
-            await anyio.sleep(max(0.0, self._earliest - anyio.current_time()))
-            self._earliest = anyio.current_time() + MIN_POLL_SECONDS
-
-
 class Callbacks:
-    """Who waits for a call, by a digest of the secret in its address."""
+    """What is to be done at a call, by a digest of the secret in its address."""
 
     def __init__(self) -> None:
         self.is_reliable = False  # the call for the last task that ended here came: polls are rarer then
-        self._waiters: dict[bytes, CallbackWaiter] = {}
+        self._expected: dict[bytes, Callable[[], None]] = {}
+        self._called: set[bytes] = set()
         self._ended: deque[bytes] = deque(maxlen=MAX_ENDED_CALLBACKS)
 
-    @contextmanager
-    def register(self, address: str) -> Generator[CallbackWaiter]:
-        """Wait inside for calls to an address; an empty one is never called."""
-        name, awaited = secret_digest(address.rpartition("/")[2]), CallbackWaiter()
+    def expect(self, address: str, called: Callable[[], None]) -> None:
+        """Have `called` called at each call to an address; an empty one is never called."""
         if address:
-            self._waiters[name] = awaited
-        try:
-            yield awaited
-        finally:
-            self._waiters.pop(name, None)
+            self._expected[digest_of(address)] = called
 
-    def note_task_end(self, address: str, awaited: CallbackWaiter) -> None:
+    def forget(self, address: str) -> None:
+        """Expect no more calls to an address."""
+        self._expected.pop(digest_of(address), None)
+        self._called.discard(digest_of(address))
+
+    def note_task_end(self, address: str) -> None:
         """Learn from the end of a task whether calls come; one that comes later counts too."""
         if address:
-            self.is_reliable = awaited.was_called
-            self._ended.append(secret_digest(address.rpartition("/")[2]))
+            self.is_reliable = digest_of(address) in self._called
+            self._ended.append(digest_of(address))
 
     def handle_call(self, secret: str) -> None:
         """Take a call to the address that ends in `secret`; an unknown secret is ignored."""
         name = secret_digest(secret)
         if name in self._ended:  # polling was faster
             self.is_reliable = True
-        if awaited := self._waiters.get(name):
+        if called := self._expected.get(name):
+            self._called.add(name)
             self.is_reliable = True
-            awaited.notify()
+            called()
+
+
+def digest_of(address: str) -> bytes:
+    return secret_digest(address.rpartition("/")[2])
 
 
 def secret_digest(secret: str) -> bytes:

@@ -1,13 +1,14 @@
 """Following one task to its end: submitted, polled until RunAPI has finished it, its video saved."""
 
-from collections.abc import Awaitable, Callable
+import math
+from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import partial
 
 import anyio
 
 from luma_mcp.core import failpoints
 from luma_mcp.core.backoff import Backoff
-from luma_mcp.core.concurrency import Pause
 from luma_mcp.core.errors import (
     KEEPS_ASKING,
     Failure,
@@ -30,15 +31,14 @@ from luma_mcp.media.downloads import Downloads
 from luma_mcp.media.files import PublishedFile
 from luma_mcp.media.links import refresh_links
 from luma_mcp.runapi.client import RunAPI
-from luma_mcp.worker.callbacks import Callbacks, CallbackWaiter
+from luma_mcp.worker.callbacks import Callbacks
 from luma_mcp.worker.polling import (
     MAX_REFUSED_SECONDS,
     MAX_SAVE_RETRY_SECONDS,
-    DurationProfile,
-    duration_profile,
     poll_after,
 )
 from luma_mcp.worker.submission import Submission
+from luma_mcp.worker.usual_times import UsualTimes
 
 POLL_BACKOFF = Backoff()
 REFUSED_BACKOFF = Backoff(MAX_REFUSED_SECONDS)  # a refusal slows down further than trouble that passes
@@ -47,6 +47,13 @@ QUIET_SAVE_FAILURES = 2
 NOT_FOUND_SECONDS = 3600.0  # if RunAPI has not known a task for so long, it never will
 MAX_UNNAMED_ANSWERS = 10  # in a row (about five minutes), calling a task completed without naming its video
 CONFIGURATION_ERRORS = (MissingApiKey, InvalidApiKey, ProxyUnusable, WrongAddress)
+
+
+@dataclass(frozen=True, slots=True)
+class LookAgain:
+    """In how many seconds a task is to be looked at again."""
+
+    seconds: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,65 +71,92 @@ class TaskOfOtherKey(Exception):
     """RunAPI does not know a task that was submitted with another key."""
 
 
+@dataclass(slots=True)
+class Followed:
+    """What is remembered of a followed task between two looks at it, besides what the ledger has."""
+
+    key: str
+    is_held: bool = False  # its lease was taken
+    was_called: bool = False  # RunAPI called during the look under way
+    saves_again_now: bool = False  # a caller asked for the video during it
+    callback: str = ""
+    polled_at: float = -math.inf  # like `known_at` of the event loop's clock
+    known_at: float | None = None  # when RunAPI last knew the task, or was first asked
+    unnamed: int = 0  # answers in a row that call it completed without naming its video
+    save_failures: int = 0
+
+
 @dataclass(frozen=True, slots=True)
 class Follower:
-    """Brings one task from its intent to its saved file."""
+    """Brings a task from its intent to its saved file, one look after the other."""
 
     ledger: Ledger
     runapi: RunAPI
     submission: Submission
     downloads: Downloads
     callbacks: Callbacks
+    usual_times: UsualTimes
     now: Clock
-    renew_lease: Callable[[str], Awaitable[bool]]  # of a task's key; False if the lease is no longer held
-    notify_waiters: Callable[[], None]
+    notify_changed: Callable[[str], None]  # called with the key of a task that changed
+    notify_called: Callable[[str], None]  # called with the key of a task about which RunAPI called
+    polls: anyio.CapacityLimiter
 
-    async def follow(self, task: Task, before_saving_again: Pause) -> Cooldown | None:
-        """Bring a task as far as it comes; give a cooldown if nothing more can be done for a while.
+    async def look(self, followed: Followed) -> LookAgain | Cooldown | None:
+        """Do what is to be done for a task now; None if there is nothing more to be done.
 
         Raises `LeaseLost` if another process has taken the task over, and `TaskOfOtherKey`.
         """
-        failpoints.reach("lease.taken")
-        pause = 0.0
+        task = await self.ledger.get_held(followed.key)
         if not (task.task_id or task.status.done):
             task = await self.submission.submit(task)
-            self.notify_waiters()
-            pause = poll_after(0.0, await self._duration_profile(task))
-        if task.task_id and not task.status.done:
-            with self.callbacks.register(task.callback) as call:
-                task = await self._poll_until_done(task, pause, call)
+            self.notify_changed(task.key)
+            if task.task_id and not task.status.done:
+                self._expect_call(task, followed)
+                return LookAgain(poll_after(0.0, await self.usual_times.profile()))
+        elif not task.status.done:
+            task, wait = await self._poll(task, followed)
+            if not task.status.done:
+                is_too_old = task.generating_seconds(self.now()) >= FOLLOW_SECONDS
+                return None if is_too_old else LookAgain(wait)
         if task.status is Status.FAILED:
             await self.submission.forget_upload(task)
         if task.needs_saving:
-            await self._save(task, before_saving_again)
+            return await self._save(task, followed)
         return UNCONFIRMED_COOLDOWN if task.status is Status.UNCONFIRMED else None
 
-    async def _poll_until_done(self, task: Task, pause: float, call: CallbackWaiter) -> Task:
-        unnamed, known_at = 0, anyio.current_time()
-        while not task.status.done:
-            await call.pause(pause)
-            if not await self.renew_lease(task.key):
-                break
-            try:
-                failpoints.reach("poll.asking")
+    async def _poll(self, task: Task, followed: Followed) -> tuple[Task, float]:
+        """Ask RunAPI once; give the task as it is recorded then, and the seconds until it is to be asked again."""
+        self._expect_call(task, followed)
+        followed.polled_at = anyio.current_time()
+        followed.known_at = followed.polled_at if followed.known_at is None else followed.known_at
+        try:
+            failpoints.reach("poll.asking")
+            async with self.polls:
                 reading = await self.runapi.read_task(task.task_id)
-                failpoints.reach("poll.answered")
-            except LumaError as error:
-                unnamed = unnamed + 1 if isinstance(error, VideoUrlMissing) else 0
-                known_at = known_at if isinstance(error, TaskNotFound) else anyio.current_time()
-                unknown = anyio.current_time() - known_at >= NOT_FOUND_SECONDS
-                task = await self._record_error(task, error, unnamed=unnamed > MAX_UNNAMED_ANSWERS, unknown=unknown)
-                backoff = POLL_BACKOFF if error.transient else REFUSED_BACKOFF
-                pause = backoff.after(task.failures, error.retry_after)
-            else:
-                unnamed, known_at = 0, anyio.current_time()
-                task = await self._note_reading(task, reading)
-                pause = await self._until_next(task, reading)
-            if task.generating_seconds(self.now()) >= FOLLOW_SECONDS:
-                break
+            failpoints.reach("poll.answered")
+        except LumaError as error:
+            task = await self._note_error(task, error, followed)
+            backoff = POLL_BACKOFF if error.transient else REFUSED_BACKOFF
+            wait = backoff.after(task.failures, error.retry_after)
+        else:
+            followed.unnamed, followed.known_at = 0, anyio.current_time()
+            task = await self._note_reading(task, reading)
+            wait = await self._until_next(task, reading)
         if task.status.done:
-            self.callbacks.note_task_end(task.callback, call)
-        return task
+            self.callbacks.note_task_end(task.callback)
+        return task, wait
+
+    def _expect_call(self, task: Task, followed: Followed) -> None:
+        followed.callback = task.callback
+        self.callbacks.expect(task.callback, partial(self.notify_called, task.key))
+
+    async def _note_error(self, task: Task, error: LumaError, followed: Followed) -> Task:
+        now = anyio.current_time()
+        followed.unnamed = followed.unnamed + 1 if isinstance(error, VideoUrlMissing) else 0
+        if followed.known_at is None or not isinstance(error, TaskNotFound):
+            followed.known_at = now
+        unknown = now - followed.known_at >= NOT_FOUND_SECONDS
+        return await self._record_error(task, error, unnamed=followed.unnamed > MAX_UNNAMED_ANSWERS, unknown=unknown)
 
     async def _note_reading(self, task: Task, reading: TaskSnapshot) -> Task:
         read = task.read(reading, self.now())
@@ -143,38 +177,34 @@ class Follower:
 
     async def _until_next(self, task: Task, reading: TaskSnapshot) -> float:
         elapsed, called_back = task.generating_seconds(self.now()), bool(task.callback) and self.callbacks.is_reliable
-        return poll_after(
-            elapsed, await self._duration_profile(task), retry_after=reading.retry_after, called_back=called_back
-        )
+        usual = await self.usual_times.profile()
+        return poll_after(elapsed, usual, retry_after=reading.retry_after, called_back=called_back)
 
-    async def _duration_profile(self, task: Task) -> DurationProfile:
-        return duration_profile(await self.ledger.durations(task.request.model))
-
-    async def _save(self, task: Task, before_next: Pause) -> None:
-        failures = 0
-        while task.needs_saving and task.is_available(self.now()) and await self.renew_lease(task.key):
-            try:
-                task, saved = await self._download(task)
-                failpoints.reach("download.saved")
-            except LumaError as error:
-                failures += 1
-                counted = replace(task, failures=task.failures + 1)
-                loud = failures > QUIET_SAVE_FAILURES or not error.transient
-                await self._record(task, counted.troubled(error.failure(), self.now()) if loud else counted)
-                if isinstance(error, VideoTooLarge):
-                    await self.ledger.clear_wants_file(task.key)
-                    self.notify_waiters()
-                    return
-                await before_next.wait(SAVE_BACKOFF.after(failures))
-                task = await self.ledger.get(task.key)
-            else:
-                if saved.is_new:
-                    await self.ledger.clear_path_elsewhere(str(saved.path), task.key)
-                await self._record(task, task.saved(str(saved.path), self.now()))
-                return
-        if task.needs_saving and not task.is_available(self.now()):
+    async def _save(self, task: Task, followed: Followed) -> LookAgain | None:
+        if not task.is_available(self.now()):
             gone = VideoGone("The finished video was not saved in the seven days that RunAPI keeps it.")
             await self._record(task, task.troubled(gone.failure(), self.now()))
+            return None
+        try:
+            task, saved = await self._download(task)
+            failpoints.reach("download.saved")
+        except LumaError as error:
+            return await self._note_save_error(task, error, followed)
+        if saved.is_new:
+            await self.ledger.clear_path_elsewhere(str(saved.path), task.key)
+        await self._record(task, task.saved(str(saved.path), self.now()))
+        return None
+
+    async def _note_save_error(self, task: Task, error: LumaError, followed: Followed) -> LookAgain | None:
+        followed.save_failures += 1
+        counted = replace(task, failures=task.failures + 1)
+        loud = followed.save_failures > QUIET_SAVE_FAILURES or not error.transient
+        await self._record(task, counted.troubled(error.failure(), self.now()) if loud else counted)
+        if isinstance(error, VideoTooLarge):
+            await self.ledger.clear_wants_file(task.key)
+            self.notify_changed(task.key)
+            return None
+        return LookAgain(SAVE_BACKOFF.after(followed.save_failures))
 
     async def _download(self, task: Task) -> tuple[Task, PublishedFile]:
         """Save a finished video; if its link is refused, once more from a fresh link."""
@@ -190,7 +220,7 @@ class Follower:
         if after == before:
             return before
         written = await self.ledger.record(after)
-        self.notify_waiters()
+        self.notify_changed(after.key)
         return written
 
 

@@ -2,12 +2,14 @@
 
 import logging
 import math
+from collections.abc import Callable, Iterator
 from functools import partial
 
 import anyio
-from anyio.abc import TaskGroup
+from anyio.abc import TaskGroup, TaskStatus
 
-from luma_mcp.core.concurrency import Pause, Signal, guarded
+from luma_mcp.core import failpoints
+from luma_mcp.core.concurrency import guarded
 from luma_mcp.core.errors import DownloadFailed, LumaError, ServiceUnavailable, TaskUnreadable
 from luma_mcp.core.models import FOLLOW_SECONDS, OUTPUT_LIFETIME_SECONDS, Clock
 from luma_mcp.ledger.errors import LeaseLost
@@ -15,25 +17,29 @@ from luma_mcp.ledger.ledger import Ledger
 from luma_mcp.media.downloads import Downloads
 from luma_mcp.runapi.client import RunAPI
 from luma_mcp.worker.callbacks import Callbacks
-from luma_mcp.worker.follower import Cooldown, Follower, TaskOfOtherKey
+from luma_mcp.worker.follower import Cooldown, Followed, Follower, LookAgain, TaskOfOtherKey
+from luma_mcp.worker.polling import MIN_POLL_SECONDS
+from luma_mcp.worker.schedule import Rate, Schedule
 from luma_mcp.worker.submission import Submission
+from luma_mcp.worker.usual_times import UsualTimes
 
 ROUND_SECONDS = 5.0
 LEASE_SECONDS = 15.0
 CRASH_COOLDOWN = Cooldown(600.0)  # the ten minutes of `CRASHED`
 CRASHED = "This server met a problem of its own with this task, and tries again in ten minutes."
-CHANGE_WAIT_SECONDS = 1.0
 RELEASE_SECONDS = 1.0
-MAX_STARTED_PER_ROUND = 50
+TAKEN_AT_ONCE = 200  # tasks in one transaction: others wait no longer than that takes
+MAX_POLLS_AT_ONCE = 16  # fewer than connections, so that callers find one
 TIDY_SECONDS = 3600.0
 
 logger = logging.getLogger(__name__)
 
 
 class Tracker:
-    """Runs one follower for each task, under a lease that keeps other processes on the same ledger away.
+    """Looks at each followed task when it is due, under a lease that keeps other processes on the same ledger away.
 
-    Followers are cancelled with their task group; the ledger keeps how far they were.
+    What is being done for tasks is cancelled with `run`; the ledger keeps how far it was. Looks that were waited for
+    share `polls_per_second`; a task that somebody asks for is looked at at once.
     """
 
     def __init__(
@@ -43,26 +49,40 @@ class Tracker:
         submission: Submission,
         downloads: Downloads,
         callbacks: Callbacks,
-        followers: TaskGroup,
+        usual_times: UsualTimes,
         now: Clock,
         *,
+        notify_changed: Callable[[str], None],
+        polls_per_second: float,
         keep_days: int | None = None,
     ) -> None:
         self._ledger = ledger
         self._runapi = runapi
         self._follower = Follower(
-            ledger, runapi, submission, downloads, callbacks, now, self._renew_lease, self.notify_waiters
+            ledger,
+            runapi,
+            submission,
+            downloads,
+            callbacks,
+            usual_times,
+            now,
+            notify_changed,
+            self._look_after_call,
+            anyio.CapacityLimiter(MAX_POLLS_AT_ONCE),
         )
         self._submission = submission
         self._downloads = downloads
+        self._callbacks = callbacks
         self._now = now
+        self._notify_changed = notify_changed
         self._keep_days = keep_days
         self._awake = anyio.Event()
-        self._changed = Signal()
-        self._following: dict[str, Pause] = {}  # by key; the pause before the next try to save
+        self._following: dict[str, Followed] = {}
+        self._schedule = Schedule()
+        self._rate = Rate(polls_per_second)
+        self._looks: TaskGroup | None = None  # while it runs
         self._asked_once: set[str] = set()
         self._foreign: set[tuple[str, str]] = set()  # tasks of no use to a RunAPI key, or unreadable, and its id
-        self._followers = followers
         self._tidied = -math.inf
         self._complaint = ""
 
@@ -73,8 +93,8 @@ class Tracker:
     def follow(self, key: str) -> None:
         """Follow a task, unless this or another process does."""
         if key not in self._following:
-            self._following[key] = Pause()
-            self._followers.start_soon(self._guard, key, name=f"follow {key}")
+            self._following[key] = Followed(key)
+            self._start_look(key)
 
     def exempt_from_limits(self, key: str) -> None:
         """Let a task go out whatever the limits, as its request was repeated."""
@@ -82,22 +102,45 @@ class Tracker:
 
     def retry_save_now(self, key: str) -> None:
         """Cut short the wait before the next try to save a video."""
-        if pause := self._following.get(key):
-            pause.cut_short()
+        followed = self._following.get(key)
+        if followed and followed.save_failures and self._schedule.remove(key):
+            self._start_look(key)
+        elif followed:
+            followed.saves_again_now = True
 
-    async def wait_for_change(self) -> None:
-        """Wait until a task changed here, or long enough that another process may have changed one."""
-        with anyio.move_on_after(CHANGE_WAIT_SECONDS):
-            await self._changed.wait()
+    def _look_after_call(self, key: str) -> None:
+        """Look at a task that RunAPI called about; calls cause at most one poll in `MIN_POLL_SECONDS`."""
+        followed = self._following[key]
+        if self._schedule.remove(key):
+            self._schedule.add(key, max(0.0, followed.polled_at + MIN_POLL_SECONDS - anyio.current_time()))
+        else:
+            followed.was_called = True
 
     # -- all tasks ----------------------------------------------------------------------------------------------------
 
-    async def run(self) -> None:
-        """Look for tasks that nobody follows, for ever."""
-        await self._awake.wait()
+    async def run(self, *, task_status: TaskStatus[None] = anyio.TASK_STATUS_IGNORED) -> None:
+        """Look for tasks that nobody follows, and at each that is followed when it is due, for ever."""
+        try:
+            async with anyio.create_task_group() as self._looks:
+                task_status.started()
+                self._looks.start_soon(self._look_at_due, name="look at due tasks")
+                await self._awake.wait()
+                while True:
+                    await guarded(self._look_after_all, otherwise=None, what="Going round the unfinished tasks")
+                    await anyio.sleep(ROUND_SECONDS)
+        finally:
+            with anyio.move_on_after(RELEASE_SECONDS, shield=True):
+                await self._release_all()
+
+    async def _look_at_due(self) -> None:
         while True:
-            await guarded(self._look_after_all, otherwise=None, what="Going round the unfinished tasks")
-            await anyio.sleep(ROUND_SECONDS)
+            key = await self._schedule.next()
+            await self._rate.wait()
+            self._start_look(key)
+
+    def _start_look(self, key: str) -> None:
+        if self._looks:
+            self._looks.start_soon(self._look, key, name=f"follow {key}")
 
     async def _look_after_all(self) -> None:
         try:
@@ -111,52 +154,59 @@ class Tracker:
             self._complaint = error.message
 
     async def _go_round(self) -> None:
-        """Renew the leases held, and follow what nobody follows.
+        """Keep the leases held, and follow what nobody follows.
 
         A task too old to be followed may have ended since: each process asks for it once.
         """
         now, (origin, key_id) = self._now(), self._runapi.account
         if self._following:
-            await self._ledger.renew(self._following, now + LEASE_SECONDS)
+            await self._ledger.say_alive(now + LEASE_SECONDS)
+        await self._ledger.free_tasks_of_silent_servers(now)
         recent = await self._ledger.find_unattended(origin, key_id, now, FOLLOW_SECONDS)
         older = set(await self._ledger.find_unattended(origin, key_id, now, OUTPUT_LIFETIME_SECONDS)).difference(recent)
         free = [key for key in (*recent, *(older - self._asked_once)) if (key, key_id) not in self._foreign]
-        for key in free[:MAX_STARTED_PER_ROUND]:
-            self.follow(key)
-        self._asked_once |= older.intersection(free[:MAX_STARTED_PER_ROUND])
+        self._asked_once |= older
+        for keys in batched(free, TAKEN_AT_ONCE):
+            for key in await self._claim(keys):
+                if key not in self._following:  # nobody has asked for it since
+                    self._following[key] = Followed(key, is_held=True)
+                    self._schedule.add(key, 0.0)
 
     async def _tidy(self) -> None:
         await self._downloads.tidy()
         if self._keep_days is not None:
             await self._ledger.forget(self._now(), self._keep_days)
 
-    async def _claim_lease(self, key: str) -> bool:
-        return await self._ledger.claim(key, self._now(), self._now() + LEASE_SECONDS)
+    async def _claim(self, keys: list[str]) -> set[str]:
+        claimed = await self._ledger.claim(keys, self._now(), self._now() + LEASE_SECONDS)
+        failpoints.reach("lease.taken")
+        return claimed
 
-    async def _renew_lease(self, key: str) -> bool:
-        """Renew a lease that is held; a lost one is not claimed again, as the task may have changed meanwhile."""
-        return await self._ledger.renew([key], self._now() + LEASE_SECONDS) == 1
-
-    def notify_waiters(self) -> None:
-        """Wake all who wait for a change."""
-        self._changed.give()
+    async def _release_all(self) -> None:
+        try:
+            if self._following:
+                await self._ledger.release_all()
+        except LumaError as error:
+            logger.debug("The leases run out by themselves: %s", error.message)
 
     # -- one task -----------------------------------------------------------------------------------------------------
 
-    async def _guard(self, key: str) -> None:
-        """Follow one task; a bug ends that follower alone, and its task is left alone for `CRASH_COOLDOWN`."""
-        cooldown: Cooldown | None = None
-        try:
-            cooldown = await guarded(
-                partial(self._work_on, key), otherwise=CRASH_COOLDOWN, what=f"Following task {key}"
-            )
-            if cooldown is CRASH_COOLDOWN:
-                await guarded(partial(self._record_crash, key), otherwise=None, what=f"Telling of task {key}")
-        finally:
-            with anyio.move_on_after(RELEASE_SECONDS, shield=True):
-                await self._release_lease(key, cooldown)
-            del self._following[key]
-            self.notify_waiters()
+    async def _look(self, key: str) -> None:
+        """Look at one task; a bug ends its following alone, and the task is left alone for `CRASH_COOLDOWN`."""
+        followed = self._following[key]
+        work = partial(self._work_on, followed)
+        then: LookAgain | Cooldown | None = await guarded(work, otherwise=CRASH_COOLDOWN, what=f"Following task {key}")
+        if isinstance(then, LookAgain):
+            at_once = followed.was_called or (followed.save_failures and followed.saves_again_now)
+            self._schedule.add(key, 0.0 if at_once else then.seconds)
+            followed.was_called = followed.saves_again_now = False
+            return
+        if then is CRASH_COOLDOWN:
+            await guarded(partial(self._record_crash, key), otherwise=None, what=f"Telling of task {key}")
+        self._callbacks.forget(followed.callback)
+        await self._release_lease(key, then)
+        del self._following[key]
+        self._notify_changed(key)
 
     async def _record_crash(self, key: str) -> None:
         task = await self._ledger.get(key)
@@ -164,11 +214,12 @@ class Tracker:
         if task.needs_saving or not task.status.done:
             await self._ledger.record(task.troubled(crashed.failure(), self._now()))
 
-    async def _work_on(self, key: str) -> Cooldown | None:
-        """Follow one task as far as it comes; give the time for which nobody is to try again."""
+    async def _work_on(self, followed: Followed) -> LookAgain | Cooldown | None:
+        """Do what is to be done for a task now; give the time for which nobody is to try again."""
+        key = followed.key
         try:
-            if await self._claim_lease(key):
-                return await self._follower.follow(await self._ledger.get(key), self._following[key])
+            followed.is_held = followed.is_held or bool(await self._claim([key]))
+            return await self._follower.look(followed) if followed.is_held else None
         except LeaseLost:
             logger.info("Task %s is followed by another process now", key)
         except TaskOfOtherKey:
@@ -187,3 +238,8 @@ class Tracker:
             await self._ledger.release(key, until, while_status=(cooldown and cooldown.while_status) or "")
         except LumaError as error:
             logger.debug("The lease on task %s runs out by itself: %s", key, error.message)
+
+
+def batched(keys: list[str], size: int) -> Iterator[list[str]]:
+    """Give a list in pieces of at most `size`."""
+    return (keys[begin : begin + size] for begin in range(0, len(keys), size))

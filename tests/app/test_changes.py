@@ -42,7 +42,7 @@ class Reader:
 
     async def news(self) -> list[Change]:
         self.since, changed = await self.ledger.changes(self.since)
-        return changed
+        return [replace(change, key=None) for change in changed]
 
 
 @pytest.fixture
@@ -68,7 +68,7 @@ async def reader(path: Path, ledger: Ledger) -> AsyncGenerator[Reader]:
 async def held(ledger: Ledger, number: int = 0) -> Task:
     """Add a task and hold its lease."""
     added, _ = await add(ledger, task(number))
-    assert await ledger.claim(added.key, EPOCH, EPOCH + 15)
+    assert await ledger.claim([added.key], EPOCH, EPOCH + 15)
     return added
 
 
@@ -97,7 +97,7 @@ async def test_what_no_caller_sees_is_no_change(ledger: Ledger, reader: Reader) 
     added = await held(ledger)
     accepted = await ledger.record(added.accepted("t-1", Status.PROCESSING, EPOCH))
     await reader.news()
-    await ledger.renew([added.key], EPOCH + 60)
+    await ledger.say_alive(EPOCH + 60)
     await ledger.record(replace(accepted, attempts=3, source_url="https://example.com/uploaded.mp4"))
     await ledger.record(accepted)
     await ledger.release(accepted.key)

@@ -3,7 +3,7 @@
 import anyio
 import pytest
 
-from luma_mcp.core.concurrency import Pause, background_work, cancel_after, guarded
+from luma_mcp.core.concurrency import Pause, Signals, background_work, cancel_after, guarded
 
 pytestmark = pytest.mark.anyio
 
@@ -113,3 +113,35 @@ async def test_being_cancelled_is_no_bug(caplog: pytest.LogCaptureFixture) -> No
         await guarded(anyio.sleep_forever, otherwise=None, what="The tracker")
     assert scope.cancelled_caught
     assert caplog.records == []
+
+
+async def test_who_waits_for_one_thing_is_woken_by_that_alone() -> None:
+    signals = Signals()
+    with signals.expect("a") as first, signals.expect("a") as second, signals.expect("b") as other:
+        assert signals.waiting == 3
+        begun = anyio.current_time()
+        signals.give("a")
+        signals.give("nothing")
+        await first.wait(10)
+        await second.wait(10)
+        assert anyio.current_time() == begun
+        await other.wait(10)
+        assert anyio.current_time() == begun + 10
+        signals.give_all()
+        for each in (first, second, other):
+            await each.wait(10)
+        assert anyio.current_time() == begun + 10
+    assert signals.waiting == 0
+    assert signals._waiting == {}
+
+
+async def test_what_is_given_between_two_waits_ends_the_next_one() -> None:
+    signals = Signals()
+    with signals.expect("a") as pause:
+        signals.give("a")
+        signals.give("a")
+        begun = anyio.current_time()
+        await pause.wait(10)
+        assert anyio.current_time() == begun
+        await pause.wait(10)
+        assert anyio.current_time() == begun + 10

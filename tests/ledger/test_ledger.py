@@ -76,9 +76,10 @@ async def test_what_is_written_is_read_back_and_what_is_fixed_stays(home: Path, 
     later = with_its_cost(later)
     with closing(Ledger(path)) as ledger:
         await add(ledger, draft)
+        await ledger.release_all()
     with closing(Ledger(path)) as ledger:
         assert await ledger.get(draft.key) == draft
-        await ledger.claim(draft.key, EPOCH, EPOCH)
+        await ledger.claim([draft.key], EPOCH, EPOCH)
         await ledger.record(replace(later, key=draft.key, task_id=draft.task_id))
         found = await ledger.get(draft.key)
     kept, changed = row_of(draft), row_of(replace(later, task_id=draft.task_id))
@@ -143,35 +144,59 @@ def test_twenty_processes_with_the_same_request_make_one_task(path: Path) -> Non
         assert len(set(pool.map(anyio.run, [submit] * 20, range(20)))) == 1
 
 
-async def test_a_lease_has_one_owner_until_it_runs_out_or_is_given_back(ledger: Ledger, path: Path) -> None:
+async def test_a_lease_has_one_owner_until_that_one_is_silent_or_gives_it_back(ledger: Ledger, path: Path) -> None:
+    with closing(ledger) as one, closing(Ledger(path)) as other:
+        keys = [(await add(one, task(number)))[0].key for number in range(2)]
+        assert await one.claim(keys, EPOCH, EPOCH + 20) == set(keys)
+        assert await other.claim(keys, EPOCH + 19, EPOCH + 40) == set()
+        await one.say_alive(EPOCH + 30)
+        await other.free_tasks_of_silent_servers(EPOCH + 29)
+        assert await other.find_unattended(API_URL, "", EPOCH + 29, 100) == []
+        await other.free_tasks_of_silent_servers(EPOCH + 30)
+        assert await other.find_unattended("https://other.example", "", EPOCH + 30, 100) == []
+        assert await other.find_unattended(API_URL, "", EPOCH + 30, 100) == keys
+        assert await other.claim(keys[:1], EPOCH + 30, EPOCH + 50) == {keys[0]}
+        await one.release(keys[0])
+        assert await one.claim(keys, EPOCH + 31, EPOCH + 50) == {keys[1]}
+        await other.release(keys[0])
+        assert await one.claim(keys, EPOCH + 31, EPOCH + 50) == set(keys)
+        await one.release_all()
+        assert await other.claim(keys, EPOCH + 32, EPOCH + 50) == set(keys)
+
+
+async def test_a_lease_that_no_server_answers_for_strands_no_task(ledger: Ledger, path: Path) -> None:
     with closing(ledger) as one, closing(Ledger(path)) as other:
         key = (await add(one, task()))[0].key
-        assert await one.claim(key, EPOCH, EPOCH + 20)
-        assert not await other.claim(key, EPOCH + 19, EPOCH + 40)
-        assert await one.claim(key, EPOCH + 19, EPOCH + 30)
-        assert await one.find_unattended(API_URL, "", EPOCH + 29, 100) == []
-        assert await one.find_unattended("https://other.example", "", EPOCH + 30, 100) == []
-        assert await one.find_unattended(API_URL, "", EPOCH + 30, 100) == [key]
-        assert await other.claim(key, EPOCH + 30, EPOCH + 50)
-        await one.release(key)
-        assert not await one.claim(key, EPOCH + 31, EPOCH + 50)
-        await other.release(key)
-        assert await one.claim(key, EPOCH + 31, EPOCH + 50)
+        with closing(sqlite3.connect(path)) as db, db:
+            db.execute("UPDATE tasks SET lease_owner = 'nobody'")
+        assert await other.claim([key], EPOCH + 1, EPOCH + 16) == set()
+        await other.free_tasks_of_silent_servers(EPOCH + 1)
+        assert await other.claim([key], EPOCH + 1, EPOCH + 16) == {key}
 
 
 async def test_a_lease_from_the_future_does_not_strand_a_task(ledger: Ledger, path: Path) -> None:
     with closing(ledger) as one, closing(Ledger(path)) as other:
         key = (await add(one, task()))[0].key
-        assert await one.claim(key, EPOCH + 1e7, EPOCH + 1e7 + 15)  # then the clock was corrected
+        assert await one.claim([key], EPOCH + 1e7, EPOCH + 1e7 + 15)  # then the clock was corrected
+        await other.free_tasks_of_silent_servers(EPOCH + 1)
         assert await one.find_unattended(API_URL, "", EPOCH + 1, 100) == [key]
-        assert await other.claim(key, EPOCH + 1, EPOCH + 16)
+        assert await other.claim([key], EPOCH + 1, EPOCH + 16)
+
+
+async def test_only_who_has_the_lease_is_given_the_task_to_work_on(ledger: Ledger, path: Path) -> None:
+    with closing(ledger) as one, closing(Ledger(path)) as other:
+        draft, _ = await add(one, task())
+        assert await one.get_held(draft.key) == draft
+        with pytest.raises(LeaseLost):
+            await other.get_held(draft.key)
 
 
 async def test_who_lost_the_lease_writes_nothing(ledger: Ledger, path: Path) -> None:
     with closing(ledger) as one, closing(Ledger(path)) as other:
         draft, _ = await add(one, task())
         taken = replace(draft, task_id="id", status=Status.COMPLETED, finished_at=EPOCH + 9, video_path="/v.mp4")
-        assert await other.claim(draft.key, EPOCH + 30, EPOCH + 50)
+        await other.free_tasks_of_silent_servers(EPOCH + 30)
+        assert await other.claim([draft.key], EPOCH + 30, EPOCH + 50)
         await other.record(taken)
         with pytest.raises(LeaseLost):
             await one.record(replace(draft, status=Status.FAILED))

@@ -15,8 +15,8 @@ from unittest.mock import patch
 import anyio
 
 import luma_mcp
-from luma_mcp.core.errors import Conflict, LedgerDamaged
-from luma_mcp.core.models import Limits, Status
+from luma_mcp.core.errors import Conflict, LedgerDamaged, LimitReached
+from luma_mcp.core.models import Limits, Status, new_key
 from luma_mcp.ledger.database import count_tasks, count_tasks_of
 from luma_mcp.ledger.ledger import Ledger
 from tests.support.ledgers import add, damage_index
@@ -24,7 +24,9 @@ from tests.support.old_sqlite import Statement, run
 from tests.support.rig import API_URL, EPOCH
 from tests.support.tasks import task
 
-SQL = re.compile(r"\s*(SELECT|INSERT|UPDATE|DELETE|PRAGMA|BEGIN|CREATE|DROP|ALTER|WITH)\b.*", re.DOTALL)
+SQL = re.compile(
+    r"\s*(SELECT|INSERT|UPDATE|DELETE|PRAGMA|BEGIN|SAVEPOINT|RELEASE|ROLLBACK|CREATE|DROP|ALTER|WITH)\b.*", re.DOTALL
+)
 WHERE_SQL_IS = ("ledger/*.py",)
 
 
@@ -109,7 +111,14 @@ async def everything(path: Path) -> None:
         await ledger.is_task_id_taken("id", done.key)
         await ledger.update_video_urls(done)
         await ledger.check_writable()
-        await ledger.renew([done.key], EPOCH + 15)
+        with suppress(LimitReached):
+            await ledger.join_or_add(task(5), "one more", Limits(0, 0))
+        await ledger.say_alive(EPOCH + 15)
+        await ledger.free_tasks_of_silent_servers(EPOCH + 100)
+        await ledger.claim([done.key], EPOCH + 100, EPOCH + 115)
+        await ledger.get_held(done.key)
+        await ledger.release_all()
+        await ledger.claim([done.key], EPOCH + 100, EPOCH + 115)
         await ledger.release(done.key)
         await ledger.get(done.key)
         await ledger.find("local", "id")
@@ -124,6 +133,7 @@ async def everything(path: Path) -> None:
         await ledger.uploads.find_upload_url((API_URL, ""), "md5:x:1", EPOCH)
         await ledger.uploads.forget_upload("https://x/y", EPOCH)
         await remove_while_in_use(ledger, path)
+        await add(ledger, replace(done, key=new_key(), task_id="long", source_url="x" * 30_000))
         await ledger.forget(EPOCH + 1e6, 1)
     count_tasks(path)
     await rescue(path)

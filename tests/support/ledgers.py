@@ -19,7 +19,7 @@ NO_LIMITS = Limits()
 async def add(ledger: Ledger, draft: Task, name: str = "") -> tuple[Task, bool]:
     """Add a task, under the name of a request if one is given, and take the lease that writing about it needs."""
     added, joined = await ledger.join_or_add(draft, name or draft.key, NO_LIMITS)
-    await ledger.claim(added.key, EPOCH, EPOCH)
+    await ledger.claim([added.key], EPOCH, EPOCH)
     return added, joined
 
 

@@ -41,6 +41,9 @@ def folded(stored: bytes) -> str:
 
 def rows_of(db: Any, statement: Statement) -> int:
     """Run one statement, and end what it may have begun; count rows."""
+    if statement["sql"].endswith(" job"):
+        db.execute("BEGIN")
+        db.execute("SAVEPOINT job")
     try:
         cursor = getattr(db, statement["way"])(statement["sql"], *statement["values"])
     except Exception as error:

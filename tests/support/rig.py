@@ -139,7 +139,7 @@ class Rig(AppWithSandbox):
 
 
 def waiting_calls(app: App) -> int:
-    return app._parts.tracker._changed.waiting
+    return app._parts.changed.waiting
 
 
 def handler_for(answer: Answer | httpx.Response) -> Answer:

@@ -175,7 +175,7 @@ class PaidOnce(RuleBasedStateMachine):
     def kill(self, name: str) -> None:
         if name in self.running:
             rig, context = self.running.pop(name)
-            self.patch.setattr(rig.parts.tracker, "_release_lease", nothing)
+            self.patch.setattr(rig.parts.tracker, "_release_all", nothing)
             with pytest.MonkeyPatch.context() as patch, self.passing():
                 patch.setattr(parts, "LAST_ANSWERS_SECONDS", 0.0)
                 context.__exit__(None, None, None)

@@ -12,7 +12,7 @@ import pytest
 
 from luma_mcp.transports.routes import SESSION_IDLE_SECONDS
 from luma_mcp.transports.sockets import raise_file_limit
-from tests.support.http_server import ASK, PAIRS, WAYS, Hosted, hosted
+from tests.support.http_server import ASK, PAIRS, WAYS, Hosted, a_moment, hosted
 from tests.support.raw_http import calling
 from tests.support.rig import structured, waiting_calls
 
@@ -97,7 +97,7 @@ async def one_of_each(server: Hosted) -> None:
 async def all_wait(server: Hosted, tasks: int) -> None:
     """Wait until RunAPI has as many tasks, and every client waits for its own."""
     while server.task_count() < tasks or waiting_calls(server.app) < CLIENTS:
-        await server.parts.tracker.wait_for_change()
+        await a_moment()
 
 
 def end_idle_sessions(server: Hosted) -> None:

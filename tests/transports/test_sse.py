@@ -11,7 +11,7 @@ from mcp.types import JSONRPCError, JSONRPCNotification, JSONRPCRequest
 
 from luma_mcp.transports import sse
 from luma_mcp.transports.sse import MAX_UNANSWERED, check_unanswered_limit
-from tests.support.http_server import ASK, event_stream, hosted
+from tests.support.http_server import ASK, a_moment, event_stream, hosted
 from tests.support.rig import ERAS, structured, waiting_calls
 
 pytestmark = [pytest.mark.anyio, pytest.mark.sockets]
@@ -34,7 +34,7 @@ async def test_on_one_event_stream_only_so_much_goes_on_at_once(home: Path, monk
             for _ in range(FEW):
                 calls.start_soon(client.call_tool, "get_task", wait)
             while waiting_calls(server.app) < FEW:
-                await server.parts.tracker.wait_for_change()
+                await a_moment()
             with pytest.raises(MCPError, match="At most 3 requests"):
                 await client.call_tool("get_task", wait)
             server.finish_tasks()

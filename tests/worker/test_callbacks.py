@@ -88,7 +88,8 @@ async def test_a_call_makes_the_server_ask_at_once(home: Path, inline_threads: N
 async def test_nothing_is_left_of_a_call_that_nobody_waits_for_any_more(home: Path, inline_threads: None) -> None:
     async with open_rig(home, **HTTP) as rig:
         await done(rig, await rig.submit(wait=0))
-        assert not rig.parts.callbacks._waiters
+        assert not rig.parts.callbacks._expected
+        assert not rig.parts.callbacks._called
 
 
 async def test_a_task_with_an_address_of_the_users_own_is_asked_for_as_often_as_ever(
@@ -199,8 +200,9 @@ def test_without_a_public_address_there_is_none_to_call() -> None:
 
 async def test_a_call_that_comes_after_the_answer_shows_that_calls_come() -> None:
     callbacks, address = Callbacks(), new_callback_url(PUBLIC)
-    with callbacks.register(address) as awaited:
-        callbacks.note_task_end(address, awaited)
+    callbacks.expect(address, lambda: None)
+    callbacks.note_task_end(address)
+    callbacks.forget(address)
     assert not callbacks.is_reliable
     callbacks.handle_call("another")
     assert not callbacks.is_reliable

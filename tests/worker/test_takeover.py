@@ -169,7 +169,7 @@ async def test_a_task_whose_holder_was_killed_is_taken_over_though_the_clock_was
     async with open_rig(home, clock=clock, sandbox=sandbox) as other:
         async with open_rig(home, clock=clock, sandbox=sandbox) as holder:
             await holder.submit(wait=0)
-            monkeypatch.setattr(holder.parts.ledger, "release", never)
+            monkeypatch.setattr(holder.parts.ledger, "release_all", never)
         clock.jumped -= 300
         other.app.start_tracker()
         await anyio.sleep(30)
@@ -180,11 +180,11 @@ async def test_what_was_put_aside_stays_so_though_the_clock_was_set_back_a_littl
     async with open_rig(home) as rig:
         task = await rig.submit(wait=0)
         ledger, now = rig.parts.ledger, rig.clock()
-        assert await ledger.claim(task.key, now, now + 15)
+        assert await ledger.claim([task.key], now, now + 15)
         await ledger.release(task.key, now + 600)
         with closing(Ledger(home / "data" / LEDGER_NAME)) as other:
-            assert not await other.claim(task.key, now, now + 15)
-            assert await other.claim(task.key, now - 1, now + 15), "nothing is put aside for that long"
+            assert not await other.claim([task.key], now, now + 15)
+            assert await other.claim([task.key], now - 1, now + 15), "nothing is put aside for that long"
 
 
 async def test_a_poll_that_slept_changes_nothing_of_a_finished_task(home: Path) -> None:

@@ -77,7 +77,7 @@ async def test_an_old_task_of_a_process_that_just_died_is_asked_for_too(
         sandbox.faults.inject(Fault("slow", route="read", seconds=100))
         second.app.start_tracker()
         await anyio.sleep(1)
-        monkeypatch.setattr(second.parts.tracker, "_release_lease", keep)
+        monkeypatch.setattr(second.parts.tracker, "_release_all", keep)
     async with open_rig(home, clock=clock, sandbox=sandbox) as third:
         third.app.start_tracker()
         await anyio.sleep(60)
@@ -145,7 +145,7 @@ async def test_two_processes_share_the_ledger_and_only_one_asks(home: Path) -> N
         assert len(list((home / "out").iterdir())) == 2
 
 
-async def keep(_key: str, _kept_for: float) -> None:
+async def keep() -> None:
     """Die without giving a lease back."""
 
 
@@ -154,7 +154,7 @@ async def test_another_process_takes_over_when_the_holder_dies(home: Path, monke
     async with open_rig(home, sandbox=sandbox) as other:
         async with open_rig(home, sandbox=sandbox) as holder:
             task = await holder.submit(wait=0)
-            monkeypatch.setattr(holder.parts.tracker, "_release_lease", keep)
+            monkeypatch.setattr(holder.parts.tracker, "_release_all", keep)
             other.app.start_tracker()
         asked = other.polls()
         await anyio.sleep(30)
@@ -170,10 +170,10 @@ async def test_a_task_whose_lease_could_not_be_given_back_is_taken_up_again(
         other, task = await rig.submit("other", wait=0), await rig.submit(wait=0)
         claim, release, busy = rig.parts.ledger.claim, rig.parts.ledger.release, [True]
 
-        async def claimed(key: str, now: float, until: float) -> bool:
-            if busy and key == task.key:
+        async def claimed(keys: list[str], now: float, until: float) -> set[str]:
+            if busy and task.key in keys:
                 raise LedgerUnusable("The ledger is busy.")
-            return await claim(key, now, until)
+            return await claim(keys, now, until)
 
         async def released(key: str, until: float = 0.0, *, while_status: str = "") -> None:
             if busy:

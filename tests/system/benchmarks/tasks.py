@@ -1,0 +1,288 @@
+"""What tasks cost a server, and how that grows with the number of them that are open (Linux).
+
+A real server over stdio, its own ledger on disk, and a RunAPI over real sockets that costs next to nothing. Beside each
+figure stands that of bare httpx, which asks the same RunAPI from the same machine in the same run.
+
+Run by hand: python -m tests.system.benchmarks.tasks [OPEN_TASKS …]
+"""
+
+import asyncio
+import hashlib
+import json
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import AsyncGenerator, Generator
+from contextlib import asynccontextmanager, closing, contextmanager, suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import httpx
+
+from luma_mcp.core.models import Status, Task, VideoRequest, new_key
+from luma_mcp.ledger.ledger import Ledger, insert
+from luma_mcp.ledger.records import row_of
+from tests.support.busy_runapi import TASKS, task_id_for
+from tests.support.rig import KEY, SOURCE
+from tests.support.stdio_client import INITIALIZE
+
+OPEN_TASKS = (100, 1_000, 10_000)
+POLLS_PER_SECOND = 200
+WATCHED_SECONDS = 12.0
+CALLS_PER_SECOND = 100
+CALLING_SECONDS = 10.0
+GENERATION_SECONDS = 25.0
+WHOLE_TASKS = 400
+TICKS = os.sysconf("SC_CLK_TCK")
+LONG_SECONDS = 100_000.0
+
+
+@dataclass
+class Server:
+    """A server process, and the answers that are awaited from it."""
+
+    process: asyncio.subprocess.Process
+    awaited: dict[int, asyncio.Future[dict[str, Any]]] = field(
+        default_factory=dict[int, asyncio.Future[dict[str, Any]]]
+    )
+
+    async def request(self, method: str, params: dict[str, Any]) -> dict[str, Any]:
+        number = len(self.awaited) + 1
+        self.awaited[number] = asyncio.get_running_loop().create_future()
+        self.say({"id": number, "method": method, "params": params})
+        return await self.awaited[number]
+
+    def say(self, message: dict[str, Any]) -> None:
+        assert self.process.stdin
+        self.process.stdin.write(json.dumps({"jsonrpc": "2.0"} | message).encode() + b"\n")
+
+    async def read(self) -> None:
+        assert self.process.stdout
+        async for line in self.process.stdout:
+            message = json.loads(line)
+            if (number := message.get("id")) and "method" not in message:
+                self.awaited[number].set_result(message["result"])
+
+    async def call(self, name: str, **arguments: Any) -> dict[str, Any]:
+        return await self.request("tools/call", {"name": name, "arguments": arguments})
+
+    def cpu_seconds(self) -> float:
+        """Give the processor time that the server has used, its threads' too."""
+        fields = Path(f"/proc/{self.process.pid}/stat").read_text(encoding="ascii").rpartition(")")[2].split()
+        return (int(fields[11]) + int(fields[12])) / TICKS
+
+    def resident_mebibytes(self) -> float:
+        status = Path(f"/proc/{self.process.pid}/status").read_text(encoding="ascii").splitlines()
+        return int(next(line for line in status if line.startswith("VmRSS")).split()[1]) / 1024
+
+
+@contextmanager
+def busy_runapi(seconds: float) -> Generator[str]:
+    """Run a RunAPI whose tasks take so many seconds, and give its address."""
+    command = [sys.executable, "-m", "tests.support.busy_runapi", str(seconds)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout
+        try:
+            yield process.stdout.readline().strip()
+        finally:
+            process.terminate()
+
+
+@asynccontextmanager
+async def serving(home: Path, url: str) -> AsyncGenerator[Server]:
+    """Run a server on the ledger below `home`, initialized."""
+    settings = {
+        "HOME": str(home),
+        "RUNAPI_API_KEY": KEY,
+        "RUNAPI_BASE_URL": url,
+        "LUMA_MCP_DATA_DIR": str(home / "data"),
+        "LUMA_MCP_OUTPUT_DIR": str(home / "out"),
+        "LUMA_MCP_ALLOW_PRIVATE": "true",
+        "LUMA_MCP_MAX_ACTIVE": "1000000",
+        "LUMA_MCP_POLLS_PER_SECOND": str(POLLS_PER_SECOND),
+        "LUMA_MCP_LOG_LEVEL": "ERROR",
+    }
+    command, pipe = [sys.executable, "-m", "luma_mcp"], subprocess.PIPE
+    process = await asyncio.create_subprocess_exec(
+        *command, env=os.environ | settings, limit=1 << 24, stdin=pipe, stdout=pipe
+    )
+    server = Server(process)
+    reading = asyncio.create_task(server.read())
+    try:
+        await server.request("initialize", INITIALIZE)
+        server.say({"method": "notifications/initialized"})
+        yield server
+    finally:
+        with suppress(ProcessLookupError):
+            process.terminate()
+        await process.wait()
+        reading.cancel()
+
+
+async def fill(path: Path, url: str, tasks: int) -> None:
+    """Make a ledger of tasks that RunAPI took a minute ago and will not finish."""
+    now = time.time() - 60
+    request = VideoRequest(prompt="", source=SOURCE)
+    draft = Task(
+        key="",
+        caller="local",
+        request=request,
+        created_at=now,
+        updated_at=now,
+        wanted_at=now,
+        sent_at=now,
+        origin=url,
+        key_id=hashlib.sha256(KEY.encode()).hexdigest()[:16],
+        status=Status.PROCESSING,
+        charged="unknown",
+        attempts=1,
+    )
+
+    def write(db: Any) -> None:
+        for number in range(tasks):
+            own = {
+                "key": new_key(),
+                "task_id": task_id_for(number, now, LONG_SECONDS),
+                "prompt": f"Foggy morning {number}",
+            }
+            insert(db, row_of(draft) | own | {"name": own["key"]})
+
+    with closing(Ledger(path)) as ledger:
+        await ledger._file.write(write)
+
+
+async def asked(url: str, kind: str) -> int:
+    async with httpx.AsyncClient() as client:
+        return int((await client.get(f"{url}/asked")).json().get(kind, 0))
+
+
+async def bare_poll_milliseconds(url: str, polls: int = 1_000) -> float:
+    """Measure what one question costs bare httpx, in milliseconds of processor time."""
+    address = f"{url}{TASKS}/{task_id_for(0, time.time(), LONG_SECONDS)}"
+    async with httpx.AsyncClient() as client:
+        await client.get(address)
+        begun = time.process_time()
+        for _ in range(polls):
+            (await client.get(address)).json()
+        return 1000 * (time.process_time() - begun) / polls
+
+
+async def measure_open(tasks: int) -> dict[str, float]:
+    """Measure a server with so many open tasks: taking them up, asking for them, and new calls beside that."""
+    figures = dict[str, float]()
+    with tempfile.TemporaryDirectory() as folder, busy_runapi(LONG_SECONDS) as url:
+        home = Path(folder)
+        await fill(home / "data" / "tasks.sqlite3", url, tasks)
+        async with serving(home, url) as server:
+            begun = time.perf_counter()
+            await server.call("list_tasks")
+            await taken_up(home / "data" / "tasks.sqlite3", tasks)
+            figures["seconds until all are taken up"] = time.perf_counter() - begun
+            await asyncio.sleep(2)
+            before, cpu, begun = await asked(url, "poll"), server.cpu_seconds(), time.perf_counter()
+            await asyncio.sleep(WATCHED_SECONDS)
+            polls = await asked(url, "poll") - before
+            figures["polls a second"] = polls / (time.perf_counter() - begun)
+            figures["CPU ms a poll"] = 1000 * (server.cpu_seconds() - cpu) / polls
+            figures["CPU ms a poll of bare httpx"] = await bare_poll_milliseconds(url)
+            figures["MiB resident"] = server.resident_mebibytes()
+            figures |= await measure_calls(server)
+    return figures
+
+
+async def taken_up(path: Path, tasks: int) -> None:
+    """Wait until the server has a lease on each task."""
+    with closing(Ledger(path)) as ledger:
+        while True:
+            found = await ledger._file.read("SELECT count(*) FROM tasks WHERE lease_owner <> ''", ())
+            if found[0][0] >= tasks:
+                return
+            await asyncio.sleep(0.05)
+
+
+async def measure_calls(server: Server) -> dict[str, float]:
+    """Make new calls at an even rate, ask for the tools meanwhile, and give what both took."""
+    new, lists = list[float](), list[float]()
+
+    async def timed(into: list[float], method: str, params: dict[str, Any]) -> None:
+        begun = time.perf_counter()
+        await server.request(method, params)
+        into.append(time.perf_counter() - begun)
+
+    cpu, begun = server.cpu_seconds(), time.perf_counter()
+    async with asyncio.TaskGroup() as group:
+        for number in range(int(CALLS_PER_SECOND * CALLING_SECONDS)):
+            await asyncio.sleep(max(0.0, begun + number / CALLS_PER_SECOND - time.perf_counter()))
+            arguments = {"prompt": f"new {number}", "source_video_url": SOURCE, "wait_seconds": 0}
+            group.create_task(timed(new, "tools/call", {"name": "modify_video", "arguments": arguments}))
+            if number % 5 == 0:
+                group.create_task(timed(lists, "tools/list", {}))
+    seconds = time.perf_counter() - begun
+    return {
+        "new calls a second": len(new) / seconds,
+        "seconds of a new call, p99": percentile(new, 99),
+        "ms of tools/list, p99": 1000 * percentile(lists, 99),
+        "CPU seconds a second meanwhile": (server.cpu_seconds() - cpu) / seconds,
+    }
+
+
+def percentile(values: list[float], share: int) -> float:
+    return statistics.quantiles(values, n=100)[share - 1]
+
+
+async def measure_whole_tasks(tasks: int = WHOLE_TASKS) -> dict[str, float]:
+    """Measure tasks from the call to the saved file: processor time for each, and how late their end was seen."""
+    with tempfile.TemporaryDirectory() as folder, busy_runapi(GENERATION_SECONDS) as url:
+        async with serving(Path(folder), url) as server:
+            await server.call("list_tasks")
+            cpu, begun = server.cpu_seconds(), time.perf_counter()
+
+            async def whole(number: int) -> float:
+                arguments = {"prompt": f"task {number}", "source_video_url": SOURCE, "wait_seconds": 300}
+                result = await server.call("modify_video", **arguments)
+                found = result["structuredContent"]
+                assert found["video_path"], found
+                return float(found["elapsed_seconds"]) - GENERATION_SECONDS
+
+            async with asyncio.TaskGroup() as group:
+                late = [group.create_task(whole(number)) for number in range(tasks)]
+            return {
+                "CPU ms a task of 25 s, from call to file": 1000 * (server.cpu_seconds() - cpu) / tasks,
+                "seconds late, mean": statistics.mean(each.result() for each in late),
+                "seconds for all": time.perf_counter() - begun,
+                "questions a task": await asked(url, "poll") / tasks,
+            }
+
+
+async def measure_burst(calls: int = 1_000, wait_seconds: int = 40) -> dict[str, float]:
+    """Make a thousand calls at once, and give how long they took to be answered within their bound."""
+    with tempfile.TemporaryDirectory() as folder, busy_runapi(GENERATION_SECONDS) as url:
+        async with serving(Path(folder), url) as server:
+            begun, took = time.perf_counter(), list[float]()
+
+            async def call(number: int) -> None:
+                arguments = {"prompt": f"task {number}", "source_video_url": SOURCE, "wait_seconds": wait_seconds}
+                await server.call("modify_video", **arguments)
+                took.append(time.perf_counter() - begun)
+
+            async with asyncio.TaskGroup() as group:
+                for number in range(calls):
+                    group.create_task(call(number))
+            return {f"seconds until {calls} calls at once are answered": max(took)}
+
+
+async def main(sizes: list[int]) -> None:
+    table = [await measure_open(size) for size in sizes]
+    print(f"{'open tasks':<45}" + "".join(f"{size:>10}" for size in sizes))
+    for name in table[0]:
+        print(f"{name:<45}" + "".join(f"{figures[name]:>10.2f}" for figures in table))
+    for name, figure in (await measure_whole_tasks() | await measure_burst()).items():
+        print(f"{name:<45}{figure:>10.2f}")
+
+
+if __name__ == "__main__":
+    asyncio.run(main([int(each) for each in sys.argv[1:]] or list(OPEN_TASKS)))
