@@ -23,7 +23,7 @@ from luma_mcp.app.wait import is_named
 from luma_mcp.core import failpoints
 from luma_mcp.core.errors import InvalidApiKey, InvalidRequest, LedgerUnusable, LumaError, TaskNotFound
 from luma_mcp.core.filenames import validate_filename
-from luma_mcp.core.models import FOLLOW_SECONDS, MODEL, Clock, Status, Task, VideoRequest
+from luma_mcp.core.models import FOLLOW_SECONDS, Clock, Status, Task, VideoRequest
 from luma_mcp.core.settings import WAIT_LIMIT_SECONDS, Settings
 from luma_mcp.core.uris import parse_task_id, task_uri
 from luma_mcp.ledger.database import count_tasks_of
@@ -31,7 +31,7 @@ from luma_mcp.ledger.files import LEDGER_NAME
 from luma_mcp.ledger.ledger import next_cursor
 from luma_mcp.media.files import awaits_other_server
 from luma_mcp.media.sources import TaskOutput, parse_source
-from luma_mcp.worker.polling import duration_profile
+from luma_mcp.worker.polling import DOCUMENTED
 
 MIN_SUBMIT_SECONDS = 5.0
 
@@ -288,10 +288,10 @@ class App:
 
     async def describe(self, task: Task) -> str:
         """Say in one line how a task goes, as progress messages do."""
-        durations: Sequence[float] = ()
+        profile = DOCUMENTED
         with suppress(LedgerUnusable):  # a line to read is worth no failure
-            durations = await self._parts.ledger.durations(MODEL)
-        return describe(task, duration_profile(durations), self.now(), self._parts.waiter.transfers.of(task.key))
+            profile = await self._parts.waiter.usual_times.profile()
+        return describe(task, profile, self.now(), self._parts.waiter.transfers.of(task.key))
 
     def check_can_follow(self, task: Task) -> None:
         """Raise a `LumaError` if this server does not ask RunAPI for an unfinished task, so that none waits for it."""
