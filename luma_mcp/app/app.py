@@ -5,8 +5,9 @@ import time
 from collections.abc import AsyncGenerator, Callable, Coroutine, Sequence
 from contextlib import AbstractContextManager, asynccontextmanager, suppress
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import anyio
 import anyio.to_thread
@@ -15,15 +16,14 @@ import httpx
 from luma_mcp.app.account import Account
 from luma_mcp.app.changes import Listener
 from luma_mcp.app.parts import Parts, open_parts
-from luma_mcp.app.preview import Preview
-from luma_mcp.app.progress import Progress, describe
+from luma_mcp.app.progress import Progress, describe, report_to_nobody
 from luma_mcp.app.save import DISK_TIMEOUT_SECONDS
 from luma_mcp.app.videos import VideoFile, read_piece
 from luma_mcp.app.wait import is_named
 from luma_mcp.core import failpoints
 from luma_mcp.core.errors import InvalidApiKey, InvalidRequest, LedgerUnusable, LumaError, TaskNotFound
 from luma_mcp.core.filenames import validate_filename
-from luma_mcp.core.models import FOLLOW_SECONDS, Clock, Status, Task, VideoRequest
+from luma_mcp.core.models import CLOCK_STEP_SECONDS, FOLLOW_SECONDS, Clock, Status, Task, VideoRequest
 from luma_mcp.core.settings import WAIT_LIMIT_SECONDS, Settings
 from luma_mcp.core.uris import parse_task_id, task_uri
 from luma_mcp.ledger.database import count_tasks_of
@@ -32,6 +32,9 @@ from luma_mcp.ledger.ledger import next_cursor
 from luma_mcp.media.files import awaits_other_server
 from luma_mcp.media.sources import TaskOutput, parse_source
 from luma_mcp.worker.polling import DOCUMENTED
+
+if TYPE_CHECKING:
+    from luma_mcp.app.preview import Preview, Previewer
 
 MIN_SUBMIT_SECONDS = 5.0
 
@@ -95,15 +98,20 @@ class App:
             error.charged = "unknown"  # the intent is recorded, and may be on its way
             raise
 
-    async def get_task(self, task_id: str, caller: str, *, wait_seconds: int, progress: Progress) -> Outcome:
-        """Give a task of the caller's, after waiting for its end within the bound; raise `TaskNotFound`."""
+    async def get_task(self, task_id: str, caller: str, *, wait_seconds: int, progress: Progress | None) -> Outcome:
+        """Give a task of the caller's, after waiting for its end within the bound; raise `TaskNotFound`.
+
+        `progress` is None for a caller who wants none. Hosts ask often, so each step that can be spared is.
+        """
         bound = self._bound(wait_seconds)
         begun = anyio.current_time()
         with self._parts.ledger.report_damage_once():
             task = await self.find(task_id, caller)
-        await self.ensure_followed(task.key)
+        self._follow(task)
         until = begun if awaits_other_server(task, self._parts.runapi.origin) else begun + bound
-        return await self.outcome(await self._parts.waiter.watch(task.key, until, progress))
+        if progress or (until > begun and not task.is_settled):
+            task = await self._parts.waiter.watch(task.key, until, progress or Progress(report_to_nobody))
+        return await self.outcome(task, only_lost_need_take=True)
 
     async def save_video(self, task_id: str, caller: str, filename: str, *, progress: Progress) -> Outcome:
         """Save a completed task's video, under a name if one is given, and wait for that as long as calls wait.
@@ -144,14 +152,18 @@ class App:
             raise InvalidRequest(f"offset must be from 0 to {video.size}, the size of the video.")
         return await anyio.to_thread.run_sync(read_piece, video, offset, length, abandon_on_cancel=True)
 
-    async def preview(self, task_id: str, caller: str) -> Preview:
+    @cached_property
+    def _previewer(self) -> "Previewer":
+        return self._parts.make_previewer()
+
+    async def preview(self, task_id: str, caller: str) -> "Preview":
         """Give frames of a finished task's video as a picture, above them those of its source where that can be had.
 
         Raises `InvalidRequest`, `TaskNotFound`, `DownloadFailed`, `PreviewToolMissing` or `OutputNotWritable`.
         """
         with self._parts.ledger.report_damage_once():
             task = await self.find(task_id, caller)
-        return await self._parts.previewer.preview(task, caller)
+        return await self._previewer.preview(task, caller)
 
     async def copy_video(self, task: Task, folder: Path, name: str) -> Task:
         """Copy a saved video where a person at this machine wants it, under its own name if `name` is empty.
@@ -242,12 +254,14 @@ class App:
 
         One that may still be submitted is left to servers with its key; whoever finds it too late ends it.
         """
+        self._follow(await self._parts.ledger.get(key))
+
+    def _follow(self, task: Task) -> None:
         self.start_tracker()
-        task = await self._parts.ledger.get(key)
         running = not task.status.done and task.status is not Status.UNCONFIRMED
         may_follow = task.task_id or task.key_id == self._parts.runapi.key_id or not task.is_young(self.now())
         if ((running and may_follow) or task.needs_saving) and task.origin == self._parts.runapi.origin:
-            self._parts.tracker.follow(key)
+            self._parts.tracker.follow(task.key)
 
     async def _go_on(self, task: Task) -> None:
         """Bring a joined task to its end: an unconfirmed one is submitted again under its key, at any age.
@@ -273,7 +287,7 @@ class App:
             raise unknown from None
         if task.caller != caller:
             raise unknown
-        await self.ensure_followed(key)
+        self._follow(task)
         return task
 
     def is_over(self, task: Task) -> bool:
@@ -303,11 +317,13 @@ class App:
         if task.key_id != self._parts.runapi.key_id:
             raise InvalidApiKey(f"Task {task.task_id} was made with another RunAPI key than the one that is used here.")
 
-    async def outcome(self, task: Task) -> Outcome:
+    async def outcome(self, task: Task, *, only_lost_need_take: bool = False) -> Outcome:
         """Give a task as it stands: its file if that is there, its error as of now, its next free take."""
         task = await self._parts.saver.current_task(task)
         own_clip = await self._parts.saver.is_own_clip(task)
-        return Outcome(task, next_take=await self._parts.ledger.unused_take(task.key), own_clip=own_clip)
+        needs_take = not only_lost_need_take or task.is_lost(self.now() + CLOCK_STEP_SECONDS)
+        next_take = await self._parts.ledger.unused_take(task.key) if needs_take else 0
+        return Outcome(task, next_take=next_take, own_clip=own_clip)
 
     def _bound(self, wait_seconds: int) -> float:
         if not -1 <= wait_seconds <= WAIT_LIMIT_SECONDS:

@@ -1,9 +1,11 @@
 """What an app is made of: the one place where the parts are put together, opened and closed."""
 
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 import anyio
 import httpx
@@ -13,7 +15,6 @@ from pydantic import SecretStr
 from luma_mcp.app.account import AccountChecker
 from luma_mcp.app.changes import Changes
 from luma_mcp.app.drain import ActiveRequests
-from luma_mcp.app.preview import Previewer
 from luma_mcp.app.save import VideoSaver
 from luma_mcp.app.submit import TaskCreator, check_request
 from luma_mcp.app.videos import VideoFinder
@@ -24,7 +25,6 @@ from luma_mcp.core.settings import Settings
 from luma_mcp.ledger.ledger import Ledger, open_ledger
 from luma_mcp.media.downloads import Downloads
 from luma_mcp.media.links import Links
-from luma_mcp.media.preview import ContactSheets
 from luma_mcp.media.transfers import Transfers
 from luma_mcp.media.uploads import Uploads
 from luma_mcp.runapi.client import RunAPI
@@ -34,6 +34,9 @@ from luma_mcp.worker.callbacks import Callbacks
 from luma_mcp.worker.submission import Submission
 from luma_mcp.worker.tracker import Tracker
 from luma_mcp.worker.usual_times import UsualTimes
+
+if TYPE_CHECKING:
+    from luma_mcp.app.preview import Previewer
 
 PREVIEWS_FOLDER = "previews"  # beside the ledger
 LAST_ANSWERS_SECONDS = 1.2  # of the 2 s that hosts give a server to end
@@ -60,7 +63,7 @@ class Parts:
     saver: VideoSaver
     videos: VideoFinder
     account_checker: AccountChecker
-    previewer: Previewer
+    make_previewer: Callable[[], "Previewer"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,10 +120,11 @@ def assemble(
     transfers, callbacks, active_requests, changed = Transfers(), Callbacks(), ActiveRequests(), Signals()
     uploads = Uploads(ledger, runapi, transfers, settings, now)
     downloads = Downloads(network.clients, settings.output_dir, transfers, trusted=trusted, allow_private=private)
-    saver = VideoSaver(settings, ledger, downloads, runapi, now, settings.saved_folders)
+    saved_folders = settings.saved_folders
+    saver = VideoSaver(settings, ledger, downloads, runapi, now, saved_folders)
     check = partial(check_request, callback_hosts=settings.callback_hosts)
     submission = Submission(ledger, runapi, uploads, settings, now, check=check, unreached_seconds=unreached_seconds)
-    usual_times, changes = UsualTimes(ledger), Changes(ledger, changed)
+    usual_times, changes = UsualTimes(ledger, runapi), Changes(ledger, changed)
     tracker = Tracker(
         ledger,
         runapi,
@@ -149,16 +153,27 @@ def assemble(
         creator=TaskCreator(settings, ledger, runapi, uploads, now),
         waiter=TaskWaiter(ledger, changes, transfers, active_requests, usual_times, now),
         saver=saver,
-        videos=VideoFinder(uploads, settings.saved_folders, now),
+        videos=VideoFinder(uploads, saved_folders, now),
         account_checker=AccountChecker(settings, ledger, runapi, now),
-        previewer=Previewer(
-            ContactSheets(settings.tasks_dir / PREVIEWS_FOLDER),
+        make_previewer=partial(
+            make_previewer,
+            settings.tasks_dir / PREVIEWS_FOLDER,
             saver,
             uploads,
             Links(ledger, runapi, now),
             DownloadGuard(trusted=trusted, allow_private=False),  # models name sources
         ),
     )
+
+
+def make_previewer(
+    folder: Path, saver: VideoSaver, uploads: Uploads, links: Links, source_guard: DownloadGuard
+) -> "Previewer":
+    """Make what looks into videos, and keeps what it saw in a folder; imported here, because few servers ever do."""
+    from luma_mcp.app.preview import Previewer  # noqa: PLC0415 - a start need not wait for it
+    from luma_mcp.media.preview import ContactSheets  # noqa: PLC0415 - as above
+
+    return Previewer(ContactSheets(folder), saver, uploads, links, source_guard)
 
 
 def connect_within(unreached_seconds: float) -> httpx.Timeout:

@@ -12,7 +12,7 @@ from typing import Literal
 import anyio
 import anyio.to_thread
 
-from luma_mcp.app.save import VideoSaver, check_completed
+from luma_mcp.app.save import PREVIEW_SECONDS, VideoSaver, check_completed
 from luma_mcp.core.errors import LumaError, PreviewFailed, VideoGone, VideoUrlMissing
 from luma_mcp.core.models import SANDBOX_ORIGIN, Task
 from luma_mcp.core.text import sanitise_text
@@ -25,7 +25,6 @@ from luma_mcp.media.sources import LocalFile, PublicUrl, TaskOutput, parse_sourc
 from luma_mcp.media.uploads import Uploads
 from luma_mcp.runapi.ssrf import DownloadGuard
 
-PREVIEW_SECONDS = 35.0
 UNFINISHED_HINT = "Wait for its end with get_task, then call preview_video again."
 LATE_HINT = "Call preview_video again in a minute, or let the user look at the video itself."
 NOT_READ = "its file is not where it was, or may not be read"

@@ -105,6 +105,11 @@ def progress_of(task: Task, known: DurationProfile, now: float, moved: Transfer 
     return begin + (end - begin) * estimate(task.generating_seconds(task.updated_at if task.error else now), known)
 
 
+async def report_to_nobody(value: float, total: float, message: str) -> None:
+    """Be the `Report` of a caller who wants no progress."""
+    del value, total, message
+
+
 class Progress:
     """Reports one task to one caller: at each change of stage, and as a heartbeat between.
 

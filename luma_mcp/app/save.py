@@ -22,6 +22,7 @@ from luma_mcp.runapi.client import RunAPI
 
 DISK_TIMEOUT_SECONDS = 2.0
 FOLDER_SECONDS = 10.0
+PREVIEW_SECONDS = 35.0  # here, because what makes previews is imported only when one is asked for
 UNFINISHED = "Wait for its end with get_task, then call save_video again."
 COPYING = "Call save_video again in a moment."
 
@@ -98,9 +99,12 @@ class VideoSaver:
 
     async def current_tasks(self, tasks: list[Task]) -> list[Task]:
         """Do the same for several; paths stay as they are if the disk does not answer within seconds."""
-        with anyio.move_on_after(DISK_TIMEOUT_SECONDS):
-            look = partial(drop_missing_videos, tasks, self.runapi.origin, self.saved_folders)
-            tasks = await anyio.to_thread.run_sync(look, abandon_on_cancel=True)
+        look = partial(drop_missing_videos, tasks, self.runapi.origin, self.saved_folders)
+        if any(task.video_path for task in tasks):
+            with anyio.move_on_after(DISK_TIMEOUT_SECONDS):
+                tasks = await anyio.to_thread.run_sync(look, abandon_on_cancel=True)
+        else:  # without a path no disk is asked
+            tasks = look()
         return [with_current_error(task, self.now(), self.runapi.account) for task in tasks]
 
     async def is_own_clip(self, task: Task) -> bool:

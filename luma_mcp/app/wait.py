@@ -38,12 +38,12 @@ class TaskWaiter:
         until: Callable[[Task], bool] = lambda task: task.is_settled,
     ) -> Task:
         """Report progress until `until` holds, the server drains, or the event loop's clock is at `deadline`."""
-        if progress.profile is None:
-            progress.profile = await self.usual_times.profile()
         async with self.changes.watch(key) as changed:
             with anyio.CancelScope(deadline=deadline):
                 while True:
                     task = await self.ledger.get(key)
+                    if progress.profile is None and is_named(task):  # by then the sandbox has told how long it takes
+                        progress.profile = await self.usual_times.profile()
                     await progress.report_if_due(task, self.now(), self.transfers.of(key))
                     if until(task) or self.active_requests.draining.is_set():
                         return task

@@ -394,15 +394,17 @@ Settings of the server, and of the commands for which they mean something.
 """
 
 
-def build_parser() -> TopParser:
-    """Make the parser of all commands."""
+def build_parser(words: Sequence[str] | None = None) -> TopParser:
+    """Make the parser of all commands; for the words of a command line only that of the command which they name."""
     top = TopParser(FRONT_PAGE.format(commands=command_table()), prog="luma-mcp")
     top.add_argument("--version", action="version", version=f"luma-mcp {__version__}", help="the version")
     top.add_argument("--help-settings", action=HelpSettings, nargs=0, default=argparse.SUPPRESS, help="all settings")
     top.set_defaults(run=BARE, takes="server_settings")
     add_setting_flags(top.add_argument_group("settings"), ALL)
     commands = top.add_subparsers(dest="command", metavar="COMMAND", parser_class=Parser)
-    top.commands = {command.name: add_command(commands, command) for command in COMMANDS}
+    named = None if words is None else top.find_command(words, [command.name for command in COMMANDS])
+    needed = [command for command in COMMANDS if words is None or command.name == named]
+    top.commands = {command.name: add_command(commands, command) for command in needed}
     return top
 
 
@@ -421,9 +423,8 @@ def add_command(commands: Any, command: Command) -> Parser:
 
 def parse_command_line(words: Sequence[str]) -> dict[str, Any]:
     """Read a command line: `run`, `takes`, and all that was given by name. Ends the process with help or a refusal."""
-    top = build_parser()
     words = [*words[1:], "--help"] if words[:1] == ["help"] else words
-    top.check_command(words)
+    top = build_parser(words)
     known, rest = top.parse_known_args(words)
     given = vars(known)
     command = next((command for command in COMMANDS if command.name == given["command"]), None)

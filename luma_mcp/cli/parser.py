@@ -1,8 +1,7 @@
 """Reading a command line as people of `gh` and `uv` expect: short help, and one line for what is not understood."""
 
 import argparse
-import difflib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from functools import partial
 from typing import Any, NoReturn
 
@@ -50,11 +49,12 @@ class TopParser(Parser):
     def format_help(self) -> str:
         return self._front_page
 
-    def check_command(self, words: Sequence[str]) -> None:
-        """End with what was probably meant if the first word that belongs to no flag is no command."""
+    def find_command(self, words: Sequence[str], known: Collection[str]) -> str | None:
+        """Find the first word that belongs to no flag; end with what was probably meant if it is no known command."""
         word = first_word(words, value_flags(self))
-        if word is not None and word not in self.commands:
-            self.error(f"there is no command {word!r}{guess(word, self.commands)}")
+        if word is not None and word not in known:
+            self.error(f"there is no command {word!r}{guess(word, known)}")
+        return word
 
 
 def actions_of(parser: argparse.ArgumentParser) -> Sequence[argparse.Action]:
@@ -80,5 +80,7 @@ def first_word(words: Sequence[str], before_values: frozenset[str]) -> str | Non
 
 def guess(typed: str, known: Iterable[str]) -> str:
     """Say what was probably meant; nothing if it is like nothing."""
-    near = difflib.get_close_matches(typed, list(known), 1, LIKENESS)
+    from difflib import get_close_matches  # noqa: PLC0415 - most people type what there is
+
+    near = get_close_matches(typed, list(known), 1, LIKENESS)
     return f": did you mean {near[0]}?" if near else ""

@@ -10,6 +10,8 @@ UNSEEN = frozenset({"Zl", "Zp"})  # ends of lines; of blanks, those that are see
 
 def printable(words: str, *, kept: str = "") -> str:
     r"""Escape control and invisible characters, and lone surrogates, as `\x1b` and the like, except those `kept`."""
+    if words.isascii() and words.isprintable():  # as nearly all lines of a log
+        return words
     return "".join(one if is_seen(one) or one in kept else ascii(one)[1:-1] for one in words)
 
 

@@ -10,19 +10,20 @@ from luma_mcp.cli.logs import configure_logging
 from luma_mcp.core.settings import Settings
 from luma_mcp.core.settings_sources import BadSetting
 from luma_mcp.transports.auth import ensure_local_token, with_local_token
-from luma_mcp.transports.http import serve_http
-from luma_mcp.transports.sockets import uvicorn_config
-from luma_mcp.transports.stdio import serve_stdio
 
 
 def serve(settings: Settings) -> int:
     """Serve hosts until they leave, or a signal ends it."""
     if settings.serves_http:
+        from luma_mcp.transports.http import serve_http  # noqa: PLC0415 - brings a web server, which a host's has no use for
+
         settings = with_local_token(settings)
         configure_logging(settings)
         with redirect_stdout(sys.stderr):  # what libraries print
             anyio.run(serve_http, settings, print_message)
     else:
+        from luma_mcp.transports.stdio import serve_stdio  # noqa: PLC0415 - a web server has no use for it
+
         anyio.run(serve_stdio, settings)
     return 0
 
@@ -42,6 +43,7 @@ def describe_callers(settings: Settings) -> str:
 
 def run_sandbox(settings: Settings, listen: int, seconds: float) -> int:
     from luma_mcp.sandbox.serve import serve_sandbox  # noqa: PLC0415 - brings a web server, which nothing else needs
+    from luma_mcp.transports.sockets import uvicorn_config  # noqa: PLC0415 - as above
 
     try:
         anyio.run(serve_sandbox, settings.sandbox_dir, listen, seconds, print_message, uvicorn_config)

@@ -4,6 +4,7 @@ import sys
 
 from luma_mcp import __version__
 from luma_mcp.cli.console import is_terminal, print_result, stdout_is_terminal
+from luma_mcp.cli.imports import large_imports
 from luma_mcp.core.settings import Settings
 
 WELCOME = f"""\
@@ -22,6 +23,7 @@ def run_bare(settings: Settings) -> int:
     if not settings.serves_http and is_terminal(sys.stdin) and stdout_is_terminal():
         print_result(WELCOME)
         return 0
-    from luma_mcp.cli.servers import serve  # noqa: PLC0415 - brings the MCP SDK, which a person would wait for
+    with large_imports():
+        from luma_mcp.cli.servers import serve  # noqa: PLC0415 - brings the MCP SDK, which a person would wait for
 
     return serve(settings)

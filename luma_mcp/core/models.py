@@ -15,6 +15,7 @@ Clock = Callable[[], float]
 """Gives POSIX seconds."""
 LOCAL_CALLER = "local"  # the user of this machine: on stdio, and over HTTP where no tokens are set
 SANDBOX_ORIGIN = "https://runapi.sandbox.invalid"
+SANDBOX_SECONDS_HEADER = "X-Sandbox-Generation-Seconds"  # RunAPI has nothing like it
 MODEL = "luma-modify-video"
 DAY_SECONDS = 86_400
 OUTPUT_LIFETIME_SECONDS = 7 * DAY_SECONDS  # contract 8.1

@@ -5,18 +5,19 @@ One thing is looked at again: RunAPI's own file, for the key that a login brings
 
 import logging
 import os
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, cast
 
-from pydantic import AfterValidator, BeforeValidator, PrivateAttr, SecretStr, ValidationError
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, PrivateAttr, SecretStr, ValidationError
 from pydantic.fields import FieldInfo
-from pydantic_settings import BaseSettings, InitSettingsSource, PydanticBaseSettingsSource, SettingsConfigDict
 
 from luma_mcp.core.default_folders import default_data_folder, default_output_folder, default_source_folders
 from luma_mcp.core.models import LOCAL_CALLER, Limits
 from luma_mcp.core.settings_sources import (
     BASE_URL_VARIABLE,
     FILE_FIELD,
+    KEY_FIELD,
     KEY_VARIABLE,
     PREFIX,
     ApiKey,
@@ -25,18 +26,18 @@ from luma_mcp.core.settings_sources import (
     Folders,
     Hosts,
     LogLevel,
-    NonEmptySource,
-    RunAPIFile,
     Tokens,
-    Variables,
     environment,
     find_env_file,
     name_and_token,
+    non_empty,
     read_env_file,
     read_runapi_file,
     resolve_typed_path,
     runapi_file_path,
     setting,
+    settings_in,
+    settings_in_runapi_file,
     validate_api_url,
     validate_public_url,
 )
@@ -49,10 +50,10 @@ DEFAULT_WAIT_SECONDS = 40  # below the 60 s at which common hosts cut a call
 logger = logging.getLogger(__name__)
 
 
-class Settings(BaseSettings):
+class Settings(BaseModel):
     """All that can be set. Flags beat environment beats a file that either names beats RunAPI's own file."""
 
-    model_config = SettingsConfigDict(frozen=True, extra="ignore", populate_by_name=True)
+    model_config = ConfigDict(frozen=True, validate_by_name=True, validate_default=True)
 
     api_key: ApiKey | None = setting(
         "the RunAPI key", "the key as RunAPI shows it", default=None, validation_alias=KEY_VARIABLE
@@ -278,29 +279,15 @@ class Settings(BaseSettings):
         """Give the seconds that a call may wait: -1 means the setting, and nothing exceeds the longest."""
         return float(min(self.wait_seconds if wait_seconds < 0 else wait_seconds, self.max_wait_seconds))
 
-    @classmethod
-    def settings_customise_sources(
-        cls,
-        settings_cls: type[BaseSettings],
-        init_settings: PydanticBaseSettingsSource,
-        env_settings: PydanticBaseSettingsSource,
-        dotenv_settings: PydanticBaseSettingsSource,
-        file_secret_settings: PydanticBaseSettingsSource,
-    ) -> tuple[PydanticBaseSettingsSource, ...]:
-        """Put the sources in order. Nothing in the working directory is one."""
-        del env_settings, dotenv_settings, file_secret_settings
-        flags, variables, named = load_sources(settings_cls, init_settings)
-        return flags, variables, named, RunAPIFile(settings_cls, (flags, variables, named))
 
+def load_sources(flags: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any], dict[str, Any]]:
+    """Give the settings of flags, of the environment, and of the file that either names.
 
-def load_sources(
-    settings_cls: type[BaseSettings], init: PydanticBaseSettingsSource | None
-) -> tuple[NonEmptySource, NonEmptySource, NonEmptySource]:
-    """Give flags, environment, and the file that either names; raise `BadSetting` if that cannot be read."""
-    fields = settings_cls.model_fields
-    keys = {variable_name(field, name): str(field.validation_alias or name) for name, field in fields.items()}
-    flags, variables = NonEmptySource(settings_cls, init), Variables(settings_cls, keys, environment())
-    return flags, variables, Variables(settings_cls, keys, read_env_file(find_env_file((flags, variables))))
+    Nothing in the working directory is a source. Raises `BadSetting` if the file cannot be read.
+    """
+    names = {variable_name(field, name): name for name, field in Settings.model_fields.items()}
+    typed, variables = non_empty(flags), settings_in(environment(), names)
+    return typed, variables, settings_in(read_env_file(find_env_file((typed, variables))), names)
 
 
 def load_settings(**flags: Any) -> Settings:
@@ -308,8 +295,10 @@ def load_settings(**flags: Any) -> Settings:
     given = {name: value for name, value in flags.items() if value is not None}
     if FILE_FIELD in given:
         given[FILE_FIELD] = resolve_typed_path(given[FILE_FIELD])
+    typed, variables, named = load_sources(given)
+    found = {**named, **variables, **typed}
     try:
-        return Settings(**given)
+        return Settings.model_validate({**settings_in_runapi_file(found), **found})
     except ValidationError as error:
         name = str(error.errors(include_input=False)[0]["loc"][0])
         raise BadSetting(*describe_accepted(name)) from None
@@ -328,12 +317,10 @@ def variable_name(field: FieldInfo, name: str) -> str:
 
 def key_sources(env_file: Path | None = None) -> list[str]:
     """Name the sources that hold a key, the one that counts first: environment, env_file (named), file (RunAPI's)."""
-    _, variables, named = load_sources(
-        Settings, InitSettingsSource(Settings, {FILE_FIELD: env_file} if env_file else {})
-    )
+    _, variables, named = load_sources({FILE_FIELD: env_file} if env_file else {})
     has_key = {
-        "environment": KEY_VARIABLE in variables.given,
-        "env_file": KEY_VARIABLE in named.given,
+        "environment": KEY_FIELD in variables,
+        "env_file": KEY_FIELD in named,
         "file": bool(read_runapi_file().key),
     }
     return [name for name, is_there in has_key.items() if is_there]

@@ -12,15 +12,11 @@ import sys
 from collections.abc import Collection, Generator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import httpx
-from dotenv import dotenv_values
 from pydantic import AfterValidator, BeforeValidator, Field, SecretStr
-from pydantic.fields import FieldInfo
-from pydantic_settings import BaseSettings, NoDecode, PydanticBaseSettingsSource
 
 from luma_mcp.core.addresses import is_loopback_url, is_public_address, parse_address
 from luma_mcp.core.errors import LumaError
@@ -42,7 +38,7 @@ PREFIX = "LUMA_MCP_"
 KEY_VARIABLE = "RUNAPI_API_KEY"
 BASE_URL_VARIABLE = "RUNAPI_BASE_URL"
 FILE_VARIABLE = "LUMA_MCP_ENV_FILE"
-FILE_FIELD = "env_file"
+KEY_FIELD, BASE_URL_FIELD, FILE_FIELD = "api_key", "base_url", "env_file"
 TOKENS_FIELD = "auth_tokens"
 logger = logging.getLogger(__name__)
 
@@ -175,13 +171,13 @@ def validate_public_url(value: str) -> str:
 Folder = Annotated[Path, BeforeValidator(expand_path), AfterValidator(validate_absolute)]
 
 
-Folders = Annotated[tuple[Folder, ...], NoDecode, BeforeValidator(split_paths)]
+Folders = Annotated[tuple[Folder, ...], BeforeValidator(split_paths)]
 
 
-Hosts = Annotated[tuple[Annotated[str, AfterValidator(validate_host)], ...], NoDecode, BeforeValidator(split_words)]
+Hosts = Annotated[tuple[Annotated[str, AfterValidator(validate_host)], ...], BeforeValidator(split_words)]
 
 
-Tokens = Annotated[tuple[SecretStr, ...], NoDecode, BeforeValidator(split_pairs), AfterValidator(validate_callers)]
+Tokens = Annotated[tuple[SecretStr, ...], BeforeValidator(split_pairs), AfterValidator(validate_callers)]
 
 
 ApiKey = Annotated[SecretStr, BeforeValidator(clean_key), AfterValidator(validate_key)]
@@ -195,49 +191,21 @@ def setting(meaning: str, accepts: str, *, shown: str = "", **more: Any) -> Any:
     return Field(description=meaning, json_schema_extra={"accepts": accepts, "shown": shown}, **more)
 
 
-class NonEmptySource(PydanticBaseSettingsSource):
-    """A source without empty values and unexpanded placeholders, so that the next source counts for them."""
-
-    def __init__(self, settings_cls: type[BaseSettings], inner: PydanticBaseSettingsSource | None = None) -> None:
-        super().__init__(settings_cls)
-        self._inner = inner
-
-    def get_field_value(self, field: FieldInfo, field_name: str) -> tuple[Any, str, bool]:
-        """Values come all at once, from `__call__`."""
-        raise NotImplementedError
-
-    def values(self) -> Mapping[str, Any]:
-        return self._inner() if self._inner else {}
-
-    @cached_property
-    def given(self) -> dict[str, Any]:
-        """What is filled in, by alias or field."""
-        plain = {name: strip_quotes(value) for name, value in self.values().items()}
-        return {name: value for name, value in plain.items() if is_filled_in(value) or restricts_access(name, value)}
-
-    def __call__(self) -> dict[str, Any]:
-        """Give what was meant, as pydantic-settings asks for it."""
-        return self.given
+def non_empty(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Give settings by name without empty values and unexpanded placeholders: the next source counts for these."""
+    plain = {name: strip_quotes(value) for name, value in values.items()}
+    return {name: value for name, value in plain.items() if is_filled_in(value) or restricts_access(name, value)}
 
 
 def restricts_access(name: str, value: object) -> bool:
     """Tell whether leaving a value out would let in others than was meant: then it is better refused than ignored."""
-    return name.lower().endswith(TOKENS_FIELD) and bool(value)
+    return name == TOKENS_FIELD and bool(value)
 
 
-class Variables(NonEmptySource):
-    """Settings by the names of their variables, in whatever case; `keys` tells what a variable sets."""
-
-    def __init__(
-        self, settings_cls: type[BaseSettings], keys: Mapping[str, str], variables: Mapping[str, str | None]
-    ) -> None:
-        super().__init__(settings_cls)
-        self._keys = keys
-        self._variables = variables
-
-    def values(self) -> Mapping[str, Any]:
-        found = {self._keys.get(name.upper(), ""): value for name, value in self._variables.items()}
-        return {key: value for key, value in found.items() if key and value is not None}
+def settings_in(variables: Mapping[str, str | None], names: Mapping[str, str]) -> dict[str, Any]:
+    """Give the settings in variables, which may be in whatever case; `names` tells which setting each is."""
+    found = {names.get(name.upper(), ""): value for name, value in variables.items()}
+    return non_empty({name: value for name, value in found.items() if name and value is not None})
 
 
 def environment() -> Mapping[str, str]:
@@ -250,9 +218,9 @@ def refuses_colour() -> bool:
     return bool(os.environ.get("NO_COLOR")) or os.environ.get("TERM") == "dumb"
 
 
-def find_env_file(sources: Sequence[NonEmptySource]) -> Path | None:
+def find_env_file(sources: Sequence[Mapping[str, Any]]) -> Path | None:
     """Find the file of variables that flags or environment name; raise `BadSetting` for a relative path."""
-    value = next((source.given[FILE_FIELD] for source in sources if FILE_FIELD in source.given), None)
+    value = next((source[FILE_FIELD] for source in sources if FILE_FIELD in source), None)
     try:
         return None if value is None else validate_absolute(Path(str(expand_path(value))))
     except ValueError as error:
@@ -263,6 +231,8 @@ def read_env_file(path: Path | None) -> dict[str, str | None]:
     """Read a file of variables literally; it cannot name another such file. Raise `BadSetting` if it cannot be read."""
     if path is None:
         return {}
+    from dotenv import dotenv_values  # noqa: PLC0415 - few servers are given such a file
+
     try:
         text = read_small(path).decode("utf-8-sig")  # as Notepad saves it, too
     except UnicodeDecodeError as error:
@@ -286,24 +256,19 @@ class RunAPIFileContent:
     fault: str = ""  # why nothing in the file counts
 
 
-class RunAPIFile(NonEmptySource):
-    """RunAPI's own configuration file, for key and address only (contract 7.2), where no other source has a key."""
+def settings_in_runapi_file(given: Collection[str]) -> dict[str, Any]:
+    """Give key and address in RunAPI's own file (contract 7.2); `given` names the settings of the sources before it.
 
-    def __init__(self, settings_cls: type[BaseSettings], before: Sequence[NonEmptySource]) -> None:
-        super().__init__(settings_cls)
-        self._before = before
-
-    def values(self) -> Mapping[str, Any]:
-        own = read_runapi_file()
-        counts = bool(own.key) and not self._is_given(KEY_VARIABLE, "api_key")
-        if own.fault and not self._is_given(KEY_VARIABLE, "api_key"):
-            logger.warning("%s, so nothing in it counts", own.fault)
-        if own.base_url and not counts and not self._is_given(BASE_URL_VARIABLE, "base_url"):
-            logger.warning("base_url in %s is ignored, because the key comes from elsewhere", runapi_file_path())
-        return {KEY_VARIABLE: own.key, BASE_URL_VARIABLE: own.base_url} if counts else {}
-
-    def _is_given(self, *names: str) -> bool:
-        return any(name in source.given for source in self._before for name in names)
+    Neither counts where another source has a key.
+    """
+    own = read_runapi_file()
+    if own.fault and KEY_FIELD not in given:
+        logger.warning("%s, so nothing in it counts", own.fault)
+    if own.key and KEY_FIELD not in given:
+        return non_empty({KEY_FIELD: own.key, BASE_URL_FIELD: own.base_url})
+    if own.base_url and BASE_URL_FIELD not in given:
+        logger.warning("base_url in %s is ignored, because the key comes from elsewhere", runapi_file_path())
+    return {}
 
 
 def read_runapi_file() -> RunAPIFileContent:

@@ -472,15 +472,15 @@ class Ledger:
                 AND task_id <> ''"""
         return bool(await self._file.read(query, (task_id, key)))
 
-    async def durations(self, model: str, limit: int = 50) -> list[float]:
-        """List how many seconds the newest completed tasks of a model took."""
+    async def durations(self, model: str, origin: str, limit: int = 50) -> list[float]:
+        """List how many seconds the newest completed tasks of a model took at one RunAPI."""
         query = """
             SELECT finished_at - coalesce(sent_at, created_at) AS seconds FROM tasks
-            WHERE status = 'completed' AND model = ?
+            WHERE status = 'completed' AND model = ? AND origin = ?
                 -- a clock was set back, or nobody was there to see the end
                 AND finished_at - coalesce(sent_at, created_at) BETWEEN 0 AND ?
             ORDER BY finished_at DESC LIMIT ?"""
-        return [row["seconds"] for row in await self._file.read(query, (model, COMPARABLE_SECONDS, limit))]
+        return [row["seconds"] for row in await self._file.read(query, (model, origin, COMPARABLE_SECONDS, limit))]
 
     async def spending(self, caller: str, origin: str, now: float) -> Spending:
         """Add up what a caller spent at an origin, today (UTC) and in all, and count its tasks against the limits."""

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from io import BytesIO
 from itertools import islice
-from typing import BinaryIO
+from typing import BinaryIO, NamedTuple
 
 MAX_BOXES = 200_000  # a film of an hour in fragments of a second has 7200
 SHORT_HEAD, LONG_HEAD = 8, 16
@@ -47,8 +47,7 @@ CONTENT = (b"mdat", b"imda")
 TOP_LEVEL_BOXES = FIRST_BOXES | {b"moof", b"mfra", b"sidx", b"ssix", b"prft", b"emsg", b"meta", b"udta", b"imda"}
 
 
-@dataclass(frozen=True, slots=True)
-class Box:
+class Box(NamedTuple):
     """A box of a kind."""
 
     kind: bytes

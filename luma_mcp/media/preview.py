@@ -39,12 +39,13 @@ Pixels = Annotated[int, Field(gt=0, le=1 << 16)]
 CodecName = Annotated[str, Field(pattern=r"^[a-z0-9_]{0,32}$")]
 Reason = Annotated[str, Field(pattern=r"^[a-zA-Z0-9, -]{0,120}$")]
 logger = logging.getLogger(__name__)
+ANSWER_CONFIG = ConfigDict(frozen=True, defer_build=True)  # few servers ever look into a video
 
 
 class VideoStream(BaseModel):
     """What a video is, as the process says that looked into it."""
 
-    model_config = ConfigDict(frozen=True)
+    model_config = ANSWER_CONFIG
     width: Pixels
     height: Pixels
     seconds: Seconds
@@ -58,7 +59,7 @@ class VideoStream(BaseModel):
 class SheetFacts(BaseModel):
     """What is on a sheet: six frames of the result, or three of the source above three of the result."""
 
-    model_config = ConfigDict(frozen=True)
+    model_config = ANSWER_CONFIG
     result: VideoStream
     source: VideoStream | None
     moments: Annotated[tuple[Seconds, ...], Field(min_length=COLUMNS, max_length=COLUMNS * ROWS)]
@@ -68,6 +69,7 @@ class SheetFacts(BaseModel):
 class SheetFailure(BaseModel):
     """Why there is no sheet."""
 
+    model_config = ANSWER_CONFIG
     error: str
     detail: Reason = ""
 
@@ -75,12 +77,12 @@ class SheetFailure(BaseModel):
 class ContactSheet(BaseModel):
     """A picture of frames, and what is on it."""
 
-    model_config = ConfigDict(frozen=True)
+    model_config = ANSWER_CONFIG
     facts: SheetFacts
     jpeg: bytes
 
 
-ANSWER: TypeAdapter[SheetFacts | SheetFailure] = TypeAdapter(SheetFacts | SheetFailure)
+ANSWER = TypeAdapter[SheetFacts | SheetFailure](SheetFacts | SheetFailure, config=ConfigDict(defer_build=True))
 
 
 class ContactSheets:

@@ -5,9 +5,9 @@ import os
 import stat
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path, PurePath, PureWindowsPath
+from typing import NamedTuple
 from urllib.parse import unquote, urlsplit
 
 import httpx
@@ -28,22 +28,19 @@ MAY_NOT_READ = (
 FORMS = "an http(s) URL, a file:// URI, an absolute or ~ path, or luma://tasks/<task_id>"
 
 
-@dataclass(frozen=True, slots=True)
-class PublicUrl:
+class PublicUrl(NamedTuple):
     """A clip that RunAPI fetches by itself."""
 
     url: str
 
 
-@dataclass(frozen=True, slots=True)
-class LocalFile:
+class LocalFile(NamedTuple):
     """A clip on this machine, which is uploaded first."""
 
     path: Path
 
 
-@dataclass(frozen=True, slots=True)
-class TaskOutput:
+class TaskOutput(NamedTuple):
     """The output of an earlier task."""
 
     task_id: str

@@ -51,7 +51,7 @@ class Uploads:
         self._transfers = transfers
         self._roots = settings.readable_folders
         self._implicit_roots = settings.implicit_folders
-        self._saved_folders = settings.saved_folders
+        self._saved_folders = (settings.output_dir, *self._roots)
         self._discreet = settings.serves_http
         self._now = now
         self._links = Links(ledger, runapi, now)

@@ -51,6 +51,7 @@ from luma_mcp.runapi.responses import (
     price_in,
     status_in,
     task_id_in,
+    told_seconds_in,
 )
 from luma_mcp.runapi.ssrf import DownloadGuard, UploadGuard
 from luma_mcp.runapi.upload_targets import UploadTarget, put_file
@@ -113,6 +114,7 @@ class RunAPI:
         self.api_key = api_key
         self._reload_key = reload_key
         self._refused_key_ids: set[str] = set()  # of keys that others took the place of
+        self.told_seconds: float | None = None  # that a generation takes: the sandbox tells, RunAPI does not
         self.last_answer_at = -math.inf  # of a status below 500, on the event loop's clock
         self.download_guard = DownloadGuard(trusted=base_url, allow_private=allow_private)
         self._upload_guard = UploadGuard(trusted=base_url, allow_private=allow_private)
@@ -288,7 +290,9 @@ class RunAPI:
         key = cast("SecretStr", self.api_key).get_secret_value()
         sent = {"Accept": "application/json", "Authorization": f"{BEARER}{key}", **(headers or {})}
         request = self.connection.http.build_request(method, self.origin + path, json=body, headers=sent)
-        return await self._ask(request, TOTAL_SECONDS)
+        response = await self._ask(request, TOTAL_SECONDS)
+        self.told_seconds = told_seconds_in(response.headers, self.told_seconds)
+        return response
 
     async def get_without_key(self, path: str, headers: Mapping[str, str], seconds: float) -> httpx.Response:
         """Send a GET without the key, and give any response within `seconds`.

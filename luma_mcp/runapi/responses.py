@@ -15,6 +15,7 @@ from luma_mcp.core.errors import BadAnswer, Charged, VideoUrlMissing
 from luma_mcp.core.models import (
     MODEL,
     OUTPUT_LIFETIME_SECONDS,
+    SANDBOX_SECONDS_HEADER,
     UPLOAD_LIFETIME_SECONDS,
     Balance,
     Price,
@@ -81,6 +82,7 @@ MAX_ENTRIES = 1000
 UNSAFE_CHARACTERS = re.compile(r"""[ "<>\\^`{|}]""")
 MAX_AMOUNT = 1e9  # USD or cents; more is a mistake, and no text with more digits is a sum (AMOUNT)
 AMOUNT = re.compile(r"[0-9]{1,9}(\.[0-9]{1,18})?")
+TOLD_SECONDS = re.compile(r"[0-9]{1,4}(\.[0-9]{1,9})?")
 
 
 def layers(body: Json, depth: int = NEST_DEPTH) -> Iterator[Json]:
@@ -166,6 +168,12 @@ def parse_task(body: Json, retry_after: float | None, hidden: SecretStr | None =
         cost_usd=cost_in(body),
         retry_after=retry_after,
     )
+
+
+def told_seconds_in(headers: httpx.Headers, known: float | None) -> float | None:
+    """Give how many seconds the sandbox says that a generation takes; what was `known` if this answer does not say."""
+    told = headers.get(SANDBOX_SECONDS_HEADER, "")
+    return float(told) if TOLD_SECONDS.fullmatch(told) else known
 
 
 def video_urls_in(body: Json) -> tuple[str, ...]:

@@ -33,6 +33,7 @@ class ContractVariant:
     first_status: str = "processing"
     validation_code: int = 400
     poll_retry_after: float | None = None
+    tells_seconds: bool = True  # how long a generation takes, which RunAPI does not
     with_sources: bool = True
     with_billing: bool = False
     boolean_watermark: bool = True

@@ -12,7 +12,7 @@ from starlette.requests import Request
 from starlette.responses import FileResponse, JSONResponse, Response
 
 from luma_mcp.core.addresses import is_loopback_url
-from luma_mcp.core.models import MODEL, Clock
+from luma_mcp.core.models import MODEL, SANDBOX_SECONDS_HEADER, Clock
 from luma_mcp.sandbox.requests import EndpointContext, ErrorReply, JsonObject, bundled_clip, read_json_body, require_key
 from luma_mcp.sandbox.state import FAILED_SOURCE, PRICE_CENTS, Generation, SandboxState, Upload
 from luma_mcp.sandbox.treatment import Treatment
@@ -45,7 +45,7 @@ class TaskEndpoints:
         fault = None if self._setup.state.has_task_for_key(key) else self._setup.faults.take("create", generation=True)
         failure = (fault.text or "Generation failed.") if fault else self._source_failure(body["source_video_url"])
         made, replayed = self._setup.state.create_or_replay(key, body, self._setup.seconds, failure)
-        headers = {"X-RunAPI-Task-Id": made.id}
+        headers = self._headers(made)
         if replayed and body != made.body:
             message = "Idempotency-Key was used with a different request"
             return JSONResponse({"error": {"code": "request_conflict", "message": message}}, 409, headers)
@@ -92,10 +92,15 @@ class TaskEndpoints:
         task = self._setup.state.generation(asked)
         if task is None:
             raise ErrorReply(404, {"error": "Not found"})
-        headers = {"X-RunAPI-Task-Id": task.id}
+        headers = self._headers(task)
         if self._setup.variant.poll_retry_after is not None:
             headers["Retry-After"] = str(self._setup.variant.poll_retry_after)
         return JSONResponse(self.envelope(task), headers=headers)
+
+    def _headers(self, task: Generation) -> dict[str, str]:
+        """Name the task, and tell how long it takes: who tries the sandbox is not to wait as long as for RunAPI."""
+        told = {SANDBOX_SECONDS_HEADER: f"{task.seconds:g}"} if self._setup.variant.tells_seconds else {}
+        return {"X-RunAPI-Task-Id": task.id, **told}
 
     def envelope(self, task: Generation) -> JsonObject:
         """Give the body of both a poll's answer and a callback."""

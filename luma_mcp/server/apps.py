@@ -4,10 +4,13 @@ from collections.abc import Mapping
 from typing import Any
 
 import mcp.types as wire
-from mcp.server.apps import APP_MIME_TYPE, EXTENSION_ID
 
+from luma_mcp.core.text import is_list
+from luma_mcp.server.context import RequestContext
 from luma_mcp.viewer.page import RESULT_DOMAINS, page_html
 
+EXTENSION_ID = "io.modelcontextprotocol/ui"
+APP_MIME_TYPE = "text/html;profile=mcp-app"
 PAGE_URI = "ui://luma/task.html"
 PAGE_TTL_MS = 300_000
 PIECE_BYTES = 499_998  # of a video in one answer: what hosts pass on, in whole groups of base64, which can be joined
@@ -20,6 +23,14 @@ ABOUT_PAGE: Mapping[str, Any] = {
     "ui": {"csp": {"resourceDomains": [*RESULT_DOMAINS], "connectDomains": []}, "prefersBorder": True}
 }
 EXTENSIONS: Mapping[str, dict[str, Any]] = {EXTENSION_ID: {}}
+
+
+def shows_pages(ctx: RequestContext) -> bool:
+    """Tell whether a client can show pages in the chat: it names the extension, and the kind of page that this is."""
+    capabilities = ctx.session.client_capabilities
+    extensions = (capabilities.extensions if capabilities else None) or {}
+    kinds: object = extensions.get(EXTENSION_ID, {}).get("mimeTypes")
+    return is_list(kinds) and APP_MIME_TYPE in kinds
 
 
 def read_page() -> wire.ReadResourceResult:

@@ -11,7 +11,7 @@ from typing_extensions import TypedDict
 
 from luma_mcp.app.account import Account
 from luma_mcp.app.app import MIN_SUBMIT_SECONDS, Outcome, next_page_cursor
-from luma_mcp.app.preview import PREVIEW_SECONDS
+from luma_mcp.app.save import PREVIEW_SECONDS
 from luma_mcp.core.errors import KEEPS_ASKING, Failure, LumaError, MissingApiKey, TaskNotFound
 from luma_mcp.core.models import PRICE_USD, SANDBOX_ORIGIN, Status, Task
 from luma_mcp.core.settings import DEFAULT_WAIT_SECONDS, Settings

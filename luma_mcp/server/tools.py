@@ -4,28 +4,28 @@ What models read about them is in `tool_texts`.
 """
 
 import base64
-import logging
-from collections.abc import Callable, Mapping, Sequence
-from typing import Annotated, Any, cast
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Annotated, Any
 
 import mcp.types as wire
-from mcp.server.apps import client_supports_apps
 from mcp.server.context import HandlerResult
 from mcp.server.mcpserver import Context
-from mcp.server.mcpserver.exceptions import ToolError
-from mcp.server.mcpserver.tools import Tool
+from mcp.shared.exceptions import MCPError
 from mcp.types import CallToolResult, ImageContent, TextContent
 from pydantic import Field
 from pydantic.config import JsonDict
 
 from luma_mcp.app.app import App, Outcome
 from luma_mcp.app.progress import Progress
+from luma_mcp.core.concurrency import guarded
 from luma_mcp.core.errors import LumaError
 from luma_mcp.core.models import MAX_TAKES, MODEL, VideoRequest
 from luma_mcp.core.settings import WAIT_LIMIT_SECONDS, Settings
-from luma_mcp.core.text import Json, is_list, is_object
+from luma_mcp.core.text import Json, is_object
 from luma_mcp.server import tool_texts
-from luma_mcp.server.apps import FOR_PAGE_ALONE, PIECE_BYTES, SHOWS_PAGE
+from luma_mcp.server.apps import FOR_PAGE_ALONE, PIECE_BYTES, SHOWS_PAGE, shows_pages
 from luma_mcp.server.context import PageParams, RequestContext, caller_of, reject_cursor, unknown_name
 from luma_mcp.server.legacy_tasks import asks_for_task, offer_task
 from luma_mcp.server.results import (
@@ -45,6 +45,7 @@ from luma_mcp.server.results import (
 )
 from luma_mcp.server.tasks import StartedTask, created, knows_tasks
 from luma_mcp.server.tool_arguments import check_misspellings, coerce_arguments, ignored_names
+from luma_mcp.server.tool_schemas import input_schema, output_schema
 from luma_mcp.server.video_tasks import started_task
 
 WAIT_BOUNDS: JsonDict = {"minimum": -1, "maximum": WAIT_LIMIT_SECONDS}
@@ -70,7 +71,6 @@ READS_LOCALLY = wire.ToolAnnotations(
     read_only_hint=True, destructive_hint=False, idempotent_hint=True, open_world_hint=False
 )
 WRITES = wire.ToolAnnotations(read_only_hint=False, destructive_hint=False, idempotent_hint=True, open_world_hint=True)
-logger = logging.getLogger(__name__)
 
 
 async def modify_video(
@@ -109,7 +109,7 @@ async def get_task(
     task_id: TaskId, ctx: Context[App], wait_seconds: WaitForEnd = 0
 ) -> Annotated[CallToolResult, TaskObject]:
     app = app_of(ctx)
-    caller, progress = caller_of(ctx.request_context), Progress(ctx.report_progress)
+    caller, progress = caller_of(ctx.request_context), progress_for(ctx)
     return task_result(app, await app.get_task(task_id, caller, wait_seconds=wait_seconds, progress=progress))
 
 
@@ -177,10 +177,10 @@ class ToolHandlers:
     def __init__(self, settings: Settings) -> None:
         modify = luma_tool(modify_video, "Modify a video", WRITES, settings, kind=SpendingTool, meta=SHOWS_PAGE)
         if not settings.readable_folders:
-            modify.parameters["properties"]["source_video_url"]["description"] = tool_texts.SOURCE_WITHOUT_FILES
+            modify.arguments["source_video_url"]["description"] = tool_texts.SOURCE_WITHOUT_FILES
         save = luma_tool(save_video, "Save a video", WRITES, settings)
         if settings.callers:
-            save.parameters["properties"]["filename"]["description"] = tool_texts.NAME_ON_SERVER
+            save.arguments["filename"]["description"] = tool_texts.NAME_ON_SERVER
         made = (
             modify,
             luma_tool(get_task, "See or await a task", READS, settings),
@@ -189,20 +189,20 @@ class ToolHandlers:
             luma_tool(preview_video, "Look at a video", READS, settings),
             luma_tool(check_account, "Check price, balance and limits", READS, settings),
         )
-        self._tools = {tool.name: tool for tool in made}
+        self._tools = {tool.described.name: tool for tool in made}
         self._offers_tasks = settings.legacy_tasks
         reader = luma_tool(read_video_bytes, "Read a video", READS_LOCALLY, settings, meta=FOR_PAGE_ALONE)
-        self._page_tools = {reader.name: reader}
+        self._page_tools = {reader.described.name: reader}
 
     def wire_tools(self) -> Sequence[wire.Tool]:
         """Describe all tools as `tools/list` does, without a request."""
-        return [wire_tool(tool) for tool in self._tools.values()]
+        return [tool.described for tool in self._tools.values()]
 
     async def list_tools(self, ctx: RequestContext, params: PageParams) -> wire.ListToolsResult:
         """Answer `tools/list`; raise `InvalidRequest` for a cursor."""
         reject_cursor(params)
-        page_tools = self._page_tools.values() if client_supports_apps(ctx) else ()
-        tools = [*self.wire_tools(), *map(wire_tool, page_tools)]
+        page_tools = self._page_tools.values() if shows_pages(ctx) else ()
+        tools = [*self.wire_tools(), *(tool.described for tool in page_tools)]
         return wire.ListToolsResult(tools=[*map(offer_task, tools)] if self._offers_tasks else tools)
 
     async def call_tool(self, ctx: RequestContext, params: wire.CallToolRequestParams) -> HandlerResult:
@@ -215,97 +215,91 @@ class ToolHandlers:
         tool = self._tools.get(params.name) or self._page_tools.get(params.name)
         if tool is None:
             return failure_result(unknown_name("tool", params.name, self._tools))
-        answer: wire.CallToolResult = await tool.run(
-            params.arguments or {}, Context(request_context=ctx), convert_result=True
-        )
-        return answer
+        return await tool.run(params.arguments or {}, Context(request_context=ctx))
 
 
-class LumaTool(Tool):
+@dataclass(frozen=True, slots=True)
+class LumaTool:
     """A tool whose every failure, wrong arguments included, is an answer in our own form."""
 
-    async def run(self, arguments: dict[str, Any], context: Context[Any, Any], convert_result: bool = False) -> Any:  # noqa: FBT001, FBT002 - the SDK's signature
-        """Run the tool on the arguments that it knows; give `LumaError`s as results with `is_error`."""
+    function: Callable[..., Awaitable[CallToolResult]]
+    described: wire.Tool  # as `tools/list` tells it
+
+    @property
+    def arguments(self) -> Json:
+        """Give the schemas of the arguments, by name."""
+        properties: Json = self.described.input_schema["properties"]
+        return properties
+
+    async def run(self, arguments: Json, context: Context[App]) -> CallToolResult:
+        """Call the function with the arguments that the tool has.
+
+        Failures are answers; only what the protocol has an error of its own for is raised, as `MCPError`.
+        """
+        unexpected: CallToolResult | MCPError = self._unexpected()
+        work = partial(self._answer, arguments, context)
+        answer = await guarded(work, otherwise=unexpected, what=self.described.name)
+        if isinstance(answer, MCPError):
+            raise answer
+        return answer
+
+    async def _answer(self, arguments: Json, context: Context[App]) -> CallToolResult | MCPError:
         try:
-            known = coerce_arguments(self.name, self.parameters, arguments)
-            return await super().run(known, context, convert_result)
+            known = coerce_arguments(self.described.name, self.described.input_schema, arguments)
+            return await self.function(ctx=context, **known)
         except LumaError as error:
-            return failure_result(error, structured=self.output_schema is not None)
-        except ToolError as error:
-            if isinstance(error.__cause__, LumaError):
-                return failure_result(error.__cause__, structured=self.output_schema is not None)
-            logger.exception("%s ended unexpectedly", self.name)
-            text = wire.TextContent(type="text", text=str(error))
-            return wire.CallToolResult(content=[text], is_error=True)
+            return failure_result(error, structured=self.described.output_schema is not None)
+        except MCPError as error:
+            return error
+
+    def _unexpected(self) -> CallToolResult:
+        text = TextContent(type="text", text=f"Error executing tool {self.described.name}")
+        return CallToolResult(content=[text], is_error=True)
 
 
 class SpendingTool(LumaTool):
     """A tool that costs money: arguments that were perhaps meant are not ignored silently."""
 
-    async def run(self, arguments: dict[str, Any], context: Context[Any, Any], convert_result: bool = False) -> Any:  # noqa: FBT001, FBT002 - the SDK's signature
+    async def run(self, arguments: Json, context: Context[App]) -> CallToolResult:
         """Refuse misspelt names, and list the ignored ones in the answer."""
-        properties = self.parameters["properties"]
         try:
-            check_misspellings(self.name, arguments, properties)
+            check_misspellings(self.described.name, arguments, self.arguments)
         except LumaError as error:
             return failure_result(error)
-        answer = await super().run(arguments, context, convert_result)
-        return add_ignored_arguments(answer, ignored_names(arguments, properties))
+        answer = await super().run(arguments, context)
+        return add_ignored_arguments(answer, ignored_names(arguments, self.arguments))
 
 
 def luma_tool(
-    function: Callable[..., Any],
+    function: Callable[..., Awaitable[CallToolResult]],
     title: str,
     hints: wire.ToolAnnotations,
     settings: Settings,
     *,
     kind: type[LumaTool] = LumaTool,
     meta: Mapping[str, Any] | None = None,
-) -> Tool:
+) -> LumaTool:
     """Make a tool of a function: its text from `tool_texts`, its schemas flat and open to what hosts add."""
-    tool = kind.from_function(
-        function,
+    described = wire.Tool(
+        name=function.__name__,
         title=title,
         description=tool_texts.TOOLS[function.__name__].format(**text_fields(settings)),
+        input_schema=input_schema(function),
+        output_schema=output_schema(function),
         annotations=hints.model_copy(update={"title": title}),
-        meta=dict(meta) if meta else None,
+        _meta=dict(meta) if meta else None,
     )
-    if schema := tool.fn_metadata.output_schema:
-        tool.fn_metadata.output_schema = inline_references(schema)
-    return tool
-
-
-def wire_tool(tool: Tool) -> wire.Tool:
-    return wire.Tool(
-        name=tool.name,
-        title=tool.title,
-        description=tool.description,
-        input_schema=tool.parameters,
-        output_schema=tool.output_schema,
-        annotations=tool.annotations,
-        _meta=tool.meta,
-    )
-
-
-def inline_references(schema: Json) -> Json:
-    """Write a schema's definitions out where they are used: some hosts do not follow `$ref`."""
-    definitions: Json = schema.get("$defs", {})
-    plain = {name: value for name, value in schema.items() if name != "$defs"}
-
-    def resolved(node: object) -> Any:
-        if is_list(node):
-            return [resolved(item) for item in node]
-        if not is_object(node):
-            return node
-        reference: str = node.get("$ref", "")
-        target: Json = definitions[reference.rpartition("/")[2]] if reference else {}
-        return {name: resolved(value) for name, value in {**target, **node}.items() if name != "$ref"}
-
-    return cast("Json", resolved(plain))
+    return kind(function, described)
 
 
 def app_of(ctx: Context[App]) -> App:
     return ctx.request_context.lifespan_context
+
+
+def progress_for(ctx: Context[App]) -> Progress | None:
+    """Give the progress that a client asked for; None for one that wants none."""
+    meta = ctx.request_context.meta or {}
+    return None if meta.get("progress_token") is None else Progress(ctx.report_progress)
 
 
 def task_result(app: App, outcome: Outcome) -> CallToolResult:

@@ -10,7 +10,7 @@ from starlette.routing import BaseRoute, Route, request_response
 from starlette.types import ASGIApp
 
 from luma_mcp.app.app import App, Outcome
-from luma_mcp.app.progress import Progress
+from luma_mcp.app.progress import Progress, report_to_nobody
 from luma_mcp.core.errors import InvalidRequest, LumaError, SourceNotFound
 from luma_mcp.server.results import TaskObject, account_object, advised_wait, task_object
 from luma_mcp.transports.gallery_access import (
@@ -92,7 +92,7 @@ class Gallery:
 
     async def _get_task(self, caller: str, request: Request) -> Response:
         task_id = request.path_params["task_id"]
-        outcome = await self._app.get_task(task_id, caller, wait_seconds=0, progress=Progress(report_to_nobody))
+        outcome = await self._app.get_task(task_id, caller, wait_seconds=0, progress=None)
         return json_response(self._task_object(outcome))
 
     async def _save_video(self, caller: str, request: Request) -> Response:
@@ -130,7 +130,3 @@ def page_size(value: str | None) -> int:
         return int(value) if value else PAGE_SIZE
     except ValueError as error:
         raise InvalidRequest("limit must be from 1 to 100.") from error
-
-
-async def report_to_nobody(progress: float, total: float, message: str) -> None:
-    """Report no progress: the page asks how a task stands."""

@@ -11,9 +11,10 @@ import sys
 import threading
 from contextlib import suppress
 from queue import SimpleQueue
-from typing import IO, TextIO, cast
+from typing import IO, TYPE_CHECKING, TextIO, cast
 
-from typing_extensions import Buffer
+if TYPE_CHECKING:
+    from typing_extensions import Buffer
 
 if sys.platform != "win32":
     import fcntl
@@ -114,7 +115,7 @@ class WriterIO(io.RawIOBase):
     def writable(self) -> bool:
         return True
 
-    def write(self, piece: Buffer, /) -> int:
+    def write(self, piece: "Buffer", /) -> int:
         whole = bytes(piece)
         self._writer.put(whole)
         return len(whole)

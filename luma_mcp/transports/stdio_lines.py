@@ -7,7 +7,7 @@ whatever else is wrong with it.
 import json
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from mcp.types import (
     INVALID_REQUEST,
@@ -30,16 +30,14 @@ ID_AT_START = re.compile(rb'\s*\{\s*("jsonrpc"\s*:\s*"2\.0"\s*,\s*)?"id"\s*:\s*'
 ID_AT_END = re.compile(rb',\s*"id"\s*:\s*' + NUMBER_OR_WORD + rb'\s*(,\s*"jsonrpc"\s*:\s*"2\.0"\s*)?\}\s*\Z')
 
 
-@dataclass(frozen=True, slots=True)
-class OversizedLine:
+class OversizedLine(NamedTuple):
     """A line that was not kept: its beginning and its end, where its id may be."""
 
     start: bytes
     end: bytes
 
 
-@dataclass(frozen=True, slots=True)
-class InvalidLine:
+class InvalidLine(NamedTuple):
     """What is wrong with a line, without its content; `id` is that of the request, if it can be read."""
 
     code: int

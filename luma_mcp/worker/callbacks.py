@@ -8,6 +8,7 @@ from collections.abc import Callable
 from luma_mcp.core.uris import CALLBACKS_PATH
 
 SECRET_BYTES = 32
+CALLED_POLL_SECONDS = 2.0  # calls about a task cause at most one poll in this time
 MAX_ENDED_CALLBACKS = 1000
 
 

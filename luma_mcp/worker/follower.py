@@ -35,7 +35,7 @@ from luma_mcp.worker.callbacks import Callbacks
 from luma_mcp.worker.polling import (
     MAX_REFUSED_SECONDS,
     MAX_SAVE_RETRY_SECONDS,
-    poll_after,
+    next_poll,
 )
 from luma_mcp.worker.submission import Submission
 from luma_mcp.worker.usual_times import UsualTimes
@@ -112,7 +112,7 @@ class Follower:
             self.notify_changed(task.key)
             if task.task_id and not task.status.done:
                 self._expect_call(task, followed)
-                return LookAgain(poll_after(0.0, await self.usual_times.profile()))
+                return LookAgain(next_poll(0.0, await self.usual_times.profile()))
         elif not task.status.done:
             task, wait = await self._poll(task, followed)
             if not task.status.done:
@@ -178,7 +178,7 @@ class Follower:
     async def _until_next(self, task: Task, reading: TaskSnapshot) -> float:
         elapsed, called_back = task.generating_seconds(self.now()), bool(task.callback) and self.callbacks.is_reliable
         usual = await self.usual_times.profile()
-        return poll_after(elapsed, usual, retry_after=reading.retry_after, called_back=called_back)
+        return next_poll(elapsed, usual, retry_after=reading.retry_after, called_back=called_back)
 
     async def _save(self, task: Task, followed: Followed) -> LookAgain | None:
         if not task.is_available(self.now()):

@@ -16,9 +16,8 @@ from luma_mcp.ledger.errors import LeaseLost
 from luma_mcp.ledger.ledger import Ledger
 from luma_mcp.media.downloads import Downloads
 from luma_mcp.runapi.client import RunAPI
-from luma_mcp.worker.callbacks import Callbacks
+from luma_mcp.worker.callbacks import CALLED_POLL_SECONDS, Callbacks
 from luma_mcp.worker.follower import Cooldown, Followed, Follower, LookAgain, TaskOfOtherKey
-from luma_mcp.worker.polling import MIN_POLL_SECONDS
 from luma_mcp.worker.schedule import Rate, Schedule
 from luma_mcp.worker.submission import Submission
 from luma_mcp.worker.usual_times import UsualTimes
@@ -109,10 +108,10 @@ class Tracker:
             followed.saves_again_now = True
 
     def _look_after_call(self, key: str) -> None:
-        """Look at a task that RunAPI called about; calls cause at most one poll in `MIN_POLL_SECONDS`."""
+        """Look at a task that RunAPI called about; calls cause at most one poll in `CALLED_POLL_SECONDS`."""
         followed = self._following[key]
         if self._schedule.remove(key):
-            self._schedule.add(key, max(0.0, followed.polled_at + MIN_POLL_SECONDS - anyio.current_time()))
+            self._schedule.add(key, max(0.0, followed.polled_at + CALLED_POLL_SECONDS - anyio.current_time()))
         else:
             followed.was_called = True
 

@@ -33,7 +33,7 @@ async def test_what_goes_out_again_a_day_later_begins_then(home: Path) -> None:
         await anyio.sleep(1)
         done = await rig.ask(wait=300)
         assert (done.task.status, done.nothing_sent, rig.task_count()) == (Status.COMPLETED, True, 1)
-        assert (await rig.parts.ledger.durations(done.task.request.model))[0] < 120
+        assert (await rig.parts.ledger.durations(done.task.request.model, done.task.origin))[0] < 120
 
 
 async def test_an_unknown_outcome_is_settled_also_at_the_limit(home: Path) -> None:

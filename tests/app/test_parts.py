@@ -44,7 +44,7 @@ async def test_a_process_that_ends_does_not_wait_for_long(home: Path) -> None:
 async def test_nothing_goes_on_once_the_app_is_closed(home: Path) -> None:
     async with open_rig(home, sandbox=sandbox_for(home, seconds=30)) as rig:
         await rig.submit(wait=0)
-        await anyio.sleep(10)
+        await anyio.sleep(20)
     asked = len(rig.sandbox.recorded_requests)
     assert rig.polls() > 0
     await anyio.sleep(3600)

@@ -10,6 +10,7 @@ import httpx
 import pytest
 
 from luma_mcp.app import preview as previews
+from luma_mcp.app.save import PREVIEW_SECONDS
 from luma_mcp.core.errors import InvalidRequest, LumaError, PreviewFailed, PreviewToolMissing, TaskNotFound, VideoGone
 from luma_mcp.core.models import OUTPUT_LIFETIME_SECONDS, Task
 from luma_mcp.media import preview as sheets
@@ -182,7 +183,7 @@ async def test_a_look_that_takes_too_long_is_given_up(home: Path, monkeypatch: p
         begun = anyio.current_time()
         with pytest.raises(PreviewFailed, match="not ready after 35 seconds"):
             await rig.app.preview(task.task_id, "local")
-        assert anyio.current_time() - begun == pytest.approx(previews.PREVIEW_SECONDS)
+        assert anyio.current_time() - begun == pytest.approx(PREVIEW_SECONDS)
         assert web.asked
 
 

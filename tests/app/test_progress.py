@@ -20,9 +20,9 @@ from luma_mcp.core.models import Status, Task, TaskSnapshot, VideoRequest
 from luma_mcp.media.downloads import MAX_FAILURES
 from luma_mcp.media.transfers import Transfer
 from luma_mcp.sandbox.faults import Fault
-from luma_mcp.sandbox.requests import bundled_clip
+from luma_mcp.sandbox.requests import ContractVariant, bundled_clip
 from luma_mcp.sandbox.transport import open_asgi_transport
-from luma_mcp.worker.polling import DOCUMENTED, DurationProfile
+from luma_mcp.worker.polling import DOCUMENTED, MIN_DURATIONS, DurationProfile
 from tests.support.networks import Outage, SlowOutput, SlowUpload
 from tests.support.rig import (
     EPOCH,
@@ -62,7 +62,7 @@ class Terminal(io.StringIO):
 async def open_slow(home: Path, network: Any, *how: Any, seconds: float = 8.0, **more: Any) -> AsyncGenerator[Rig]:
     """Open the application behind a network that is slow or gone, as told."""
     clock = VirtualClock()
-    sandbox = sandbox_for(home, clock=clock, seconds=seconds)
+    sandbox = sandbox_for(home, clock=clock, seconds=seconds, shape=ContractVariant(tells_seconds=False))
     async with (
         open_asgi_transport(sandbox) as web,
         open_rig(home, clock=clock, sandbox=sandbox, network=network(web, *how, **more)) as rig,
@@ -230,7 +230,9 @@ async def test_a_generation_is_counted_from_the_try_that_was_taken(home: Path) -
     told = ProgressRecorder()
     async with open_slow(home, Outage, (0, 60), seconds=60) as rig:
         task = (await rig.app.modify_video(REQUEST, "local", wait_seconds=300, progress=Progress(told))).task
-        assert 59 < (await rig.parts.ledger.durations(task.request.model))[0] < 75, "without the time without a network"
+        assert 59 < (await rig.parts.ledger.durations(task.request.model, task.origin))[0] < 75, (
+            "without the time without a network"
+        )
     value, said = told_in(told, "processing")[0]
     assert (round(value), said) == (0, "processing, 0 s, usually 30 to 120 s")
 
@@ -305,7 +307,7 @@ async def test_the_usual_time_is_learnt_and_stays_as_it_is_for_one_who_waits(hom
     early, late = (ProgressRecorder(), ProgressRecorder())
     waiting, new = (Progress(told, heartbeat_seconds=0.5, strictly=False) for told in (early, late))
     async with open_slow(home, Outage, seconds=40) as rig:
-        for number in range(5):
+        for number in range(MIN_DURATIONS):
             await rig.submit(f"earlier {number}", wait=0)
         await anyio.sleep(30)
         task = (await rig.app.modify_video(REQUEST, "local", wait_seconds=0, progress=waiting)).task

@@ -316,8 +316,9 @@ async def test_durations_are_those_of_tasks_that_were_watched(ledger: Ledger) ->
         for number, took in enumerate((40.0, 50.0, 90_000.0)):
             draft = replace(task(number), status=Status.COMPLETED, finished_at=EPOCH + number + took)
             await add(ledger, draft)
-        assert await ledger.durations("luma-modify-video") == [50, 40]
-        assert await ledger.durations("another") == []
+        assert await ledger.durations("luma-modify-video", API_URL) == [50, 40]
+        assert await ledger.durations("another", API_URL) == []
+        assert await ledger.durations("luma-modify-video", "https://other.example") == []
 
 
 async def test_a_failed_write_changes_nothing(ledger: Ledger) -> None:

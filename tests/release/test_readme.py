@@ -11,7 +11,7 @@ import pytest
 
 from luma_mcp.__main__ import main
 from luma_mcp.app.account import ACCOUNT_TIMEOUT_SECONDS
-from luma_mcp.app.preview import PREVIEW_SECONDS
+from luma_mcp.app.save import PREVIEW_SECONDS
 from luma_mcp.core.errors import MissingApiKey
 from luma_mcp.core.filenames import make_filename
 from luma_mcp.core.models import PRICE_USD, REPLAY_SECONDS, Task, VideoRequest

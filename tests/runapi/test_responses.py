@@ -7,8 +7,8 @@ import pytest
 
 from luma_mcp.core import errors
 from luma_mcp.core.errors import BadAnswer
-from luma_mcp.core.models import Balance, Price, Status, TaskSnapshot
-from luma_mcp.runapi.responses import balance_in, lifetime_in, parse_task, price_in
+from luma_mcp.core.models import SANDBOX_SECONDS_HEADER, Balance, Price, Status, TaskSnapshot
+from luma_mcp.runapi.responses import balance_in, lifetime_in, parse_task, price_in, told_seconds_in
 from tests.support.questions import UUID, create, read, unsubmitted_task
 from tests.support.rig import EPOCH, SOURCE
 
@@ -314,3 +314,16 @@ def test_a_price_and_a_balance_are_read() -> None:
     ):
         with pytest.raises(BadAnswer):
             balance_in(body)
+
+
+def test_what_a_sandbox_tells_of_its_tasks_is_kept_until_it_tells_otherwise() -> None:
+    def told(*values: str, known: float | None = None) -> float | None:
+        return told_seconds_in(httpx.Headers([(SANDBOX_SECONDS_HEADER, value) for value in values]), known)
+
+    assert told("8") == 8
+    assert told("0.2", known=8) == 0.2
+    assert told() is None
+    assert told(known=8) == 8
+    for nonsense in ("", "-1", "nan", "inf", "1e9", "12345", "8 s"):
+        assert told(nonsense) is None
+    assert told("8", "9") is None

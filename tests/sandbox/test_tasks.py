@@ -16,13 +16,14 @@ from runapi.core import errors as official
 from runapi.luma import LumaClient
 from starlette.types import Receive, Scope, Send
 
+from luma_mcp.core.models import SANDBOX_SECONDS_HEADER
 from luma_mcp.sandbox.application import STORAGE_URL, Sandbox
 from luma_mcp.sandbox.faults import Fault
 from luma_mcp.sandbox.requests import ContractVariant
 from luma_mcp.sandbox.serve import HOST
 from luma_mcp.sandbox.tasks import is_callback_url
 from tests.support.http_server import SandboxClock
-from tests.support.rig import API_URL, SOURCE
+from tests.support.rig import API_URL, SOURCE, sandbox_for
 from tests.support.sandbox_clients import ASK, inline_client, keyed, official_client
 
 
@@ -34,6 +35,18 @@ def test_the_same_key_and_request_give_the_same_task_and_another_request_a_confl
         luma.modify_video.create(options=keyed("k1"), **{**ASK, "prompt": "snow"})
     assert raised.value.code == "request_conflict"
     assert raised.value.runapi_task_id == first.id
+
+
+def test_each_answer_about_a_task_tells_how_long_it_takes_unless_it_is_to_be_as_runapis(
+    home: Path, clock: SandboxClock
+) -> None:
+    for variant, told in ((ContractVariant(), "2.5"), (ContractVariant(tells_seconds=False), None)):
+        sandbox = sandbox_for(home / str(told), clock=clock, seconds=2.5, shape=variant)
+        with inline_client(sandbox) as http:
+            made = http.post("/api/v1/luma/modify_video", json=ASK)
+            read = http.get(f"/api/v1/luma/modify_video/{made.json()['id']}")
+        assert [answer.headers.get(SANDBOX_SECONDS_HEADER) for answer in (made, read)] == [told, told]
+        sandbox.state.close()
 
 
 def test_the_official_client_retries_under_a_key_and_is_charged_once(

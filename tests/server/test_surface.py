@@ -227,7 +227,7 @@ def test_the_version_is_one_and_runtime_dependencies_are_bounded() -> None:
     assert version("runapi-luma-mcp") == __version__
     declared = [line for line in requires("runapi-luma-mcp") or [] if "extra" not in line]
     assert all(">=" in line and "<" in line for line in declared)
-    for name in ("mcp", "httpx", "pydantic", "anyio", "pydantic-settings"):
+    for name in ("mcp", "httpx", "pydantic", "anyio"):
         assert any(line.startswith(name) for line in declared)
 
 

@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from typing import Any
-from unittest.mock import patch
 
 import anyio
 import httpx
@@ -25,7 +24,6 @@ from luma_mcp.transports.auth import with_local_token
 from luma_mcp.transports.http import serve_web
 from luma_mcp.transports.routes import HttpTransports
 from luma_mcp.transports.sockets import open_sockets
-from luma_mcp.worker import polling
 from tests.support.rig import EPOCH, ERAS, SOURCE, AppWithSandbox, sandbox_for, settings_for, waiting_calls
 
 TOKENS = {"ann": "token-of-ann-0123456789", "bob": "token-of-bob-0123456789"}
@@ -33,8 +31,8 @@ PAIRS = ",".join(f"{name}:{token}" for name, token in TOKENS.items())
 PATHS = ("/mcp", "/sse")
 WAYS = [(path, era) for path in PATHS for era in ERAS]
 BOUND_SECONDS = 60.0
+USUAL_SECONDS = 1.0
 MOMENT_SECONDS = 0.01
-SHORTEST_POLL_SECONDS = 0.05
 ASK: dict[str, Any] = {"prompt": "fog", "source_video_url": SOURCE}
 
 
@@ -108,21 +106,22 @@ async def hosted(
     home: Path,
     *,
     runs: bool = False,
-    poll: float = SHORTEST_POLL_SECONDS,
+    usual: float = USUAL_SECONDS,
     seconds: float = BOUND_SECONDS,
     **changes: Any,
 ) -> AsyncGenerator[Hosted]:
-    """Serve on a free port of loopback, until left or until the test ends it; tasks take a second if the clock runs.
+    """Serve on a free port of loopback, until left or until the test ends it.
 
-    RunAPI is asked each `poll` seconds at most. After some seconds a test is given up. Who may come in is said by
-    `auth_tokens`; without, everybody, or, where others reach the server, whoever has the token that is made then.
+    A task takes `usual` seconds of the sandbox's clock, and is asked for accordingly, even while that clock stands
+    still. After some seconds a test is given up. Who may come in is said by `auth_tokens`; without, everybody, or,
+    where others reach the server, whoever has the token that is made then.
     """
     clock = SandboxClock(runs)
-    sandbox = sandbox_for(home, clock=clock, seconds=1)
+    sandbox = sandbox_for(home, clock=clock, seconds=usual)
     open_to_all = {} if {"public_url", "allowed_hosts"} & changes.keys() else {"auth_tokens": "none"}
     settings = with_local_token(settings_for(home, **{"transport": "http", "port": 0, **open_to_all, **changes}))
     try:
-        with patch.object(polling, "MIN_POLL_SECONDS", poll), open_sockets(settings) as sockets:
+        with open_sockets(settings) as sockets:
             async with open_app(settings, transport=httpx.ASGITransport(sandbox)) as app:
                 app.start_tracker()
                 web, ended, closed = HttpTransports(app, build_server(app)), anyio.Event(), anyio.Event()

@@ -122,7 +122,7 @@ async def everything(path: Path) -> None:
         await ledger.release(done.key)
         await ledger.get(done.key)
         await ledger.find("local", "id")
-        await ledger.durations(done.request.model)
+        await ledger.durations(done.request.model, API_URL)
         await ledger.page("local", "", 10, "")
         await ledger.page("local", "completed", 10, "")
         await ledger.search_tasks("local", "TAKE id", list(Status), 10)

@@ -14,6 +14,7 @@ from mcp_types import CallToolResult
 
 from luma_mcp.core.models import PRICE_USD
 from luma_mcp.sandbox.application import Sandbox
+from luma_mcp.sandbox.requests import ContractVariant
 from luma_mcp.server.server import instructions
 from tests.support.literal_model import Arguments, Call, Step, read_step
 from tests.support.rig import ERAS, SOURCE, ProgressRecorder, Rig, open_rig, result_text, sandbox_for, structured
@@ -131,8 +132,11 @@ def shown(result: CallToolResult) -> str:
 async def conversation(
     home: Path, era: str = ERAS[0], *, seconds: float = 8.0, sandbox: Sandbox | None = None, **settings: Any
 ) -> AsyncGenerator[Conversation]:
-    """Open a server with a sandbox whose generations take some seconds, and a client of an era that talks to it."""
+    """Open a server with a sandbox whose generations take some seconds, and a client of an era that talks to it.
+
+    The sandbox tells no more than RunAPI does.
+    """
     folders: Arguments = {} if "transport" in settings else {"media_roots": (home / "out", home / "Videos")}
-    played = sandbox or sandbox_for(home, seconds=seconds)
+    played = sandbox or sandbox_for(home, seconds=seconds, shape=ContractVariant(tells_seconds=False))
     async with open_rig(home, sandbox=played, **folders, **settings) as rig, rig.client(era) as client:
         yield Conversation(rig, client, home)

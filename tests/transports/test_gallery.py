@@ -8,7 +8,7 @@ from urllib.parse import quote
 import anyio.to_thread
 import pytest
 
-from luma_mcp.app.preview import Preview
+from luma_mcp.app.preview import Preview, Previewer
 from luma_mcp.core.models import Task
 from luma_mcp.transports.gallery import MAX_WORDS_LENGTH
 from luma_mcp.viewer.page import page_html
@@ -166,7 +166,7 @@ async def test_a_picture_of_a_result_is_there_for_its_caller_alone(home: Path, m
             assert (found.task_id, caller) == (task.task_id, "ann")
             return Preview(b"\xff\xd8", (), "", "result")
 
-        monkeypatch.setattr(type(server.parts.previewer), "preview", staticmethod(picture))
+        monkeypatch.setattr(Previewer, "preview", staticmethod(picture))
         shown = await ann.read(f"tasks/{task.task_id}/preview")
         assert (shown.status_code, shown.headers["content-type"], shown.content) == (200, "image/jpeg", b"\xff\xd8")
         assert (await bob.read(f"tasks/{task.task_id}/preview")).status_code == 404

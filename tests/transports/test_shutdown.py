@@ -31,7 +31,7 @@ PIPES: dict[str, Any] = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
 @pytest.mark.parametrize(("path", "era"), WAYS)
 async def test_whoever_waits_is_told_how_the_task_stands(home: Path, path: str, era: str) -> None:
     found: list[dict[str, Any]] = []
-    async with hosted(home, poll=1000.0) as server, server.client(path, era) as client:
+    async with hosted(home, usual=1000.0) as server, server.client(path, era) as client:
 
         async def call() -> None:
             found.append(structured(await client.call_tool("modify_video", ASK)))

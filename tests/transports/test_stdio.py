@@ -43,7 +43,7 @@ def sandbox_home(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def url(sandbox_home: Path) -> Generator[str]:
-    with sandbox_process(sandbox_home, seconds=0.5) as url:
+    with sandbox_process(sandbox_home, seconds=2) as url:
         yield url
 
 

@@ -1,15 +1,17 @@
 """Following a submitted task to its end: polled until RunAPI has finished it, its video saved, through faults."""
 
+from functools import partial
 from pathlib import Path
 
 import anyio
 import pytest
 
 from luma_mcp.app.progress import Progress
-from luma_mcp.core.models import Status
+from luma_mcp.core.models import Status, VideoRequest
+from luma_mcp.sandbox.application import GENERATION_SECONDS
 from luma_mcp.sandbox.faults import Fault, Kind
 from luma_mcp.sandbox.requests import ContractVariant
-from tests.support.rig import Rig, VirtualClock, open_rig, sandbox_for, silent
+from tests.support.rig import SOURCE, ProgressRecorder, Rig, VirtualClock, open_rig, sandbox_for, silent
 from tests.support.tasks import code_of
 
 pytestmark = [pytest.mark.anyio, pytest.mark.usefixtures("inline_threads")]
@@ -39,6 +41,46 @@ async def test_retry_after_of_a_poll_is_honoured(home: Path) -> None:
         begun = anyio.current_time()
         await rig.settle(await rig.submit("again"))
         assert anyio.current_time() - begun > 200
+
+
+async def test_runapi_is_not_asked_before_a_task_can_have_ended_and_then_steadily(home: Path) -> None:
+    like_runapi = ContractVariant(tells_seconds=False)
+    async with open_rig(home, sandbox=sandbox_for(home, seconds=60, shape=like_runapi)) as rig:
+        task = await rig.submit(wait=0)
+        await anyio.sleep(14.9)
+        assert rig.polls() == 0
+        ended = await rig.settle(task)
+        assert ended.status is Status.COMPLETED
+        assert 60 <= ended.generating_seconds(rig.clock()) <= 65
+        assert 7 <= rig.polls() <= 13
+
+
+async def test_a_hundred_tasks_submitted_at_once_are_not_asked_for_in_step(home: Path) -> None:
+    like_runapi = ContractVariant(tells_seconds=False)
+    async with open_rig(home, sandbox=sandbox_for(home, seconds=60, shape=like_runapi), max_active=100) as rig:
+        async with anyio.create_task_group() as calls:
+            for number in range(100):
+                calls.start_soon(partial(rig.submit, f"fog {number}", wait=0))
+        asked = []
+        for _ in range(30):
+            before = rig.polls()
+            await anyio.sleep(1)
+            asked.append(rig.polls() - before)
+        assert sum(asked) > 100
+        assert max(asked) < 60
+
+
+async def test_a_new_user_sees_the_first_task_of_the_sandbox_end_at_once_and_its_true_time(rig: Rig) -> None:
+    told = ProgressRecorder()
+    task = (
+        await rig.app.modify_video(
+            VideoRequest(prompt="fog", source=SOURCE), "local", wait_seconds=40, progress=Progress(told)
+        )
+    ).task
+    assert task.status is Status.COMPLETED
+    assert GENERATION_SECONDS <= task.generating_seconds(rig.clock()) <= GENERATION_SECONDS + 0.5
+    assert any(said.endswith(f"usually {GENERATION_SECONDS:.0f} s") for _, _, said in told.reports)
+    assert not any("120" in said for _, _, said in told.reports)
 
 
 async def test_a_refusal_slows_the_polls_down_further_than_trouble_that_passes(home: Path) -> None:

@@ -14,7 +14,7 @@ from luma_mcp.ledger.files import LEDGER_NAME
 from luma_mcp.ledger.ledger import Ledger
 from luma_mcp.sandbox.application import Sandbox
 from luma_mcp.sandbox.faults import Fault, Kind
-from luma_mcp.sandbox.requests import bundled_clip
+from luma_mcp.sandbox.requests import ContractVariant, bundled_clip
 from luma_mcp.sandbox.state import SandboxState
 from tests.support.rig import KEY, Rig, VirtualClock, open_rig, sandbox_for
 
@@ -123,7 +123,7 @@ async def test_a_follower_that_slept_stops_asking_about_a_task_that_another_has_
     home: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     clock, questions = VirtualClock(), Counter[str]()
-    sandbox = sandbox_for(home, clock=clock, seconds=2000)
+    sandbox = sandbox_for(home, clock=clock, seconds=2000, shape=ContractVariant(tells_seconds=False))
 
     def counting(name: str, rig: Rig) -> None:
         read = rig.parts.runapi.read_task
