@@ -3,7 +3,7 @@
 import math
 import time
 from collections.abc import AsyncGenerator, Callable, Coroutine, Sequence
-from contextlib import AbstractContextManager, asynccontextmanager
+from contextlib import AbstractContextManager, asynccontextmanager, suppress
 from dataclasses import dataclass, replace
 from functools import cached_property, partial
 from pathlib import Path
@@ -17,7 +17,7 @@ from luma_mcp.app.account import Account
 from luma_mcp.app.changes import Listener
 from luma_mcp.app.login import PendingLogin
 from luma_mcp.app.parts import Parts, open_parts
-from luma_mcp.app.progress import Progress, report_to_nobody
+from luma_mcp.app.progress import Progress, describe, report_to_nobody
 from luma_mcp.app.save import DISK_TIMEOUT_SECONDS
 from luma_mcp.app.submit import Charge, Confirm
 from luma_mcp.app.videos import VideoFile, read_piece
@@ -26,7 +26,7 @@ from luma_mcp.core import failpoints
 from luma_mcp.core.concurrency import background_work
 from luma_mcp.core.errors import InvalidApiKey, InvalidRequest, LedgerUnusable, LumaError, TaskNotFound
 from luma_mcp.core.filenames import validate_filename
-from luma_mcp.core.models import CLOCK_STEP_SECONDS, Clock, Status, Task, VideoRequest
+from luma_mcp.core.models import CLOCK_STEP_SECONDS, FOLLOW_SECONDS, Clock, Status, Task, VideoRequest
 from luma_mcp.core.settings import WAIT_LIMIT_SECONDS, Settings
 from luma_mcp.core.uris import parse_task_id, task_uri
 from luma_mcp.ledger.database import count_tasks_of
@@ -34,6 +34,7 @@ from luma_mcp.ledger.files import LEDGER_NAME
 from luma_mcp.ledger.ledger import next_cursor
 from luma_mcp.media.files import awaits_other_server
 from luma_mcp.media.sources import TaskOutput, parse_source
+from luma_mcp.worker.polling import DOCUMENTED
 
 if TYPE_CHECKING:
     from luma_mcp.app.preview import Preview, Previewer
@@ -54,6 +55,7 @@ class Outcome:
     next_take: int = 0  # the lowest take that the request never had; 0 if it had all
     own_clip: bool = False  # the sandbox gave the caller's clip back as it was
     left_to_others: bool = False  # RunAPI has not confirmed the task, and this server never sends any
+    in_background: bool = False  # the call did not wait: the task goes on
 
 
 class App:
@@ -74,12 +76,14 @@ class App:
         wait_seconds: int,
         progress: Progress,
         confirm: Confirm | None = None,
+        in_background: bool = False,
     ) -> Outcome:
         """Submit a request, or join the task that it has, and wait within the bound.
 
         Before a new task `confirm` asks a person; None is for a person who asks by themselves, as with a command. Waits
-        at least `MIN_SUBMIT_SECONDS` for RunAPI to name the task. Raises a `LumaError` that is charged "no" if nothing
-        was submitted, `LedgerUnusable` charged "unknown" if the ledger fails afterwards, and what `confirm` raises.
+        at least `MIN_SUBMIT_SECONDS` for RunAPI to name the task; `in_background` it waits for nothing, unless the call
+        joined a task that had ended. Raises a `LumaError` that is charged "no" if nothing was submitted,
+        `LedgerUnusable` charged "unknown" if the ledger fails afterwards, and what `confirm` raises.
         """
         bound = self._bound(wait_seconds)
         begun, asked_at = anyio.current_time(), self.now()
@@ -90,16 +94,19 @@ class App:
             )
         named_by = max(begun + bound, (anyio.current_time() if confirm else begun) + MIN_SUBMIT_SECONDS)
         failpoints.reach("submission.intended")
+        had_ended = task.has_ended(asked_at)
         try:
             if joined:
                 await self._go_on(task)
             await self.ensure_followed(task.key)
             self._parts.tracker.retry_save_now(task.key)
-            await self._parts.waiter.watch(task.key, named_by, progress, until=is_named)
-            task = await self._parts.waiter.watch(task.key, begun + bound, progress)
-            found = await self.outcome(task)
-            other = request.callback_url not in ("", task.request.callback_url)
-            free = joined and (task.sent_at or math.inf) < asked_at
+            if in_background and not had_ended:
+                found = Outcome(await self._parts.ledger.get(task.key), in_background=True)
+            else:
+                await self._parts.waiter.watch(task.key, named_by, progress, until=is_named)
+                found = await self.outcome(await self._parts.waiter.watch(task.key, begun + bound, progress))
+            other = request.callback_url not in ("", found.task.request.callback_url)
+            free = joined and (found.task.sent_at or math.inf) < asked_at
             return replace(found, is_new=not joined, joined=joined, nothing_sent=free, other_callback=other)
         except (LedgerUnusable, TaskNotFound) as error:
             error.charged = "unknown"  # the intent is recorded, and may be on its way
@@ -215,6 +222,10 @@ class App:
         """Wait for a task's end, for some seconds at most, and give the task as it stands then."""
         return await self._parts.waiter.watch(key, anyio.current_time() + seconds, progress)
 
+    async def wait_until_over(self, key: str, progress: Progress) -> Task:
+        """Wait as long as it takes until a task has ended or is out of reach, or until the server drains."""
+        return await self._parts.waiter.watch(key, math.inf, progress, until=self.is_over)
+
     async def list_tasks(self, caller: str, status: str, limit: int, cursor: str) -> tuple[list[Task], str]:
         """Give a page of the caller's tasks, newest first, and the cursor of the next page (empty at the end).
 
@@ -298,6 +309,35 @@ class App:
 
     def _may_send(self, task: Task) -> bool:
         return task.key_id == self._parts.runapi.key_id and not self.settings.never_pays
+
+    async def follow_task(self, key: str, caller: str) -> Task:
+        """Give a task of the caller's by its key, after having it followed; raise `TaskNotFound`."""
+        unknown = TaskNotFound(f"There is no task {key[:80]!r} in this server's ledger.")
+        try:
+            task = await self._parts.ledger.get(key)
+        except TaskNotFound:
+            raise unknown from None
+        if task.caller != caller:
+            raise unknown
+        self._follow(task)
+        return task
+
+    def is_over(self, task: Task) -> bool:
+        """Tell whether a task has ended, or can be brought to no end: nobody has for a day, and this server cannot."""
+        if task.has_ended(self.now()) or task.asked_at + FOLLOW_SECONDS > self.now():
+            return task.has_ended(self.now())
+        try:
+            self.check_can_follow(task)
+        except LumaError:
+            return True
+        return False
+
+    async def describe(self, task: Task) -> str:
+        """Say in one line how a task goes, as progress messages do."""
+        profile = DOCUMENTED
+        with suppress(LedgerUnusable):  # a line to read is worth no failure
+            profile = await self._parts.waiter.usual_times.profile()
+        return describe(task, profile, self.now(), self._parts.waiter.transfers.of(task.key))
 
     def check_can_follow(self, task: Task) -> None:
         """Raise a `LumaError` if this server does not ask RunAPI for an unfinished task, so that none waits for it."""

@@ -42,6 +42,7 @@ FLAGS: Mapping[str, SettingFlag] = {
     "wait_seconds": SettingFlag("SECONDS", "how long tool calls wait (40; many hosts cut at 60)"),
     "max_wait_seconds": SettingFlag("SECONDS", "the longest wait that a call may ask for (300)"),
     "keep_days": SettingFlag("DAYS", "forget ended tasks after so many days (never)"),
+    "legacy_tasks": SettingFlag("", "offer tasks to hosts of MCP 2025-11-25, too"),
     "data_dir": SettingFlag("DIR", "where the list of tasks is kept"),
     "env_file": SettingFlag("FILE", "a file of settings: lines like LUMA_MCP_PORT=8000"),
     "base_url": SettingFlag("URL", "the address of RunAPI (https://runapi.ai)"),

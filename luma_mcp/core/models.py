@@ -291,6 +291,15 @@ class Task:
             return self.error is not None
         return self.status.done or self.status is Status.UNCONFIRMED
 
+    def has_ended(self, now: float) -> bool:
+        """Tell whether asking later brings nothing new: unlike `is_settled`, also once RunAPI was given up on.
+
+        A submission in doubt goes out again by itself as long as it is young, so it has not ended until then.
+        """
+        if self.status is Status.UNCONFIRMED:
+            return not self.is_young(now)
+        return self.is_settled or self.is_lost(now)
+
     def elapsed_seconds(self, now: float) -> float:
         """Give the seconds from submission to the end, or to `now`."""
         return max(0.0, (now if self.finished_at is None else self.finished_at) - self.created_at)

@@ -167,6 +167,12 @@ class Settings(BaseModel):
         "an https:// address (http:// only on this machine)",
         default="",
     )
+    legacy_tasks: bool = setting(
+        "answer hosts of the protocol 2025-11-25 by tasks too, where they ask for them; some freeze the chat until the"
+        " end",
+        "true or false",
+        default=False,
+    )
     sandbox: bool = setting(
         "simulate RunAPI inside this process: no key, no network, no cost", "true or false", default=False
     )

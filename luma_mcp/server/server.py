@@ -21,12 +21,15 @@ from luma_mcp.core.text import SURROGATE_MESSAGE, has_valid_unicode, is_object, 
 from luma_mcp.server.apps import EXTENSIONS
 from luma_mcp.server.completions import Completions
 from luma_mcp.server.context import RequestContext, disconnect_event, protocol_error
+from luma_mcp.server.legacy_tasks import LegacyTasks
 from luma_mcp.server.prompts import PromptHandlers, luma_prompts
 from luma_mcp.server.resources import list_templates
 from luma_mcp.server.results import text_fields
 from luma_mcp.server.skills import add_skills
 from luma_mcp.server.subscriptions import Subscriptions
-from luma_mcp.server.tools import ToolHandlers
+from luma_mcp.server.tasks import add_tasks
+from luma_mcp.server.tools import ToolHandlers, task_result
+from luma_mcp.server.video_tasks import VideoTasks
 
 SERVER_NAME = "luma"
 TITLE = "Luma video modification by RunAPI"
@@ -104,7 +107,8 @@ def build_server(app: App) -> Server[App]:
 
     forms = luma_prompts()
     tools, prompts = ToolHandlers(app.settings), PromptHandlers(forms)
-    subscriptions = Subscriptions(app)
+    tasks = VideoTasks(task_result)
+    subscriptions = Subscriptions(app, tasks)
     server = LumaServer(
         SERVER_NAME,
         title=TITLE,
@@ -114,7 +118,6 @@ def build_server(app: App) -> Server[App]:
         lifespan=lifespan,
         cache_hints=cache_hints(),
         on_list_tools=tools.list_tools,
-        on_call_tool=tools.call_tool,
         on_list_resources=subscriptions.list_resources,
         on_list_resource_templates=list_templates,
         on_read_resource=subscriptions.read_resource,
@@ -125,10 +128,14 @@ def build_server(app: App) -> Server[App]:
         on_get_prompt=prompts.get_prompt,
         on_completion=Completions(forms).complete,
     )
+    server.add_request_handler("tools/call", wire.CallToolRequestParams, tools.call_tool)
     server.extensions.update(EXTENSIONS)
     add_skills(server)
     server.middleware.extend([track_request, enforce_unicode, cancel_on_disconnect])
     server.middleware.extend([resume_on_first_request, convert_luma_errors, drop_null_arguments])
+    if app.settings.legacy_tasks:
+        server.middleware.append(LegacyTasks(tools.run_tool, tasks).answer)
+    add_tasks(server, tasks)
     return server
 
 

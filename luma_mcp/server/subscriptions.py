@@ -28,19 +28,22 @@ from luma_mcp.server.apps import PAGE_URI, read_page
 from luma_mcp.server.context import PageParams, RequestContext, caller_of, reject_cursor
 from luma_mcp.server.resources import find_task, list_resources, read_resource
 from luma_mcp.server.skills import SKILL_URI, read_skill
+from luma_mcp.server.tasks import TaskChanged, TaskSource, TaskState, TaskWatch, task_notification, wanted_task_ids
 
 MAX_SUBSCRIBED_URIS = 1000
 MAX_LISTEN_STREAMS = 500
+LOOK_SECONDS = 30.0
 SUBSCRIBER_KEY = "luma_mcp.subscriber"
 
 
 class Subscription:
     """What one client asked for, and which events are due: each once, however often it changes meanwhile."""
 
-    def __init__(self, uris: Iterable[str] = (), *, the_list: bool) -> None:
+    def __init__(self, uris: Iterable[str] = (), *, the_list: bool, tasks: Iterable[TaskState] = ()) -> None:
+        self.tasks = TaskWatch(tasks)
         self._ids = {resource_id(uri) for uri in uris}
         self._the_list = the_list
-        self._due: dict[ServerEvent, None] = {}
+        self._due: dict[ServerEvent | TaskChanged, None] = {}
         self._changed = anyio.Event()
         self._over = False
 
@@ -58,6 +61,7 @@ class Subscription:
         self._due |= {ResourceUpdated(resource_uri(task_id)): None for task_id in changed}
         if news.listed and self._the_list:
             self._due[ResourcesListChanged()] = None
+        self._due |= dict.fromkeys(self.tasks.changed(news))
         if self._due:
             self._changed.set()
 
@@ -67,7 +71,14 @@ class Subscription:
         self._over = True
         self._changed.set()
 
-    async def next_event(self) -> ServerEvent | None:
+    async def look_at_tasks(self) -> None:
+        """Have all tasks looked at, now and ever again: that one is over may be a matter of time alone."""
+        while self.tasks.ids:
+            self._due |= dict.fromkeys(map(TaskChanged, self.tasks.ids))
+            self._changed.set()
+            await anyio.sleep(LOOK_SECONDS)
+
+    async def next_event(self) -> ServerEvent | TaskChanged | None:
         """Wait for the next event; None is the end."""
         while not self._due and not self._over:
             self._changed = anyio.Event()
@@ -105,8 +116,9 @@ class Subscriber:
 class Subscriptions:
     """Answers what clients of both eras ask with respect to changes."""
 
-    def __init__(self, app: App) -> None:
+    def __init__(self, app: App, tasks: TaskSource) -> None:
         self._app = app
+        self._tasks = tasks
         self._streams: Counter[str] = Counter()
 
     async def listen(
@@ -117,14 +129,57 @@ class Subscriptions:
         if self._streams[caller] >= MAX_LISTEN_STREAMS:
             raise MCPError(wire.INTERNAL_ERROR, f"At most {MAX_LISTEN_STREAMS} streams can be open.")
         served = await supported_filter(ctx, params.notifications)
-        interest = Subscription(served.resource_subscriptions or (), the_list=served.resources_list_changed is True)
+        tasks = await self._wanted_tasks(ctx, params.notifications)
+        if tasks:
+            served = wire.SubscriptionFilter.model_validate(
+                {**dict(served), "taskIds": [state.task_id for state in tasks]}
+            )
+        interest = Subscription(
+            served.resource_subscriptions or (), the_list=served.resources_list_changed is True, tasks=tasks
+        )
         stop = await self._app.add_change_listener(caller, interest.queue_events)
         self._streams[caller] += 1
         try:
-            return await serve_stream(ctx, served, interest)
+            return await self._serve_stream(ctx, served, interest)
         finally:
             self._streams[caller] -= 1
             stop()
+
+    async def _wanted_tasks(self, ctx: RequestContext, asked: wire.SubscriptionFilter) -> list[TaskState]:
+        """Give those tasks that a client wants to hear of and may; raise the protocol's error if it knows no tasks."""
+        found: list[TaskState] = []
+        for task_id in wanted_task_ids(ctx, asked):
+            with suppress(LumaError):
+                found.append(await self._tasks.read(ctx, task_id))
+        return found
+
+    async def _serve_stream(
+        self, ctx: RequestContext, served: wire.SubscriptionFilter, interest: Subscription
+    ) -> wire.SubscriptionsListenResult:
+        """Acknowledge a listening client, and send it events until it leaves or the server drains."""
+        meta: dict[str, Any] = {SUBSCRIPTION_ID_META_KEY: ctx.request_id}
+        about = wire.SubscriptionsAcknowledgedNotificationParams(notifications=served, _meta=meta)
+        acknowledgement = wire.SubscriptionsAcknowledgedNotification(params=about)
+        async with background_work() as group:
+            group.start_soon(interest.close_after, ctx.lifespan_context.draining)
+            await ctx.session.send_notification(acknowledgement, related_request_id=ctx.request_id)
+            group.start_soon(interest.look_at_tasks)
+            while event := await interest.next_event():
+                notification = await self._notification(ctx, event, interest.tasks, meta)
+                if notification:
+                    await ctx.session.send_notification(notification, related_request_id=ctx.request_id)
+        return wire.SubscriptionsListenResult(_meta=meta)
+
+    async def _notification(
+        self, ctx: RequestContext, event: ServerEvent | TaskChanged, tasks: TaskWatch, meta: dict[str, Any]
+    ) -> wire.ServerNotification | None:
+        """Give what to tell a listening client of an event; nothing if a task is as it was told before."""
+        if not isinstance(event, TaskChanged):
+            return event_to_notification(event, meta)
+        with suppress(LumaError):  # a ledger that cannot be read now is looked at again
+            state = await self._tasks.read(ctx, event.task_id)
+            return task_notification(state, meta) if tasks.is_news(state) else None
+        return None
 
     async def list_resources(self, ctx: RequestContext, params: PageParams) -> wire.ListResourcesResult:
         """Answer `resources/list`, and notify the client of changes of the list from now on."""
@@ -180,22 +235,6 @@ class Subscriptions:
         connection.exit_stack.callback(subscriber.stop)
         self._app.start_background(subscriber.run, "subscriber")
         return subscriber
-
-
-async def serve_stream(
-    ctx: RequestContext, served: wire.SubscriptionFilter, interest: Subscription
-) -> wire.SubscriptionsListenResult:
-    """Acknowledge a listening client, and send it events until it leaves or the server drains."""
-    meta: dict[str, Any] = {SUBSCRIPTION_ID_META_KEY: ctx.request_id}
-    about = wire.SubscriptionsAcknowledgedNotificationParams(notifications=served, _meta=meta)
-    acknowledgement = wire.SubscriptionsAcknowledgedNotification(params=about)
-    async with background_work() as group:
-        group.start_soon(interest.close_after, ctx.lifespan_context.draining)
-        await ctx.session.send_notification(acknowledgement, related_request_id=ctx.request_id)
-        while event := await interest.next_event():
-            notification = event_to_notification(event, meta)
-            await ctx.session.send_notification(notification, related_request_id=ctx.request_id)
-    return wire.SubscriptionsListenResult(_meta=meta)
 
 
 async def supported_filter(ctx: RequestContext, asked: wire.SubscriptionFilter) -> wire.SubscriptionFilter:

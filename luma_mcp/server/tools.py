@@ -11,6 +11,7 @@ from typing import Annotated, Any
 
 import anyio
 import mcp.types as wire
+from mcp.server.context import HandlerResult
 from mcp.server.mcpserver import Context
 from mcp.shared.exceptions import MCPError
 from mcp.types import CallToolResult, ImageContent, TextContent
@@ -36,6 +37,7 @@ from luma_mcp.server.file_parameters import (
     with_file_parameter,
 )
 from luma_mcp.server.key_request import Answer, lacks_key, offer_login
+from luma_mcp.server.legacy_tasks import asks_for_task, offer_task
 from luma_mcp.server.results import (
     SANDBOX_TASKS_STEP,
     AccountObject,
@@ -51,8 +53,10 @@ from luma_mcp.server.results import (
     task_page,
     text_fields,
 )
+from luma_mcp.server.tasks import StartedTask, created, knows_tasks
 from luma_mcp.server.tool_arguments import check_misspellings, coerce_arguments, ignored_names
 from luma_mcp.server.tool_schemas import input_schema, output_schema
+from luma_mcp.server.video_tasks import started_task
 
 NO_WAIT: Json = {"wait_seconds": 0}
 WAIT_BOUNDS: JsonDict = {"minimum": -1, "maximum": WAIT_LIMIT_SECONDS}
@@ -103,9 +107,17 @@ async def modify_video(
         take=take,
     )
     caller, progress = caller_of(ctx.request_context), Progress(ctx.report_progress)
-    confirm = confirmation_by(ctx) if app.settings.confirm == "ask" else None
-    outcome = await app.modify_video(request, caller, wait_seconds=wait_seconds, progress=progress, confirm=confirm)
-    return task_result(app, outcome)
+    asks = asks_for_task(ctx.request_context)
+    outcome = await app.modify_video(
+        request,
+        caller,
+        wait_seconds=wait_seconds,
+        progress=progress,
+        confirm=confirmation_by(ctx) if app.settings.confirm == "ask" else None,
+        in_background=asks or knows_tasks(ctx.request_context),
+    )
+    answer = task_result(app, outcome)
+    return await started_task(app, outcome, answer) if asks or outcome.in_background else answer
 
 
 async def modify_attached_video(
@@ -216,18 +228,14 @@ class ToolHandlers:
             luma_tool(check_account, "Check price, balance and limits", READS, settings),
         )
         self._tools = {tool.described.name: tool for tool in made}
+        self._offers_tasks = settings.legacy_tasks
         reader = luma_tool(read_video_bytes, "Read a video", READS_LOCALLY, settings, meta=FOR_PAGE_ALONE)
         self._page_tools = {reader.described.name: reader}
-        attaching = luma_tool(
-            modify_attached_video,
-            "Modify a video",
-            WRITES,
-            settings,
-            kind=SpendingTool,
-            meta={**meta, **FILE_PARAMETERS},
-            name=modify.described.name,
-        )
-        attaching.described.input_schema = with_file_parameter(modify.described.input_schema)
+        taking_files = {
+            "input_schema": with_file_parameter(modify.described.input_schema),
+            "meta": {**meta, **FILE_PARAMETERS},
+        }
+        attaching = SpendingTool(modify_attached_video, modify.described.model_copy(update=taking_files))
         self._attaching = {**self._tools, modify.described.name: attaching}
 
     def wire_tools(self) -> Sequence[wire.Tool]:
@@ -241,10 +249,16 @@ class ToolHandlers:
         """Answer `tools/list`; raise `InvalidRequest` for a cursor."""
         reject_cursor(params)
         page_tools = self._page_tools.values() if shows_pages(ctx) else ()
-        return wire.ListToolsResult(tools=[tool.described for tool in (*self._tools_for(ctx).values(), *page_tools)])
+        tools = [tool.described for tool in (*self._tools_for(ctx).values(), *page_tools)]
+        return wire.ListToolsResult(tools=[*map(offer_task, tools)] if self._offers_tasks else tools)
 
-    async def call_tool(self, ctx: RequestContext, params: wire.CallToolRequestParams) -> Answer:
-        """Answer `tools/call`; failures are results, never raised, and a question to a person is one, too."""
+    async def call_tool(self, ctx: RequestContext, params: wire.CallToolRequestParams) -> HandlerResult:
+        """Answer `tools/call`; failures are results, never raised. A call that goes on is answered by its task."""
+        answer = await self.run_tool(ctx, params)
+        return created(answer.state) if isinstance(answer, StartedTask) else answer
+
+    async def run_tool(self, ctx: RequestContext, params: wire.CallToolRequestParams) -> Answer:
+        """Run a tool, and give its answer; failures are answers, never raised, and a question to a person is one."""
         tool = self._tools_for(ctx).get(params.name) or self._page_tools.get(params.name)
         if tool is None:
             return failure_result(unknown_name("tool", params.name, self._tools))
@@ -321,14 +335,12 @@ def luma_tool(
     *,
     kind: type[LumaTool] = LumaTool,
     meta: Mapping[str, Any] | None = None,
-    name: str = "",
 ) -> LumaTool:
     """Make a tool of a function: its text from `tool_texts`, its schemas flat and open to what hosts add."""
-    called = name or function.__name__
     described = wire.Tool(
-        name=called,
+        name=function.__name__,
         title=title,
-        description=tool_texts.TOOLS[called].format(**text_fields(settings)),
+        description=tool_texts.TOOLS[function.__name__].format(**text_fields(settings)),
         input_schema=input_schema(function),
         output_schema=output_schema(function),
         annotations=hints.model_copy(update={"title": title}),
@@ -363,6 +375,8 @@ def add_ignored_arguments(answer: CallToolResult, names: Sequence[str]) -> CallT
     given: object = answer.structured_content
     if not names or not is_object(given):
         return answer
+    if isinstance(answer, StartedTask):
+        return answer.with_note(f"Arguments that modify_video does not have, and ignored: {', '.join(names)}.")
     step = {"next_step": given["next_step"]} if "next_step" in given else {}
     return tool_result({**given, "ignored_arguments": [*names], **step}, failed=answer.is_error is True)
 

@@ -20,6 +20,7 @@ from tests.support.rig import ERAS, SOURCE, Rig, VirtualClock, open_rig, sandbox
 pytestmark = [pytest.mark.anyio, pytest.mark.usefixtures("inline_threads")]
 HOUR = 3600.0
 ASK: dict[str, Any] = {"prompt": "fog", "source_video_url": SOURCE}
+REQUEST = VideoRequest(prompt="fog", source=SOURCE)
 
 
 async def test_what_goes_out_again_a_day_later_begins_then(home: Path) -> None:
@@ -153,6 +154,23 @@ async def test_a_ledger_that_fails_once_the_intent_is_written_leaves_the_cost_un
     assert raised.value.charged == "unknown"
     assert (await rig.ask()).joined
     assert rig.task_count() == 1
+
+
+async def test_a_call_in_the_background_waits_for_nothing_but_the_intent(rig: Rig) -> None:
+    begun = anyio.current_time()
+    new = await rig.app.modify_video(REQUEST, "local", wait_seconds=40, progress=Progress(silent), in_background=True)
+    assert (anyio.current_time(), new.in_background, new.is_new) == (begun, True, True)
+    await rig.settle(new.task)
+    done = await rig.app.modify_video(REQUEST, "local", wait_seconds=40, progress=Progress(silent), in_background=True)
+    assert (done.in_background, done.joined, done.nothing_sent) == (False, True, True)
+
+
+async def test_a_task_is_followed_by_its_key_for_its_caller_alone(rig: Rig) -> None:
+    task = await rig.submit(wait=0)
+    assert (await rig.app.follow_task(task.key, "local")).task_id == task.task_id
+    for key, caller in ((task.key, "ann"), (task.task_id, "local"), ("", "local")):
+        with pytest.raises(TaskNotFound):
+            await rig.app.follow_task(key, caller)
 
 
 async def test_the_sandboxs_tasks_are_counted_from_outside_it_and_for_each_caller(home: Path) -> None:

@@ -9,7 +9,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from luma_mcp.core.errors import DownloadFailed
-from luma_mcp.core.models import Limits, Status, Task, TaskSnapshot, Usage, VideoRequest, format_usd, to_micros
+from luma_mcp.core.models import (
+    REPLAY_SECONDS,
+    Limits,
+    Status,
+    Task,
+    TaskSnapshot,
+    Usage,
+    VideoRequest,
+    format_usd,
+    to_micros,
+)
 from tests.support.rig import API_URL, EPOCH, SOURCE
 
 REQUEST = VideoRequest(prompt="fog", source=SOURCE)
@@ -47,6 +57,28 @@ def test_trouble_is_told_until_the_next_good_reading() -> None:
     assert (again.accepted("id", Status.PENDING, EPOCH).failures, again.saved("/v.mp4", EPOCH).failures) == (0, 0)
     assert troubled.read(TaskSnapshot(status=Status.PROCESSING), EPOCH + 2).error is None
     assert troubled.read(TaskSnapshot(status=Status.PENDING), EPOCH + 2).error is None
+
+
+FAILURE = DownloadFailed("x").failure()
+
+
+@pytest.mark.parametrize(
+    ("task", "seconds", "ended"),
+    [
+        (TASK, 0.0, False),
+        (TASK.accepted("id", Status.PROCESSING, EPOCH), 0.0, False),
+        (TASK.accepted("id", Status.PROCESSING, EPOCH).left(FAILURE, EPOCH), 0.0, True),
+        (replace(TASK, status=Status.COMPLETED, video_urls=VIDEO), 0.0, False),
+        (replace(TASK, status=Status.COMPLETED, video_urls=VIDEO).saved("/v.mp4", EPOCH), 0.0, True),
+        (replace(TASK, status=Status.COMPLETED, video_urls=VIDEO, error=FAILURE), 0.0, True),
+        (replace(TASK, status=Status.COMPLETED, video_urls=VIDEO, wants_file=False), 0.0, True),
+        (TASK.refused(FAILURE, EPOCH), 0.0, True),
+        (replace(TASK, sent_at=EPOCH).unconfirmed(FAILURE, EPOCH), REPLAY_SECONDS, False),
+        (replace(TASK, sent_at=EPOCH).unconfirmed(FAILURE, EPOCH), REPLAY_SECONDS + 1, True),
+    ],
+)
+def test_a_task_has_ended_once_asking_later_brings_nothing_new(task: Task, seconds: float, ended: bool) -> None:
+    assert task.has_ended(EPOCH + seconds) is ended
 
 
 @given(st.text(), st.text(), st.booleans())

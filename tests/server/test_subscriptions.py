@@ -21,6 +21,7 @@ from luma_mcp.ledger.schema import create_database
 from luma_mcp.server import subscriptions
 from luma_mcp.server.server import build_server
 from luma_mcp.server.subscriptions import MAX_SUBSCRIBED_URIS, Subscription
+from luma_mcp.server.tasks import TaskChanged
 from tests.support.change_listener import LIST, ChangeRecorder, listening_to_changes, subscribe, unsubscribe
 from tests.support.rig import ERAS, SOURCE, Rig, VirtualClock, open_rig, sandbox_for, settings_for, structured
 
@@ -323,9 +324,9 @@ async def test_what_changes_again_before_it_was_told_is_told_once() -> None:
     assert await due(interest) == {ResourceUpdated(TASKS_URI)}
 
 
-async def due(interest: Subscription) -> set[ServerEvent]:
+async def due(interest: Subscription) -> set[ServerEvent | TaskChanged]:
     """Take all that is to be told now."""
-    told: set[ServerEvent] = set()
+    told: set[ServerEvent | TaskChanged] = set()
     with anyio.move_on_after(1):
         while event := await interest.next_event():
             told.add(event)

@@ -15,6 +15,7 @@ from luma_mcp import __version__
 from luma_mcp.core.text import Json, is_list, is_object
 from luma_mcp.core.uris import TASKS_URI, task_uri
 from luma_mcp.server.skills import EXTENSION_ID as SKILLS
+from luma_mcp.server.tasks import EXTENSION_ID as TASKS_EXTENSION_ID
 from tests.support.rig import ERAS, SOURCE, Rig, structured
 from tests.support.surface import PINNED, TOOLS, surfaces
 
@@ -96,8 +97,8 @@ def test_the_whole_surface_keeps_the_rules() -> None:
     assert len(json.dumps(shown["tools"])) < LARGEST_TOOLS
     promised = {"resources": {"subscribe": True, "listChanged": True}, "completions": {}}
     promised |= {"tools": {"listChanged": False}, "prompts": {"listChanged": False}}
-    extensions: Json = {"extensions": {EXTENSION_ID: {}, SKILLS: {}}}
-    assert shown["capabilities"] == {ERAS[0]: promised, ERAS[1]: promised | extensions}
+    extensions: dict[str, Any] = {EXTENSION_ID: {}, SKILLS: {}, TASKS_EXTENSION_ID: {}}
+    assert shown["capabilities"] == {ERAS[0]: promised, ERAS[1]: promised | {"extensions": extensions}}
 
 
 def rules(kind: str, part: Json) -> dict[str, bool]:

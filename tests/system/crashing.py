@@ -44,12 +44,13 @@ def server(
     log: Path,
     die_at: str = "",
     *,
-    handshake: bool = True,
+    shakes_hands: bool = True,
     capabilities: dict[str, Any] | None = None,
 ) -> Generator[Crashing]:
-    """Start a server, shake hands, and kill it in the end; `die_at` is a crash point and which time it is reached.
+    """Start a server, shake hands unless its client is of the later era, and kill it in the end.
 
-    `capabilities` are those that the client declares in the handshake; without one it is a client of 2026-07-28.
+    `die_at` is a crash point and which time it is reached; `capabilities` are those that the client declares in the
+    handshake.
     """
     context: Any = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload([__name__, *LATE_IMPORTS])
@@ -67,7 +68,7 @@ def server(
     ):
         wire = Crashing(stdin, stdout, process)
         try:
-            if handshake:
+            if shakes_hands:
                 wire.initialize(capabilities)
             yield wire
         finally:

@@ -32,7 +32,7 @@ class Place:
     @contextmanager
     def server(self, die_at: str = "", *, handshake: bool = True, **settings: str) -> Generator[Crashing]:
         environment = server_environment(self.home, self.url, **{"LUMA_MCP_CONFIRM": "ask", **settings})
-        with server(environment, self.home / "log", die_at, handshake=handshake, capabilities=CAN_ASK) as wire:
+        with server(environment, self.home / "log", die_at, shakes_hands=handshake, capabilities=CAN_ASK) as wire:
             yield wire
 
     def modern(self, die_at: str = "") -> AbstractContextManager[Crashing]:

@@ -1,6 +1,6 @@
 // The scenario of tests/scenario.py, run by the published TypeScript clients, and its one-shot parts by the Inspector:
 // over stdio, and over HTTP, where each client has a token and thereby tasks of its own; then with the token that a server
-// makes for the user of its machine, and without any.
+// makes for the user of its machine, and without any. Clients that know tasks have the server killed in the middle of one.
 //
 // Usage: node scenario.mjs COMMAND HOME
 
@@ -17,6 +17,7 @@ import {
   StreamableHTTPClientTransport as Http2,
 } from "@modelcontextprotocol/client";
 import { StdioClientTransport as Stdio2 } from "@modelcontextprotocol/client/stdio";
+import { createTaskSessionFromClient, resultFromTaskOutcome } from "@modelcontextprotocol/ext-tasks/client";
 import { Client as Client1 } from "@modelcontextprotocol/sdk/client/index.js";
 import { SSEClientTransport as Sse1 } from "@modelcontextprotocol/sdk/client/sse.js";
 import { StdioClientTransport as Stdio1 } from "@modelcontextprotocol/sdk/client/stdio.js";
@@ -53,7 +54,8 @@ async function serve(home, tokens) {
       if (found) done(found[0]);
     });
   });
-  return { url, close: async () => (server.kill("SIGTERM"), assert.equal(await ended, 0)) };
+  const kill = async () => (server.kill("SIGKILL"), await ended);
+  return { url, kill, close: async () => (server.kill("SIGTERM"), assert.equal(await ended, 0)) };
 }
 
 function token(name) {
@@ -167,6 +169,70 @@ async function scenario({ client, heard, subscribe }, legacy) {
   await client.close();
 }
 
+// Sends requests past a client, which knows no tasks, and takes their answers before it sees them.
+function dispatchOf(client) {
+  const { transport } = client;
+  const { onmessage } = transport;
+  const waiting = new Map();
+  transport.onmessage = (message, extra) => {
+    const done = waiting.get(message.id);
+    if (!done) return onmessage(message, extra);
+    waiting.delete(message.id);
+    done(message.error ? { kind: "error", error: message.error } : { kind: "result", result: message.result });
+  };
+  let number = 0;
+  return ({ method, params }, options) =>
+    new Promise((done, fail) => {
+      const id = `past-${(number += 1)}`;
+      waiting.set(id, done);
+      transport.send({ jsonrpc: "2.0", id, method, params }, { headers: options?.context?.headers }).catch(fail);
+    });
+}
+
+async function taskSession(name, transport) {
+  const client = new Client2(INFO, { versionNegotiation: { mode: pinned } });
+  await client.connect(transport);
+  const framing = { protocolVersion: MODERN, clientInfo: INFO, clientCapabilities: {} };
+  const options = { endpointId: name, rawDispatch: dispatchOf(client), v2RequestFraming: framing };
+  const session = createTaskSessionFromClient(client, options);
+  return { session, close: async () => (await session.close(), await client.close()) };
+}
+
+// Begins a task at one server, which is killed, and has its result from another.
+async function background(name, first, second, kill) {
+  const begun = await taskSession(name, first);
+  const execution = await begun.session.callTool("modify_video", ASK);
+  assert.equal(execution.kind, "task");
+  const reference = execution.serializeReference();
+  await execution.detach();
+  await kill();
+  await begun.close();
+  const { session, close } = await taskSession(name, second);
+  const { outcome } = await (await session.resumeTask(reference)).settle();
+  const done = resultFromTaskOutcome(outcome).structuredContent;
+  assert.equal(done.status, "completed");
+  const again = await session.callTool("modify_video", ASK);
+  assert.equal(again.kind, "immediate");
+  assert.equal(resultFromTaskOutcome((await again.settle()).outcome).structuredContent.task_id, done.task_id);
+  await close();
+}
+
+// A client of 2025-11-25 asks for a task, where the server's settings let it.
+async function legacyTask(name) {
+  const env = { ...surroundings(name), LUMA_MCP_LEGACY_TASKS: "true" };
+  const client = new Client1(INFO);
+  await client.connect(new Stdio1({ command, env }));
+  await client.listTools();
+  const call = { name: "modify_video", arguments: ASK };
+  const asked = client.experimental.tasks.callToolStream(call, schemas.CallToolResultSchema, { task: { ttl: 60_000 } });
+  const told = [];
+  for await (const message of asked) told.push(message);
+  assert.equal(told[0].type, "taskCreated");
+  assert.equal(told.at(-1).type, "result");
+  assert.equal(told.at(-1).result.structuredContent.status, "completed");
+  await client.close();
+}
+
 async function inspect(name, target, ...words) {
   const { stdout } = await promisify(execFile)(INSPECTOR, ["--cli", ...target, ...words, "--format", "json", "-q"], {
     env: surroundings(name),
@@ -183,6 +249,7 @@ async function inspector(name, target, era) {
   const call = (tool, given) => ask("tools/call", "--tool-name", tool, "--tool-args-json", JSON.stringify(given));
   assert.equal((await ask("tools/list", "--strict")).tools.length, 6);
   const made = (await call("modify_video", ASK)).structuredContent;
+  assert.equal(made.done, era.includes("modern"), "the Inspector of the later era knows tasks, and waits for their end");
   const done = await call("get_task", { task_id: made.task_id, wait_seconds: 40 });
   const uri = `${TASKS}/${made.task_id}`;
   assert.equal(done.structuredContent.status, "completed");
@@ -207,14 +274,23 @@ async function run(name, job) {
 
 const pinned = { pin: MODERN };
 const modern = ["--protocol-era", "modern"];
-const names = ["1-http", "1-sse", "2-http", "2-sse", "2-http-modern", "2-sse-modern", "i-http", "i-sse", "i-modern"];
-const { url, close } = await serve("http", names.map((name) => `${name}:${token(name)}`).join());
+const names = ["3-http", "1-http", "1-sse", "2-http", "2-sse", "2-http-modern", "2-sse-modern", "i-http", "i-sse", "i-modern"];
+const TOKENS = names.map((name) => `${name}:${token(name)}`).join();
+const { url, close } = await serve("http", TOKENS);
 const [mcp, sse] = [`${url}/mcp`, `${url}/sse`];
 const first = (name, transport) => run(name, async () => scenario(await typescript1(name, transport), true));
 const second = (name, transport, mode) =>
   run(name, async () => scenario(await typescript2(name, transport, mode), mode === "legacy"));
 const inspected = (name, target, era) => run(name, () => inspector(name, target, era));
+const inBackground = (name, first, second, kill) => run(name, () => background(name, first, second, kill));
 
+const doomed = overStdio(Stdio2)("3-stdio");
+const doomedHttp = await serve("http", TOKENS);
+await Promise.all([
+  run("1-stdio-tasks", legacyTask),
+  inBackground("3-stdio", doomed, overStdio(Stdio2)("3-stdio"), () => process.kill(doomed.pid, "SIGKILL")),
+  inBackground("3-http", overHttp(Http2, `${doomedHttp.url}/mcp`)("3-http"), overHttp(Http2, mcp)("3-http"), doomedHttp.kill),
+]);
 await Promise.all([
   first("1-stdio", overStdio(Stdio1)),
   second("2-stdio", overStdio(Stdio2), "legacy"),

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from typing import Any, Generic, TypeVar
 
 import mcp.types as wire
-from pydantic import BaseModel
+from mcp.server.context import HandlerResult
 
 from luma_mcp.server.context import RequestContext
 
@@ -27,7 +27,7 @@ class Call:
         return (response.content or {}).get(name) if isinstance(response, wire.ElicitResult) else None
 
 
-Function = Callable[[Call], Awaitable[BaseModel]]
+Function = Callable[[Call], Awaitable[HandlerResult]]
 Described = TypeVar("Described", wire.Tool, wire.Prompt)
 
 
@@ -40,7 +40,7 @@ class Fixture(Generic[Described]):
 
     async def answer(
         self, ctx: RequestContext, params: wire.CallToolRequestParams | wire.GetPromptRequestParams
-    ) -> BaseModel:
+    ) -> HandlerResult:
         """Answer `tools/call` or `prompts/get`."""
         call = Call(ctx, params.arguments or {}, params.input_responses or {}, params.request_state)
         return await self.function(call)

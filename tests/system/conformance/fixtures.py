@@ -6,6 +6,7 @@ own middleware.
 """
 
 from collections.abc import Awaitable, Callable, Sequence
+from functools import partial
 from typing import Any
 
 import mcp.types as wire
@@ -21,6 +22,7 @@ from luma_mcp.server.server import build_server
 from luma_mcp.server.skills import MARKDOWN_MIME_TYPE, SKILL_URI, frontmatter, skill_text
 from tests.system.conformance import fixture_content, fixture_dialogues, fixture_prompts, fixture_questions
 from tests.system.conformance.fixture_resources import RESOURCES, TEMPLATES, WATCHED, read
+from tests.system.conformance.fixture_tasks import METHODS, TaskFixtures
 
 Handler = Callable[[RequestContext, Any], Awaitable[HandlerResult]]
 
@@ -31,12 +33,13 @@ PROMPTS = {name: fixture for source in SOURCES for name, fixture in source.promp
 
 def with_fixtures(app: App) -> Server[App]:
     """Assemble the server around an open app, and add the suite's fixtures to it."""
-    server = build_server(app)
+    server, tasks = build_server(app), TaskFixtures(app)
     extend_list(server, "tools/list", "tools", [fixture.described for fixture in TOOLS.values()])
     extend_list(server, "prompts/list", "prompts", [fixture.described for fixture in PROMPTS.values()])
     extend_list(server, "resources/list", "resources", [*RESOURCES, skill_resource()])
     extend_list(server, "resources/templates/list", "resource_templates", TEMPLATES)
     take_over(server, "tools/call", tool)
+    add_task_fixtures(server, tasks)
     take_over(server, "prompts/get", prompt)
     take_over(server, "completion/complete", completion)
     take_over(server, "resources/read", resource)
@@ -44,6 +47,15 @@ def with_fixtures(app: App) -> Server[App]:
     server.add_request_handler("logging/setLevel", wire.SetLevelRequestParams, acknowledge)
     server.middleware.append(RequestStateBoundary(RequestStateSecurity.ephemeral(), default_audience=server.name))
     return server
+
+
+def add_task_fixtures(server: Server[App], tasks: TaskFixtures) -> None:
+    """Add the tools that go on as tasks, and let these be asked about."""
+    tools = tasks.fixtures.tools
+    extend_list(server, "tools/list", "tools", [fixture.described for fixture in tools.values()])
+    take_over(server, "tools/call", lambda params: tools[params.name].answer if params.name in tools else None)
+    for method in METHODS:
+        take_over(server, method, partial(tasks.handler, method))
 
 
 def extend_list(server: Server[App], method: str, field: str, fixtures: Sequence[BaseModel]) -> None:
