@@ -16,6 +16,8 @@ from tests.system.benchmarks.figures import Figure, doubled, table
         (Figure("memory", "MiB", 72, 64, above=8), "+8 MiB"),
         (Figure("memory", "MiB", 73, 64, above=8), "+8 MiB MISSED"),
         (Figure("polls", "polls", 12, 12), ""),
+        (Figure("poll", "ms", 1.9, 1, within=2), "2 ms"),
+        (Figure("poll", "ms", 2.1, 1, within=2), "2 ms MISSED"),
     ],
 )
 def test_a_goal_is_a_ratio_or_a_distance(figure: Figure, goal: str) -> None:

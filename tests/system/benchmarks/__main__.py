@@ -14,12 +14,17 @@ import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 
-from tests.system.benchmarks import calls, start
+from tests.system.benchmarks import calls, schedules, start, tasks
 from tests.system.benchmarks.figures import Figure, doubled, table
 
 Benchmark = Callable[..., Iterable[Figure]]
 """Takes `quick`, and gives figures."""
-BENCHMARKS: Mapping[str, Benchmark] = {"start": start.run, "calls": calls.run}
+BENCHMARKS: Mapping[str, Benchmark] = {
+    "start": start.run,
+    "calls": calls.run,
+    "tasks": tasks.run,
+    "schedules": schedules.run,
+}
 TRIES = 3
 RATIOS = Path(__file__).with_name("ratios.json")
 

@@ -8,7 +8,10 @@ SLACK = 2.0  # a ratio may be so many times the one that was written down: machi
 
 @dataclass(frozen=True)
 class Figure:
-    """What was measured of ours and of a peer; the goal is a ratio (`at_most`), or how much more ours may be."""
+    """What was measured of ours and of a peer.
+
+    The goal is a ratio (`at_most`), how much more ours may be (`above`), or what ours may be (`within`).
+    """
 
     name: str
     unit: str
@@ -16,6 +19,7 @@ class Figure:
     peer: float
     at_most: float | None = None
     above: float | None = None
+    within: float | None = None
 
     @property
     def ratio(self) -> float:
@@ -24,17 +28,18 @@ class Figure:
 
     @property
     def is_within_goal(self) -> bool:
-        return (self.at_most is None or self.ratio <= self.at_most) and (
-            self.above is None or self.ours - self.peer <= self.above
-        )
+        goals = ((self.at_most, self.ratio), (self.above, self.ours - self.peer), (self.within, self.ours))
+        return all(goal is None or value <= goal for goal, value in goals)
 
     @property
     def goal(self) -> str:
         """Say the goal, and whether it was missed."""
-        if self.at_most is None and self.above is None:
-            return ""
-        told = f"ratio {self.at_most:.2f}" if self.at_most is not None else f"+{self.above:g} {self.unit}"
-        return told if self.is_within_goal else f"{told} MISSED"
+        told = [
+            *([f"ratio {self.at_most:.2f}"] if self.at_most is not None else []),
+            *([f"+{self.above:g} {self.unit}"] if self.above is not None else []),
+            *([f"{self.within:g} {self.unit}"] if self.within is not None else []),
+        ]
+        return " ".join(told if self.is_within_goal else [*told, "MISSED"])
 
 
 def table(figures: Iterable[Figure]) -> Iterator[str]:

@@ -3,7 +3,7 @@
 A real server over stdio, its own ledger on disk, and a RunAPI over real sockets that costs next to nothing. Beside each
 figure stands that of bare httpx, which asks the same RunAPI from the same machine in the same run.
 
-Run by hand: python -m tests.system.benchmarks.tasks [OPEN_TASKS …]
+Its goals are those for 10,000 open tasks; that a poll costs the same with 100 of them shows that it does not grow.
 """
 
 import asyncio
@@ -15,11 +15,11 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import AsyncGenerator, Generator
+from collections.abc import AsyncGenerator, AsyncIterator, Generator, Iterator
 from contextlib import asynccontextmanager, closing, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import httpx
 
@@ -29,14 +29,21 @@ from luma_mcp.ledger.records import row_of
 from tests.support.busy_runapi import TASKS, task_id_for
 from tests.support.rig import KEY, SOURCE
 from tests.support.stdio_client import INITIALIZE
+from tests.system.benchmarks.figures import Figure
 
 OPEN_TASKS = (100, 1_000, 10_000)
+QUICK_SIZE = 1_000
 POLLS_PER_SECOND = 200
+TAKEN_UP_SECONDS = 15.0
+SETTLING_SECONDS = 2.0
 WATCHED_SECONDS = 12.0
+LISTS = 200
 CALLS_PER_SECOND = 100
 CALLING_SECONDS = 10.0
 GENERATION_SECONDS = 25.0
 WHOLE_TASKS = 400
+AT_ONCE = 1_000
+BOUND_SECONDS = 40
 TICKS = os.sysconf("SC_CLK_TCK")
 LONG_SECONDS = 100_000.0
 
@@ -160,7 +167,7 @@ async def asked(url: str, kind: str) -> int:
         return int((await client.get(f"{url}/asked")).json().get(kind, 0))
 
 
-async def bare_poll_milliseconds(url: str, polls: int = 1_000) -> float:
+async def bare_request_milliseconds(url: str, polls: int = 1_000) -> float:
     """Measure what one question costs bare httpx, in milliseconds of processor time."""
     address = f"{url}{TASKS}/{task_id_for(0, time.time(), LONG_SECONDS)}"
     async with httpx.AsyncClient() as client:
@@ -171,27 +178,31 @@ async def bare_poll_milliseconds(url: str, polls: int = 1_000) -> float:
         return 1000 * (time.process_time() - begun) / polls
 
 
-async def measure_open(tasks: int) -> dict[str, float]:
+async def measure_open(size: int, *, calls: bool) -> AsyncIterator[Figure]:
     """Measure a server with so many open tasks: taking them up, asking for them, and new calls beside that."""
-    figures = dict[str, float]()
+    name = f"{size:,} open tasks"
     with tempfile.TemporaryDirectory() as folder, busy_runapi(LONG_SECONDS) as url:
         home = Path(folder)
-        await fill(home / "data" / "tasks.sqlite3", url, tasks)
+        await fill(home / "data" / "tasks.sqlite3", url, size)
         async with serving(home, url) as server:
+            memory, lists = server.resident_mebibytes(), await measure_lists(server)
             begun = time.perf_counter()
             await server.call("list_tasks")
-            await taken_up(home / "data" / "tasks.sqlite3", tasks)
-            figures["seconds until all are taken up"] = time.perf_counter() - begun
-            await asyncio.sleep(2)
-            before, cpu, begun = await asked(url, "poll"), server.cpu_seconds(), time.perf_counter()
+            await taken_up(home / "data" / "tasks.sqlite3", size)
+            yield Figure(
+                f"{name}, until all are taken up", "s", time.perf_counter() - begun, TAKEN_UP_SECONDS, at_most=1
+            )
+            await asyncio.sleep(SETTLING_SECONDS)
+            before, cpu = await asked(url, "poll"), server.cpu_seconds()
             await asyncio.sleep(WATCHED_SECONDS)
             polls = await asked(url, "poll") - before
-            figures["polls a second"] = polls / (time.perf_counter() - begun)
-            figures["CPU ms a poll"] = 1000 * (server.cpu_seconds() - cpu) / polls
-            figures["CPU ms a poll of bare httpx"] = await bare_poll_milliseconds(url)
-            figures["MiB resident"] = server.resident_mebibytes()
-            figures |= await measure_calls(server)
-    return figures
+            a_poll = 1000 * (server.cpu_seconds() - cpu) / polls
+            yield Figure(f"{name}, a poll: CPU time", "ms", a_poll, await bare_request_milliseconds(url), within=2)
+            yield Figure(f"{name}: resident memory", "MiB", server.resident_mebibytes(), memory, within=150)
+            if calls:
+                beside = await measure_calls(server)
+                yield Figure(f"{name} and new calls, tools/list, p99", "ms", beside.lists, lists, within=20)
+                yield Figure(f"{name}, new calls in a second", "calls", CALLS_PER_SECOND, beside.rate, at_most=1.02)
 
 
 async def taken_up(path: Path, tasks: int) -> None:
@@ -204,85 +215,96 @@ async def taken_up(path: Path, tasks: int) -> None:
             await asyncio.sleep(0.05)
 
 
-async def measure_calls(server: Server) -> dict[str, float]:
-    """Make new calls at an even rate, ask for the tools meanwhile, and give what both took."""
+class Beside(NamedTuple):
+    """What calls took beside the open tasks."""
+
+    rate: float  # new calls answered in a second
+    lists: float  # milliseconds of `tools/list`, of the slowest hundredth
+
+
+async def measure_lists(server: Server) -> float:
+    """Ask for the tools now and then, and give how many milliseconds the slowest hundredth took."""
+    took = list[float]()
+    for _ in range(LISTS):
+        await timed(server, took, "tools/list", {})
+    return 1000 * percentile(took, 99)
+
+
+async def measure_calls(server: Server) -> Beside:
+    """Make new calls at an even rate, and ask for the tools meanwhile."""
     new, lists = list[float](), list[float]()
-
-    async def timed(into: list[float], method: str, params: dict[str, Any]) -> None:
-        begun = time.perf_counter()
-        await server.request(method, params)
-        into.append(time.perf_counter() - begun)
-
-    cpu, begun = server.cpu_seconds(), time.perf_counter()
+    begun = time.perf_counter()
     async with asyncio.TaskGroup() as group:
         for number in range(int(CALLS_PER_SECOND * CALLING_SECONDS)):
             await asyncio.sleep(max(0.0, begun + number / CALLS_PER_SECOND - time.perf_counter()))
             arguments = {"prompt": f"new {number}", "source_video_url": SOURCE, "wait_seconds": 0}
-            group.create_task(timed(new, "tools/call", {"name": "modify_video", "arguments": arguments}))
+            group.create_task(timed(server, new, "tools/call", {"name": "modify_video", "arguments": arguments}))
             if number % 5 == 0:
-                group.create_task(timed(lists, "tools/list", {}))
-    seconds = time.perf_counter() - begun
-    return {
-        "new calls a second": len(new) / seconds,
-        "seconds of a new call, p99": percentile(new, 99),
-        "ms of tools/list, p99": 1000 * percentile(lists, 99),
-        "CPU seconds a second meanwhile": (server.cpu_seconds() - cpu) / seconds,
-    }
+                group.create_task(timed(server, lists, "tools/list", {}))
+    return Beside(len(new) / (time.perf_counter() - begun), 1000 * percentile(lists, 99))
+
+
+async def timed(server: Server, into: list[float], method: str, params: dict[str, Any]) -> None:
+    begun = time.perf_counter()
+    await server.request(method, params)
+    into.append(time.perf_counter() - begun)
 
 
 def percentile(values: list[float], share: int) -> float:
     return statistics.quantiles(values, n=100)[share - 1]
 
 
-async def measure_whole_tasks(tasks: int = WHOLE_TASKS) -> dict[str, float]:
+async def measure_whole_tasks(tasks: int) -> AsyncIterator[Figure]:
     """Measure tasks from the call to the saved file: processor time for each, and how late their end was seen."""
     with tempfile.TemporaryDirectory() as folder, busy_runapi(GENERATION_SECONDS) as url:
         async with serving(Path(folder), url) as server:
             await server.call("list_tasks")
-            cpu, begun = server.cpu_seconds(), time.perf_counter()
-
-            async def whole(number: int) -> float:
-                arguments = {"prompt": f"task {number}", "source_video_url": SOURCE, "wait_seconds": 300}
-                result = await server.call("modify_video", **arguments)
-                found = result["structuredContent"]
-                assert found["video_path"], found
-                return float(found["elapsed_seconds"]) - GENERATION_SECONDS
-
+            cpu = server.cpu_seconds()
             async with asyncio.TaskGroup() as group:
-                late = [group.create_task(whole(number)) for number in range(tasks)]
-            return {
-                "CPU ms a task of 25 s, from call to file": 1000 * (server.cpu_seconds() - cpu) / tasks,
-                "seconds late, mean": statistics.mean(each.result() for each in late),
-                "seconds for all": time.perf_counter() - begun,
-                "questions a task": await asked(url, "poll") / tasks,
-            }
+                late = [group.create_task(seconds_late(server, number)) for number in range(tasks)]
+            cost = 1000 * (server.cpu_seconds() - cpu) / tasks
+            requests = (await asked(url, "poll") + await asked(url, "create") + await asked(url, "video")) / tasks
+            bare = requests * await bare_request_milliseconds(url)
+    yield Figure("a task of 25 s, from call to file: CPU time", "ms", cost, bare, within=35)
+    yield Figure("a task of 25 s, its end seen late", "s", statistics.mean(each.result() for each in late), 2.5)
 
 
-async def measure_burst(calls: int = 1_000, wait_seconds: int = 40) -> dict[str, float]:
-    """Make a thousand calls at once, and give how long they took to be answered within their bound."""
-    with tempfile.TemporaryDirectory() as folder, busy_runapi(GENERATION_SECONDS) as url:
+async def seconds_late(server: Server, number: int) -> float:
+    arguments = {"prompt": f"task {number}", "source_video_url": SOURCE, "wait_seconds": 300}
+    result = await server.call("modify_video", **arguments)
+    found = result["structuredContent"]
+    assert found["video_path"], found
+    return float(found["elapsed_seconds"]) - GENERATION_SECONDS
+
+
+async def measure_burst(calls: int) -> AsyncIterator[Figure]:
+    """Make many calls at once, and see when the last one is answered, beside the bound of each."""
+    with tempfile.TemporaryDirectory() as folder, busy_runapi(LONG_SECONDS) as url:
         async with serving(Path(folder), url) as server:
-            begun, took = time.perf_counter(), list[float]()
-
-            async def call(number: int) -> None:
-                arguments = {"prompt": f"task {number}", "source_video_url": SOURCE, "wait_seconds": wait_seconds}
-                await server.call("modify_video", **arguments)
-                took.append(time.perf_counter() - begun)
-
+            begun, arguments = time.perf_counter(), {"source_video_url": SOURCE, "wait_seconds": BOUND_SECONDS}
             async with asyncio.TaskGroup() as group:
                 for number in range(calls):
-                    group.create_task(call(number))
-            return {f"seconds until {calls} calls at once are answered": max(took)}
+                    group.create_task(server.call("modify_video", prompt=f"task {number}", **arguments))
+            took = time.perf_counter() - begun
+    yield Figure(f"{calls:,} calls at once, until all are answered", "s", took, BOUND_SECONDS, at_most=1.05)
 
 
-async def main(sizes: list[int]) -> None:
-    table = [await measure_open(size) for size in sizes]
-    print(f"{'open tasks':<45}" + "".join(f"{size:>10}" for size in sizes))
-    for name in table[0]:
-        print(f"{name:<45}" + "".join(f"{figures[name]:>10.2f}" for figures in table))
-    for name, figure in (await measure_whole_tasks() | await measure_burst()).items():
-        print(f"{name:<45}{figure:>10.2f}")
+async def measure(*, quick: bool) -> AsyncIterator[Figure]:
+    for size in (QUICK_SIZE,) if quick else OPEN_TASKS:
+        async for figure in measure_open(size, calls=not quick):
+            yield figure
+    for figures in () if quick else (measure_whole_tasks(WHOLE_TASKS), measure_burst(AT_ONCE)):
+        async for figure in figures:
+            yield figure
 
 
-if __name__ == "__main__":
-    asyncio.run(main([int(each) for each in sys.argv[1:]] or list(OPEN_TASKS)))
+def run(*, quick: bool) -> Iterator[Figure]:
+    """Measure servers with more and more open tasks, whole tasks, and many calls at once; of these one if quick."""
+    with asyncio.Runner() as runner:
+        figures = measure(quick=quick)
+        while (figure := runner.run(next_of(figures))) is not None:
+            yield figure
+
+
+async def next_of(figures: AsyncIterator[Figure]) -> Figure | None:
+    return await anext(figures, None)
