@@ -3,24 +3,29 @@
 import sqlite3
 from collections.abc import Generator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import anyio
+import httpx
 import pytest
 
 from luma_mcp.core.errors import LedgerUnusable, LumaError
 from luma_mcp.core.models import Status, Task
 from luma_mcp.ledger import database
 from luma_mcp.ledger.database import raise_ledger_unusable
+from luma_mcp.ledger.ledger import insert
+from luma_mcp.ledger.records import row_of
 from luma_mcp.sandbox.faults import Fault
 from luma_mcp.sandbox.transport import open_asgi_transport
 from tests.support.rig import Rig, VirtualClock, open_rig, sandbox_for
 from tests.support.runapi_keys import NEW_KEY, OLD_KEY, RevokingNetwork, write_key
-from tests.support.tasks import code_of
+from tests.support.tasks import code_of, task
 
 pytestmark = [pytest.mark.anyio, pytest.mark.usefixtures("inline_threads")]
 HOUR = 3600.0
+MANY, RATE = 1000, 100
 
 
 class FlakyWrites:
@@ -187,6 +192,42 @@ async def test_a_task_whose_lease_could_not_be_given_back_is_taken_up_again(
         assert (await rig.parts.ledger.get(other.key)).status is Status.PROCESSING
         assert (await rig.settle(task, 160)).status is Status.COMPLETED
         assert anyio.current_time() < 150
+
+
+async def test_many_unfinished_tasks_of_a_dead_server_are_taken_up_at_once_and_asked_for_evenly(home: Path) -> None:
+    clock, asked = VirtualClock(), list[tuple[float, str]]()
+
+    def still_running(request: httpx.Request) -> httpx.Response:
+        task_id = request.url.path.rpartition("/")[2]
+        asked.append((anyio.current_time(), task_id))
+        return httpx.Response(200, json={"id": task_id, "status": "processing"})
+
+    network = httpx.MockTransport(still_running)
+    async with open_rig(home, clock=clock, network=network, polls_per_second=RATE) as rig:
+        await add_running(rig, MANY)
+        begun = anyio.current_time()
+        rig.app.start_tracker()
+        await anyio.sleep(1)
+        assert len(rig.parts.tracker._following) == MANY
+        await anyio.sleep(MANY / RATE + 1)
+    first_looks = {task_id: at for at, task_id in reversed(asked)}
+    assert len(first_looks) == MANY
+    assert max(first_looks.values()) - begun <= MANY / RATE + 1
+    busiest = max(sum(at <= other < at + 1 - 1e-6 for other, _ in asked) for at, _ in asked)
+    assert busiest <= RATE
+
+
+async def add_running(rig: Rig, number: int) -> None:
+    """Add tasks that RunAPI has, as a server left them that was killed."""
+    now, (origin, key_id) = rig.clock(), rig.parts.runapi.account
+
+    def write(db: sqlite3.Connection) -> None:
+        for each in range(number):
+            own = replace(task(each), created_at=now, wanted_at=now, sent_at=now, origin=origin, key_id=key_id)
+            insert(db, row_of(own.accepted(f"t-{each}", Status.PROCESSING, now)) | {"name": own.key})
+        db.execute("UPDATE tasks SET lease_owner = 'dead'")
+
+    await rig.parts.ledger._file.write(write)
 
 
 async def test_a_bug_in_going_round_ends_neither_the_server_nor_its_calls(
