@@ -92,7 +92,7 @@ COMMITTED = f"""
         UNION ALL
         -- what runs, waits to be sent, or is in doubt
         SELECT charged, cost_usd, caller, key FROM tasks INDEXED BY tasks_unended
-        WHERE {UNENDED} AND wanted_at > :born
+        WHERE {UNENDED} AND caller = :caller AND wanted_at > :born
         UNION ALL
         -- what failed at a cost, or nobody knows at which: none is followed for longer
         SELECT charged, cost_usd, caller, key FROM tasks
