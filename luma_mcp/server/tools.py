@@ -146,7 +146,7 @@ async def get_task(
     task_id: TaskId, ctx: Context[App], wait_seconds: WaitForEnd = 0
 ) -> Annotated[CallToolResult, TaskObject]:
     app = app_of(ctx)
-    caller, progress = caller_of(ctx.request_context), progress_for(ctx)
+    caller, progress = caller_of(ctx.request_context), progress_for(ctx, wait_seconds)
     return task_result(app, await app.get_task(task_id, caller, wait_seconds=wait_seconds, progress=progress))
 
 
@@ -353,10 +353,13 @@ def app_of(ctx: Context[App]) -> App:
     return ctx.request_context.lifespan_context
 
 
-def progress_for(ctx: Context[App]) -> Progress | None:
-    """Give the progress that a client asked for; None for one that wants none."""
+def progress_for(ctx: Context[App], wait_seconds: int) -> Progress | None:
+    """Give the progress of a call; None for one that waits for nothing and has no token.
+
+    A client of 2026-07-28 in this process needs no token, so that one who waits may want progress without it.
+    """
     meta = ctx.request_context.meta or {}
-    return None if meta.get("progress_token") is None else Progress(ctx.report_progress)
+    return Progress(ctx.report_progress) if wait_seconds or meta.get("progress_token") is not None else None
 
 
 def task_result(app: App, outcome: Outcome) -> CallToolResult:

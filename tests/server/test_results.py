@@ -14,6 +14,7 @@ from luma_mcp.core.errors import DownloadFailed, GenerationFailed, VideoUrlMissi
 from luma_mcp.core.models import SANDBOX_ORIGIN, Limits, Status, Task, VideoRequest, new_key
 from luma_mcp.core.uris import TASKS_URI
 from luma_mcp.sandbox.faults import Fault
+from luma_mcp.sandbox.requests import ContractVariant
 from luma_mcp.server.resources import OLDER_TASKS_STEP
 from luma_mcp.server.results import PROMPT_PREVIEW_LENGTH, is_failure, task_object, task_page, task_row, task_step
 from tests.support.model_texts import TASK
@@ -203,7 +204,8 @@ async def test_every_tool_says_the_same_of_the_charge_of_a_failure(rig: Rig, cha
 async def test_trouble_with_a_running_task_asks_for_no_other_submission(
     home: Path, inline_threads: None, kind: Any, said: str, unsaid: str
 ) -> None:
-    async with open_rig(home, sandbox=sandbox_for(home, seconds=3600)) as rig, rig.client() as client:
+    sandbox = sandbox_for(home, seconds=3600, shape=ContractVariant(tells_seconds=False))
+    async with open_rig(home, sandbox=sandbox) as rig, rig.client() as client:
         rig.sandbox.faults.inject(Fault(kind, route="read", times=1000))
         step = structured(await client.call_tool("modify_video", ASK))["next_step"]
     assert said in step
