@@ -6,7 +6,7 @@ from typing import Any
 
 import anyio
 from mcp import Client
-from mcp_types import ElicitRequestParams, ElicitResult, ErrorData
+from mcp_types import ElicitRequestParams, ElicitRequestURLParams, ElicitResult, ErrorData
 
 from tests.support.rig import MODERN_META, SOURCE
 
@@ -23,7 +23,7 @@ def said(answer: dict[str, Any]) -> ElicitResult:
 
 @dataclass
 class Person:
-    """Answers each question in the same way, some seconds after it was asked, and after `meanwhile`."""
+    """Answers each form in the same way, some seconds after it was shown, and after `meanwhile`; opens no page."""
 
     answer: Said = field(default_factory=lambda: said(YES))
     after: float = 0.0
@@ -32,6 +32,8 @@ class Person:
     forms: list[dict[str, Any]] = field(default_factory=list[dict[str, Any]])
 
     async def __call__(self, _: object, params: ElicitRequestParams) -> Said:
+        if isinstance(params, ElicitRequestURLParams):
+            return said(NO)
         self.questions.append(params.message)
         self.forms.append(params.model_dump(mode="json", by_alias=True)["requestedSchema"])
         await anyio.sleep(self.after)
