@@ -85,8 +85,7 @@ class App:
         joined a task that had ended. Raises a `LumaError` that is charged "no" if nothing was submitted,
         `LedgerUnusable` charged "unknown" if the ledger fails afterwards, and what `confirm` raises.
         """
-        bound = self._bound(wait_seconds)
-        begun, asked_at = anyio.current_time(), self.now()
+        bound, begun, asked_at = self._bound(wait_seconds), anyio.current_time(), self.now()
         asks = partial(confirm_with_progress, confirm, progress) if confirm else None
         with self._parts.ledger.report_damage_once():
             task, joined = await self._parts.creator.join_or_add(
@@ -94,13 +93,11 @@ class App:
             )
         named_by = max(begun + bound, (anyio.current_time() if confirm else begun) + MIN_SUBMIT_SECONDS)
         failpoints.reach("submission.intended")
-        had_ended = task.has_ended(asked_at)
         try:
             if joined:
                 await self._go_on(task)
-            await self.ensure_followed(task.key)
-            self._parts.tracker.retry_save_now(task.key)
-            if in_background and not had_ended:
+            await self._follow_now(task.key)
+            if in_background and not task.has_ended(asked_at):
                 found = Outcome(await self._parts.ledger.get(task.key), in_background=True)
             else:
                 await self._parts.waiter.watch(task.key, named_by, progress, until=is_named)
@@ -156,8 +153,7 @@ class App:
         if task.status is not Status.COMPLETED and task.is_lost(self.now()):
             return await self.outcome(task)
         await self._parts.saver.request_save(task, name)
-        await self.ensure_followed(task.key)
-        self._parts.tracker.retry_save_now(task.key)
+        await self._follow_now(task.key)
         outcome = await self.outcome(await self._parts.waiter.watch(task.key, begun + bound, progress))
         left = max(MIN_SUBMIT_SECONDS, begun + bound - anyio.current_time())
         return replace(outcome, task=await self._parts.saver.copy_under_name(outcome.task, name, left))
@@ -285,6 +281,11 @@ class App:
         """
         self._follow(await self._parts.ledger.get(key))
 
+    async def _follow_now(self, key: str) -> None:
+        """Have an unfinished task followed, and a video that could not be saved tried again at once."""
+        await self.ensure_followed(key)
+        self._parts.tracker.retry_save_now(key)
+
     def _follow(self, task: Task) -> None:
         self.start_tracker()
         running = not task.status.done and task.status is not Status.UNCONFIRMED
@@ -323,9 +324,10 @@ class App:
         return task
 
     def is_over(self, task: Task) -> bool:
-        """Tell whether a task has ended, or can be brought to no end: nobody has for a day, and this server cannot."""
-        if task.has_ended(self.now()) or task.asked_at + FOLLOW_SECONDS > self.now():
-            return task.has_ended(self.now())
+        """Tell whether a task has ended, or is older than a day and cannot be followed by this server."""
+        now = self.now()
+        if task.has_ended(now) or task.asked_at + FOLLOW_SECONDS > now:
+            return task.has_ended(now)
         try:
             self.check_can_follow(task)
         except LumaError:

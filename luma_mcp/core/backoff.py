@@ -8,6 +8,7 @@ MAX_BACKOFF_SECONDS = 60.0
 
 
 def random_share() -> float:
+    """Give a number from 0 to 1, by which what many do at once is spread."""
     return random.random()  # noqa: S311 - spreads load, guards nothing
 
 

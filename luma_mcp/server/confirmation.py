@@ -11,19 +11,16 @@ import json
 import logging
 from collections.abc import Mapping
 
-import anyio
 import mcp.types as wire
 from mcp.server.mcpserver import Context
 from mcp.shared.exceptions import MCPError, NoBackChannelError
-from mcp_types.version import MODERN_PROTOCOL_VERSIONS
 from pydantic import ValidationError
 
 from luma_mcp.app.app import App
 from luma_mcp.app.submit import Charge, Confirm
-from luma_mcp.core.concurrency import background_work, cancel_after
 from luma_mcp.core.errors import ConfirmationDeclined, ConfirmationUnavailable
 from luma_mcp.core.models import format_usd
-from luma_mcp.server.context import RequestContext
+from luma_mcp.server.context import RequestContext, is_modern, waiting_within
 from luma_mcp.server.prompts import quote_user_text
 
 ANSWER_SECONDS = 30.0  # while a call waits: common hosts cut one at 60
@@ -60,7 +57,7 @@ def confirmation_by(ctx: Context[App]) -> Confirm:
     async def confirm(charge: Charge) -> None:
         if not can_ask(ctx.request_context):
             raise ConfirmationUnavailable
-        if ctx.protocol_version in MODERN_PROTOCOL_VERSIONS:
+        if is_modern(ctx.request_context):
             check_answer(answer_between_calls(ctx, charge))
         else:
             check_answer(await answer_during_call(ctx.request_context, charge))
@@ -74,7 +71,7 @@ def can_ask(ctx: RequestContext) -> bool:
     asks = declared and declared.elicitation
     if not asks or (asks.form is None and asks.url is not None):
         return False
-    return ctx.protocol_version in MODERN_PROTOCOL_VERSIONS or ctx.session.can_send_request
+    return is_modern(ctx) or ctx.session.can_send_request
 
 
 def check_answer(answer: wire.ElicitResult) -> None:
@@ -106,16 +103,14 @@ async def answer_during_call(ctx: RequestContext, charge: Charge) -> wire.Elicit
     """Ask the client and wait for its answer, until it is too late or the server ends."""
     asked = question(charge)
     try:
-        with anyio.move_on_after(ANSWER_SECONDS) as bound:
-            async with background_work() as group:
-                group.start_soon(cancel_after, ctx.lifespan_context.draining, group.cancel_scope)
-                return await ctx.session.elicit_form(asked.message, asked.requested_schema, ctx.request_id)
+        async with waiting_within(ctx, ANSWER_SECONDS):
+            return await ctx.session.elicit_form(asked.message, asked.requested_schema, ctx.request_id)
     except NoBackChannelError as error:
         raise ConfirmationUnavailable from error
     except (MCPError, ValidationError) as error:
         logger.info("The client could not ask a person: %s", type(error).__name__)
         raise ConfirmationDeclined(UNUSABLE_ANSWER) from error
-    raise ConfirmationDeclined(NOT_ANSWERED if bound.cancelled_caught else SERVER_ENDED)
+    raise ConfirmationDeclined(SERVER_ENDED if ctx.lifespan_context.draining.is_set() else NOT_ANSWERED)
 
 
 def question(charge: Charge) -> wire.ElicitRequestFormParams:

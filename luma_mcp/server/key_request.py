@@ -9,21 +9,18 @@ learns the address. In all other cases the answer is what it is without this mod
 
 import logging
 import secrets
-from collections.abc import AsyncGenerator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from collections.abc import Awaitable, Callable
 
 import anyio
 import mcp.types as wire
 from mcp.shared.exceptions import MCPError
-from mcp_types.version import MODERN_PROTOCOL_VERSIONS
 from pydantic import ValidationError
 
 from luma_mcp.app.login import PendingLogin
-from luma_mcp.core.concurrency import background_work, cancel_after
 from luma_mcp.core.errors import LumaError, MissingApiKey
 from luma_mcp.core.models import LOCAL_CALLER
 from luma_mcp.core.settings import Settings
-from luma_mcp.server.context import RequestContext, caller_of
+from luma_mcp.server.context import RequestContext, caller_of, is_modern, waiting_within
 from luma_mcp.server.results import failure_object
 
 KEY_SECONDS = 30.0  # for which a call waits for a person: common hosts cut one at 60
@@ -42,9 +39,9 @@ Refuse = Callable[[LumaError], wire.CallToolResult]
 logger = logging.getLogger(__name__)
 
 
-def lacks_key(answer: object) -> bool:
-    """Tell whether an answer, of whatever kind, says that a call was refused because there is no RunAPI key."""
-    told = answer.structured_content or {} if isinstance(answer, wire.CallToolResult) else {}
+def lacks_key(answer: wire.CallToolResult) -> bool:
+    """Tell whether an answer says that a call was refused because there is no RunAPI key."""
+    told = answer.structured_content or {}
     return told.get("error") == failure_object(MissingApiKey()).get("error") and "task_id" not in told
 
 
@@ -96,10 +93,6 @@ def serves_one_user(settings: Settings) -> bool:
     return not (settings.serves_http and shared)
 
 
-def is_modern(ctx: RequestContext) -> bool:
-    return ctx.protocol_version in MODERN_PROTOCOL_VERSIONS
-
-
 async def offered_between_calls(
     ctx: RequestContext, given: wire.CallToolRequestParams
 ) -> PendingLogin | wire.InputRequiredResult | None:
@@ -136,15 +129,6 @@ async def offered_during_call(ctx: RequestContext, _: wire.CallToolRequestParams
 async def wait_for_end(ctx: RequestContext, login: PendingLogin, seconds: float) -> None:
     async with waiting_within(ctx, seconds):
         await login.ended.wait()
-
-
-@asynccontextmanager
-async def waiting_within(ctx: RequestContext, seconds: float) -> AsyncGenerator[None]:
-    """Give what waits inside some seconds at most, and no longer than until the server ends."""
-    with anyio.move_on_after(seconds):
-        async with background_work() as group:
-            group.start_soon(cancel_after, ctx.lifespan_context.draining, group.cancel_scope)
-            yield
 
 
 def question(login: PendingLogin) -> wire.ElicitRequestURLParams:

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 
 import anyio
@@ -43,6 +43,7 @@ from luma_mcp.worker.usual_times import UsualTimes
 POLL_BACKOFF = Backoff()
 REFUSED_BACKOFF = Backoff(MAX_REFUSED_SECONDS)  # a refusal slows down further than trouble that passes
 SAVE_BACKOFF = Backoff(MAX_SAVE_RETRY_SECONDS)
+MAX_POLLS_AT_ONCE = 16  # fewer than connections, so that callers find one
 QUIET_SAVE_FAILURES = 2
 NOT_FOUND_SECONDS = 3600.0  # if RunAPI has not known a task for so long, it never will
 MAX_UNNAMED_ANSWERS = 10  # in a row (about five minutes), calling a task completed without naming its video
@@ -99,7 +100,7 @@ class Follower:
     now: Clock
     notify_changed: Callable[[str], None]  # called with the key of a task that changed
     notify_called: Callable[[str], None]  # called with the key of a task about which RunAPI called
-    polls: anyio.CapacityLimiter
+    polls: anyio.CapacityLimiter = field(default_factory=partial(anyio.CapacityLimiter, MAX_POLLS_AT_ONCE))
 
     async def look(self, followed: Followed) -> LookAgain | Cooldown | None:
         """Do what is to be done for a task now; None if there is nothing more to be done.

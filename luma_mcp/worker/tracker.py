@@ -12,6 +12,7 @@ from luma_mcp.core import failpoints
 from luma_mcp.core.concurrency import guarded
 from luma_mcp.core.errors import DownloadFailed, LumaError, ServiceUnavailable, TaskUnreadable
 from luma_mcp.core.models import FOLLOW_SECONDS, OUTPUT_LIFETIME_SECONDS, Clock
+from luma_mcp.core.settings import Settings
 from luma_mcp.ledger.errors import LeaseLost
 from luma_mcp.ledger.ledger import Ledger
 from luma_mcp.media.downloads import Downloads
@@ -28,7 +29,6 @@ CRASH_COOLDOWN = Cooldown(600.0)  # the ten minutes of `CRASHED`
 CRASHED = "This server met a problem of its own with this task, and tries again in ten minutes."
 RELEASE_SECONDS = 1.0
 TAKEN_AT_ONCE = 200  # tasks in one transaction: others wait no longer than that takes
-MAX_POLLS_AT_ONCE = 16  # fewer than connections, so that callers find one
 TIDY_SECONDS = 3600.0
 
 logger = logging.getLogger(__name__)
@@ -38,7 +38,7 @@ class Tracker:
     """Looks at each followed task when it is due, under a lease that keeps other processes on the same ledger away.
 
     What is being done for tasks is cancelled with `run`; the ledger keeps how far it was. Looks that were waited for
-    share `polls_per_second`; a task that somebody asks for is looked at at once.
+    share the setting `polls_per_second`; a task that somebody asks for is looked at at once.
     """
 
     def __init__(
@@ -49,36 +49,25 @@ class Tracker:
         downloads: Downloads,
         callbacks: Callbacks,
         usual_times: UsualTimes,
+        settings: Settings,
         now: Clock,
-        *,
         notify_changed: Callable[[str], None],
-        polls_per_second: float,
-        keep_days: int | None = None,
     ) -> None:
         self._ledger = ledger
         self._runapi = runapi
         self._follower = Follower(
-            ledger,
-            runapi,
-            submission,
-            downloads,
-            callbacks,
-            usual_times,
-            now,
-            notify_changed,
-            self._look_after_call,
-            anyio.CapacityLimiter(MAX_POLLS_AT_ONCE),
+            ledger, runapi, submission, downloads, callbacks, usual_times, now, notify_changed, self._look_after_call
         )
         self._submission = submission
         self._downloads = downloads
         self._callbacks = callbacks
         self._now = now
         self._notify_changed = notify_changed
-        self._keep_days = keep_days
+        self._keep_days = settings.keep_days
         self._awake = anyio.Event()
         self._following: dict[str, Followed] = {}
         self._schedule = Schedule()
-        self._rate = Rate(polls_per_second)
+        self._rate = Rate(settings.polls_per_second)
         self._looks: TaskGroup | None = None  # while it runs
         self._asked_once: set[str] = set()
         self._foreign: set[tuple[str, str]] = set()  # tasks of no use to a RunAPI key, or unreadable, and its id

@@ -105,7 +105,7 @@ async def test_two_downloads_of_one_video_end_in_one_whole_file(
         open_rig(home, clock=clock, sandbox=sandbox, network=storage) as sleeper,
         open_rig(home, clock=clock, sandbox=sandbox, network=storage) as other,
     ):
-        await sleeper.submit(wait=5)
+        await sleeper.submit(wait=4)
         clock.jumped += 600  # the sleeper's lease has run out in the middle of its download
         other.app.start_tracker()
         for _ in range(200):
