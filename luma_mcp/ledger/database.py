@@ -384,7 +384,7 @@ def fail_alone(job: Job[Any], path: Path) -> Generator[None]:
 
 
 def free_pages(db: sqlite3.Connection) -> None:
-    while db.execute("PRAGMA freelist_count").fetchone()[0]:
+    for _ in range(db.execute("PRAGMA freelist_count").fetchone()[0]):
         db.execute("PRAGMA incremental_vacuum")  # one page each time: a statement without columns is run for one step
 
 

@@ -18,7 +18,7 @@ from typing import Any
 import anyio
 import pytest
 
-from luma_mcp.core.errors import LedgerDamaged, LedgerUnusable
+from luma_mcp.core.errors import GenerationFailed, LedgerDamaged, LedgerUnusable
 from luma_mcp.ledger import batches, database, schema
 from luma_mcp.ledger import ledger as ledger_module
 from luma_mcp.ledger.database import count_tasks_of
@@ -487,3 +487,15 @@ async def test_what_one_caller_asks_for_amiss_is_no_error_of_those_who_ask_with_
     assert outcomes.pop("read bad") == outcomes.pop("written bad") is not None
     assert outcomes == {"read before": expected, "read after": expected, "written before": None, "written after": None}
     assert (await ledger.get(known.key)).wanted_at == EPOCH + 5
+
+
+async def test_deleted_tasks_hold_up_nobody_in_a_file_that_cannot_shrink(ledger: Ledger, path: Path) -> None:
+    old = [(await add(ledger, task(number)))[0] for number in range(20)]
+    await ledger.claim([one.key for one in old], EPOCH, EPOCH + 15)
+    for one in old:
+        await ledger.record(one.refused(GenerationFailed("no").failure(), EPOCH))
+    ledger.close()
+    with closing(sqlite3.connect(path, isolation_level=None)) as other:
+        other.executescript("PRAGMA auto_vacuum = NONE; VACUUM")
+    await ledger.forget(EPOCH + 10 * 86_400, 1)
+    assert await listed(ledger) == []
