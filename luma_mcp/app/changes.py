@@ -80,7 +80,7 @@ class Changes:
                 self._rest_if_unneeded()
 
     def _rest_if_unneeded(self) -> None:
-        if not (self._listeners or self._waiting):
+        if self._needed.is_set() and not (self._listeners or self._waiting):  # else `run` waits for this very event
             self._needed = anyio.Event()
             self._since = None
 

@@ -48,6 +48,14 @@ from luma_mcp.ledger.schema import (
 
 STUCK_SECONDS = 3.0  # longer than a thread waits for a lock
 DISK_ERRORS = frozenset({sqlite3.SQLITE_READONLY, sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR})
+VALUE_ERRORS = (sqlite3.IntegrityError, sqlite3.DataError, sqlite3.InterfaceError, sqlite3.ProgrammingError)
+CALLERS_ERRORS = (
+    ValueError,
+    TypeError,
+    ArithmeticError,
+    LookupError,
+    RecursionError,
+)  # such as text that is no Unicode
 logger = logging.getLogger(__name__)
 RESCUED = "it is damaged, and what can be read is still being rescued"
 T = TypeVar("T")
@@ -251,7 +259,8 @@ class LedgerFile:
         try:
             with self._handle_damage(), self._reader.use_connection() as db, read_transaction(db):
                 for job in batch.jobs:
-                    job.succeed(db.execute(job.work.sql, job.work.values).fetchall())
+                    with fail_alone(job, self._path):
+                        job.succeed(db.execute(job.work.sql, job.work.values).fetchall())
         except LedgerUnusable as error:
             fail_all(batch.left, error)
 
@@ -355,27 +364,28 @@ def do_each(db: sqlite3.Connection, jobs: Sequence[Job[Update]], path: Path) -> 
     done = list[tuple[Job[Update], Any]]()
     for job in jobs:
         db.execute("SAVEPOINT job")
-        try:
+        with fail_alone(job, path):
             done.append((job, job.work.work(db)))
-        except (LumaError, LeaseLost) as error:
-            undo(db)
-            job.fail(error)
-        except (sqlite3.IntegrityError, sqlite3.DataError) as error:
-            undo(db)
-            job.fail(ledger_unusable(path, error))
-        else:
-            db.execute("RELEASE job")
+        if job.done:  # it has failed
+            db.execute("ROLLBACK TO job")
+        db.execute("RELEASE job")
     return done
 
 
+@contextmanager
+def fail_alone(job: Job[Any], path: Path) -> Generator[None]:
+    """Let a job fail with what its work raises, unless it is the file's own error: others are in the same batch."""
+    try:
+        yield
+    except (LumaError, LeaseLost, *CALLERS_ERRORS) as error:
+        job.fail(error)
+    except VALUE_ERRORS as error:
+        job.fail(ledger_unusable(path, error))
+
+
 def free_pages(db: sqlite3.Connection) -> None:
-    while db.execute("PRAGMA freelist_count").fetchone()[0]:
+    for _ in range(db.execute("PRAGMA freelist_count").fetchone()[0]):
         db.execute("PRAGMA incremental_vacuum")  # one page each time: a statement without columns is run for one step
-
-
-def undo(db: sqlite3.Connection) -> None:
-    db.execute("ROLLBACK TO job")
-    db.execute("RELEASE job")
 
 
 def fail_all(jobs: Sequence[Job[Any]], error: LedgerUnusable) -> None:

@@ -10,7 +10,7 @@ from anyio.abc import TaskGroup, TaskStatus
 
 from luma_mcp.core import failpoints
 from luma_mcp.core.concurrency import guarded
-from luma_mcp.core.errors import DownloadFailed, LumaError, ServiceUnavailable, TaskUnreadable
+from luma_mcp.core.errors import DownloadFailed, LedgerUnusable, LumaError, ServiceUnavailable, TaskUnreadable
 from luma_mcp.core.models import FOLLOW_SECONDS, OUTPUT_LIFETIME_SECONDS, Clock
 from luma_mcp.core.settings import Settings
 from luma_mcp.ledger.errors import LeaseLost
@@ -69,6 +69,7 @@ class Tracker:
         self._schedule = Schedule()
         self._rate = Rate(settings.polls_per_second)
         self._looks: TaskGroup | None = None  # while it runs
+        self._in_doubt: set[str] = set()  # tasks that may be leased to this server though it does not follow them
         self._asked_once: set[str] = set()
         self._foreign: set[tuple[str, str]] = set()  # tasks of no use to a RunAPI key, or unreadable, and its id
         self._tidied = -math.inf
@@ -154,7 +155,7 @@ class Tracker:
         older = set(await find(OUTPUT_LIFETIME_SECONDS)).difference(recent)
         free = [key for key in (*recent, *(older - self._asked_once)) if (key, key_id) not in self._foreign]
         self._asked_once |= older
-        for keys in batched(free, TAKEN_AT_ONCE):
+        for keys in batched([*free, *self._in_doubt.difference(free)], TAKEN_AT_ONCE):
             for key in await self._claim(keys):
                 if key not in self._following:  # nobody has asked for it since
                     self._following[key] = Followed(key, is_held=True)
@@ -166,13 +167,18 @@ class Tracker:
             await self._ledger.forget(self._now(), self._keep_days)
 
     async def _claim(self, keys: list[str]) -> set[str]:
-        claimed = await self._ledger.claim(keys, self._now(), self._now() + LEASE_SECONDS)
+        try:
+            claimed = await self._ledger.claim(keys, self._now(), self._now() + LEASE_SECONDS)
+        except LedgerUnusable:
+            self._in_doubt.update(keys)
+            raise
+        self._in_doubt.difference_update(keys)
         failpoints.reach("lease.taken")
         return claimed
 
     async def _release_all(self) -> None:
         try:
-            if self._following:
+            if self._following or self._in_doubt:
                 await self._ledger.release_all()
         except LumaError as error:
             logger.debug("The leases run out by themselves: %s", error.message)
@@ -228,7 +234,10 @@ class Tracker:
         try:
             await self._ledger.release(key, until, while_status=(cooldown and cooldown.while_status) or "")
         except LumaError as error:
-            logger.debug("The lease on task %s runs out by itself: %s", key, error.message)
+            self._in_doubt.add(key)
+            logger.debug("The next round takes task %s up again: %s", key, error.message)
+        else:
+            self._in_doubt.discard(key)
 
 
 def seconds_until_called_look(followed: Followed) -> float:

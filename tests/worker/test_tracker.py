@@ -150,6 +150,11 @@ async def test_two_processes_share_the_ledger_and_only_one_asks(home: Path) -> N
         assert len(list((home / "out").iterdir())) == 2
 
 
+async def refuse(*_: object, **__: object) -> None:
+    """Be a ledger that cannot be used."""
+    raise LedgerUnusable("The ledger is busy.")
+
+
 async def keep() -> None:
     """Die without giving a lease back."""
 
@@ -228,6 +233,49 @@ async def add_running(rig: Rig, number: int) -> None:
         db.execute("UPDATE tasks SET lease_owner = 'dead'")
 
     await rig.parts.ledger._file.write(write)
+
+
+async def test_a_task_whose_lease_stays_with_this_server_against_its_will_is_followed_by_it(
+    home: Path, inline_threads: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As while the disk hangs: other tasks keep the server's leases alive, so that none runs out by itself."""
+    clock = VirtualClock()
+    async with open_rig(home, clock=clock, sandbox=sandbox_for(home, clock=clock, seconds=100)) as rig:
+        task = await rig.submit(wait=0)
+        await anyio.sleep(45)
+        other = await rig.submit("other", wait=0)
+        with monkeypatch.context() as patched:
+            patched.setattr(rig.parts.ledger, "get_held", refuse)
+            patched.setattr(rig.parts.ledger, "release", refuse)
+            await anyio.sleep(20)
+        await anyio.sleep(60)
+        assert (await rig.parts.ledger.get(task.key)).status is Status.COMPLETED
+        assert (await rig.settle(other, 60)).status is Status.COMPLETED
+
+
+async def test_tasks_that_the_ledger_leased_without_saying_so_are_followed(
+    home: Path, inline_threads: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock = VirtualClock()
+    sandbox = sandbox_for(home, clock=clock, seconds=100)
+    async with open_rig(home, clock=clock, sandbox=sandbox) as first:
+        task = await first.submit(wait=0)
+        await anyio.sleep(60)
+    async with open_rig(home, clock=clock, sandbox=sandbox) as rig:
+        claim, lost = rig.parts.ledger.claim, list[str]()
+
+        async def claimed(keys: list[str], now: float, until: float) -> set[str]:
+            given = await claim(keys, now, until)
+            if task.key in keys and not lost:
+                lost.append(task.key)
+                raise LedgerUnusable("Its disk did not answer.", charged="unknown")
+            return given
+
+        monkeypatch.setattr(rig.parts.ledger, "claim", claimed)
+        await rig.submit("other", wait=0)
+        await anyio.sleep(60)
+        assert lost
+        assert (await rig.parts.ledger.get(task.key)).status is Status.COMPLETED
 
 
 async def test_a_bug_in_going_round_ends_neither_the_server_nor_its_calls(
