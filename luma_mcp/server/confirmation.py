@@ -21,6 +21,7 @@ from luma_mcp.app.submit import Charge, Confirm
 from luma_mcp.core.concurrency import background_work, cancel_after
 from luma_mcp.core.errors import ConfirmationDeclined, ConfirmationUnavailable
 from luma_mcp.core.models import format_usd
+from luma_mcp.core.uris import clip_digest_of
 from luma_mcp.server.context import PERSON_SECONDS, RequestContext, ToolContext
 from luma_mcp.server.prompts import quote_user_text
 
@@ -124,7 +125,7 @@ def question(charge: Charge) -> wire.ElicitRequestFormParams:
         f"Modify this video with Luma for {price}?",
         "",
         f"Prompt: {shown(request.prompt, MAX_SHOWN_PROMPT)}",
-        f"Clip: {shown(request.source, MAX_SHOWN_SOURCE)}",
+        f"Clip: {'the attached video' if clip_digest_of(request.source) else shown(request.source, MAX_SHOWN_SOURCE)}",
         f"Take: {request.take}",
         f"Price: {cost}",
     ]
