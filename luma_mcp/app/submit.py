@@ -14,7 +14,7 @@ from luma_mcp.core.settings import Settings
 from luma_mcp.ledger.ledger import Ledger
 from luma_mcp.media.clips import Clip
 from luma_mcp.media.files import check_writable
-from luma_mcp.media.sources import PublicUrl, check_public_url, parse_source
+from luma_mcp.media.sources import AttachedClip, PublicUrl, check_public_url, parse_source
 from luma_mcp.media.uploads import Uploads
 from luma_mcp.runapi.client import RunAPI
 from luma_mcp.worker.callbacks import new_callback_url
@@ -65,8 +65,12 @@ class TaskCreator:
         return task, joined
 
     async def _confirm_and_add(self, draft: Task, name: str, confirm: Confirm | None) -> tuple[Task, bool]:
-        """Record a draft once a person has said yes, where one has to; join what others have recorded meanwhile."""
-        asks = confirm is not None or self.settings.daily_budget is not None
+        """Record a draft once a person has said yes, where one has to; join what others have recorded meanwhile.
+
+        An attached clip is sent before the task is recorded, so the limits come first for it, too.
+        """
+        sends = isinstance(parse_source(draft.request.source), AttachedClip)
+        asks = confirm is not None or sends or self.settings.daily_budget is not None
         limits = await self.account_checker.check_limits(draft.caller) if asks else self.settings.limits
         if confirm is not None:
             await confirm(Charge(draft.request, name, limits.price, self.settings.sandbox))

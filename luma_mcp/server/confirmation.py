@@ -12,25 +12,23 @@ import logging
 from collections.abc import Mapping
 
 import mcp.types as wire
-from mcp.server.mcpserver import Context
 from mcp.shared.exceptions import MCPError, NoBackChannelError
 from pydantic import ValidationError
 
-from luma_mcp.app.app import App
 from luma_mcp.app.submit import Charge, Confirm
 from luma_mcp.core.errors import ConfirmationDeclined, ConfirmationUnavailable
 from luma_mcp.core.models import format_usd
-from luma_mcp.server.context import RequestContext, is_modern, waiting_within
+from luma_mcp.core.uris import clip_digest_of
+from luma_mcp.server.context import PERSON_SECONDS, RequestContext, ToolContext, is_modern, waiting_within
 from luma_mcp.server.prompts import quote_user_text
 
-ANSWER_SECONDS = 30.0  # while a call waits: common hosts cut one at 60
 STATE_SECONDS = 3600  # between two calls
 QUESTION = "charge"  # its name among the questions of a call, and what its state begins with
 PAY = "pay"
 MAX_SHOWN_PROMPT = 1_000
 MAX_SHOWN_SOURCE = 300
 ANSWERED_OTHERWISE = "Nobody agreed to the charge, so nothing was sent: the host's answer was {action}."
-NOT_ANSWERED = f"Nobody agreed to the charge within {ANSWER_SECONDS:.0f} seconds, so nothing was sent."
+NOT_ANSWERED = f"Nobody agreed to the charge in the {PERSON_SECONDS:.0f} seconds that calls wait, so nothing was sent."
 SERVER_ENDED = "This server ended before anybody agreed to the charge, so nothing was sent."
 UNUSABLE_ANSWER = "The host's answer to the question about the charge cannot be used, so nothing was sent."
 OTHER_QUESTION = (
@@ -48,7 +46,7 @@ class QuestionPending(Exception):
         self.result = result
 
 
-def confirmation_by(ctx: Context[App]) -> Confirm:
+def confirmation_by(ctx: ToolContext) -> Confirm:
     """Give what asks the person at the client of a call before a charge.
 
     It raises `ConfirmationDeclined`, `ConfirmationUnavailable`, or `QuestionPending` if the client is to call again.
@@ -60,7 +58,7 @@ def confirmation_by(ctx: Context[App]) -> Confirm:
         if is_modern(ctx.request_context):
             check_answer(answer_between_calls(ctx, charge))
         else:
-            check_answer(await answer_during_call(ctx.request_context, charge))
+            check_answer(await answer_during_call(ctx.request_context, charge, ctx.person_seconds))
 
     return confirm
 
@@ -82,7 +80,7 @@ def check_answer(answer: wire.ElicitResult) -> None:
         raise ConfirmationDeclined(ANSWERED_OTHERWISE.format(action="no"))
 
 
-def answer_between_calls(ctx: Context[App], charge: Charge) -> wire.ElicitResult:
+def answer_between_calls(ctx: ToolContext, charge: Charge) -> wire.ElicitResult:
     """Give the answer that came with a call to exactly this question; raise `QuestionPending` if it was not asked."""
     app = ctx.request_context.lifespan_context
     secret, now = app.derive_secret("confirmation"), app.now()
@@ -99,11 +97,11 @@ def answer_between_calls(ctx: Context[App], charge: Charge) -> wire.ElicitResult
     return answer
 
 
-async def answer_during_call(ctx: RequestContext, charge: Charge) -> wire.ElicitResult:
-    """Ask the client and wait for its answer, until it is too late or the server ends."""
+async def answer_during_call(ctx: RequestContext, charge: Charge, seconds: float) -> wire.ElicitResult:
+    """Ask the client and wait for its answer, for some seconds at most or until the server ends."""
     asked = question(charge)
     try:
-        async with waiting_within(ctx, ANSWER_SECONDS):
+        async with waiting_within(ctx, seconds):
             return await ctx.session.elicit_form(asked.message, asked.requested_schema, ctx.request_id)
     except NoBackChannelError as error:
         raise ConfirmationUnavailable from error
@@ -122,7 +120,7 @@ def question(charge: Charge) -> wire.ElicitRequestFormParams:
         f"Modify this video with Luma for {price}?",
         "",
         f"Prompt: {shown(request.prompt, MAX_SHOWN_PROMPT)}",
-        f"Clip: {shown(request.source, MAX_SHOWN_SOURCE)}",
+        f"Clip: {'the attached video' if clip_digest_of(request.source) else shown(request.source, MAX_SHOWN_SOURCE)}",
         f"Take: {request.take}",
         f"Price: {cost}",
     ]

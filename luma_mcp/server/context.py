@@ -8,6 +8,7 @@ import anyio
 import mcp.types as wire
 from mcp.server.auth.middleware.bearer_auth import AuthenticatedUser
 from mcp.server.context import ServerRequestContext
+from mcp.server.mcpserver import Context
 from mcp.shared.exceptions import MCPError
 from mcp_types.version import MODERN_PROTOCOL_VERSIONS
 from starlette.types import Scope
@@ -21,7 +22,21 @@ RequestContext = ServerRequestContext[App, Any]
 PageParams = wire.PaginatedRequestParams | None
 DISCONNECTED_KEY = "luma_mcp.gone"  # in a request's scope: the event set when its client leaves
 MAX_SHOWN_NAME = 80
+PERSON_SECONDS = 30.0  # for which a call waits for a person, whatever it asks: common hosts cut one at 60
 INVALID_PARAMS_ERRORS = (InvalidRequest, TaskNotFound, SourceNotAllowed, SourceNotFound)
+
+
+class ToolContext(Context[App]):
+    """A tool call: it begins once, however often its tool runs and whatever it asks a person."""
+
+    def __init__(self, request_context: RequestContext, given: wire.CallToolRequestParams) -> None:
+        super().__init__(request_context=request_context, input_params=given)
+        self._person_until = anyio.current_time() + PERSON_SECONDS
+
+    @property
+    def person_seconds(self) -> float:
+        """For how many seconds the call still waits for a person."""
+        return max(0.0, self._person_until - anyio.current_time())
 
 
 def caller_of(ctx: RequestContext) -> str:

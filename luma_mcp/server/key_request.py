@@ -11,7 +11,6 @@ import logging
 import secrets
 from collections.abc import Awaitable, Callable
 
-import anyio
 import mcp.types as wire
 from mcp.shared.exceptions import MCPError
 from pydantic import ValidationError
@@ -20,10 +19,9 @@ from luma_mcp.app.login import PendingLogin
 from luma_mcp.core.errors import LumaError, MissingApiKey
 from luma_mcp.core.models import LOCAL_CALLER
 from luma_mcp.core.settings import Settings
-from luma_mcp.server.context import RequestContext, caller_of, is_modern, waiting_within
+from luma_mcp.server.context import RequestContext, ToolContext, caller_of, is_modern, waiting_within
 from luma_mcp.server.results import failure_object
 
-KEY_SECONDS = 30.0  # for which a call waits for a person: common hosts cut one at 60
 QUESTION = "runapi_key"  # its name among the questions of a call
 MESSAGE = (
     "A RunAPI key is needed, and there is none yet. Get one on RunAPI's page, which should show the code {code}. It is"
@@ -45,18 +43,17 @@ def lacks_key(answer: wire.CallToolResult) -> bool:
     return told.get("error") == failure_object(MissingApiKey()).get("error") and "task_id" not in told
 
 
-async def offer_login(
-    ctx: RequestContext, given: wire.CallToolRequestParams, refused: wire.CallToolResult, again: Again, refuse: Refuse
-) -> Answer:
+async def offer_login(call: ToolContext, refused: wire.CallToolResult, again: Again, refuse: Refuse) -> Answer:
     """Offer RunAPI's page to the person at the client of a refused call.
 
     Gives the answer of `again`, which repeats the call, once there is a key; `refused` as it is where nobody can be
     asked or agrees; `refuse` makes the answer of any other failure.
     """
+    ctx = call.request_context
     if not may_offer(ctx):
         return refused
     try:
-        login = await (offered_between_calls if is_modern(ctx) else offered_during_call)(ctx, given)
+        login = await (offered_between_calls if is_modern(ctx) else offered_during_call)(call)
     except (LumaError, OSError) as error:
         logger.warning("RunAPI's page cannot be offered: %s", error)
         return refused
@@ -93,41 +90,40 @@ def serves_one_user(settings: Settings) -> bool:
     return not (settings.serves_http and shared)
 
 
-async def offered_between_calls(
-    ctx: RequestContext, given: wire.CallToolRequestParams
-) -> PendingLogin | wire.InputRequiredResult | None:
+async def offered_between_calls(call: ToolContext) -> PendingLogin | wire.InputRequiredResult | None:
     """Give the login that a call says was opened, the question if none was, None if the person did not agree."""
-    app, answer = ctx.lifespan_context, (given.input_responses or {}).get(QUESTION)
+    app, answer = call.request_context.lifespan_context, (call.input_responses or {}).get(QUESTION)
     if answer is not None and not (isinstance(answer, wire.ElicitResult) and answer.action == "accept"):
         return None
-    if answer is not None and (login := app.find_login(given.request_state or "")):
-        await wait_for_end(ctx, login, KEY_SECONDS)
+    if answer is not None and (login := app.find_login(call.request_state or "")):
+        await wait_for_end(call, login)
         return login
     login = await app.open_login()  # also where the one that was opened ended with its process
     asked = wire.ElicitRequest(params=question(login))
     return wire.InputRequiredResult(input_requests={QUESTION: asked}, request_state=login.name)
 
 
-async def offered_during_call(ctx: RequestContext, _: wire.CallToolRequestParams) -> PendingLogin | None:
+async def offered_during_call(call: ToolContext) -> PendingLogin | None:
     """Ask the client and wait for the end of the login; None if the person did not agree in time."""
-    login, until = await ctx.lifespan_context.open_login(), anyio.current_time() + KEY_SECONDS
+    ctx = call.request_context
+    login = await ctx.lifespan_context.open_login()
     asked, question_id = question(login), secrets.token_urlsafe(16)
     answer = None
     try:
-        async with waiting_within(ctx, KEY_SECONDS):
+        async with waiting_within(call.request_context, call.person_seconds):
             answer = await ctx.session.elicit_url(asked.message, asked.url, question_id, ctx.request_id)
     except (MCPError, ValidationError) as error:
         logger.info("The client could not show RunAPI's page: %s", type(error).__name__)
     if answer is None or answer.action != "accept":
         return None
-    await wait_for_end(ctx, login, until - anyio.current_time())
+    await wait_for_end(call, login)
     if login.ended.is_set():
         await ctx.session.send_elicit_complete(question_id, ctx.request_id)
     return login
 
 
-async def wait_for_end(ctx: RequestContext, login: PendingLogin, seconds: float) -> None:
-    async with waiting_within(ctx, seconds):
+async def wait_for_end(call: ToolContext, login: PendingLogin) -> None:
+    async with waiting_within(call.request_context, call.person_seconds):
         await login.ended.wait()
 
 

@@ -28,7 +28,7 @@ from luma_mcp.core.text import Json, is_object
 from luma_mcp.server import tool_texts
 from luma_mcp.server.apps import FOR_PAGE_ALONE, PIECE_BYTES, SHOWS_PAGE, shows_pages
 from luma_mcp.server.confirmation import QuestionPending, confirmation_by
-from luma_mcp.server.context import PageParams, RequestContext, caller_of, reject_cursor, unknown_name
+from luma_mcp.server.context import PageParams, RequestContext, ToolContext, caller_of, reject_cursor, unknown_name
 from luma_mcp.server.file_parameters import (
     FILE_PARAMETERS,
     attached_url,
@@ -87,7 +87,7 @@ ASKS_PERSON: Mapping[str, Any] = {"anthropic/requiresUserInteraction": True}  # 
 async def modify_video(
     prompt: Prompt,
     source_video_url: SourceVideo,
-    ctx: Context[App],
+    ctx: ToolContext,
     take: Take = 1,
     model: Model = MODEL,
     watermark: Watermark = False,  # noqa: FBT002 - an argument of the wire, always named
@@ -119,7 +119,7 @@ async def modify_video(
 
 async def modify_attached_video(
     prompt: Prompt,
-    ctx: Context[App],
+    ctx: ToolContext,
     source_video: Mapping[str, Any] | None = None,
     source_video_url: str = "",
     take: Take = 1,
@@ -259,12 +259,12 @@ class ToolHandlers:
         tool = self._tools_for(ctx).get(params.name) or self._page_tools.get(params.name)
         if tool is None:
             return failure_result(unknown_name("tool", params.name, self._tools))
-        arguments, context = params.arguments or {}, Context(request_context=ctx, input_params=params)
+        arguments, context = params.arguments or {}, ToolContext(ctx, params)
         answer = await tool.run(arguments, context)
         if not (isinstance(answer, CallToolResult) and lacks_key(answer)):
             return answer
         again = partial(tool.run, arguments | NO_WAIT, context)  # the person was waited for
-        return await offer_login(ctx, params, answer, again, failure_result)
+        return await offer_login(context, answer, again, failure_result)
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,7 +13,8 @@ from mcp_types import ElicitResult, ErrorData, InputRequiredResult
 
 from luma_mcp.sandbox import account
 from luma_mcp.sandbox.faults import Fault
-from luma_mcp.server.confirmation import ANSWER_SECONDS, MAX_SHOWN_PROMPT, STATE_SECONDS
+from luma_mcp.server.confirmation import MAX_SHOWN_PROMPT, STATE_SECONDS
+from luma_mcp.server.context import PERSON_SECONDS
 from tests.support.http_server import PAIRS, PATHS, WAYS, Hosted, hosted
 from tests.support.mp4_files import film
 from tests.support.persons import ASK, NO, YES, Person, answered, call, said
@@ -118,11 +119,11 @@ async def test_junk_is_no_yes(home: Path, junk: dict[str, Any]) -> None:
 
 @on_virtual_time
 async def test_who_does_not_answer_in_time_pays_nothing_and_a_later_yes_counts_for_nothing(home: Path) -> None:
-    person = Person(after=ANSWER_SECONDS + 10)
+    person = Person(after=PERSON_SECONDS + 10)
     async with asking(home) as rig, rig.client(LEGACY, elicitation_callback=person) as client:
         begun = anyio.current_time()
         error = structured(await client.call_tool("modify_video", ASK))["error"]
-        assert anyio.current_time() - begun == pytest.approx(ANSWER_SECONDS)
+        assert anyio.current_time() - begun == pytest.approx(PERSON_SECONDS)
         assert (error["code"], error["charged"]) == ("confirmation_declined", "no")
         await anyio.sleep(60)
         assert (rig.creates(), await recorded(rig), len(person.questions)) == (0, 0, 1)

@@ -26,6 +26,7 @@ from tests.support.attached_files import (
     linked_files,
 )
 from tests.support.http_server import PAIRS, Hosted, hosted
+from tests.support.persons import NO, YES, Person, said
 from tests.support.rig import ERAS, SOURCE, open_rig, structured
 from tests.support.surface import PINNED
 
@@ -34,12 +35,14 @@ PROPERTIES = {"download_url", "file_id", "mime_type", "file_name"}
 
 
 @asynccontextmanager
-async def chatgpt(home: Path, era: str = ERAS[0], **more: Any) -> AsyncGenerator[tuple[Client, Hosted, AttachedFiles]]:
+async def chatgpt(
+    home: Path, era: str = ERAS[0], *, asks: Person | None = None, **more: Any
+) -> AsyncGenerator[tuple[Client, Hosted, AttachedFiles]]:
     """Serve over HTTP, and connect as ChatGPT does."""
     async with (
         hosted(home, runs=True, **more) as server,
         linked_files(server.parts) as files,
-        server.client("/mcp", era, client_info=CHATGPT) as client,
+        server.client("/mcp", era, client_info=CHATGPT, elicitation_callback=asks) as client,
     ):
         yield client, server, files
 
@@ -178,6 +181,48 @@ async def test_a_repetition_needs_no_key_and_a_new_request_without_one_is_not_up
         error = structured(await client.call_tool("modify_video", {"prompt": "fog", ATTACHED: attached()}))["error"]
         assert error["code"] == "missing_api_key"
         assert (server.sandbox.recorded_requests, left_behind(server.parts)) == ([], [])
+
+
+async def test_what_the_limits_do_not_allow_is_not_uploaded(home: Path) -> None:
+    async with chatgpt(home, daily_limit=1) as (client, server, _):
+        await client.call_tool("modify_video", {"prompt": "fog", "source_video_url": SOURCE, "wait_seconds": 0})
+        error = structured(await client.call_tool("modify_video", {"prompt": "fog", ATTACHED: attached()}))["error"]
+        assert error["code"] == "limit_reached"
+        assert (puts(server), server.task_count(), left_behind(server.parts)) == (0, 1, [])
+
+
+@pytest.mark.parametrize("era", ERAS)
+@pytest.mark.parametrize(("answer", "sent"), [(YES, 1), (NO, 0)])
+async def test_an_attached_video_is_uploaded_after_a_persons_yes_alone(
+    home: Path, era: str, answer: dict[str, Any], sent: int
+) -> None:
+    uploaded: list[int] = []
+
+    async def look() -> None:
+        uploaded.append(puts(server))
+
+    person = Person(said(answer), meanwhile=look)
+    async with chatgpt(home, era, confirm="ask", asks=person) as (client, server, files):
+        tool = await modify_tool(client)
+        asked = {"prompt": "fog", ATTACHED: attached(), "wait_seconds": 0}
+        told = structured(await client.call_tool("modify_video", asked))
+        assert ("error" in told, uploaded) == (not sent, [0])
+        assert (puts(server), server.task_count(), left_behind(server.parts)) == (sent, sent, [])
+        assert len(files.asked) == (1 if era == ERAS[0] else 2), "between calls nothing is kept"
+    assert "Clip: the attached video" in person.questions[0].splitlines()
+    assert tool.meta is not None
+    assert tool.meta["anthropic/requiresUserInteraction"] is True
+
+
+async def test_a_yes_to_one_attached_video_is_none_to_another_behind_the_same_link(home: Path) -> None:
+    async def exchange() -> None:
+        files.answer = answering(CLIP + b"\0\0\0\x08free")
+
+    person = Person(meanwhile=exchange)
+    async with chatgpt(home, ERAS[1], confirm="ask", asks=person) as (client, server, files):
+        answer = await client.call_tool("modify_video", {"prompt": "fog", ATTACHED: attached()})
+        assert structured(answer)["error"]["code"] == "confirmation_declined"
+        assert (puts(server), server.task_count(), len(person.questions)) == (0, 0, 1)
 
 
 async def test_two_calls_with_the_same_video_at_once_upload_it_once(home: Path) -> None:

@@ -10,12 +10,15 @@ import anyio
 import mcp_types as wire
 import pytest
 from mcp import Client
+from pydantic import SecretStr
 
 from luma_mcp.core.errors import MissingApiKey
-from luma_mcp.core.runapi_file import RunAPIFileUnusable
+from luma_mcp.core.runapi_file import RunAPIFileUnusable, store_key
+from luma_mcp.core.settings import USUAL_BASE_URL
 from luma_mcp.runapi.login import PAGE_SECONDS
-from luma_mcp.server import key_request
-from luma_mcp.server.key_request import FINISH_HINT, KEY_SECONDS, QUESTION, serves_one_user
+from luma_mcp.server import context
+from luma_mcp.server.context import PERSON_SECONDS
+from luma_mcp.server.key_request import FINISH_HINT, QUESTION, serves_one_user
 from tests.support.http_server import PAIRS, hosted
 from tests.support.key_page import (
     Deed,
@@ -32,6 +35,7 @@ from tests.support.key_page import (
     stay_away,
     visit,
 )
+from tests.support.persons import Person
 from tests.support.rig import ERAS, SOURCE, ask_raw, settings_for, structured
 from tests.support.runapi_keys import NEW_KEY, runapi_file
 
@@ -97,7 +101,7 @@ async def test_clients_of_the_handshake_era_hear_that_the_page_is_done(home: Pat
 async def test_who_finishes_after_the_call_has_answered_goes_on_with_the_next_one(
     home: Path, era: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(key_request, "KEY_SECONDS", 0.2)
+    monkeypatch.setattr(context, "PERSON_SECONDS", 0.2)
     person = PersonAtHost(only_open)
     async with open_key_rig(home) as opened, opened.rig.client(era, elicitation_callback=person) as client:
         waiting = structured(await client.call_tool("modify_video", ASK))["error"]
@@ -232,7 +236,34 @@ async def test_a_call_waits_half_a_minute_for_an_answer_that_does_not_come(home:
     async with open_key_rig(home) as opened, opened.rig.client(LEGACY, elicitation_callback=person) as client:
         begun = anyio.current_time()
         assert todays_words(await client.call_tool("modify_video", ASK))
-        assert anyio.current_time() - begun == pytest.approx(KEY_SECONDS, abs=1)
+        assert anyio.current_time() - begun == pytest.approx(PERSON_SECONDS, abs=1)
+
+
+async def test_a_call_that_asks_for_a_key_and_for_a_yes_waits_half_a_minute_for_both(home: Path) -> None:
+    async def finish_late(_: str) -> wire.ElicitResult:
+        await anyio.sleep(PERSON_SECONDS - 10)
+        store_key(SecretStr(NEW_KEY), opened.rig.app.origin, USUAL_BASE_URL)
+        (await opened.rig.app.open_login()).ended.set()
+        return wire.ElicitResult(action="accept")
+
+    page, person = PersonAtHost(finish_late), Person(after=PERSON_SECONDS - 10)
+
+    async def ask_either(ctx: Any, asked: wire.ElicitRequestParams) -> wire.ElicitResult | wire.ErrorData:
+        return await (page if isinstance(asked, wire.ElicitRequestURLParams) else person)(ctx, asked)
+
+    async with (
+        open_key_rig(home, confirm="ask") as opened,
+        opened.rig.client(LEGACY, elicitation_callback=ask_either) as client,
+    ):
+        begun = anyio.current_time()
+        error = structured(await client.call_tool("modify_video", ASK))["error"]
+        assert (error["code"], error["charged"], error["retry_safe"]) == ("confirmation_declined", "no", True)
+        assert anyio.current_time() - begun == pytest.approx(PERSON_SECONDS, abs=1)
+        await anyio.sleep(60)
+        assert opened.rig.creates() == 0, "a late yes counts for nothing"
+        person.after = 0.0
+        assert structured(await client.call_tool("modify_video", ASK))["task_id"]
+    assert (len(page.shown), len(person.questions)) == (1, 2)
 
 
 @pytest.mark.parametrize("era", ERAS)
@@ -243,7 +274,7 @@ async def test_a_page_that_nobody_finishes_is_told_in_half_a_minute_and_offered_
             begun = anyio.current_time()
             error = structured(await client.call_tool("modify_video", ASK))["error"]
             assert (error["code"], error["charged"], error["hint"]) == ("missing_api_key", "no", FINISH_HINT)
-            assert anyio.current_time() - begun == pytest.approx(KEY_SECONDS, abs=1)
+            assert anyio.current_time() - begun == pytest.approx(PERSON_SECONDS, abs=1)
         assert len({shown.url for shown in person.shown}) == 1
         await anyio.sleep(PAGE_SECONDS)
         await client.call_tool("modify_video", ASK)
