@@ -112,8 +112,7 @@ class Tracker:
         """Look at a task that RunAPI called about; calls cause at most one poll in `CALLED_POLL_SECONDS`."""
         followed = self._following[key]
         followed.is_called = True
-        if self._schedule.remove(key):
-            self._schedule.add(key, seconds_until_called_look(followed))
+        self._schedule.hasten(key, seconds_until_called_look(followed))
 
     # -- all tasks ----------------------------------------------------------------------------------------------------
 
