@@ -172,7 +172,8 @@ class Tracker:
                     self._schedule.add(key, 0.0)
 
     async def _tidy(self) -> None:
-        await self._downloads.tidy()
+        with anyio.move_on_after(ROUND_SECONDS):  # on a disk that hangs, rounds have to go on
+            await self._downloads.tidy()
         if self._keep_days is not None:
             await self._ledger.forget(self._now(), self._keep_days)
 
