@@ -96,12 +96,16 @@ class App:
         try:
             if joined:
                 await self._go_on(task)
-            await self._follow_now(task.key)
+                await self._follow_now(task.key)
+            else:
+                self._follow(task)
             if in_background and not task.has_ended(asked_at):
                 found = Outcome(await self._parts.ledger.get(task.key), in_background=True)
             else:
-                await self._parts.waiter.watch(task.key, named_by, progress, until=is_named)
-                found = await self.outcome(await self._parts.waiter.watch(task.key, begun + bound, progress))
+                task = await self._parts.waiter.watch(task.key, named_by, progress, until=is_named)
+                if anyio.current_time() < begun + bound:
+                    task = await self._parts.waiter.watch(task.key, begun + bound, progress)
+                found = await self.outcome(task, only_lost_need_take=not (joined or task.status.done))
             other = request.callback_url not in ("", found.task.request.callback_url)
             free = joined and (found.task.sent_at or math.inf) < asked_at
             return replace(found, is_new=not joined, joined=joined, nothing_sent=free, other_callback=other)

@@ -20,7 +20,7 @@ from luma_mcp.ledger.errors import (
     DISK_STUCK_HINT,
     MOVED_HINT,
     FileRefused,
-    LeaseLost,
+    WriteRefused,
     hint_for_error,
     primary_code,
 )
@@ -377,7 +377,7 @@ def fail_alone(job: Job[Any], path: Path) -> Generator[None]:
     """Let a job fail with what its work raises, unless it is the file's own error: others are in the same batch."""
     try:
         yield
-    except (LumaError, LeaseLost, *CALLERS_ERRORS) as error:
+    except (LumaError, WriteRefused, *CALLERS_ERRORS) as error:
         job.fail(error)
     except VALUE_ERRORS as error:
         job.fail(ledger_unusable(path, error))

@@ -36,7 +36,7 @@ from luma_mcp.core.models import (
 from luma_mcp.core.settings import Settings
 from luma_mcp.core.text import sanitise_text
 from luma_mcp.ledger.database import LedgerFile
-from luma_mcp.ledger.errors import LeaseLost
+from luma_mcp.ledger.errors import LeaseLost, TaskIdTaken
 from luma_mcp.ledger.files import LedgerPath, ledger_path
 from luma_mcp.ledger.records import (
     IMMUTABLE_COLUMNS,
@@ -99,6 +99,10 @@ COMMITTED = f"""
         WHERE caller = :caller AND status = 'failed' AND created_at > :followed
             AND charged <> 'no' AND coalesce(finished_at, created_at) > :born
     ) WHERE caller = :caller AND key <> :besides"""  # noqa: S608 - conditions of ours
+CLEAR_PATH_ELSEWHERE = """
+    UPDATE tasks SET video_path = '', wants_file = 0 WHERE video_path = ? AND key <> ?
+        -- as the index `tasks_by_path` has it
+        AND video_path <> ''"""
 SEARCHED = 10_000  # tasks; so many rows are looked at
 COMPARABLE_SECONDS = 3600.0  # longer means that nobody was there to see the end
 
@@ -283,6 +287,29 @@ class Ledger:
         """
         return await self._record(task, lambda db: check_lease(db, task.key, self._owner))
 
+    async def record_accepted(self, task: Task) -> Task:
+        """Write that RunAPI has taken a task, with its id; raise `TaskIdTaken`, or as `record` does."""
+        query = """
+            SELECT 1 FROM tasks WHERE task_id = ? AND key <> ?
+                -- as the index `tasks_by_id` has it
+                AND task_id <> ''"""
+
+        def allow(db: sqlite3.Connection) -> None:
+            check_lease(db, task.key, self._owner)
+            if db.execute(query, (task.task_id, task.key)).fetchone():
+                raise TaskIdTaken(task.task_id)
+
+        return await self._record(task, allow)
+
+    async def record_saved(self, task: Task) -> Task:
+        """Write where a video was saved: what other tasks had at its path is gone; raises as `record` does."""
+
+        def allow(db: sqlite3.Connection) -> None:
+            check_lease(db, task.key, self._owner)
+            db.execute(CLEAR_PATH_ELSEWHERE, (task.video_path, task.key))
+
+        return await self._record(task, allow)
+
     async def record_sending(self, task: Task, limits: Limits, now: float) -> Task:
         """Write that a task is about to be sent; raise `LimitReached`, or `LeaseLost`.
 
@@ -357,8 +384,7 @@ class Ledger:
 
     async def clear_path_elsewhere(self, path: str, key: str) -> None:
         """Note that the file at `path` is that of the task `key` now: those of other tasks there are gone."""
-        query = "UPDATE tasks SET video_path = '', wants_file = 0 WHERE video_path = ? AND key <> ?"
-        await self._change(query, (path, key))
+        await self._change(CLEAR_PATH_ELSEWHERE, (path, key))
 
     async def clear_wants_file(self, key: str) -> None:
         """Leave a finished video unsaved until somebody asks for it."""
@@ -411,6 +437,14 @@ class Ledger:
     async def claim(self, keys: Sequence[str], now: float, until: float) -> set[str]:
         """Lease tasks to this server, which says that it lives `until` (POSIX seconds); give those that it has now."""
         return await self._file.write(lambda db: claim(db, keys, self._owner, now, until))
+
+    async def leased(self) -> list[str]:
+        """List the keys of the tasks that are leased to this server."""
+        query = """
+            SELECT key FROM tasks WHERE lease_owner = ?
+                -- as the index `tasks_leased` has it
+                AND lease_owner <> ''"""
+        return [row["key"] for row in await self._file.read(query, (self._owner,))]
 
     async def release(self, key: str, until: float = 0.0, *, while_status: str = "") -> None:
         """Give a lease back; while the task is in `while_status`, nobody takes it before `until` (POSIX seconds)."""
@@ -490,14 +524,6 @@ class Ledger:
         times = {"now": now, "latest": now + CLOCK_STEP_SECONDS}
         rows = await self._file.read(query, bounds | account | times | MAX_ASIDE_SECONDS)
         return [row["key"] for row in rows if is_key(row["key"])]
-
-    async def is_task_id_taken(self, task_id: str, key: str) -> bool:
-        """Tell whether another task than `key` has this id at RunAPI."""
-        query = """
-            SELECT 1 FROM tasks WHERE task_id = ? AND key <> ?
-                -- as the index `tasks_by_id` has it
-                AND task_id <> ''"""
-        return bool(await self._file.read(query, (task_id, key)))
 
     async def durations(self, model: str, origin: str, limit: int = 50) -> list[float]:
         """List how many seconds the newest completed tasks of a model took at one RunAPI."""

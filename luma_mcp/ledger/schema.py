@@ -75,6 +75,7 @@ MIGRATIONS = (
     CREATE INDEX tasks_free ON tasks (wanted_at) WHERE lease_owner = '' AND status NOT IN ('completed', 'failed');
     CREATE INDEX tasks_unsaved ON tasks (finished_at)
         WHERE lease_owner = '' AND status = 'completed' AND wants_file AND video_path = '';
+    CREATE INDEX tasks_by_path ON tasks (video_path) WHERE video_path <> '';
     CREATE INDEX tasks_leased ON tasks (lease_owner) WHERE lease_owner <> '';
     CREATE TABLE servers (
         owner TEXT PRIMARY KEY NOT NULL CHECK (typeof(owner) = 'text'),

@@ -191,9 +191,9 @@ class Follower:
             failpoints.reach("download.saved")
         except LumaError as error:
             return await self._note_save_error(task, error, followed)
-        if saved.is_new:
-            await self.ledger.clear_path_elsewhere(str(saved.path), task.key)
-        await self._record(task, task.saved(str(saved.path), self.now()))
+        kept = task.saved(str(saved.path), self.now())
+        await (self.ledger.record_saved(kept) if saved.is_new else self.ledger.record(kept))
+        self.notify_changed(task.key)
         return None
 
     async def _note_save_error(self, task: Task, error: LumaError, followed: Followed) -> LookAgain | None:

@@ -2,7 +2,7 @@
 
 import logging
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from functools import partial
 
 import anyio
@@ -10,7 +10,7 @@ from anyio.abc import TaskGroup, TaskStatus
 
 from luma_mcp.core import failpoints
 from luma_mcp.core.concurrency import guarded
-from luma_mcp.core.errors import DownloadFailed, LedgerUnusable, LumaError, ServiceUnavailable, TaskUnreadable
+from luma_mcp.core.errors import DownloadFailed, LumaError, ServiceUnavailable, TaskUnreadable
 from luma_mcp.core.models import FOLLOW_SECONDS, OUTPUT_LIFETIME_SECONDS, Clock
 from luma_mcp.core.settings import Settings
 from luma_mcp.ledger.errors import LeaseLost
@@ -69,7 +69,6 @@ class Tracker:
         self._schedule = Schedule()
         self._rate = Rate(settings.polls_per_second)
         self._looks: TaskGroup | None = None  # while it runs
-        self._in_doubt: set[str] = set()  # tasks that may be leased to this server though it does not follow them
         self._asked_once: set[str] = set()
         self._foreign: set[tuple[str, str]] = set()  # tasks of no use to a RunAPI key, or unreadable, and its id
         self._tidied = -math.inf
@@ -101,8 +100,7 @@ class Tracker:
         """Look at a task that RunAPI called about; calls cause at most one poll in `CALLED_POLL_SECONDS`."""
         followed = self._following[key]
         followed.is_called = True
-        if self._schedule.remove(key):
-            self._schedule.add(key, seconds_until_called_look(followed))
+        self._schedule.hasten(key, seconds_until_called_look(followed))
 
     # -- all tasks ----------------------------------------------------------------------------------------------------
 
@@ -142,7 +140,7 @@ class Tracker:
             self._complaint = error.message
 
     async def _go_round(self) -> None:
-        """Keep the leases held, and follow what nobody follows.
+        """Keep the leases held, and follow what nobody follows, or what is leased to this server without its knowing.
 
         A task too old to be followed may have ended since: each process asks for it once.
         """
@@ -155,30 +153,30 @@ class Tracker:
         older = set(await find(OUTPUT_LIFETIME_SECONDS)).difference(recent)
         free = [key for key in (*recent, *(older - self._asked_once)) if (key, key_id) not in self._foreign]
         self._asked_once |= older
-        for keys in batched([*free, *self._in_doubt.difference(free)], TAKEN_AT_ONCE):
-            for key in await self._claim(keys):
-                if key not in self._following:  # nobody has asked for it since
-                    self._following[key] = Followed(key, is_held=True)
-                    self._schedule.add(key, 0.0)
+        self._take_up(await self._ledger.leased())
+        for keys in batched(free, TAKEN_AT_ONCE):
+            self._take_up(await self._claim(keys))
+
+    def _take_up(self, leased: Iterable[str]) -> None:
+        for key in leased:
+            if key not in self._following:
+                self._following[key] = Followed(key, is_held=True)
+                self._schedule.add(key, 0.0)
 
     async def _tidy(self) -> None:
-        await self._downloads.tidy()
+        with anyio.move_on_after(ROUND_SECONDS):  # on a disk that hangs, rounds have to go on
+            await self._downloads.tidy()
         if self._keep_days is not None:
             await self._ledger.forget(self._now(), self._keep_days)
 
     async def _claim(self, keys: list[str]) -> set[str]:
-        try:
-            claimed = await self._ledger.claim(keys, self._now(), self._now() + LEASE_SECONDS)
-        except LedgerUnusable:
-            self._in_doubt.update(keys)
-            raise
-        self._in_doubt.difference_update(keys)
+        claimed = await self._ledger.claim(keys, self._now(), self._now() + LEASE_SECONDS)
         failpoints.reach("lease.taken")
         return claimed
 
     async def _release_all(self) -> None:
         try:
-            if self._following or self._in_doubt:
+            if self._awake.is_set():
                 await self._ledger.release_all()
         except LumaError as error:
             logger.debug("The leases run out by themselves: %s", error.message)
@@ -234,10 +232,7 @@ class Tracker:
         try:
             await self._ledger.release(key, until, while_status=(cooldown and cooldown.while_status) or "")
         except LumaError as error:
-            self._in_doubt.add(key)
             logger.debug("The next round takes task %s up again: %s", key, error.message)
-        else:
-            self._in_doubt.discard(key)
 
 
 def seconds_until_called_look(followed: Followed) -> float:

@@ -42,7 +42,7 @@ async def test_a_submission_that_slept_does_not_speak_over_the_one_that_took_it_
         open_rig(home, clock=clock, sandbox=sandbox) as sleeper,
         open_rig(home, clock=clock, sandbox=sandbox) as other,
     ):
-        await sleeper.submit(wait=0)
+        await sleeper.submit(wait=6)  # between two rounds of its own
         clock.jumped += 600  # the sleeper's lease has run out
         other.app.start_tracker()
         await anyio.sleep(2)

@@ -17,6 +17,7 @@ from luma_mcp.ledger import database
 from luma_mcp.ledger.database import raise_ledger_unusable
 from luma_mcp.ledger.ledger import insert
 from luma_mcp.ledger.records import row_of
+from luma_mcp.media.downloads import Downloads
 from luma_mcp.sandbox.faults import Fault
 from luma_mcp.sandbox.transport import open_asgi_transport
 from tests.support.rig import Rig, VirtualClock, open_rig, sandbox_for
@@ -170,6 +171,22 @@ async def test_another_process_takes_over_when_the_holder_dies(home: Path, monke
         await anyio.sleep(30)
         assert other.polls() > asked
         assert (await other.settle(task)).status is Status.COMPLETED
+
+
+async def test_an_output_folder_that_hangs_keeps_no_server_from_taking_over(
+    home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Downloads, "tidy", lambda _: anyio.sleep_forever())
+    sandbox = sandbox_for(home, seconds=60)
+    async with open_rig(home, sandbox=sandbox) as other:
+        async with open_rig(home, sandbox=sandbox) as holder:
+            task = await holder.submit(wait=0)
+            other.app.start_tracker()
+            await anyio.sleep(20)
+            assert other.polls() == 0
+            monkeypatch.setattr(holder.parts.tracker, "_release_all", keep)
+        await anyio.sleep(80)
+        assert (await other.parts.ledger.get(task.key)).status is Status.COMPLETED
 
 
 async def test_a_task_whose_lease_could_not_be_given_back_is_taken_up_again(
