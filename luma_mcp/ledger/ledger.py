@@ -421,9 +421,13 @@ class Ledger:
         await self._change(SAY_ALIVE, values)
 
     async def free_tasks_of_silent_servers(self, now: float) -> None:
-        """Take the leases of servers that did not say in time that they live."""
+        """Take the leases of servers that did not say in time that they live, and forget these."""
         lost = f"lease_owner <> '' AND lease_owner NOT IN {ALIVE}"
-        found = f"SELECT 1 FROM tasks INDEXED BY tasks_leased WHERE {lost} LIMIT 1"  # noqa: S608 - conditions of ours
+        found = f"""
+            SELECT 1 FROM tasks INDEXED BY tasks_leased WHERE {lost}
+            UNION ALL
+            -- one that had no task left when it ended
+            SELECT 1 FROM servers WHERE owner NOT IN {ALIVE} LIMIT 1"""  # noqa: S608 - conditions of ours
         values: Row = {"now": now} | MAX_LEASE_SECONDS
         if not await self._file.read(found, values):
             return

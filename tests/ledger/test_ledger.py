@@ -174,6 +174,17 @@ async def test_a_lease_that_no_server_answers_for_strands_no_task(ledger: Ledger
         assert await other.claim([key], EPOCH + 1, EPOCH + 16) == {key}
 
 
+async def test_nothing_is_kept_of_a_server_that_ended_when_it_had_no_task_left(ledger: Ledger, path: Path) -> None:
+    with closing(ledger) as one, closing(Ledger(path)) as other:
+        key = (await add(one, task()))[0].key
+        assert await one.claim([key], EPOCH, EPOCH + 15)
+        await one.release(key)
+        await other.say_alive(EPOCH + 30)
+        await other.free_tasks_of_silent_servers(EPOCH + 16)
+    with closing(sqlite3.connect(path)) as db:
+        assert db.execute("SELECT alive_until FROM servers").fetchall() == [(EPOCH + 30,)]
+
+
 async def test_a_lease_from_the_future_does_not_strand_a_task(ledger: Ledger, path: Path) -> None:
     with closing(ledger) as one, closing(Ledger(path)) as other:
         key = (await add(one, task()))[0].key
