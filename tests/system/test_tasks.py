@@ -14,7 +14,9 @@ import pytest
 from mcp import Client, StdioServerParameters
 from mcp.client.stdio import stdio_client
 
+from luma_mcp.server.tasks import EXTENSION_ID
 from tests.support.http_server import connected
+from tests.support.persons import CAN_ASK, YES, answered, modern_call
 from tests.support.rig import SOURCE, structured
 from tests.support.sandbox_process import SERVER, count_charges, sandbox_process, server_environment
 from tests.support.task_client import MODERN, TASKS_META, TaskFollower, TaskHandle
@@ -96,6 +98,32 @@ def test_a_task_begun_over_stdio_by_a_server_that_is_killed_is_finished_by_anoth
         done = round_.result()["result"]["structuredContent"]
         assert (done["status"], Path(done["video_path"]).is_file()) == ("completed", True), point
         assert runapi.charges(homes[point].name) == 1, point
+
+
+def test_a_person_is_asked_before_the_task_and_any_server_goes_on_with_either(home: Path, runapi: RunAPI) -> None:
+    environment, prompt = server_environment(home, runapi.url, LUMA_MCP_CONFIRM="ask"), "asked first"
+    can: dict[str, Any] = {**CAN_ASK, "extensions": {EXTENSION_ID: {}}}
+
+    def called(wire: Crashing, **more: Any) -> dict[str, Any]:
+        answer: dict[str, Any] = wire.receive(wire.send("tools/call", modern_call(ask(prompt), can, **more)))[-1]
+        result: dict[str, Any] = answer["result"]
+        return result
+
+    with server(environment, home / "log", shakes_hands=False) as first:
+        question = called(first)
+        assert (question["resultType"], runapi.charges(prompt)) == ("input_required", 0)
+        first.kill()
+    yes = answered(question, YES)
+    with server(environment, home / "log", shakes_hands=False) as second:
+        task = called(second, **yes)
+        assert (task["resultType"], task["status"]) == ("task", "working")
+        second.kill()
+    with server(environment, home / "log", shakes_hands=False) as third:
+        assert called(third, **yes)["taskId"] == task["taskId"], "played again, a yes finds its task"
+        done = heard_until_over(third, task["taskId"])["result"]["structuredContent"]
+        again = called(third, **yes)["structuredContent"]
+    assert (done["status"], again["task_id"], again["joined"]) == ("completed", done["task_id"], True)
+    assert runapi.charges(prompt) == 1
 
 
 @contextmanager
