@@ -183,10 +183,6 @@ def load_task(row: sqlite3.Row) -> Task:
         raise TaskUnreadable(f"The task {sanitise_text(str(row['key']))} cannot be read from the ledger.") from error
 
 
-def change_in(row: sqlite3.Row) -> Change:
-    return Change(str(row["caller"]), row["task_id"], bool(row["listed"]), row["key"])
-
-
 def position_in(rows: Sequence[sqlite3.Row]) -> LedgerPosition:
     ledger, last = (rows[0]["ledger"], rows[0]["last"]) if rows else (None, None)
     if isinstance(ledger, str) and isinstance(last, int):
@@ -436,17 +432,20 @@ class Ledger:
 
     async def get(self, key: str) -> Task:
         """Give a task by its key; raise `TaskNotFound` if it was deleted, `TaskUnreadable` if it makes no sense."""
-        for row in await self._file.read("SELECT * FROM tasks WHERE key = ?", (key,)):
-            return load_task(row)
-        raise TaskNotFound("The task is no longer in this server's ledger.")
+        return load_task(await self._row(key))
 
     async def get_held(self, key: str) -> Task:
         """Give a task that is leased to this server; raise `LeaseLost` if it is not, or as `get` does."""
-        for row in await self._file.read("SELECT * FROM tasks WHERE key = ?", (key,)):
-            if row["lease_owner"] != self._owner:
-                raise LeaseLost(key)
-            return load_task(row)
-        raise TaskNotFound("The task is no longer in this server's ledger.")
+        row = await self._row(key)
+        if row["lease_owner"] != self._owner:
+            raise LeaseLost(key)
+        return load_task(row)
+
+    async def _row(self, key: str) -> sqlite3.Row:
+        rows = await self._file.read("SELECT * FROM tasks WHERE key = ?", (key,))
+        if not rows:
+            raise TaskNotFound("The task is no longer in this server's ledger.")
+        return rows[0]
 
     async def find(self, caller: str, task_id: str) -> Task | None:
         """Find a caller's task by its id at RunAPI."""
@@ -594,7 +593,7 @@ class Ledger:
         if since and (since.ledger != now.ledger or since.revision > now.revision):
             return now, [Change(None, None, listed=True)]
         changed = [row for row in rows if row["caller"] is not None]
-        return now, [change_in(row) for row in changed]
+        return now, [Change(str(row["caller"]), row["task_id"], bool(row["listed"]), row["key"]) for row in changed]
 
     async def _change(self, query: str, values: Sequence[Any] | Row) -> int:
         return await self._file.write(lambda db: db.execute(query, values).rowcount)

@@ -351,7 +351,7 @@ async def test_a_budget_bounds_what_is_recorded_and_what_is_sent(ledger: Ledger)
             await ledger.join_or_add(task(3), "three", BUDGET)
         assert (await ledger.join_or_add(task(4), "one", BUDGET))[0].key == one.key, "a join needs no money"
         assert len(await listed(ledger)) == 2
-        await ledger.claim(two.key, EPOCH, EPOCH)
+        await ledger.claim([two.key], EPOCH, EPOCH)
         dearer = replace(BUDGET, price=PRICE + 1)
         with pytest.raises(BudgetSpent):
             await ledger.record_sending(replace(two, attempts=1), dearer, EPOCH)
