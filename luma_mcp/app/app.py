@@ -115,10 +115,8 @@ class App:
 
         Raises `SourceNotAllowed`, `SourceNotFound` or `OutputNotWritable`.
         """
-        async with self._parts.attachments.fetched(url) as path:
-            clip = await self._parts.uploads.inspect_attached(path)
-            with self._parts.uploads.attached(clip) as source:
-                yield source
+        async with self._parts.attachments.fetched(url) as path, self._parts.uploads.attached(path) as source:
+            yield source
 
     async def get_task(self, task_id: str, caller: str, *, wait_seconds: int, progress: Progress | None) -> Outcome:
         """Give a task of the caller's, after waiting for its end within the bound; raise `TaskNotFound`.
