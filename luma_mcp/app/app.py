@@ -298,7 +298,7 @@ class App:
         """
         self._parts.runapi.look_for_key()
         if self._may_send(task) and not (task.task_id or task.status.done):
-            self._parts.tracker.exempt_from_limits(task.key)
+            self._parts.submission.exempt_from_limits(task.key)
             await self._parts.ledger.set_wanted_at(task.key, self.now())
             await self._parts.ledger.resubmit(task.key, self.now())
         if self.settings.saves and not (task.wants_file or task.video_path):

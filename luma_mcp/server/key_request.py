@@ -20,8 +20,8 @@ from luma_mcp.app.login import PendingLogin
 from luma_mcp.core.errors import LumaError, MissingApiKey
 from luma_mcp.core.models import LOCAL_CALLER
 from luma_mcp.core.settings import Settings
+from luma_mcp.core.text import is_object
 from luma_mcp.server.context import RequestContext, caller_of, is_modern, waiting_within
-from luma_mcp.server.results import failure_object
 
 KEY_SECONDS = 30.0  # for which a call waits for a person: common hosts cut one at 60
 QUESTION = "runapi_key"  # its name among the questions of a call
@@ -42,7 +42,8 @@ logger = logging.getLogger(__name__)
 def lacks_key(answer: wire.CallToolResult) -> bool:
     """Tell whether an answer says that a call was refused because there is no RunAPI key."""
     told = answer.structured_content or {}
-    return told.get("error") == failure_object(MissingApiKey()).get("error") and "task_id" not in told
+    error = told.get("error")
+    return is_object(error) and error["code"] == MissingApiKey.code and "task_id" not in told
 
 
 async def offer_login(
