@@ -8,7 +8,7 @@ import json
 import math
 import sqlite3
 import uuid
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
@@ -140,14 +140,14 @@ def check_lease(db: sqlite3.Connection, key: str, owner: str) -> None:
         raise LeaseLost(key)
 
 
-def claim(db: sqlite3.Connection, keys: Iterable[str], owner: str, now: float, until: float) -> set[str]:
+def claim(db: sqlite3.Connection, keys: list[str], owner: str, now: float, until: float) -> set[str]:
     """Lease those tasks that are free, and give all of them that the owner has."""
     update = f"""
         UPDATE tasks SET lease_owner = :owner
         WHERE key IN (SELECT value FROM json_each(:keys)) AND {LEASE_IS_FREE}"""  # noqa: S608 - conditions of ours
     held = """
         SELECT key FROM tasks WHERE key IN (SELECT value FROM json_each(:keys)) AND lease_owner = :owner"""
-    values: Row = {"owner": owner, "keys": json.dumps(list(keys)), "now": now, "until": until} | MAX_ASIDE_SECONDS
+    values: Row = {"owner": owner, "keys": json.dumps(keys), "now": now, "until": until} | MAX_ASIDE_SECONDS
     db.execute(SAY_ALIVE, values)
     db.execute(update, values)
     return {row["key"] for row in db.execute(held, values)}
@@ -404,7 +404,7 @@ class Ledger:
 
         await self._file.write(write)
 
-    async def claim(self, keys: Sequence[str], now: float, until: float) -> set[str]:
+    async def claim(self, keys: list[str], now: float, until: float) -> set[str]:
         """Lease tasks to this server, which says that it lives `until` (POSIX seconds); give those that it has now."""
         return await self._file.write(lambda db: claim(db, keys, self._owner, now, until))
 
