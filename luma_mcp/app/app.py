@@ -119,10 +119,8 @@ class App:
 
         Raises `SourceNotAllowed`, `SourceNotFound` or `OutputNotWritable`.
         """
-        async with self._parts.attachments.fetched(url) as path:
-            clip = await self._parts.uploads.inspect_attached(path)
-            with self._parts.uploads.attached(clip) as source:
-                yield source
+        async with self._parts.attachments.fetched(url) as path, self._parts.uploads.attached(path) as source:
+            yield source
 
     async def get_task(self, task_id: str, caller: str, *, wait_seconds: int, progress: Progress | None) -> Outcome:
         """Give a task of the caller's, after waiting for its end within the bound; raise `TaskNotFound`.
@@ -304,7 +302,7 @@ class App:
         """
         self._parts.runapi.look_for_key()
         if self._may_send(task) and not (task.task_id or task.status.done):
-            self._parts.tracker.exempt_from_limits(task.key)
+            self._parts.submission.exempt_from_limits(task.key)
             await self._parts.ledger.set_wanted_at(task.key, self.now())
             await self._parts.ledger.resubmit(task.key, self.now())
         if self.settings.saves and not (task.wants_file or task.video_path):

@@ -206,7 +206,7 @@ class Query:
 
 
 @dataclass(frozen=True, slots=True)
-class Update:
+class Write:
     """Something to be written; if `heeding`, not before a caller was told of damage."""
 
     work: Callable[[sqlite3.Connection], Any]
@@ -272,7 +272,7 @@ class LedgerFile:
         that no caller was told of is raised first: work that adds might add again what a damaged file has lost.
         """
         try:
-            written: T = await self._writes.do(Update(work, heeding))
+            written: T = await self._writes.do(Write(work, heeding))
         except NoAnswer as error:
             silence = self._silence()
             silence.charged = "unknown"
@@ -283,7 +283,7 @@ class LedgerFile:
         """Give the space of deleted rows back to the disk."""
         await self.write(free_pages)
 
-    def _write(self, batch: Batch[Update]) -> None:
+    def _write(self, batch: Batch[Write]) -> None:
         complete = False
         try:
             if any(job.work.heeding for job in batch.jobs):
@@ -291,7 +291,7 @@ class LedgerFile:
                     self._refuse_those_who_heed(batch)
             with self._handle_damage(), self._writer.use_connection() as db:
                 self._refuse_those_who_heed(batch)
-                written = list[tuple[Job[Update], Any]]()
+                written = list[tuple[Job[Write], Any]]()
                 with transaction(db):
                     refuse_newer(db)
                     written += do_each(db, batch.left, self._path)
@@ -306,7 +306,7 @@ class LedgerFile:
                 error.charged = "unknown"
             fail_all(batch.left, error)
 
-    def _refuse_those_who_heed(self, batch: Batch[Update]) -> None:
+    def _refuse_those_who_heed(self, batch: Batch[Write]) -> None:
         """Fail the jobs that heed damage, if there is some that no caller was told of."""
         if words := self._notice.pending_message:
             for job in batch.left:
@@ -356,12 +356,12 @@ class LedgerFile:
                 raise  # another process was faster, and this one never had the file open
 
 
-def do_each(db: sqlite3.Connection, jobs: Sequence[Job[Update]], path: Path) -> list[tuple[Job[Update], Any]]:
+def do_each(db: sqlite3.Connection, jobs: Sequence[Job[Write]], path: Path) -> list[tuple[Job[Write], Any]]:
     """Do the work of each job, and give those that did not fail, with their results; the file's own errors are raised.
 
     What a job's work refuses, or what is wrong with its values, undoes what that job has written, and nothing else.
     """
-    done = list[tuple[Job[Update], Any]]()
+    done = list[tuple[Job[Write], Any]]()
     for job in jobs:
         db.execute("SAVEPOINT job")
         with fail_alone(job, path):

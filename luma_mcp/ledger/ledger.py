@@ -8,7 +8,7 @@ import json
 import math
 import sqlite3
 import uuid
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
@@ -144,14 +144,14 @@ def check_lease(db: sqlite3.Connection, key: str, owner: str) -> None:
         raise LeaseLost(key)
 
 
-def claim(db: sqlite3.Connection, keys: Iterable[str], owner: str, now: float, until: float) -> set[str]:
+def claim(db: sqlite3.Connection, keys: list[str], owner: str, now: float, until: float) -> set[str]:
     """Lease those tasks that are free, and give all of them that the owner has."""
     update = f"""
         UPDATE tasks SET lease_owner = :owner
         WHERE key IN (SELECT value FROM json_each(:keys)) AND {LEASE_IS_FREE}"""  # noqa: S608 - conditions of ours
     held = """
         SELECT key FROM tasks WHERE key IN (SELECT value FROM json_each(:keys)) AND lease_owner = :owner"""
-    values: Row = {"owner": owner, "keys": json.dumps(list(keys)), "now": now, "until": until} | MAX_ASIDE_SECONDS
+    values: Row = {"owner": owner, "keys": json.dumps(keys), "now": now, "until": until} | MAX_ASIDE_SECONDS
     db.execute(SAY_ALIVE, values)
     db.execute(update, values)
     return {row["key"] for row in db.execute(held, values)}
@@ -185,10 +185,6 @@ def load_task(row: sqlite3.Row) -> Task:
         return task_of(row)
     except UNREADABLE as error:
         raise TaskUnreadable(f"The task {sanitise_text(str(row['key']))} cannot be read from the ledger.") from error
-
-
-def change_in(row: sqlite3.Row) -> Change:
-    return Change(str(row["caller"]), row["task_id"], bool(row["listed"]), row["key"])
 
 
 def position_in(rows: Sequence[sqlite3.Row]) -> LedgerPosition:
@@ -438,7 +434,7 @@ class Ledger:
 
         await self._file.write(write)
 
-    async def claim(self, keys: Sequence[str], now: float, until: float) -> set[str]:
+    async def claim(self, keys: list[str], now: float, until: float) -> set[str]:
         """Lease tasks to this server, which says that it lives `until` (POSIX seconds); give those that it has now."""
         return await self._file.write(lambda db: claim(db, keys, self._owner, now, until))
 
@@ -474,17 +470,20 @@ class Ledger:
 
     async def get(self, key: str) -> Task:
         """Give a task by its key; raise `TaskNotFound` if it was deleted, `TaskUnreadable` if it makes no sense."""
-        for row in await self._file.read("SELECT * FROM tasks WHERE key = ?", (key,)):
-            return load_task(row)
-        raise TaskNotFound("The task is no longer in this server's ledger.")
+        return load_task(await self._row(key))
 
     async def get_held(self, key: str) -> Task:
         """Give a task that is leased to this server; raise `LeaseLost` if it is not, or as `get` does."""
-        for row in await self._file.read("SELECT * FROM tasks WHERE key = ?", (key,)):
-            if row["lease_owner"] != self._owner:
-                raise LeaseLost(key)
-            return load_task(row)
-        raise TaskNotFound("The task is no longer in this server's ledger.")
+        row = await self._row(key)
+        if row["lease_owner"] != self._owner:
+            raise LeaseLost(key)
+        return load_task(row)
+
+    async def _row(self, key: str) -> sqlite3.Row:
+        rows = await self._file.read("SELECT * FROM tasks WHERE key = ?", (key,))
+        if not rows:
+            raise TaskNotFound("The task is no longer in this server's ledger.")
+        return rows[0]
 
     async def find(self, caller: str, task_id: str) -> Task | None:
         """Find a caller's task by its id at RunAPI."""
@@ -624,7 +623,7 @@ class Ledger:
         if since and (since.ledger != now.ledger or since.revision > now.revision):
             return now, [Change(None, None, listed=True)]
         changed = [row for row in rows if row["caller"] is not None]
-        return now, [change_in(row) for row in changed]
+        return now, [Change(str(row["caller"]), row["task_id"], bool(row["listed"]), row["key"]) for row in changed]
 
     async def _change(self, query: str, values: Sequence[Any] | Row) -> int:
         return await self._file.write(lambda db: db.execute(query, values).rowcount)

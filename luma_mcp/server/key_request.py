@@ -19,8 +19,8 @@ from luma_mcp.app.login import PendingLogin
 from luma_mcp.core.errors import LumaError, MissingApiKey
 from luma_mcp.core.models import LOCAL_CALLER
 from luma_mcp.core.settings import Settings
+from luma_mcp.core.text import is_object
 from luma_mcp.server.context import RequestContext, ToolContext, caller_of, is_modern, waiting_within
-from luma_mcp.server.results import failure_object
 
 QUESTION = "runapi_key"  # its name among the questions of a call
 MESSAGE = (
@@ -40,7 +40,8 @@ logger = logging.getLogger(__name__)
 def lacks_key(answer: wire.CallToolResult) -> bool:
     """Tell whether an answer says that a call was refused because there is no RunAPI key."""
     told = answer.structured_content or {}
-    return told.get("error") == failure_object(MissingApiKey()).get("error") and "task_id" not in told
+    error = told.get("error")
+    return is_object(error) and error["code"] == MissingApiKey.code and "task_id" not in told
 
 
 async def offer_login(call: ToolContext, refused: wire.CallToolResult, again: Again, refuse: Refuse) -> Answer:

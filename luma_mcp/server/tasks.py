@@ -50,8 +50,8 @@ class TaskState:
         return self.status in FINAL
 
     @property
-    def mark(self) -> tuple[TaskStatus, float]:
-        """What tells the task from how it was before; its message alone is no news, for it counts seconds."""
+    def version(self) -> tuple[TaskStatus, float]:
+        """Other than before where there is news; the message alone is none, for it counts seconds."""
         return self.status, self.updated_at
 
 
@@ -82,12 +82,12 @@ class TaskWatch:
     def is_news(self, state: TaskState) -> bool:
         """Tell whether the client was not told yet that a task stands so, and take it that it is told now."""
         task_id, told = state.task_id, self._told.get(state.task_id)
-        self._told[task_id] = state.mark
+        self._told[task_id] = state.version
         if state.is_over:
             self._change_ids.pop(task_id, None)
         elif task_id in self._change_ids:
             self._change_ids[task_id] = state.change_id
-        return told != state.mark
+        return told != state.version
 
 
 class TaskSource(Protocol):

@@ -32,11 +32,7 @@ from luma_mcp.media.files import PublishedFile
 from luma_mcp.media.links import refresh_links
 from luma_mcp.runapi.client import RunAPI
 from luma_mcp.worker.callbacks import Callbacks
-from luma_mcp.worker.polling import (
-    MAX_REFUSED_SECONDS,
-    MAX_SAVE_RETRY_SECONDS,
-    next_poll,
-)
+from luma_mcp.worker.polling import MAX_REFUSED_SECONDS, MAX_SAVE_RETRY_SECONDS, next_poll
 from luma_mcp.worker.submission import Submission
 from luma_mcp.worker.usual_times import UsualTimes
 

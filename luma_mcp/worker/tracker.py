@@ -84,10 +84,6 @@ class Tracker:
             self._following[key] = Followed(key)
             self._start_look(key)
 
-    def exempt_from_limits(self, key: str) -> None:
-        """Let a task go out whatever the limits, as its request was repeated."""
-        self._submission.exempt_from_limits(key)
-
     def retry_save_now(self, key: str) -> None:
         """Cut short the wait before the next try to save a video."""
         followed = self._following.get(key)
