@@ -86,8 +86,7 @@ class App:
         joined a task that had ended. Raises a `LumaError` that is charged "no" if nothing was submitted,
         `LedgerUnusable` charged "unknown" if the ledger fails afterwards, and what `confirm` raises.
         """
-        bound = self._bound(wait_seconds)
-        begun, asked_at = anyio.current_time(), self.now()
+        bound, begun, asked_at = self._bound(wait_seconds), anyio.current_time(), self.now()
         asks = partial(confirm_with_progress, confirm, progress) if confirm else None
         with self._parts.ledger.report_damage_once():
             task, joined = await self._parts.creator.join_or_add(
@@ -95,17 +94,19 @@ class App:
             )
         named_by = max(begun + bound, (anyio.current_time() if confirm else begun) + MIN_SUBMIT_SECONDS)
         failpoints.reach("submission.intended")
-        had_ended = task.has_ended(asked_at)
         try:
             if joined:
                 await self._go_on(task)
-            await self.ensure_followed(task.key)
-            self._parts.tracker.retry_save_now(task.key)
-            if in_background and not had_ended:
+                await self._follow_now(task.key)
+            else:
+                self._follow(task)
+            if in_background and not task.has_ended(asked_at):
                 found = Outcome(await self._parts.ledger.get(task.key), in_background=True)
             else:
-                await self._parts.waiter.watch(task.key, named_by, progress, until=is_named)
-                found = await self.outcome(await self._parts.waiter.watch(task.key, begun + bound, progress))
+                task = await self._parts.waiter.watch(task.key, named_by, progress, until=is_named)
+                if anyio.current_time() < begun + bound:
+                    task = await self._parts.waiter.watch(task.key, begun + bound, progress)
+                found = await self.outcome(task, only_lost_need_take=not (joined or task.status.done))
             other = request.callback_url not in ("", found.task.request.callback_url)
             free = joined and (found.task.sent_at or math.inf) < asked_at
             return replace(found, is_new=not joined, joined=joined, nothing_sent=free, other_callback=other)
@@ -119,10 +120,8 @@ class App:
 
         Raises `SourceNotAllowed`, `SourceNotFound` or `OutputNotWritable`.
         """
-        async with self._parts.attachments.fetched(url) as path:
-            clip = await self._parts.uploads.inspect_attached(path)
-            with self._parts.uploads.attached(clip) as source:
-                yield source
+        async with self._parts.attachments.fetched(url) as path, self._parts.uploads.attached(path) as source:
+            yield source
 
     async def get_task(self, task_id: str, caller: str, *, wait_seconds: int, progress: Progress | None) -> Outcome:
         """Give a task of the caller's, after waiting for its end within the bound; raise `TaskNotFound`.
@@ -157,8 +156,7 @@ class App:
         if task.status is not Status.COMPLETED and task.is_lost(self.now()):
             return await self.outcome(task)
         await self._parts.saver.request_save(task, name)
-        await self.ensure_followed(task.key)
-        self._parts.tracker.retry_save_now(task.key)
+        await self._follow_now(task.key)
         outcome = await self.outcome(await self._parts.waiter.watch(task.key, begun + bound, progress))
         left = max(MIN_SUBMIT_SECONDS, begun + bound - anyio.current_time())
         return replace(outcome, task=await self._parts.saver.copy_under_name(outcome.task, name, left))
@@ -286,6 +284,11 @@ class App:
         """
         self._follow(await self._parts.ledger.get(key))
 
+    async def _follow_now(self, key: str) -> None:
+        """Have an unfinished task followed, and a video that could not be saved tried again at once."""
+        await self.ensure_followed(key)
+        self._parts.tracker.retry_save_now(key)
+
     def _follow(self, task: Task) -> None:
         self.start_tracker()
         running = not task.status.done and task.status is not Status.UNCONFIRMED
@@ -300,7 +303,7 @@ class App:
         """
         self._parts.runapi.look_for_key()
         if self._may_send(task) and not (task.task_id or task.status.done):
-            self._parts.tracker.exempt_from_limits(task.key)
+            self._parts.submission.exempt_from_limits(task.key)
             await self._parts.ledger.set_wanted_at(task.key, self.now())
             await self._parts.ledger.resubmit(task.key, self.now())
         if self.settings.saves and not (task.wants_file or task.video_path):
@@ -324,9 +327,10 @@ class App:
         return task
 
     def is_over(self, task: Task) -> bool:
-        """Tell whether a task has ended, or can be brought to no end: nobody has for a day, and this server cannot."""
-        if task.has_ended(self.now()) or task.asked_at + FOLLOW_SECONDS > self.now():
-            return task.has_ended(self.now())
+        """Tell whether a task has ended, or is older than a day and cannot be followed by this server."""
+        now = self.now()
+        if task.has_ended(now) or task.asked_at + FOLLOW_SECONDS > now:
+            return task.has_ended(now)
         try:
             self.check_can_follow(task)
         except LumaError:

@@ -52,7 +52,7 @@ class Changes:
         Raises `LedgerUnusable`.
         """
         async with self._looking:
-            await self._tell()  # brings the earlier listeners up to now
+            await self._notify()  # brings the earlier listeners up to now
             token = object()
             self._listeners[token] = (caller, listener)
             self._needed.set()
@@ -80,7 +80,7 @@ class Changes:
                 self._rest_if_unneeded()
 
     def _rest_if_unneeded(self) -> None:
-        if not (self._listeners or self._waiting):
+        if self._needed.is_set() and not (self._listeners or self._waiting):  # else `run` waits for this very event
             self._needed = anyio.Event()
             self._since = None
 
@@ -93,7 +93,7 @@ class Changes:
     async def catch_up(self) -> None:
         """Call the listeners with what has changed up to now; raise `LedgerUnusable`."""
         async with self._looking:
-            await self._tell()
+            await self._notify()
 
     async def _look(self) -> None:
         try:
@@ -101,16 +101,16 @@ class Changes:
         except LumaError as error:
             logger.debug("What changed cannot be told now: %s", error.message)
 
-    async def _tell(self) -> None:
+    async def _notify(self) -> None:
         self._since, changed = await self._ledger.changes(self._since)
-        self._wake(changed)
+        self._signal(changed)
         listeners = list(self._listeners.values()) if changed else []
         news = {caller: change_set_for(caller, changed) for caller in {caller for caller, _ in listeners}}
         for caller, listener in listeners:
             if told := news[caller]:
                 listener(told)
 
-    def _wake(self, changed: Iterable[Change]) -> None:
+    def _signal(self, changed: Iterable[Change]) -> None:
         for key in {change.key for change in changed}:
             if key is None:
                 self._changed.give_all()

@@ -4,7 +4,6 @@ from collections.abc import AsyncGenerator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import anyio
@@ -118,31 +117,20 @@ def assemble(
     settings: Settings, now: Clock, network: Network, ledger: Ledger, background: TaskGroup, unreached_seconds: float
 ) -> Parts:
     """Put the parts together; nothing is read, written or asked yet."""
-    private, trusted = settings.allow_private, network.base_url
-    runapi = RunAPI(
-        network.clients, network.base_url, network.key, allow_private=private, reload_key=settings.reload_key
-    )
+    private, origin = settings.allow_private, network.base_url
+    runapi = RunAPI(network.clients, origin, network.key, allow_private=private, reload_key=settings.reload_key)
     transfers, callbacks, active_requests, changed = Transfers(), Callbacks(), ActiveRequests(), Signals()
     uploads = Uploads(ledger, runapi, transfers, settings, now)
-    downloads = Downloads(network.clients, settings.output_dir, transfers, trusted=trusted, allow_private=private)
-    saved_folders = settings.saved_folders
-    saver = VideoSaver(settings, ledger, downloads, runapi, now, saved_folders)
+    downloads = Downloads(network.clients, settings.output_dir, transfers, trusted=origin, allow_private=private)
+    saver = VideoSaver(settings, ledger, downloads, runapi, now, settings.saved_folders)
     check = partial(check_request, callback_hosts=settings.callback_hosts)
     submission = Submission(ledger, runapi, uploads, settings, now, check=check, unreached_seconds=unreached_seconds)
     usual_times, changes = UsualTimes(ledger, runapi), Changes(ledger, changed)
     account_checker = AccountChecker(settings, ledger, runapi, now)
     tracker = Tracker(
-        ledger,
-        runapi,
-        submission,
-        downloads,
-        callbacks,
-        usual_times,
-        now,
-        notify_changed=changed.give,
-        polls_per_second=settings.polls_per_second,
-        keep_days=settings.keep_days,
+        ledger, runapi, submission, downloads, callbacks, usual_times, settings, now, notify_changed=changed.give
     )
+    source_guard = DownloadGuard(trusted=origin, allow_private=False)  # models name sources
     return Parts(
         settings,
         now,
@@ -159,29 +147,22 @@ def assemble(
         creator=TaskCreator(settings, ledger, runapi, uploads, account_checker, now),
         waiter=TaskWaiter(ledger, changes, transfers, active_requests, usual_times, now),
         saver=saver,
-        videos=VideoFinder(uploads, saved_folders, now),
+        videos=VideoFinder(uploads, saver.saved_folders, now),
         account_checker=account_checker,
-        make_previewer=partial(
-            make_previewer,
-            settings.tasks_dir / PREVIEWS_FOLDER,
-            saver,
-            uploads,
-            Links(ledger, runapi, now),
-            DownloadGuard(trusted=trusted, allow_private=False),  # models name sources
-        ),
+        make_previewer=partial(make_previewer, settings, saver, uploads, Links(ledger, runapi, now), source_guard),
         logins=KeyLogins(runapi, background),
-        attachments=Attachments(network.clients, settings.tasks_dir / ATTACHED_FOLDER, trusted=trusted),
+        attachments=Attachments(network.clients, settings.tasks_dir / ATTACHED_FOLDER, trusted=origin),
     )
 
 
 def make_previewer(
-    folder: Path, saver: VideoSaver, uploads: Uploads, links: Links, source_guard: DownloadGuard
+    settings: Settings, saver: VideoSaver, uploads: Uploads, links: Links, source_guard: DownloadGuard
 ) -> "Previewer":
-    """Make what looks into videos, and keeps what it saw in a folder; imported here, because few servers ever do."""
+    """Make what looks into videos; imported here, because few servers ever do."""
     from luma_mcp.app.preview import Previewer  # noqa: PLC0415 - a start need not wait for it
     from luma_mcp.media.preview import ContactSheets  # noqa: PLC0415 - as above
 
-    return Previewer(ContactSheets(folder), saver, uploads, links, source_guard)
+    return Previewer(ContactSheets(settings.tasks_dir / PREVIEWS_FOLDER), saver, uploads, links, source_guard)
 
 
 def connect_within(unreached_seconds: float) -> httpx.Timeout:

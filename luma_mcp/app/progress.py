@@ -10,7 +10,7 @@ from luma_mcp.media.transfers import Transfer
 from luma_mcp.worker.polling import DOCUMENTED, DurationProfile, estimate
 
 HEARTBEAT_SECONDS = 5.0
-CLOCKS_DIFFER = 0.9  # whoever waits for a heartbeat waits by another clock than `now`
+DUE_SHARE = 0.9  # of a heartbeat: whoever waits for one waits by another clock than `now`
 NUDGE = 0.01  # added where nothing moves: the protocol wants each value higher than the last
 TOTAL = 100.0
 CEILING = 99.0  # all bytes of the video are here, and it has not got its name yet
@@ -136,7 +136,7 @@ class Progress:
     async def report_if_due(self, task: Task, now: float, moved: Transfer | None = None) -> None:
         """Report if the stage changed or the heartbeat is due; `now` is in POSIX seconds."""
         last, known = self._last, self.profile or DOCUMENTED
-        if last and last.stage == stage(task) and 0 <= now - last.at < self.heartbeat_seconds * CLOCKS_DIFFER:
+        if last and last.stage == stage(task) and 0 <= now - last.at < self.heartbeat_seconds * DUE_SHARE:
             return
         value = progress_of(task, known, now, moved)
         if last:

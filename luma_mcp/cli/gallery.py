@@ -9,11 +9,11 @@ import anyio
 
 from luma_mcp.cli.console import print_message
 from luma_mcp.cli.login import OpenPage, open_browser
+from luma_mcp.core.addresses import LOOPBACK
 from luma_mcp.core.settings import Settings
 from luma_mcp.core.settings_sources import BadSetting
 from luma_mcp.transports.local_gallery import serve_local_gallery
 
-LOOPBACK = "127.0.0.1"
 BEGIN = "The gallery{sandbox} opens in your browser, at an address that lets one browser in, once:"
 RUNS = "It is there until you end it with Ctrl-C."
 TEXT_BROWSERS = frozenset({"www-browser", "links", "elinks", "lynx", "w3m"})  # as Python knows them

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from types import ModuleType
 from typing import cast
 
-UNUSED = ("httpx._main",)  # httpx's own command line, which brings click, pygments and rich where these are installed
+HTTPX_COMMAND_LINE = "httpx._main"  # brings click, pygments and rich where these are installed; httpx goes on without
 
 
 @contextmanager
@@ -19,8 +19,7 @@ def large_imports() -> Generator[None]:
     all installed packages searched for plugins of pydantic, which would see every value that is checked, the key too.
     """
     os.environ.setdefault("PYDANTIC_DISABLE_PLUGINS", "__all__")  # noqa: TID251 - no setting of ours: pydantic reads it
-    for name in UNUSED:  # httpx goes on without it
-        cast("dict[str, ModuleType | None]", sys.modules).setdefault(name, None)
+    cast("dict[str, ModuleType | None]", sys.modules).setdefault(HTTPX_COMMAND_LINE, None)
     gc.disable()
     try:
         yield

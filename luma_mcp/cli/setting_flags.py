@@ -30,6 +30,7 @@ FLAGS: Mapping[str, SettingFlag] = {
     "daily_limit": SettingFlag("N", "how many tasks may be made in 24 hours (any)"),
     "daily_budget": SettingFlag("USD", "how much may be charged in 24 hours (any)"),
     "max_active": SettingFlag("N", "how many tasks may run at once (20)"),
+    "polls_per_second": SettingFlag("N", "questions to RunAPI in a second, of all tasks (200)"),
     "confirm": SettingFlag("{never,ask}", "have the host ask before each charge (never)"),
     "transport": SettingFlag(
         "{stdio,sse,streamable-http,http}", "how hosts connect (stdio); http: the last two at once"

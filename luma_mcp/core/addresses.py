@@ -11,6 +11,7 @@ import socket
 import httpx
 
 MAX_URL_LENGTH = 4096
+LOOPBACK = "127.0.0.1"  # this machine alone
 LOCAL_SUFFIXES = (".localhost", ".local", ".internal", ".intranet", ".lan", ".home.arpa", ".home", ".corp")
 WILDCARD_ADDRESSES = frozenset({"0.0.0.0", "::", "[::]", ""})  # noqa: S104 - named to be told apart from real addresses
 Address = ipaddress.IPv4Address | ipaddress.IPv6Address

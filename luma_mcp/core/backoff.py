@@ -8,6 +8,7 @@ MAX_BACKOFF_SECONDS = 60.0
 
 
 def random_share() -> float:
+    """Give a number from 0 to 1, each as likely as any other: it spreads what would otherwise happen at once."""
     return random.random()  # noqa: S311 - spreads load, guards nothing
 
 

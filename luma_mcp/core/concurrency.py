@@ -58,11 +58,6 @@ class Signal:
         """Wait for the next time."""
         await self._event.wait()
 
-    @property
-    def waiting(self) -> int:
-        """How many wait."""
-        return self._event.statistics().tasks_waiting
-
 
 class Signals:
     """Wakes those who wait for one of many things, by its name."""

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlsplit
 
-from luma_mcp.core.addresses import WILDCARD_ADDRESSES, bracketed
+from luma_mcp.core.addresses import LOOPBACK, WILDCARD_ADDRESSES, bracketed
 from luma_mcp.core.settings import Settings
 from luma_mcp.core.settings_sources import BadSetting
 from luma_mcp.core.text import child, is_object
@@ -16,7 +16,6 @@ from luma_mcp.hosts.registry import ENTRY_NAME, Entry, Host
 
 AUTHORIZATION = "Authorization"
 TOKEN_PLACEHOLDER = "your token"  # noqa: S105 - stands where people put theirs
-LOOPBACK = "127.0.0.1"
 ONLY_PROGRAMS = (
     "{title} connects to no address with a header of its own from its file; without --transport http the entry starts"
     " a server."

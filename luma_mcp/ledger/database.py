@@ -20,7 +20,7 @@ from luma_mcp.ledger.errors import (
     DISK_STUCK_HINT,
     MOVED_HINT,
     FileRefused,
-    LeaseLost,
+    WriteRefused,
     hint_for_error,
     primary_code,
 )
@@ -48,6 +48,14 @@ from luma_mcp.ledger.schema import (
 
 STUCK_SECONDS = 3.0  # longer than a thread waits for a lock
 DISK_ERRORS = frozenset({sqlite3.SQLITE_READONLY, sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR})
+VALUE_ERRORS = (sqlite3.IntegrityError, sqlite3.DataError, sqlite3.InterfaceError, sqlite3.ProgrammingError)
+CALLERS_ERRORS = (
+    ValueError,
+    TypeError,
+    ArithmeticError,
+    LookupError,
+    RecursionError,
+)  # such as text that is no Unicode
 logger = logging.getLogger(__name__)
 RESCUED = "it is damaged, and what can be read is still being rescued"
 T = TypeVar("T")
@@ -198,7 +206,7 @@ class Query:
 
 
 @dataclass(frozen=True, slots=True)
-class Change:
+class Write:
     """Something to be written; if `heeding`, not before a caller was told of damage."""
 
     work: Callable[[sqlite3.Connection], Any]
@@ -251,7 +259,8 @@ class LedgerFile:
         try:
             with self._handle_damage(), self._reader.use_connection() as db, read_transaction(db):
                 for job in batch.jobs:
-                    job.succeed(db.execute(job.work.sql, job.work.values).fetchall())
+                    with fail_alone(job, self._path):
+                        job.succeed(db.execute(job.work.sql, job.work.values).fetchall())
         except LedgerUnusable as error:
             fail_all(batch.left, error)
 
@@ -263,7 +272,7 @@ class LedgerFile:
         that no caller was told of is raised first: work that adds might add again what a damaged file has lost.
         """
         try:
-            written: T = await self._writes.do(Change(work, heeding))
+            written: T = await self._writes.do(Write(work, heeding))
         except NoAnswer as error:
             silence = self._silence()
             silence.charged = "unknown"
@@ -274,7 +283,7 @@ class LedgerFile:
         """Give the space of deleted rows back to the disk."""
         await self.write(free_pages)
 
-    def _write(self, batch: Batch[Change]) -> None:
+    def _write(self, batch: Batch[Write]) -> None:
         complete = False
         try:
             if any(job.work.heeding for job in batch.jobs):
@@ -282,7 +291,7 @@ class LedgerFile:
                     self._refuse_those_who_heed(batch)
             with self._handle_damage(), self._writer.use_connection() as db:
                 self._refuse_those_who_heed(batch)
-                written = list[tuple[Job[Change], Any]]()
+                written = list[tuple[Job[Write], Any]]()
                 with transaction(db):
                     refuse_newer(db)
                     written += do_each(db, batch.left, self._path)
@@ -297,7 +306,7 @@ class LedgerFile:
                 error.charged = "unknown"
             fail_all(batch.left, error)
 
-    def _refuse_those_who_heed(self, batch: Batch[Change]) -> None:
+    def _refuse_those_who_heed(self, batch: Batch[Write]) -> None:
         """Fail the jobs that heed damage, if there is some that no caller was told of."""
         if words := self._notice.pending_message:
             for job in batch.left:
@@ -347,35 +356,36 @@ class LedgerFile:
                 raise  # another process was faster, and this one never had the file open
 
 
-def do_each(db: sqlite3.Connection, jobs: Sequence[Job[Change]], path: Path) -> list[tuple[Job[Change], Any]]:
+def do_each(db: sqlite3.Connection, jobs: Sequence[Job[Write]], path: Path) -> list[tuple[Job[Write], Any]]:
     """Do the work of each job, and give those that did not fail, with their results; the file's own errors are raised.
 
     What a job's work refuses, or what is wrong with its values, undoes what that job has written, and nothing else.
     """
-    done = list[tuple[Job[Change], Any]]()
+    done = list[tuple[Job[Write], Any]]()
     for job in jobs:
         db.execute("SAVEPOINT job")
-        try:
+        with fail_alone(job, path):
             done.append((job, job.work.work(db)))
-        except (LumaError, LeaseLost) as error:
-            undo(db)
-            job.fail(error)
-        except (sqlite3.IntegrityError, sqlite3.DataError) as error:
-            undo(db)
-            job.fail(ledger_unusable(path, error))
-        else:
-            db.execute("RELEASE job")
+        if job.done:  # it has failed
+            db.execute("ROLLBACK TO job")
+        db.execute("RELEASE job")
     return done
 
 
+@contextmanager
+def fail_alone(job: Job[Any], path: Path) -> Generator[None]:
+    """Let a job fail with what its work raises, unless it is the file's own error: others are in the same batch."""
+    try:
+        yield
+    except (LumaError, WriteRefused, *CALLERS_ERRORS) as error:
+        job.fail(error)
+    except VALUE_ERRORS as error:
+        job.fail(ledger_unusable(path, error))
+
+
 def free_pages(db: sqlite3.Connection) -> None:
-    while db.execute("PRAGMA freelist_count").fetchone()[0]:
+    for _ in range(db.execute("PRAGMA freelist_count").fetchone()[0]):
         db.execute("PRAGMA incremental_vacuum")  # one page each time: a statement without columns is run for one step
-
-
-def undo(db: sqlite3.Connection) -> None:
-    db.execute("ROLLBACK TO job")
-    db.execute("RELEASE job")
 
 
 def fail_all(jobs: Sequence[Job[Any]], error: LedgerUnusable) -> None:

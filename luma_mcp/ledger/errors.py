@@ -48,8 +48,16 @@ HINTS = dict.fromkeys(NO_LOCKING_CODES, LOCAL_HINT) | {
 }
 
 
-class LeaseLost(Exception):
+class WriteRefused(Exception):
+    """What was to be written does not fit what others have written; nothing of it was."""
+
+
+class LeaseLost(WriteRefused):
     """Another process has taken a task over; what this one still believes about it counts no more."""
+
+
+class TaskIdTaken(WriteRefused):
+    """Another task has the id that RunAPI named."""
 
 
 class FileRefused(sqlite3.DatabaseError):

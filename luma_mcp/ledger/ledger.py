@@ -8,7 +8,7 @@ import json
 import math
 import sqlite3
 import uuid
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
@@ -36,7 +36,7 @@ from luma_mcp.core.models import (
 from luma_mcp.core.settings import Settings
 from luma_mcp.core.text import sanitise_text
 from luma_mcp.ledger.database import LedgerFile
-from luma_mcp.ledger.errors import LeaseLost
+from luma_mcp.ledger.errors import LeaseLost, TaskIdTaken
 from luma_mcp.ledger.files import LedgerPath, ledger_path
 from luma_mcp.ledger.records import (
     IMMUTABLE_COLUMNS,
@@ -92,13 +92,17 @@ COMMITTED = f"""
         UNION ALL
         -- what runs, waits to be sent, or is in doubt
         SELECT charged, cost_usd, caller, key FROM tasks INDEXED BY tasks_unended
-        WHERE {UNENDED} AND wanted_at > :born
+        WHERE {UNENDED} AND caller = :caller AND wanted_at > :born
         UNION ALL
         -- what failed at a cost, or nobody knows at which: none is followed for longer
         SELECT charged, cost_usd, caller, key FROM tasks
         WHERE caller = :caller AND status = 'failed' AND created_at > :followed
             AND charged <> 'no' AND coalesce(finished_at, created_at) > :born
     ) WHERE caller = :caller AND key <> :besides"""  # noqa: S608 - conditions of ours
+CLEAR_PATH_ELSEWHERE = """
+    UPDATE tasks SET video_path = '', wants_file = 0 WHERE video_path = ? AND key <> ?
+        -- as the index `tasks_by_path` has it
+        AND video_path <> ''"""
 SEARCHED = 10_000  # tasks; so many rows are looked at
 COMPARABLE_SECONDS = 3600.0  # longer means that nobody was there to see the end
 
@@ -140,14 +144,14 @@ def check_lease(db: sqlite3.Connection, key: str, owner: str) -> None:
         raise LeaseLost(key)
 
 
-def claim(db: sqlite3.Connection, keys: Iterable[str], owner: str, now: float, until: float) -> set[str]:
+def claim(db: sqlite3.Connection, keys: list[str], owner: str, now: float, until: float) -> set[str]:
     """Lease those tasks that are free, and give all of them that the owner has."""
     update = f"""
         UPDATE tasks SET lease_owner = :owner
         WHERE key IN (SELECT value FROM json_each(:keys)) AND {LEASE_IS_FREE}"""  # noqa: S608 - conditions of ours
     held = """
         SELECT key FROM tasks WHERE key IN (SELECT value FROM json_each(:keys)) AND lease_owner = :owner"""
-    values: Row = {"owner": owner, "keys": json.dumps(list(keys)), "now": now, "until": until} | MAX_ASIDE_SECONDS
+    values: Row = {"owner": owner, "keys": json.dumps(keys), "now": now, "until": until} | MAX_ASIDE_SECONDS
     db.execute(SAY_ALIVE, values)
     db.execute(update, values)
     return {row["key"] for row in db.execute(held, values)}
@@ -181,10 +185,6 @@ def load_task(row: sqlite3.Row) -> Task:
         return task_of(row)
     except UNREADABLE as error:
         raise TaskUnreadable(f"The task {sanitise_text(str(row['key']))} cannot be read from the ledger.") from error
-
-
-def change_in(row: sqlite3.Row) -> Change:
-    return Change(str(row["caller"]), row["task_id"], bool(row["listed"]), row["key"])
 
 
 def position_in(rows: Sequence[sqlite3.Row]) -> LedgerPosition:
@@ -283,6 +283,29 @@ class Ledger:
         """
         return await self._record(task, lambda db: check_lease(db, task.key, self._owner))
 
+    async def record_accepted(self, task: Task) -> Task:
+        """Write that RunAPI has taken a task, with its id; raise `TaskIdTaken`, or as `record` does."""
+        query = """
+            SELECT 1 FROM tasks WHERE task_id = ? AND key <> ?
+                -- as the index `tasks_by_id` has it
+                AND task_id <> ''"""
+
+        def allow(db: sqlite3.Connection) -> None:
+            check_lease(db, task.key, self._owner)
+            if db.execute(query, (task.task_id, task.key)).fetchone():
+                raise TaskIdTaken(task.task_id)
+
+        return await self._record(task, allow)
+
+    async def record_saved(self, task: Task) -> Task:
+        """Write where a video was saved: what other tasks had at its path is gone; raises as `record` does."""
+
+        def allow(db: sqlite3.Connection) -> None:
+            check_lease(db, task.key, self._owner)
+            db.execute(CLEAR_PATH_ELSEWHERE, (task.video_path, task.key))
+
+        return await self._record(task, allow)
+
     async def record_sending(self, task: Task, limits: Limits, now: float) -> Task:
         """Write that a task is about to be sent; raise `LimitReached`, or `LeaseLost`.
 
@@ -357,8 +380,7 @@ class Ledger:
 
     async def clear_path_elsewhere(self, path: str, key: str) -> None:
         """Note that the file at `path` is that of the task `key` now: those of other tasks there are gone."""
-        query = "UPDATE tasks SET video_path = '', wants_file = 0 WHERE video_path = ? AND key <> ?"
-        await self._change(query, (path, key))
+        await self._change(CLEAR_PATH_ELSEWHERE, (path, key))
 
     async def clear_wants_file(self, key: str) -> None:
         """Leave a finished video unsaved until somebody asks for it."""
@@ -395,9 +417,13 @@ class Ledger:
         await self._change(SAY_ALIVE, values)
 
     async def free_tasks_of_silent_servers(self, now: float) -> None:
-        """Take the leases of servers that did not say in time that they live."""
+        """Take the leases of servers that did not say in time that they live, and forget these."""
         lost = f"lease_owner <> '' AND lease_owner NOT IN {ALIVE}"
-        found = f"SELECT 1 FROM tasks INDEXED BY tasks_leased WHERE {lost} LIMIT 1"  # noqa: S608 - conditions of ours
+        found = f"""
+            SELECT 1 FROM tasks INDEXED BY tasks_leased WHERE {lost}
+            UNION ALL
+            -- one that had no task left when it ended
+            SELECT 1 FROM servers WHERE owner NOT IN {ALIVE} LIMIT 1"""  # noqa: S608 - conditions of ours
         values: Row = {"now": now} | MAX_LEASE_SECONDS
         if not await self._file.read(found, values):
             return
@@ -408,9 +434,17 @@ class Ledger:
 
         await self._file.write(write)
 
-    async def claim(self, keys: Sequence[str], now: float, until: float) -> set[str]:
+    async def claim(self, keys: list[str], now: float, until: float) -> set[str]:
         """Lease tasks to this server, which says that it lives `until` (POSIX seconds); give those that it has now."""
         return await self._file.write(lambda db: claim(db, keys, self._owner, now, until))
+
+    async def leased(self) -> list[str]:
+        """List the keys of the tasks that are leased to this server."""
+        query = """
+            SELECT key FROM tasks WHERE lease_owner = ?
+                -- as the index `tasks_leased` has it
+                AND lease_owner <> ''"""
+        return [row["key"] for row in await self._file.read(query, (self._owner,))]
 
     async def release(self, key: str, until: float = 0.0, *, while_status: str = "") -> None:
         """Give a lease back; while the task is in `while_status`, nobody takes it before `until` (POSIX seconds)."""
@@ -436,17 +470,20 @@ class Ledger:
 
     async def get(self, key: str) -> Task:
         """Give a task by its key; raise `TaskNotFound` if it was deleted, `TaskUnreadable` if it makes no sense."""
-        for row in await self._file.read("SELECT * FROM tasks WHERE key = ?", (key,)):
-            return load_task(row)
-        raise TaskNotFound("The task is no longer in this server's ledger.")
+        return load_task(await self._row(key))
 
     async def get_held(self, key: str) -> Task:
         """Give a task that is leased to this server; raise `LeaseLost` if it is not, or as `get` does."""
-        for row in await self._file.read("SELECT * FROM tasks WHERE key = ?", (key,)):
-            if row["lease_owner"] != self._owner:
-                raise LeaseLost(key)
-            return load_task(row)
-        raise TaskNotFound("The task is no longer in this server's ledger.")
+        row = await self._row(key)
+        if row["lease_owner"] != self._owner:
+            raise LeaseLost(key)
+        return load_task(row)
+
+    async def _row(self, key: str) -> sqlite3.Row:
+        rows = await self._file.read("SELECT * FROM tasks WHERE key = ?", (key,))
+        if not rows:
+            raise TaskNotFound("The task is no longer in this server's ledger.")
+        return rows[0]
 
     async def find(self, caller: str, task_id: str) -> Task | None:
         """Find a caller's task by its id at RunAPI."""
@@ -490,14 +527,6 @@ class Ledger:
         times = {"now": now, "latest": now + CLOCK_STEP_SECONDS}
         rows = await self._file.read(query, bounds | account | times | MAX_ASIDE_SECONDS)
         return [row["key"] for row in rows if is_key(row["key"])]
-
-    async def is_task_id_taken(self, task_id: str, key: str) -> bool:
-        """Tell whether another task than `key` has this id at RunAPI."""
-        query = """
-            SELECT 1 FROM tasks WHERE task_id = ? AND key <> ?
-                -- as the index `tasks_by_id` has it
-                AND task_id <> ''"""
-        return bool(await self._file.read(query, (task_id, key)))
 
     async def durations(self, model: str, origin: str, limit: int = 50) -> list[float]:
         """List how many seconds the newest completed tasks of a model took at one RunAPI."""
@@ -594,7 +623,7 @@ class Ledger:
         if since and (since.ledger != now.ledger or since.revision > now.revision):
             return now, [Change(None, None, listed=True)]
         changed = [row for row in rows if row["caller"] is not None]
-        return now, [change_in(row) for row in changed]
+        return now, [Change(str(row["caller"]), row["task_id"], bool(row["listed"]), row["key"]) for row in changed]
 
     async def _change(self, query: str, values: Sequence[Any] | Row) -> int:
         return await self._file.write(lambda db: db.execute(query, values).rowcount)

@@ -70,10 +70,12 @@ MIGRATIONS = (
     CREATE INDEX tasks_by_status ON tasks (caller, status, created_at DESC, key DESC);
     CREATE INDEX tasks_by_end ON tasks (model, finished_at) WHERE status = 'completed';
     CREATE INDEX tasks_by_revision ON tasks (revision);
-    CREATE INDEX tasks_unended ON tasks (caller, wanted_at) WHERE status NOT IN ('completed', 'failed');
+    CREATE INDEX tasks_unended ON tasks (caller, wanted_at, status, sent_at, key)
+        WHERE status NOT IN ('completed', 'failed');
     CREATE INDEX tasks_free ON tasks (wanted_at) WHERE lease_owner = '' AND status NOT IN ('completed', 'failed');
     CREATE INDEX tasks_unsaved ON tasks (finished_at)
         WHERE lease_owner = '' AND status = 'completed' AND wants_file AND video_path = '';
+    CREATE INDEX tasks_by_path ON tasks (video_path) WHERE video_path <> '';
     CREATE INDEX tasks_leased ON tasks (lease_owner) WHERE lease_owner <> '';
     CREATE TABLE servers (
         owner TEXT PRIMARY KEY NOT NULL CHECK (typeof(owner) = 'text'),

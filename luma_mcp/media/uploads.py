@@ -1,7 +1,7 @@
 """Source clips to RunAPI: allowed files are uploaded in pieces, once for each content, and earlier outputs reused."""
 
-from collections.abc import AsyncGenerator, Generator
-from contextlib import aclosing, asynccontextmanager, contextmanager
+from collections.abc import AsyncGenerator
+from contextlib import aclosing, asynccontextmanager
 from functools import partial
 from pathlib import Path
 
@@ -83,13 +83,13 @@ class Uploads:
             case _:
                 return None
 
-    async def inspect_attached(self, path: Path) -> Clip:
-        """Measure a clip that a host handed over; raise `SourceNotFound` if it is no whole MP4 or MOV video."""
-        return await self._clips.inspect(path)
+    @asynccontextmanager
+    async def attached(self, path: Path) -> AsyncGenerator[str]:
+        """Give the source that names a clip that a host handed over, by its content; it can be uploaded inside.
 
-    @contextmanager
-    def attached(self, clip: Clip) -> Generator[str]:
-        """Let a clip that was handed over be the source inside that is given: its name says what is in it."""
+        Raises `SourceNotFound` if it is no whole MP4 or MOV video.
+        """
+        clip = await self._clips.inspect(path)
         self._attached.append(clip)
         try:
             yield clip_uri(clip.digest)

@@ -11,11 +11,11 @@ import anyio
 import h11
 from anyio.abc import SocketListener, SocketStream
 
+from luma_mcp.core.addresses import LOOPBACK
 from luma_mcp.core.concurrency import background_work, guarded
 from luma_mcp.runapi.connection import HttpClients
 from luma_mcp.runapi.login import LoginAttempt, LoginFailed, NewKey, exchange_code
 
-LOOPBACK = "127.0.0.1"
 REQUEST_SECONDS = 10.0
 CALLBACK_PATH = "/callback"
 RECEIVED_BYTES = 1 << 14

@@ -11,18 +11,15 @@ import json
 import logging
 from collections.abc import Mapping
 
-import anyio
 import mcp.types as wire
 from mcp.shared.exceptions import MCPError, NoBackChannelError
-from mcp_types.version import MODERN_PROTOCOL_VERSIONS
 from pydantic import ValidationError
 
 from luma_mcp.app.submit import Charge, Confirm
-from luma_mcp.core.concurrency import background_work, cancel_after
 from luma_mcp.core.errors import ConfirmationDeclined, ConfirmationUnavailable
 from luma_mcp.core.models import format_usd
 from luma_mcp.core.uris import clip_digest_of
-from luma_mcp.server.context import PERSON_SECONDS, RequestContext, ToolContext
+from luma_mcp.server.context import PERSON_SECONDS, RequestContext, ToolContext, is_modern, waiting_within
 from luma_mcp.server.prompts import quote_user_text
 
 STATE_SECONDS = 3600  # between two calls
@@ -58,7 +55,7 @@ def confirmation_by(ctx: ToolContext) -> Confirm:
     async def confirm(charge: Charge) -> None:
         if not can_ask(ctx.request_context):
             raise ConfirmationUnavailable
-        if ctx.protocol_version in MODERN_PROTOCOL_VERSIONS:
+        if is_modern(ctx.request_context):
             check_answer(answer_between_calls(ctx, charge))
         else:
             check_answer(await answer_during_call(ctx.request_context, charge, ctx.person_seconds))
@@ -72,7 +69,7 @@ def can_ask(ctx: RequestContext) -> bool:
     asks = declared and declared.elicitation
     if not asks or (asks.form is None and asks.url is not None):
         return False
-    return ctx.protocol_version in MODERN_PROTOCOL_VERSIONS or ctx.session.can_send_request
+    return is_modern(ctx) or ctx.session.can_send_request
 
 
 def check_answer(answer: wire.ElicitResult) -> None:
@@ -104,16 +101,14 @@ async def answer_during_call(ctx: RequestContext, charge: Charge, seconds: float
     """Ask the client and wait for its answer, for some seconds at most or until the server ends."""
     asked = question(charge)
     try:
-        with anyio.move_on_after(seconds) as bound:
-            async with background_work() as group:
-                group.start_soon(cancel_after, ctx.lifespan_context.draining, group.cancel_scope)
-                return await ctx.session.elicit_form(asked.message, asked.requested_schema, ctx.request_id)
+        async with waiting_within(ctx, seconds):
+            return await ctx.session.elicit_form(asked.message, asked.requested_schema, ctx.request_id)
     except NoBackChannelError as error:
         raise ConfirmationUnavailable from error
     except (MCPError, ValidationError) as error:
         logger.info("The client could not ask a person: %s", type(error).__name__)
         raise ConfirmationDeclined(UNUSABLE_ANSWER) from error
-    raise ConfirmationDeclined(NOT_ANSWERED if bound.cancelled_caught else SERVER_ENDED)
+    raise ConfirmationDeclined(SERVER_ENDED if ctx.lifespan_context.draining.is_set() else NOT_ANSWERED)
 
 
 def question(charge: Charge) -> wire.ElicitRequestFormParams:

@@ -1,6 +1,7 @@
 """What all handlers of the protocol share: their request, lists of one page, and failures as protocol errors."""
 
-from collections.abc import Iterable
+from collections.abc import AsyncGenerator, Iterable
+from contextlib import asynccontextmanager
 from typing import Any
 
 import anyio
@@ -9,9 +10,11 @@ from mcp.server.auth.middleware.bearer_auth import AuthenticatedUser
 from mcp.server.context import ServerRequestContext
 from mcp.server.mcpserver import Context
 from mcp.shared.exceptions import MCPError
+from mcp_types.version import MODERN_PROTOCOL_VERSIONS
 from starlette.types import Scope
 
 from luma_mcp.app.app import App
+from luma_mcp.core.concurrency import background_work, cancel_after
 from luma_mcp.core.errors import InvalidRequest, LumaError, SourceNotAllowed, SourceNotFound, TaskNotFound
 from luma_mcp.core.models import LOCAL_CALLER
 
@@ -50,6 +53,26 @@ def caller_of(ctx: RequestContext) -> str:
 def caller_name(user: object) -> str:
     """Name the caller whose token came with a request, as the SDK tells it there; empty if none did."""
     return user.access_token.client_id if isinstance(user, AuthenticatedUser) else ""
+
+
+def is_modern(ctx: RequestContext) -> bool:
+    """Tell whether a request is of the era without a handshake, 2026-07-28 and later."""
+    return ctx.protocol_version in MODERN_PROTOCOL_VERSIONS
+
+
+def require_modern(ctx: RequestContext) -> None:
+    """Raise what clients of earlier protocols are told of any method that theirs does not have."""
+    if not is_modern(ctx):
+        raise MCPError(wire.METHOD_NOT_FOUND, "Method not found", ctx.method)
+
+
+@asynccontextmanager
+async def waiting_within(ctx: RequestContext, seconds: float) -> AsyncGenerator[None]:
+    """Give what waits inside some seconds at most, and no longer than until the server ends."""
+    with anyio.move_on_after(seconds):
+        async with background_work() as group:
+            group.start_soon(cancel_after, ctx.lifespan_context.draining, group.cancel_scope)
+            yield
 
 
 def reject_cursor(params: PageParams) -> None:

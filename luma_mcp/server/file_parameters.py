@@ -51,7 +51,7 @@ def with_file_parameter(schema: Json) -> Json:
     return {**schema, "properties": taken, "required": ["prompt"]}
 
 
-def attached_url(given: Mapping[str, Any], source_video_url: str) -> str:
+def attached_url(given: Mapping[str, Any] | None, source_video_url: str) -> str:
     """Give the link to an attached video, empty if there is none but an address; raise `InvalidRequest`."""
     if given and source_video_url.strip():
         raise InvalidRequest(BOTH)

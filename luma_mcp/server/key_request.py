@@ -9,22 +9,18 @@ learns the address. In all other cases the answer is what it is without this mod
 
 import logging
 import secrets
-from collections.abc import AsyncGenerator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from collections.abc import Awaitable, Callable
 
-import anyio
 import mcp.types as wire
 from mcp.shared.exceptions import MCPError
-from mcp_types.version import MODERN_PROTOCOL_VERSIONS
 from pydantic import ValidationError
 
 from luma_mcp.app.login import PendingLogin
-from luma_mcp.core.concurrency import background_work, cancel_after
 from luma_mcp.core.errors import LumaError, MissingApiKey
 from luma_mcp.core.models import LOCAL_CALLER
 from luma_mcp.core.settings import Settings
-from luma_mcp.server.context import RequestContext, ToolContext, caller_of
-from luma_mcp.server.results import failure_object
+from luma_mcp.core.text import is_object
+from luma_mcp.server.context import RequestContext, ToolContext, caller_of, is_modern, waiting_within
 
 QUESTION = "runapi_key"  # its name among the questions of a call
 MESSAGE = (
@@ -41,10 +37,11 @@ Refuse = Callable[[LumaError], wire.CallToolResult]
 logger = logging.getLogger(__name__)
 
 
-def lacks_key(answer: object) -> bool:
-    """Tell whether an answer, of whatever kind, says that a call was refused because there is no RunAPI key."""
-    told = answer.structured_content or {} if isinstance(answer, wire.CallToolResult) else {}
-    return told.get("error") == failure_object(MissingApiKey()).get("error") and "task_id" not in told
+def lacks_key(answer: wire.CallToolResult) -> bool:
+    """Tell whether an answer says that a call was refused because there is no RunAPI key."""
+    told = answer.structured_content or {}
+    error = told.get("error")
+    return is_object(error) and error["code"] == MissingApiKey.code and "task_id" not in told
 
 
 async def offer_login(call: ToolContext, refused: wire.CallToolResult, again: Again, refuse: Refuse) -> Answer:
@@ -94,10 +91,6 @@ def serves_one_user(settings: Settings) -> bool:
     return not (settings.serves_http and shared)
 
 
-def is_modern(ctx: RequestContext) -> bool:
-    return ctx.protocol_version in MODERN_PROTOCOL_VERSIONS
-
-
 async def offered_between_calls(call: ToolContext) -> PendingLogin | wire.InputRequiredResult | None:
     """Give the login that a call says was opened, the question if none was, None if the person did not agree."""
     app, answer = call.request_context.lifespan_context, (call.input_responses or {}).get(QUESTION)
@@ -118,7 +111,7 @@ async def offered_during_call(call: ToolContext) -> PendingLogin | None:
     asked, question_id = question(login), secrets.token_urlsafe(16)
     answer = None
     try:
-        async with waiting_for_person(call):
+        async with waiting_within(call.request_context, call.person_seconds):
             answer = await ctx.session.elicit_url(asked.message, asked.url, question_id, ctx.request_id)
     except (MCPError, ValidationError) as error:
         logger.info("The client could not show RunAPI's page: %s", type(error).__name__)
@@ -131,17 +124,8 @@ async def offered_during_call(call: ToolContext) -> PendingLogin | None:
 
 
 async def wait_for_end(call: ToolContext, login: PendingLogin) -> None:
-    async with waiting_for_person(call):
+    async with waiting_within(call.request_context, call.person_seconds):
         await login.ended.wait()
-
-
-@asynccontextmanager
-async def waiting_for_person(call: ToolContext) -> AsyncGenerator[None]:
-    """Wait inside as long as the call waits for a person, and no longer than until the server ends."""
-    with anyio.move_on_after(call.person_seconds):
-        async with background_work() as group:
-            group.start_soon(cancel_after, call.request_context.lifespan_context.draining, group.cancel_scope)
-            yield
 
 
 def question(login: PendingLogin) -> wire.ElicitRequestURLParams:

@@ -12,11 +12,10 @@ import mcp.types as wire
 from mcp.server import Server
 from mcp.server.context import HandlerResult
 from mcp.shared.exceptions import MCPError
-from mcp_types.version import MODERN_PROTOCOL_VERSIONS
 
 from luma_mcp.app.app import App
 from luma_mcp.core.addresses import MAX_URL_LENGTH
-from luma_mcp.server.context import PageParams, RequestContext, reject_cursor
+from luma_mcp.server.context import PageParams, RequestContext, reject_cursor, require_modern
 
 EXTENSION_ID = "io.modelcontextprotocol/skills"
 SKILL_NAME = "modify-video"
@@ -51,23 +50,17 @@ def add_skills(server: Server[App]) -> None:
 
 
 async def list_skills(ctx: RequestContext, params: PageParams) -> HandlerResult:
-    check_era(ctx)
+    require_modern(ctx)
     reject_cursor(params)
     return cacheable({"skills": [skill_entry()]})
 
 
 async def get_skill(ctx: RequestContext, params: SkillParams) -> HandlerResult:
-    check_era(ctx)
+    require_modern(ctx)
     if params.uri != SKILL_URI:
         known = f"There is no such skill; there is {SKILL_URI}."
         raise MCPError(wire.INVALID_PARAMS, known, {"uri": params.uri[:MAX_URL_LENGTH]})
     return cacheable({"skill": skill_entry()})
-
-
-def check_era(ctx: RequestContext) -> None:
-    """Raise what clients of earlier protocols are told of any method that theirs does not have."""
-    if ctx.protocol_version not in MODERN_PROTOCOL_VERSIONS:
-        raise MCPError(wire.METHOD_NOT_FOUND, "Method not found", ctx.method)
 
 
 def skill_entry() -> dict[str, Any]:

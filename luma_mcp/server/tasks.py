@@ -13,17 +13,15 @@ from mcp.server.context import CallNext, HandlerResult
 from mcp.shared.exceptions import MCPError
 from mcp.shared.inbound import MCP_METHOD_HEADER, MCP_NAME_HEADER, decode_header_value
 from mcp_types import HEADER_MISMATCH, MISSING_REQUIRED_CLIENT_CAPABILITY
-from mcp_types.version import MODERN_PROTOCOL_VERSIONS
 from pydantic import Field
 
 from luma_mcp.app.app import App
 from luma_mcp.app.changes import ChangeSet
 from luma_mcp.core.text import Json, is_list
-from luma_mcp.server.context import RequestContext
+from luma_mcp.server.context import RequestContext, is_modern, require_modern
 from luma_mcp.server.results import format_timestamp
 
 EXTENSION_ID = "io.modelcontextprotocol/tasks"
-EXTENSIONS: Mapping[str, dict[str, Any]] = {EXTENSION_ID: {}}
 METHODS = frozenset({"tasks/get", "tasks/update", "tasks/cancel"})
 POLL_INTERVAL_MS = 5000
 MAX_WATCHED_TASKS = 1000  # by one stream
@@ -52,8 +50,8 @@ class TaskState:
         return self.status in FINAL
 
     @property
-    def mark(self) -> tuple[TaskStatus, float]:
-        """What tells the task from how it was before; its message alone is no news, for it counts seconds."""
+    def version(self) -> tuple[TaskStatus, float]:
+        """Other than before where there is news; the message alone is none, for it counts seconds."""
         return self.status, self.updated_at
 
 
@@ -84,12 +82,12 @@ class TaskWatch:
     def is_news(self, state: TaskState) -> bool:
         """Tell whether the client was not told yet that a task stands so, and take it that it is told now."""
         task_id, told = state.task_id, self._told.get(state.task_id)
-        self._told[task_id] = state.mark
+        self._told[task_id] = state.version
         if state.is_over:
             self._change_ids.pop(task_id, None)
         elif task_id in self._change_ids:
             self._change_ids[task_id] = state.change_id
-        return told != state.mark
+        return told != state.version
 
 
 class TaskSource(Protocol):
@@ -151,7 +149,7 @@ class TaskHandlers:
 def add_tasks(server: Server[App], source: TaskSource) -> None:
     """Let a server answer the extension's requests about the tasks of a source, and say that it does."""
     handlers = TaskHandlers(source)
-    server.extensions.update(EXTENSIONS)
+    server.extensions[EXTENSION_ID] = {}
     server.add_request_handler("tasks/get", TaskIdParams, handlers.get)
     server.add_request_handler("tasks/update", TaskUpdateParams, handlers.update)
     server.add_request_handler("tasks/cancel", TaskIdParams, handlers.cancel)
@@ -161,16 +159,10 @@ def add_tasks(server: Server[App], source: TaskSource) -> None:
 async def check_task_request(ctx: RequestContext, call_next: CallNext) -> HandlerResult:
     """Let only those reach the extension's methods who may: the SDK knows no method that only some clients have."""
     if ctx.method in METHODS:
-        if not is_modern(ctx):
-            raise MCPError(wire.METHOD_NOT_FOUND, "Method not found", ctx.method)
+        require_modern(ctx)
         require_extension(ctx)
         check_name_header(ctx)
     return await call_next(ctx)
-
-
-def is_modern(ctx: RequestContext) -> bool:
-    """Tell whether a request is of the era that the extension belongs to."""
-    return ctx.protocol_version in MODERN_PROTOCOL_VERSIONS
 
 
 def knows_tasks(ctx: RequestContext) -> bool:

@@ -31,7 +31,6 @@ from luma_mcp.server.confirmation import QuestionPending, confirmation_by
 from luma_mcp.server.context import PageParams, RequestContext, ToolContext, caller_of, reject_cursor, unknown_name
 from luma_mcp.server.file_parameters import (
     FILE_PARAMETERS,
-    SCHEMA,
     attached_url,
     fills_file_parameters,
     with_file_parameter,
@@ -62,8 +61,6 @@ NO_WAIT: Json = {"wait_seconds": 0}
 WAIT_BOUNDS: JsonDict = {"minimum": -1, "maximum": WAIT_LIMIT_SECONDS}
 NOT_EMPTY: JsonDict = {"minLength": 1}
 Prompt = Annotated[str, Field(description=tool_texts.PROMPT, json_schema_extra=NOT_EMPTY)]
-AttachedVideo = Annotated[Mapping[str, Any], Field(json_schema_extra=SCHEMA)]
-NO_FILE: Mapping[str, Any] = {}
 SourceVideo = Annotated[str, Field(description=tool_texts.SOURCE, json_schema_extra=NOT_EMPTY)]
 Model = Annotated[str, Field(description=tool_texts.MODEL_NAME)]
 Watermark = Annotated[bool, Field(description=tool_texts.WATERMARK)]
@@ -123,7 +120,7 @@ async def modify_video(
 async def modify_attached_video(
     prompt: Prompt,
     ctx: ToolContext,
-    source_video: AttachedVideo = NO_FILE,
+    source_video: Mapping[str, Any] | None = None,
     source_video_url: str = "",
     take: Take = 1,
     model: Model = MODEL,

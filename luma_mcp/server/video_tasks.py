@@ -16,15 +16,15 @@ OTHER_CALLBACK_NOTE = "The callback_url of this call is not called: the task was
 CANNOT_CANCEL = "RunAPI cannot cancel it"
 UNNAMED = "Task that RunAPI has not named yet"
 
-Answer = Callable[[App, Outcome], wire.CallToolResult]
+MakeResult = Callable[[App, Outcome], wire.CallToolResult]
 """Gives what the tool `get_task` answers about a task."""
 
 
 class VideoTasks:
     """The source of the ledger's tasks. A task's id is its key there, which nobody can guess."""
 
-    def __init__(self, answer: Answer) -> None:
-        self._answer = answer
+    def __init__(self, make_result: MakeResult) -> None:
+        self._make_result = make_result
 
     async def read(self, ctx: RequestContext, task_id: str) -> TaskState:
         """Give a task as it stands, and have it followed here: whoever followed it may be gone."""
@@ -36,7 +36,7 @@ class VideoTasks:
         if not app.is_over(task):
             return task_state(task, await app.describe(task))
         outcome = await app.outcome(task, only_lost_need_take=True)
-        return task_state(outcome.task, await app.describe(outcome.task), self._answer(app, outcome))
+        return task_state(outcome.task, await app.describe(outcome.task), self._make_result(app, outcome))
 
     async def answer(self, ctx: RequestContext, task_id: str, responses: Mapping[str, Any]) -> None:
         """Ignore the answers: a video task asks for nothing."""

@@ -12,6 +12,7 @@ from starlette.routing import Mount
 from starlette.types import ASGIApp
 
 from luma_mcp.app.app import App, open_app
+from luma_mcp.core.addresses import LOOPBACK
 from luma_mcp.core.settings import Settings
 from luma_mcp.transports.auth import LOOPBACK_NAMES
 from luma_mcp.transports.gallery import Gallery
@@ -22,7 +23,6 @@ from luma_mcp.transports.middleware import TransportSecurity
 from luma_mcp.transports.shutdown import watch_exit_signals
 from luma_mcp.transports.sockets import raise_file_limit, uvicorn_config
 
-LOOPBACK = "127.0.0.1"
 Show = Callable[[str], Coroutine[Any, Any, None]]
 
 

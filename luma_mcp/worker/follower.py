@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 
 import anyio
@@ -32,17 +32,14 @@ from luma_mcp.media.files import PublishedFile
 from luma_mcp.media.links import refresh_links
 from luma_mcp.runapi.client import RunAPI
 from luma_mcp.worker.callbacks import Callbacks
-from luma_mcp.worker.polling import (
-    MAX_REFUSED_SECONDS,
-    MAX_SAVE_RETRY_SECONDS,
-    next_poll,
-)
+from luma_mcp.worker.polling import MAX_REFUSED_SECONDS, MAX_SAVE_RETRY_SECONDS, next_poll
 from luma_mcp.worker.submission import Submission
 from luma_mcp.worker.usual_times import UsualTimes
 
 POLL_BACKOFF = Backoff()
 REFUSED_BACKOFF = Backoff(MAX_REFUSED_SECONDS)  # a refusal slows down further than trouble that passes
 SAVE_BACKOFF = Backoff(MAX_SAVE_RETRY_SECONDS)
+MAX_POLLS_AT_ONCE = 16  # fewer than connections, so that callers find one
 QUIET_SAVE_FAILURES = 2
 NOT_FOUND_SECONDS = 3600.0  # if RunAPI has not known a task for so long, it never will
 MAX_UNNAMED_ANSWERS = 10  # in a row (about five minutes), calling a task completed without naming its video
@@ -99,7 +96,7 @@ class Follower:
     now: Clock
     notify_changed: Callable[[str], None]  # called with the key of a task that changed
     notify_called: Callable[[str], None]  # called with the key of a task about which RunAPI called
-    polls: anyio.CapacityLimiter
+    polls: anyio.CapacityLimiter = field(default_factory=partial(anyio.CapacityLimiter, MAX_POLLS_AT_ONCE))
 
     async def look(self, followed: Followed) -> LookAgain | Cooldown | None:
         """Do what is to be done for a task now; None if there is nothing more to be done.
@@ -190,9 +187,9 @@ class Follower:
             failpoints.reach("download.saved")
         except LumaError as error:
             return await self._note_save_error(task, error, followed)
-        if saved.is_new:
-            await self.ledger.clear_path_elsewhere(str(saved.path), task.key)
-        await self._record(task, task.saved(str(saved.path), self.now()))
+        kept = task.saved(str(saved.path), self.now())
+        await (self.ledger.record_saved(kept) if saved.is_new else self.ledger.record(kept))
+        self.notify_changed(task.key)
         return None
 
     async def _note_save_error(self, task: Task, error: LumaError, followed: Followed) -> LookAgain | None:

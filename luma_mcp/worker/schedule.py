@@ -24,6 +24,11 @@ class Schedule:
         if self._heap[0] == (due, key):
             self._earlier.cut_short()
 
+    def hasten(self, key: str, seconds: float) -> None:
+        """Have a key that waits due in some seconds, unless it is due earlier anyway."""
+        if anyio.current_time() + seconds < self._due.get(key, -math.inf):
+            self.add(key, seconds)
+
     def remove(self, key: str) -> bool:
         """Take a key out, and tell whether it was there."""
         return self._due.pop(key, None) is not None

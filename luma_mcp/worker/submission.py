@@ -22,6 +22,7 @@ from luma_mcp.core.errors import (
 )
 from luma_mcp.core.models import Clock, Limits, Status, Task, VideoRequest, to_micros
 from luma_mcp.core.settings import Settings
+from luma_mcp.ledger.errors import TaskIdTaken
 from luma_mcp.ledger.ledger import Ledger
 from luma_mcp.media.uploads import Uploads
 from luma_mcp.runapi.client import RunAPI
@@ -119,7 +120,9 @@ class Submission:
             try:
                 failpoints.reach("submission.preparing")
                 url = await self._uploads.resolve_url(task)
-                return await self._ledger.record(replace(task, source_url=url, error=None, failures=0))
+                brought = replace(task, source_url=url, error=None, failures=0)
+                # an address as the caller gave it is written down with the sending
+                return brought if url == task.request.source else await self._ledger.record(brought)
             except LedgerUnusable:
                 raise
             except LumaError as error:
@@ -184,16 +187,8 @@ class Submission:
                 raise KeyReplaced("RunAPI refused the key that this task was to be sent with.")
             sent_at, answer = self._now(), await self._runapi.create_task(task)
             failpoints.reach("submission.answered")
-            if await self._is_of_another(answer.task_id, task.key):
-                raise BadAnswer("RunAPI named another task in its answer.", charged="unknown")
             made = task if answer.replayed else replace(task, sent_at=sent_at)
             return await self._record_accepted(made.accepted(answer.task_id, answer.status, self._now()))
-
-    async def _is_of_another(self, task_id: str, key: str) -> bool:
-        try:
-            return await self._ledger.is_task_id_taken(task_id, key)
-        except LedgerUnusable:
-            return False  # the answer must not be lost while the ledger is unusable: recording it waits for that
 
     @contextmanager
     def _request_under_way(self) -> Generator[None]:
@@ -205,10 +200,15 @@ class Submission:
             self._answered.give()
 
     async def _record_accepted(self, task: Task) -> Task:
-        """Record what RunAPI took, trying for ever: nothing else knows that it was paid for."""
+        """Record what RunAPI took, trying for ever: nothing else knows that it was paid for.
+
+        Raises `BadAnswer` if another task has its id.
+        """
         while True:
             try:
-                return await self._ledger.record(task)
+                return await self._ledger.record_accepted(task)
+            except TaskIdTaken as error:
+                raise BadAnswer("RunAPI named another task in its answer.", charged="unknown") from error
             except LedgerUnusable as error:
                 logger.warning("Task %s cannot be written down yet: %s", task.task_id, error.message)
                 await anyio.sleep(RECORD_RETRY_SECONDS)

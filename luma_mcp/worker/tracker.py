@@ -2,7 +2,7 @@
 
 import logging
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from functools import partial
 
 import anyio
@@ -12,6 +12,7 @@ from luma_mcp.core import failpoints
 from luma_mcp.core.concurrency import guarded
 from luma_mcp.core.errors import DownloadFailed, LumaError, ServiceUnavailable, TaskUnreadable
 from luma_mcp.core.models import FOLLOW_SECONDS, OUTPUT_LIFETIME_SECONDS, Clock
+from luma_mcp.core.settings import Settings
 from luma_mcp.ledger.errors import LeaseLost
 from luma_mcp.ledger.ledger import Ledger
 from luma_mcp.media.downloads import Downloads
@@ -28,7 +29,6 @@ CRASH_COOLDOWN = Cooldown(600.0)  # the ten minutes of `CRASHED`
 CRASHED = "This server met a problem of its own with this task, and tries again in ten minutes."
 RELEASE_SECONDS = 1.0
 TAKEN_AT_ONCE = 200  # tasks in one transaction: others wait no longer than that takes
-MAX_POLLS_AT_ONCE = 16  # fewer than connections, so that callers find one
 TIDY_SECONDS = 3600.0
 
 logger = logging.getLogger(__name__)
@@ -38,7 +38,7 @@ class Tracker:
     """Looks at each followed task when it is due, under a lease that keeps other processes on the same ledger away.
 
     What is being done for tasks is cancelled with `run`; the ledger keeps how far it was. Looks that were waited for
-    share `polls_per_second`; a task that somebody asks for is looked at at once.
+    share the setting `polls_per_second`; a task that somebody asks for is looked at at once.
     """
 
     def __init__(
@@ -49,36 +49,25 @@ class Tracker:
         downloads: Downloads,
         callbacks: Callbacks,
         usual_times: UsualTimes,
+        settings: Settings,
         now: Clock,
-        *,
         notify_changed: Callable[[str], None],
-        polls_per_second: float,
-        keep_days: int | None = None,
     ) -> None:
         self._ledger = ledger
         self._runapi = runapi
         self._follower = Follower(
-            ledger,
-            runapi,
-            submission,
-            downloads,
-            callbacks,
-            usual_times,
-            now,
-            notify_changed,
-            self._look_after_call,
-            anyio.CapacityLimiter(MAX_POLLS_AT_ONCE),
+            ledger, runapi, submission, downloads, callbacks, usual_times, now, notify_changed, self._look_after_call
         )
         self._submission = submission
         self._downloads = downloads
         self._callbacks = callbacks
         self._now = now
         self._notify_changed = notify_changed
-        self._keep_days = keep_days
+        self._keep_days = settings.keep_days
         self._awake = anyio.Event()
         self._following: dict[str, Followed] = {}
         self._schedule = Schedule()
-        self._rate = Rate(polls_per_second)
+        self._rate = Rate(settings.polls_per_second)
         self._looks: TaskGroup | None = None  # while it runs
         self._asked_once: set[str] = set()
         self._foreign: set[tuple[str, str]] = set()  # tasks of no use to a RunAPI key, or unreadable, and its id
@@ -95,10 +84,6 @@ class Tracker:
             self._following[key] = Followed(key)
             self._start_look(key)
 
-    def exempt_from_limits(self, key: str) -> None:
-        """Let a task go out whatever the limits, as its request was repeated."""
-        self._submission.exempt_from_limits(key)
-
     def retry_save_now(self, key: str) -> None:
         """Cut short the wait before the next try to save a video."""
         followed = self._following.get(key)
@@ -111,8 +96,7 @@ class Tracker:
         """Look at a task that RunAPI called about; calls cause at most one poll in `CALLED_POLL_SECONDS`."""
         followed = self._following[key]
         followed.is_called = True
-        if self._schedule.remove(key):
-            self._schedule.add(key, seconds_until_called_look(followed))
+        self._schedule.hasten(key, seconds_until_called_look(followed))
 
     # -- all tasks ----------------------------------------------------------------------------------------------------
 
@@ -152,7 +136,7 @@ class Tracker:
             self._complaint = error.message
 
     async def _go_round(self) -> None:
-        """Keep the leases held, and follow what nobody follows.
+        """Keep the leases held, and follow what nobody follows, or what is leased to this server without its knowing.
 
         A task too old to be followed may have ended since: each process asks for it once.
         """
@@ -165,14 +149,19 @@ class Tracker:
         older = set(await find(OUTPUT_LIFETIME_SECONDS)).difference(recent)
         free = [key for key in (*recent, *(older - self._asked_once)) if (key, key_id) not in self._foreign]
         self._asked_once |= older
+        self._take_up(await self._ledger.leased())
         for keys in batched(free, TAKEN_AT_ONCE):
-            for key in await self._claim(keys):
-                if key not in self._following:  # nobody has asked for it since
-                    self._following[key] = Followed(key, is_held=True)
-                    self._schedule.add(key, 0.0)
+            self._take_up(await self._claim(keys))
+
+    def _take_up(self, leased: Iterable[str]) -> None:
+        for key in leased:
+            if key not in self._following:
+                self._following[key] = Followed(key, is_held=True)
+                self._schedule.add(key, 0.0)
 
     async def _tidy(self) -> None:
-        await self._downloads.tidy()
+        with anyio.move_on_after(ROUND_SECONDS):  # on a disk that hangs, rounds have to go on
+            await self._downloads.tidy()
         if self._keep_days is not None:
             await self._ledger.forget(self._now(), self._keep_days)
 
@@ -183,7 +172,7 @@ class Tracker:
 
     async def _release_all(self) -> None:
         try:
-            if self._following:
+            if self._awake.is_set():
                 await self._ledger.release_all()
         except LumaError as error:
             logger.debug("The leases run out by themselves: %s", error.message)
@@ -239,7 +228,7 @@ class Tracker:
         try:
             await self._ledger.release(key, until, while_status=(cooldown and cooldown.while_status) or "")
         except LumaError as error:
-            logger.debug("The lease on task %s runs out by itself: %s", key, error.message)
+            logger.debug("The next round takes task %s up again: %s", key, error.message)
 
 
 def seconds_until_called_look(followed: Followed) -> float:

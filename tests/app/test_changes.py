@@ -6,18 +6,19 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import anyio
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from luma_mcp.app.changes import ALL_TASKS, ChangeSet, change_set_for
-from luma_mcp.core.errors import GenerationFailed
+from luma_mcp.core.errors import GenerationFailed, LedgerUnusable
 from luma_mcp.core.models import Change, LedgerPosition, Status, Task, TaskSnapshot
 from luma_mcp.ledger.ledger import Ledger
 from luma_mcp.ledger.schema import create_database
 from tests.support.ledger_statements import plans
 from tests.support.ledgers import add
-from tests.support.rig import EPOCH
+from tests.support.rig import EPOCH, open_rig, sandbox_for
 from tests.support.tasks import task
 
 pytestmark = [pytest.mark.anyio, pytest.mark.usefixtures("inline_threads")]
@@ -168,6 +169,27 @@ async def test_the_search_for_changes_has_an_index(ledger: Ledger, path: Path) -
     await held(ledger)
     found = await plans(path, lambda asked: asked.changes(None))
     assert any("tasks_by_revision" in plan for plan in found)
+
+
+async def test_a_look_that_fails_at_first_leaves_later_listeners_their_changes(
+    home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sandbox, told = sandbox_for(home), list[ChangeSet]()
+    async with open_rig(home, sandbox=sandbox) as rig, open_rig(home, sandbox=sandbox) as other:
+        task = await other.submit(wait=0)
+        with monkeypatch.context() as patched:
+            patched.setattr(rig.parts.ledger, "changes", refuse)
+            with pytest.raises(LedgerUnusable):
+                await rig.settle(task)
+        await rig.app.add_change_listener("local", told.append)
+        await other.settle(task)
+        await anyio.sleep(1)
+    assert told
+
+
+async def refuse(_: object) -> None:
+    """Be a ledger that cannot be read."""
+    raise LedgerUnusable("The ledger is busy.")
 
 
 @given(batches=st.lists(st.lists(st.tuples(st.sampled_from(list(WORK)), st.integers(0, 4)), max_size=6), max_size=5))

@@ -7,17 +7,18 @@ import subprocess
 import sys
 import tempfile
 import threading
-from collections.abc import Callable, Generator
+from collections.abc import Awaitable, Callable, Generator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, closing, contextmanager, suppress
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import anyio
 import pytest
 
-from luma_mcp.core.errors import LedgerDamaged, LedgerUnusable
+from luma_mcp.core.errors import GenerationFailed, LedgerDamaged, LedgerUnusable
 from luma_mcp.ledger import batches, database, schema
 from luma_mcp.ledger import ledger as ledger_module
 from luma_mcp.ledger.database import count_tasks_of
@@ -466,3 +467,35 @@ async def test_a_callers_tasks_are_counted_without_making_or_trusting_a_file(hom
     link.symlink_to(place)
     (home / "text.sqlite3").write_text("no database")
     assert [count_tasks_of(other, "ann") for other in (link, home / "text.sqlite3")] == [0, 0]
+
+
+@pytest.mark.parametrize("bad", ["\ud800", "x" * (1 << 21), 1 << 70, object()])
+async def test_what_one_caller_asks_for_amiss_is_no_error_of_those_who_ask_with_it(ledger: Ledger, bad: Any) -> None:
+    known, _ = await add(ledger, task())
+    outcomes, expected = dict[str, object](), await ledger.get(known.key)
+
+    async def note(name: str, call: Callable[[], Awaitable[object]]) -> None:
+        try:
+            outcomes[name] = await call()
+        except (LedgerUnusable, ValueError, OverflowError) as error:
+            outcomes[name] = type(error)
+
+    async with anyio.create_task_group() as callers:
+        for name, key in (("before", known.key), ("bad", bad), ("after", known.key)):
+            callers.start_soon(note, f"read {name}", partial(ledger.get, key))
+            callers.start_soon(note, f"written {name}", partial(ledger.set_wanted_at, key, EPOCH + 5))
+    assert outcomes.pop("read bad") == outcomes.pop("written bad") is not None
+    assert outcomes == {"read before": expected, "read after": expected, "written before": None, "written after": None}
+    assert (await ledger.get(known.key)).wanted_at == EPOCH + 5
+
+
+async def test_deleted_tasks_hold_up_nobody_in_a_file_that_cannot_shrink(ledger: Ledger, path: Path) -> None:
+    old = [(await add(ledger, task(number)))[0] for number in range(20)]
+    await ledger.claim([one.key for one in old], EPOCH, EPOCH + 15)
+    for one in old:
+        await ledger.record(one.refused(GenerationFailed("no").failure(), EPOCH))
+    ledger.close()
+    with closing(sqlite3.connect(path, isolation_level=None)) as other:
+        other.executescript("PRAGMA auto_vacuum = NONE; VACUUM")
+    await ledger.forget(EPOCH + 10 * 86_400, 1)
+    assert await listed(ledger) == []

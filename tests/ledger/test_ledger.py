@@ -174,6 +174,17 @@ async def test_a_lease_that_no_server_answers_for_strands_no_task(ledger: Ledger
         assert await other.claim([key], EPOCH + 1, EPOCH + 16) == {key}
 
 
+async def test_nothing_is_kept_of_a_server_that_ended_when_it_had_no_task_left(ledger: Ledger, path: Path) -> None:
+    with closing(ledger) as one, closing(Ledger(path)) as other:
+        key = (await add(one, task()))[0].key
+        assert await one.claim([key], EPOCH, EPOCH + 15)
+        await one.release(key)
+        await other.say_alive(EPOCH + 30)
+        await other.free_tasks_of_silent_servers(EPOCH + 16)
+    with closing(sqlite3.connect(path)) as db:
+        assert db.execute("SELECT alive_until FROM servers").fetchall() == [(EPOCH + 30,)]
+
+
 async def test_a_lease_from_the_future_does_not_strand_a_task(ledger: Ledger, path: Path) -> None:
     with closing(ledger) as one, closing(Ledger(path)) as other:
         key = (await add(one, task()))[0].key
@@ -351,7 +362,7 @@ async def test_a_budget_bounds_what_is_recorded_and_what_is_sent(ledger: Ledger)
             await ledger.join_or_add(task(3), "three", BUDGET)
         assert (await ledger.join_or_add(task(4), "one", BUDGET))[0].key == one.key, "a join needs no money"
         assert len(await listed(ledger)) == 2
-        await ledger.claim(two.key, EPOCH, EPOCH)
+        await ledger.claim([two.key], EPOCH, EPOCH)
         dearer = replace(BUDGET, price=PRICE + 1)
         with pytest.raises(BudgetSpent):
             await ledger.record_sending(replace(two, attempts=1), dearer, EPOCH)

@@ -4,8 +4,9 @@ import anyio
 import httpx
 import pytest
 
+from luma_mcp.core.addresses import LOOPBACK
 from luma_mcp.runapi.login import LoginFailed
-from luma_mcp.runapi.login_page import LOOPBACK, OpenLogin, open_login
+from luma_mcp.runapi.login_page import OpenLogin, open_login
 from tests.support.key_page import page_query
 from tests.support.rig import API_URL
 

@@ -103,23 +103,17 @@ async def everything(path: Path) -> None:
         await ledger.find_unattended(API_URL, "", EPOCH + 5, 100)
         await ledger.resubmit(doubted.key, EPOCH)
         done = replace(sent, status=Status.COMPLETED, task_id="id", finished_at=EPOCH + 60, video_urls=("https://x/y",))
-        await ledger.record(done)
+        await ledger.record_accepted(done)
+        await ledger.record_saved(done)
         await ledger.request_save(done, "fog.mp4", EPOCH)
         await ledger.clear_path_elsewhere("/v/fog.mp4", done.key)
         await ledger.clear_wants_file(done.key)
         await ledger.set_wants_file(done.key)
-        await ledger.is_task_id_taken("id", done.key)
         await ledger.update_video_urls(done)
         await ledger.check_writable()
         with suppress(LimitReached):
             await ledger.join_or_add(task(5), "one more", Limits(0, 0))
-        await ledger.say_alive(EPOCH + 15)
-        await ledger.free_tasks_of_silent_servers(EPOCH + 100)
-        await ledger.claim([done.key], EPOCH + 100, EPOCH + 115)
-        await ledger.get_held(done.key)
-        await ledger.release_all()
-        await ledger.claim([done.key], EPOCH + 100, EPOCH + 115)
-        await ledger.release(done.key)
+        await lease_and_release(ledger, done.key)
         await ledger.get(done.key)
         await ledger.find("local", "id")
         await ledger.durations(done.request.model, API_URL)
@@ -130,14 +124,29 @@ async def everything(path: Path) -> None:
         await ledger.changes(None)
         await ledger.spending("local", API_URL, EPOCH)
         await ledger.spent_since("local", API_URL, EPOCH)
-        await ledger.uploads.remember_upload((API_URL, ""), "md5:x:1", "https://x/y", EPOCH + 60, EPOCH)
-        await ledger.uploads.find_upload_url((API_URL, ""), "md5:x:1", EPOCH)
-        await ledger.uploads.forget_upload("https://x/y", EPOCH)
+        await remember_and_forget_upload(ledger)
         await remove_while_in_use(ledger, path)
         await add(ledger, replace(done, key=new_key(), task_id="long", source_url="x" * 30_000))
         await ledger.forget(EPOCH + 1e6, 1)
     count_tasks(path)
     await rescue(path)
+
+
+async def lease_and_release(ledger: Ledger, key: str) -> None:
+    await ledger.say_alive(EPOCH + 15)
+    await ledger.free_tasks_of_silent_servers(EPOCH + 100)
+    await ledger.claim([key], EPOCH + 100, EPOCH + 115)
+    await ledger.get_held(key)
+    await ledger.leased()
+    await ledger.release_all()
+    await ledger.claim([key], EPOCH + 100, EPOCH + 115)
+    await ledger.release(key)
+
+
+async def remember_and_forget_upload(ledger: Ledger) -> None:
+    await ledger.uploads.remember_upload((API_URL, ""), "md5:x:1", "https://x/y", EPOCH + 60, EPOCH)
+    await ledger.uploads.find_upload_url((API_URL, ""), "md5:x:1", EPOCH)
+    await ledger.uploads.forget_upload("https://x/y", EPOCH)
 
 
 async def remove_while_in_use(ledger: Ledger, path: Path) -> None:

@@ -23,7 +23,7 @@ def said(answer: dict[str, Any]) -> ElicitResult:
 
 @dataclass
 class Person:
-    """Answers each form in the same way, some seconds after it was asked, and after `meanwhile`; opens no page."""
+    """Answers each form in the same way, some seconds after it was shown, and after `meanwhile`; opens no page."""
 
     answer: Said = field(default_factory=lambda: said(YES))
     after: float = 0.0
@@ -33,7 +33,7 @@ class Person:
 
     async def __call__(self, _: object, params: ElicitRequestParams) -> Said:
         if isinstance(params, ElicitRequestURLParams):
-            return ElicitResult(action="decline")
+            return said(NO)
         self.questions.append(params.message)
         self.forms.append(params.model_dump(mode="json", by_alias=True)["requestedSchema"])
         await anyio.sleep(self.after)

@@ -3,10 +3,12 @@
 import os
 import subprocess
 import sys
+import time
 from collections.abc import Generator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 
+from luma_mcp.sandbox.state import SandboxState
 from tests.support.rig import KEY
 
 SERVER = [sys.executable, "-m", "luma_mcp"]
@@ -29,3 +31,9 @@ def sandbox_process(home: Path, *, seconds: float) -> Generator[str]:
 def server_environment(home: Path, url: str, **more: str) -> dict[str, str]:
     own = {"HOME": str(home), "RUNAPI_API_KEY": KEY, "RUNAPI_BASE_URL": url, "LUMA_MCP_LOG_LEVEL": "DEBUG"}
     return {**os.environ, **own, **more}
+
+
+def count_charges(folder: Path, prompt: str) -> int:
+    """Count the tasks that the sandbox of a folder made of a prompt."""
+    with closing(SandboxState(folder, time.time, credit_cents=0)) as state:
+        return sum(made.body["prompt"] == prompt for made in state.generations())

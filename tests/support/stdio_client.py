@@ -21,7 +21,7 @@ class StdioClient:
     escapes: bool = field(default=True, kw_only=True)
 
     def initialize(self, capabilities: dict[str, Any] | None = None) -> None:
-        self.receive(self.send("initialize", INITIALIZE | {"capabilities": capabilities or {}}))
+        self.receive(self.send("initialize", INITIALIZE | ({"capabilities": capabilities} if capabilities else {})))
         self.send("notifications/initialized", notification=True)
 
     def send(self, method: str, params: dict[str, Any] | None = None, *, notification: bool = False) -> int:

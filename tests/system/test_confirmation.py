@@ -1,7 +1,6 @@
 """A person's yes, asked for by real servers over stdio, which are killed and replaced meanwhile: charges are exact."""
 
 import json
-import time
 from collections.abc import Generator
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
@@ -10,10 +9,9 @@ from typing import Any
 
 import pytest
 
-from luma_mcp.sandbox.state import SandboxState
 from tests.support.persons import CAN_ASK, NO, YES, answered, modern_call
 from tests.support.rig import SOURCE
-from tests.support.sandbox_process import sandbox_process, server_environment
+from tests.support.sandbox_process import count_charges, sandbox_process, server_environment
 from tests.system.crashing import Crashing, server
 
 
@@ -40,11 +38,7 @@ class Place:
 
     def charges(self) -> int:
         """Count the tasks that RunAPI made for this test."""
-        state = SandboxState(self.runapi, time.time, credit_cents=0)
-        try:
-            return sum(made.body["prompt"] == self.home.name for made in state.generations())
-        finally:
-            state.close()
+        return count_charges(self.runapi, self.home.name)
 
 
 @pytest.fixture(scope="module")

@@ -2,7 +2,6 @@
 
 import re
 import shutil
-import time
 from collections.abc import Generator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
@@ -13,8 +12,7 @@ from typing import Any
 import pytest
 
 from luma_mcp.sandbox.requests import bundled_clip, foggy_clip
-from luma_mcp.sandbox.state import SandboxState
-from tests.support.sandbox_process import sandbox_process, server_environment
+from tests.support.sandbox_process import count_charges, sandbox_process, server_environment
 from tests.system.crashing import Crashing, server
 
 GENERATION_SECONDS = 8.0  # RunAPI is asked twice, by a slow machine too
@@ -60,11 +58,7 @@ class Place:
 
     def charges(self) -> int:
         """Count the tasks that RunAPI made for this round."""
-        state = SandboxState(self.runapi, time.time, credit_cents=0)
-        try:
-            return sum(made.body["prompt"] == self.home.name for made in state.generations())
-        finally:
-            state.close()
+        return count_charges(self.runapi, self.home.name)
 
 
 def until_killed(wire: Crashing, place: Place) -> bool:

@@ -14,12 +14,11 @@ import pytest
 from mcp import Client, StdioServerParameters
 from mcp.client.stdio import stdio_client
 
-from luma_mcp.sandbox.state import SandboxState
 from luma_mcp.server.tasks import EXTENSION_ID
 from tests.support.http_server import connected
 from tests.support.persons import CAN_ASK, YES, answered, modern_call
 from tests.support.rig import SOURCE, structured
-from tests.support.sandbox_process import SERVER, sandbox_process, server_environment
+from tests.support.sandbox_process import SERVER, count_charges, sandbox_process, server_environment
 from tests.support.task_client import MODERN, TASKS_META, TaskFollower, TaskHandle
 from tests.system.crashing import Crashing, server
 
@@ -39,11 +38,7 @@ class RunAPI:
 
     def charges(self, prompt: str) -> int:
         """Count the tasks that were made of a prompt."""
-        state = SandboxState(self.folder, lambda: 0.0, credit_cents=0)
-        try:
-            return sum(made.body["prompt"] == prompt for made in state.generations())
-        finally:
-            state.close()
+        return count_charges(self.folder, prompt)
 
 
 @pytest.fixture(scope="module")

@@ -10,8 +10,9 @@ import pytest
 
 from luma_mcp.app.app import open_app
 from luma_mcp.app.progress import Progress
+from luma_mcp.core.addresses import LOOPBACK
 from luma_mcp.core.models import LOCAL_CALLER, VideoRequest
-from luma_mcp.transports.local_gallery import LOOPBACK, LocalGallery, serve_until
+from luma_mcp.transports.local_gallery import LocalGallery, serve_until
 from luma_mcp.transports.sockets import open_sockets
 from tests.support.gallery_client import API, browser_at
 from tests.support.rig import SOURCE, sandbox_for, settings_for, silent

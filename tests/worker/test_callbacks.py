@@ -134,6 +134,22 @@ async def test_a_forged_call_changes_nothing(home: Path, inline_threads: None, s
         assert (await rig.parts.ledger.get(task.key)).updated_at == task.updated_at
 
 
+async def test_calls_about_a_task_put_it_behind_no_others(home: Path, inline_threads: None) -> None:
+    """As when more tasks are due than RunAPI may be asked about in a second."""
+    clock = VirtualClock()
+    sandbox = sandbox_for(home, clock=clock, seconds=60, shape=ContractVariant(tells_seconds=False))
+    async with open_rig(home, clock=clock, sandbox=sandbox, polls_per_second=1, max_active=50, **HTTP) as rig:
+        for number in range(50):
+            await rig.submit(f"fog {number}", wait=0)
+        await anyio.sleep(61)
+        waiting = rig.parts.tracker._schedule._due
+        next_one = await rig.parts.ledger.get(min(waiting, key=lambda key: waiting[key]))
+        for _ in range(5):
+            call(rig, next_one.callback)
+            await anyio.sleep(1)
+        assert (await rig.parts.ledger.get(next_one.key)).status is Status.COMPLETED
+
+
 async def test_many_calls_in_a_row_make_few_questions(home: Path, inline_threads: None) -> None:
     clock = VirtualClock()
     sandbox = sandbox_for(home, clock=clock, seconds=LONG_SECONDS)

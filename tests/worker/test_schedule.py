@@ -58,6 +58,16 @@ async def test_what_was_taken_out_does_not_come() -> None:
     assert await taken(schedule, 10) == []
 
 
+async def test_what_is_hastened_is_due_earlier_and_never_later() -> None:
+    schedule = Schedule()
+    for key, seconds in (("late", 50.0), ("overdue", 1.0), ("behind it", 2.0)):
+        schedule.add(key, seconds)
+    await anyio.sleep(10)
+    for key, seconds in (("late", 5.0), ("overdue", 0.0), ("unknown", 0.0)):
+        schedule.hasten(key, seconds)
+    assert await taken(schedule, 100) == [(0.0, "overdue"), (0.0, "behind it"), (5.0, "late")]
+
+
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(changes=st.lists(st.tuples(st.sampled_from("abc"), st.none() | st.integers(0, 20)), max_size=20))
 async def test_whatever_is_added_and_taken_out_the_last_word_counts(changes: list[tuple[str, int | None]]) -> None:

@@ -424,19 +424,11 @@ async def only_task(rig: Rig) -> Task:
 
 
 async def test_what_runapi_took_is_kept_until_it_can_be_written_down(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
-    record = rig.parts.ledger.record
-
-    async def refuse_the_id(task: Task) -> Task:
-        if task.task_id:
-            raise LedgerUnusable("database is locked")
-        return await record(task)
-
-    async def refuse(*_: object) -> bool:
+    async def refuse(*_: object) -> Task:
         raise LedgerUnusable("database is locked")
 
     with monkeypatch.context() as patched:
-        patched.setattr(rig.parts.ledger, "record", refuse_the_id)
-        patched.setattr(rig.parts.ledger, "is_task_id_taken", refuse)
+        patched.setattr(rig.parts.ledger, "record_accepted", refuse)
         await rig.submit()
         await anyio.sleep(HOUR)
     await anyio.sleep(60)

@@ -42,7 +42,7 @@ async def test_a_submission_that_slept_does_not_speak_over_the_one_that_took_it_
         open_rig(home, clock=clock, sandbox=sandbox) as sleeper,
         open_rig(home, clock=clock, sandbox=sandbox) as other,
     ):
-        await sleeper.submit(wait=0)
+        await sleeper.submit(wait=6)  # between two rounds of its own
         clock.jumped += 600  # the sleeper's lease has run out
         other.app.start_tracker()
         await anyio.sleep(2)
@@ -105,7 +105,7 @@ async def test_two_downloads_of_one_video_end_in_one_whole_file(
         open_rig(home, clock=clock, sandbox=sandbox, network=storage) as sleeper,
         open_rig(home, clock=clock, sandbox=sandbox, network=storage) as other,
     ):
-        await sleeper.submit(wait=5)
+        await sleeper.submit(wait=6)  # between two rounds of its own
         clock.jumped += 600  # the sleeper's lease has run out in the middle of its download
         other.app.start_tracker()
         for _ in range(200):
@@ -138,7 +138,7 @@ async def test_a_follower_that_slept_stops_asking_about_a_task_that_another_has_
         open_rig(home, clock=clock, sandbox=sandbox) as sleeper,
         open_rig(home, clock=clock, sandbox=sandbox) as other,
     ):
-        await sleeper.submit(wait=20)
+        await sleeper.submit(wait=21)  # as above
         counting("sleeper", sleeper)
         counting("other", other)
         clock.jumped += 600

@@ -3,24 +3,30 @@
 import sqlite3
 from collections.abc import Generator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import anyio
+import httpx
 import pytest
 
 from luma_mcp.core.errors import LedgerUnusable, LumaError
 from luma_mcp.core.models import Status, Task
 from luma_mcp.ledger import database
 from luma_mcp.ledger.database import raise_ledger_unusable
+from luma_mcp.ledger.ledger import insert
+from luma_mcp.ledger.records import row_of
+from luma_mcp.media.downloads import Downloads
 from luma_mcp.sandbox.faults import Fault
 from luma_mcp.sandbox.transport import open_asgi_transport
 from tests.support.rig import Rig, VirtualClock, open_rig, sandbox_for
 from tests.support.runapi_keys import NEW_KEY, OLD_KEY, RevokingNetwork, write_key
-from tests.support.tasks import code_of
+from tests.support.tasks import code_of, task
 
 pytestmark = [pytest.mark.anyio, pytest.mark.usefixtures("inline_threads")]
 HOUR = 3600.0
+MANY, RATE = 1000, 100
 
 
 class FlakyWrites:
@@ -145,6 +151,11 @@ async def test_two_processes_share_the_ledger_and_only_one_asks(home: Path) -> N
         assert len(list((home / "out").iterdir())) == 2
 
 
+async def refuse(*_: object, **__: object) -> None:
+    """Be a ledger that cannot be used."""
+    raise LedgerUnusable("The ledger is busy.")
+
+
 async def keep() -> None:
     """Die without giving a lease back."""
 
@@ -160,6 +171,22 @@ async def test_another_process_takes_over_when_the_holder_dies(home: Path, monke
         await anyio.sleep(30)
         assert other.polls() > asked
         assert (await other.settle(task)).status is Status.COMPLETED
+
+
+async def test_an_output_folder_that_hangs_keeps_no_server_from_taking_over(
+    home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Downloads, "tidy", lambda _: anyio.sleep_forever())
+    sandbox = sandbox_for(home, seconds=60)
+    async with open_rig(home, sandbox=sandbox) as other:
+        async with open_rig(home, sandbox=sandbox) as holder:
+            task = await holder.submit(wait=0)
+            other.app.start_tracker()
+            await anyio.sleep(20)
+            assert other.polls() == 0
+            monkeypatch.setattr(holder.parts.tracker, "_release_all", keep)
+        await anyio.sleep(80)
+        assert (await other.parts.ledger.get(task.key)).status is Status.COMPLETED
 
 
 async def test_a_task_whose_lease_could_not_be_given_back_is_taken_up_again(
@@ -187,6 +214,85 @@ async def test_a_task_whose_lease_could_not_be_given_back_is_taken_up_again(
         assert (await rig.parts.ledger.get(other.key)).status is Status.PROCESSING
         assert (await rig.settle(task, 160)).status is Status.COMPLETED
         assert anyio.current_time() < 150
+
+
+async def test_many_unfinished_tasks_of_a_dead_server_are_taken_up_at_once_and_asked_for_evenly(home: Path) -> None:
+    clock, asked = VirtualClock(), list[tuple[float, str]]()
+
+    def still_running(request: httpx.Request) -> httpx.Response:
+        task_id = request.url.path.rpartition("/")[2]
+        asked.append((anyio.current_time(), task_id))
+        return httpx.Response(200, json={"id": task_id, "status": "processing"})
+
+    network = httpx.MockTransport(still_running)
+    async with open_rig(home, clock=clock, network=network, polls_per_second=RATE) as rig:
+        await add_running(rig, MANY)
+        begun = anyio.current_time()
+        rig.app.start_tracker()
+        await anyio.sleep(1)
+        assert len(rig.parts.tracker._following) == MANY
+        await anyio.sleep(MANY / RATE + 1)
+    first_looks = {task_id: at for at, task_id in reversed(asked)}
+    assert len(first_looks) == MANY
+    assert max(first_looks.values()) - begun <= MANY / RATE + 1
+    busiest = max(sum(at <= other < at + 1 - 1e-6 for other, _ in asked) for at, _ in asked)
+    assert busiest <= RATE
+
+
+async def add_running(rig: Rig, number: int) -> None:
+    """Add tasks that RunAPI has, as a server left them that was killed."""
+    now, (origin, key_id) = rig.clock(), rig.parts.runapi.account
+
+    def write(db: sqlite3.Connection) -> None:
+        for each in range(number):
+            own = replace(task(each), created_at=now, wanted_at=now, sent_at=now, origin=origin, key_id=key_id)
+            insert(db, row_of(own.accepted(f"t-{each}", Status.PROCESSING, now)) | {"name": own.key})
+        db.execute("UPDATE tasks SET lease_owner = 'dead'")
+
+    await rig.parts.ledger._file.write(write)
+
+
+async def test_a_task_whose_lease_stays_with_this_server_against_its_will_is_followed_by_it(
+    home: Path, inline_threads: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As while the disk hangs: other tasks keep the server's leases alive, so that none runs out by itself."""
+    clock = VirtualClock()
+    async with open_rig(home, clock=clock, sandbox=sandbox_for(home, clock=clock, seconds=100)) as rig:
+        task = await rig.submit(wait=0)
+        await anyio.sleep(45)
+        other = await rig.submit("other", wait=0)
+        with monkeypatch.context() as patched:
+            patched.setattr(rig.parts.ledger, "get_held", refuse)
+            patched.setattr(rig.parts.ledger, "release", refuse)
+            await anyio.sleep(20)
+        await anyio.sleep(60)
+        assert (await rig.parts.ledger.get(task.key)).status is Status.COMPLETED
+        assert (await rig.settle(other, 60)).status is Status.COMPLETED
+
+
+async def test_tasks_that_the_ledger_leased_without_saying_so_are_followed(
+    home: Path, inline_threads: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock = VirtualClock()
+    sandbox = sandbox_for(home, clock=clock, seconds=100)
+    async with open_rig(home, clock=clock, sandbox=sandbox) as first:
+        task = await first.submit(wait=0)
+        await anyio.sleep(60)
+    async with open_rig(home, clock=clock, sandbox=sandbox) as rig:
+        claim, lost = rig.parts.ledger.claim, list[str]()
+
+        async def claimed(keys: list[str], now: float, until: float) -> set[str]:
+            given = await claim(keys, now, until)
+            if task.key in keys and not lost:
+                lost.append(task.key)
+                raise LedgerUnusable("Its disk did not answer.", charged="unknown")
+            return given
+
+        monkeypatch.setattr(rig.parts.ledger, "claim", claimed)
+        await rig.submit("other", wait=0)
+        await anyio.sleep(60)
+        assert lost
+        assert (await rig.parts.ledger.get(task.key)).status is Status.COMPLETED
 
 
 async def test_a_bug_in_going_round_ends_neither_the_server_nor_its_calls(
