@@ -40,6 +40,7 @@ if TYPE_CHECKING:
     from luma_mcp.app.preview import Preview, Previewer
 
 MIN_SUBMIT_SECONDS = 5.0
+LEFT_TO_OTHERS = "not confirmed by RunAPI, and left to other servers, as this one never pays"
 WAITING_FOR_YES = "waiting for the user's yes"
 
 
@@ -337,7 +338,9 @@ class App:
         return False
 
     async def describe(self, task: Task) -> str:
-        """Say in one line how a task goes, as progress messages do."""
+        """Say in one line how a task goes, as progress messages do, or that this server does nothing for it."""
+        if self._leaves_to_others(task):
+            return LEFT_TO_OTHERS
         profile = DOCUMENTED
         with suppress(LedgerUnusable):  # a line to read is worth no failure
             profile = await self._parts.waiter.usual_times.profile()
@@ -359,8 +362,10 @@ class App:
         own_clip = await self._parts.saver.is_own_clip(task)
         needs_take = not only_lost_need_take or task.is_lost(self.now() + CLOCK_STEP_SECONDS)
         next_take = await self._parts.ledger.unused_take(task.key) if needs_take else 0
-        left = self.settings.never_pays and not (task.task_id or task.status.done)
-        return Outcome(task, next_take=next_take, own_clip=own_clip, left_to_others=left)
+        return Outcome(task, next_take=next_take, own_clip=own_clip, left_to_others=self._leaves_to_others(task))
+
+    def _leaves_to_others(self, task: Task) -> bool:
+        return self.settings.never_pays and not (task.task_id or task.status.done)
 
     def _bound(self, wait_seconds: int) -> float:
         if not -1 <= wait_seconds <= WAIT_LIMIT_SECONDS:

@@ -3,6 +3,7 @@
 import json
 import logging
 import socket
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ import pytest
 from mcp import Client
 from pydantic import SecretStr
 
+from luma_mcp.app.app import App
 from luma_mcp.core.errors import MissingApiKey
 from luma_mcp.core.runapi_file import RunAPIFileUnusable, store_key
 from luma_mcp.core.settings import USUAL_BASE_URL
@@ -35,9 +37,10 @@ from tests.support.key_page import (
     stay_away,
     visit,
 )
-from tests.support.persons import Person
+from tests.support.persons import YES, said
 from tests.support.rig import ERAS, SOURCE, ask_raw, settings_for, structured
 from tests.support.runapi_keys import NEW_KEY, runapi_file
+from tests.support.task_client import TaskFollower
 
 pytestmark = [pytest.mark.anyio, pytest.mark.usefixtures("inline_threads")]
 LEGACY, MODERN = ERAS
@@ -239,31 +242,46 @@ async def test_a_call_waits_half_a_minute_for_an_answer_that_does_not_come(home:
         assert anyio.current_time() - begun == pytest.approx(PERSON_SECONDS, abs=1)
 
 
-async def test_a_call_that_asks_for_a_key_and_for_a_yes_waits_half_a_minute_for_both(home: Path) -> None:
-    async def finish_late(_: str) -> wire.ElicitResult:
-        await anyio.sleep(PERSON_SECONDS - 10)
-        store_key(SecretStr(NEW_KEY), opened.rig.app.origin, USUAL_BASE_URL)
-        (await opened.rig.app.open_login()).ended.set()
+@dataclass
+class PersonWithoutKey:
+    """Somebody who gets a key some seconds after a page is shown, and answers forms some seconds later."""
+
+    app: App
+    seconds: float = 0.0
+    asked: list[str] = field(default_factory=list[str])
+
+    async def __call__(self, _: object, asked: wire.ElicitRequestParams) -> wire.ElicitResult | wire.ErrorData:
+        self.asked.append(asked.mode)
+        await anyio.sleep(self.seconds)
+        if not isinstance(asked, wire.ElicitRequestURLParams):
+            return said(YES)
+        store_key(SecretStr(NEW_KEY), self.app.origin, USUAL_BASE_URL)
+        (await self.app.open_login()).ended.set()
         return wire.ElicitResult(action="accept")
 
-    page, person = PersonAtHost(finish_late), Person(after=PERSON_SECONDS - 10)
 
-    async def ask_either(ctx: Any, asked: wire.ElicitRequestParams) -> wire.ElicitResult | wire.ErrorData:
-        return await (page if isinstance(asked, wire.ElicitRequestURLParams) else person)(ctx, asked)
+async def test_a_call_that_asks_for_a_key_and_for_a_yes_waits_half_a_minute_for_both(home: Path) -> None:
+    async with open_key_rig(home, confirm="ask") as opened:
+        person = PersonWithoutKey(opened.rig.app, PERSON_SECONDS - 10)
+        async with opened.rig.client(LEGACY, elicitation_callback=person) as client:
+            begun = anyio.current_time()
+            error = structured(await client.call_tool("modify_video", ASK))["error"]
+            assert (error["code"], error["charged"], error["retry_safe"]) == ("confirmation_declined", "no", True)
+            assert anyio.current_time() - begun == pytest.approx(PERSON_SECONDS, abs=1)
+            await anyio.sleep(60)
+            assert opened.rig.creates() == 0, "a late yes counts for nothing"
+            assert structured(await client.call_tool("modify_video", ASK))["task_id"]
+    assert person.asked == ["url", "form", "form"]
 
-    async with (
-        open_key_rig(home, confirm="ask") as opened,
-        opened.rig.client(LEGACY, elicitation_callback=ask_either) as client,
-    ):
-        begun = anyio.current_time()
-        error = structured(await client.call_tool("modify_video", ASK))["error"]
-        assert (error["code"], error["charged"], error["retry_safe"]) == ("confirmation_declined", "no", True)
-        assert anyio.current_time() - begun == pytest.approx(PERSON_SECONDS, abs=1)
-        await anyio.sleep(60)
-        assert opened.rig.creates() == 0, "a late yes counts for nothing"
-        person.after = 0.0
-        assert structured(await client.call_tool("modify_video", ASK))["task_id"]
-    assert (len(page.shown), len(person.questions)) == (1, 2)
+
+async def test_in_a_host_that_knows_tasks_the_key_and_the_yes_come_before_the_task(home: Path) -> None:
+    tasks = TaskFollower()
+    async with open_key_rig(home, confirm="ask") as opened:
+        person = PersonWithoutKey(opened.rig.app, 20)
+        async with opened.rig.client(MODERN, elicitation_callback=person, extensions=[tasks]) as client:
+            done = structured(await client.call_tool("modify_video", ASK))
+        assert (done["status"], opened.rig.creates()) == ("completed", 1)
+    assert (person.asked, len(tasks.handles)) == (["url", "form"], 1)
 
 
 @pytest.mark.parametrize("era", ERAS)

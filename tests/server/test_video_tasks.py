@@ -1,5 +1,6 @@
 """A host that knows tasks gets one at once, and the result in the end, from whichever server it asks."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -8,9 +9,9 @@ import pytest
 from mcp import MCPError
 from mcp_types import INVALID_PARAMS
 
-from luma_mcp.app.app import open_app
+from luma_mcp.app.app import LEFT_TO_OTHERS, open_app
 from luma_mcp.core.errors import GenerationFailed, LedgerUnusable
-from luma_mcp.core.models import DAY_SECONDS, SANDBOX_ORIGIN, Status, Task, VideoRequest
+from luma_mcp.core.models import DAY_SECONDS, SANDBOX_ORIGIN, Limits, Status, Task, VideoRequest
 from luma_mcp.sandbox.faults import Fault
 from luma_mcp.sandbox.transport import open_asgi_transport
 from luma_mcp.server.video_tasks import CANNOT_CANCEL, JOINED_NOTE, OTHER_CALLBACK_NOTE, status_message
@@ -26,6 +27,7 @@ from tests.support.rig import (
     structured,
 )
 from tests.support.task_client import MODERN, TaskFollower, ask, begin, listening, until_over
+from tests.support.tasks import task as drafted_task
 
 pytestmark = pytest.mark.anyio
 ASK: dict[str, Any] = {"prompt": "fog", "source_video_url": SOURCE}
@@ -244,6 +246,18 @@ async def test_a_running_task_says_its_id_state_seconds_usual_time_and_price(rig
     usual = (await rig.parts.waiter.usual_times.profile()).range_text
     price = "0.50 USD if it succeeds; RunAPI cannot cancel it."
     assert said == f"RunAPI task {named}: processing, 5 s, usually {usual}; {price}"
+
+
+async def test_a_server_that_never_pays_says_that_it_sends_nothing(home: Path, inline_threads: None) -> None:
+    request = VideoRequest(prompt="fog", source=SOURCE)
+    async with open_rig(home) as rig:
+        left = replace(drafted_task(), request=request, key_id=rig.parts.runapi.key_id)
+        await rig.parts.ledger.join_or_add(left, request.name(left.caller, left.origin, ""), Limits())
+    async with open_rig(home, daily_limit=0) as rig, rig.client(MODERN) as client:
+        for told in (await begin(client, **ASK), await ask(client, "tasks/get", taskId=left.key)):
+            assert (told["taskId"], told["status"]) == (left.key, "working")
+            assert LEFT_TO_OTHERS in told["statusMessage"]
+        assert rig.creates() == 0
 
 
 async def test_a_callback_that_is_not_called_is_told_at_once(rig: Rig) -> None:
