@@ -283,6 +283,10 @@ class Ledger:
         """
         return await self._record(task, lambda db: check_lease(db, task.key, self._owner))
 
+    async def record_accepted(self, task: Task) -> Task:
+        """Write as `record` does that RunAPI took a task, whoever holds its lease by now: nothing else knows it."""
+        return await self._record(task, lambda _: None)
+
     async def record_sending(self, task: Task, limits: Limits, now: float) -> Task:
         """Write that a task is about to be sent; raise `LimitReached`, or `LeaseLost`.
 

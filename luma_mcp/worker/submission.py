@@ -208,7 +208,7 @@ class Submission:
         """Record what RunAPI took, trying for ever: nothing else knows that it was paid for."""
         while True:
             try:
-                return await self._ledger.record(task)
+                return await self._ledger.record_accepted(task)
             except LedgerUnusable as error:
                 logger.warning("Task %s cannot be written down yet: %s", task.task_id, error.message)
                 await anyio.sleep(RECORD_RETRY_SECONDS)
