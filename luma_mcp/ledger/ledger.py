@@ -284,14 +284,16 @@ class Ledger:
         return await self._record(task, lambda db: check_lease(db, task.key, self._owner))
 
     async def record_accepted(self, task: Task) -> Task:
-        """Write that RunAPI has taken a task, with its id; raise `TaskIdTaken`, or as `record` does."""
+        """Write that RunAPI has taken a task, with its id, whoever has its lease by now: nothing else knows it.
+
+        Raises `TaskIdTaken`.
+        """
         query = """
             SELECT 1 FROM tasks WHERE task_id = ? AND key <> ?
                 -- as the index `tasks_by_id` has it
                 AND task_id <> ''"""
 
         def allow(db: sqlite3.Connection) -> None:
-            check_lease(db, task.key, self._owner)
             if db.execute(query, (task.task_id, task.key)).fetchone():
                 raise TaskIdTaken(task.task_id)
 

@@ -355,7 +355,9 @@ async def test_a_client_that_stops_reading_holds_up_nobody(rig: Rig) -> None:
             await heard.wait(TASKS_URI, LIST, seconds=SOON)
 
 
-async def test_the_ledger_is_left_alone_while_nobody_listens(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_the_ledger_is_left_alone_while_nobody_listens_or_waits(
+    rig: Rig, monkeypatch: pytest.MonkeyPatch
+) -> None:
     looks: list[object] = []
     look = rig.parts.ledger.changes
 
@@ -365,9 +367,9 @@ async def test_the_ledger_is_left_alone_while_nobody_listens(rig: Rig, monkeypat
 
     monkeypatch.setattr(rig.parts.ledger, "changes", counted)
     async with rig.client() as client:
-        await client.call_tool("modify_video", ASK | {"wait_seconds": 40})
+        await client.call_tool("modify_video", ASK | {"wait_seconds": 40})  # which waits for changes
         await anyio.sleep(1)
-        looks.clear()  # a call that waits for its task's end listens, too
+        looks.clear()
         await anyio.sleep(60)
         assert looks == []
         async with listening_to_changes(client, ChangeRecorder(), LEGACY, [TASKS_URI]):

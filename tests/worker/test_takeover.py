@@ -4,6 +4,7 @@ from collections import Counter
 from collections.abc import AsyncGenerator
 from contextlib import closing
 from pathlib import Path
+from typing import Any
 
 import anyio
 import httpx
@@ -53,6 +54,26 @@ async def test_a_submission_that_slept_does_not_speak_over_the_one_that_took_it_
     assert (task.status, task.error) == (Status.COMPLETED, None)
     assert other.task_count() == 1
     assert Path(task.video_path).is_file()
+
+
+@pytest.mark.parametrize("settings", [{"api_key": "runapi_live_of_another_account"}, {}])
+async def test_an_answer_that_comes_after_a_long_sleep_is_written_down_whoever_took_the_lease(
+    home: Path, settings: dict[str, Any]
+) -> None:
+    clock = VirtualClock()
+    sandbox = sandbox_for(home, clock=clock, seconds=60)
+    sandbox.faults.inject(Fault("slow", seconds=30))
+    async with (
+        open_rig(home, clock=clock, sandbox=sandbox) as sleeper,
+        open_rig(home, clock=clock, sandbox=sandbox, **settings) as other,
+    ):
+        await sleeper.submit(wait=6)
+        clock.jumped += HOUR
+        other.app.start_tracker()
+        await anyio.sleep(300)
+        task = await only_task(other)
+    assert (task.status, task.error) == (Status.COMPLETED, None)
+    assert sleeper.creates() == 1
 
 
 @pytest.mark.parametrize(("kind", "status"), [("drop_after", Status.UNCONFIRMED), ("429", Status.FAILED)])
