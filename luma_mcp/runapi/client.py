@@ -112,6 +112,7 @@ class RunAPI:
     ) -> None:
         self.connection = connection
         self.origin = base_url
+        self._address = httpx.URL(base_url)
         self.api_key = api_key
         self._reload_key = reload_key
         self._refused_key_ids: set[str] = set()  # of keys that others took the place of
@@ -147,7 +148,7 @@ class RunAPI:
         self.look_for_key()
         if self.api_key is None:
             raise MissingApiKey
-        self.connection.check_proxy(self.origin)
+        self.connection.check_proxy(self._address)
 
     def has_replaced(self, key_id: str) -> bool:
         """Tell whether RunAPI refused the key with this id, and another one took its place."""
@@ -307,7 +308,7 @@ class RunAPI:
 
         Raises `ProxyUnusable`, `NetworkFailure` or `BadAnswer`.
         """
-        self.connection.check_proxy(self.origin)
+        self.connection.check_proxy(self._address)
         request = self.connection.http.build_request("GET", self.origin + path, headers=headers)
         return await self._ask(request, seconds)
 

@@ -23,7 +23,7 @@ from luma_mcp.core.text import redact_secret, sanitise_text
 CONNECT_SECONDS = 10.0
 TIMEOUT = httpx.Timeout(30.0, connect=CONNECT_SECONDS, pool=30.0)
 MAX_HTTP_CONNECTIONS = 20
-MAX_IDLE_CONNECTIONS = 10
+MAX_IDLE_CONNECTIONS = 4  # each is looked at for every request
 MAX_RESPONSE_BYTES = 1 << 22
 PROXY_STATUS = re.compile(r"^(\d{3})\b.*$")
 NEVER_SENT = (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout, httpx.ProxyError, httpx.UnsupportedProtocol)
@@ -54,7 +54,7 @@ class HttpClients:
         self._for_storage = self._for_storage or self._make(0)
         return self._for_storage
 
-    def check_proxy(self, url: str) -> None:
+    def check_proxy(self, url: str | httpx.URL) -> None:
         """Raise `ProxyUnusable` if a URL goes through a proxy that cannot be used."""
         self._proxies.proxy_for(httpx.URL(url))
 

@@ -157,13 +157,13 @@ def parse_task(body: Json, retry_after: float | None, hidden: SecretStr | None =
     if not body:
         raise BadAnswer("RunAPI's answer about the task is not JSON.")
     status = status_in(body)
-    urls = video_urls_in(body)
+    urls = video_urls_in(body) if status is Status.COMPLETED else ()
     if status is Status.COMPLETED and not urls:
         raise VideoUrlMissing
     return TaskSnapshot(
         status=status,
         charged=charged_in(body) if status is Status.FAILED else "no",
-        video_urls=urls if status is Status.COMPLETED else (),
+        video_urls=urls,
         error=error_in(body, hidden) if status is Status.FAILED else "",
         cost_usd=cost_in(body),
         retry_after=retry_after,
