@@ -44,7 +44,6 @@ GENERATION_SECONDS = 25.0
 WHOLE_TASKS = 400
 AT_ONCE = 1_000
 BOUND_SECONDS = 40
-TICKS = os.sysconf("SC_CLK_TCK")
 LONG_SECONDS = 100_000.0
 
 
@@ -79,8 +78,10 @@ class Server:
 
     def cpu_seconds(self) -> float:
         """Give the processor time that the server has used, its threads' too."""
+        assert sys.platform != "win32"
+        ticks: int = os.sysconf("SC_CLK_TCK")
         fields = Path(f"/proc/{self.process.pid}/stat").read_text(encoding="ascii").rpartition(")")[2].split()
-        return (int(fields[11]) + int(fields[12])) / TICKS
+        return (int(fields[11]) + int(fields[12])) / ticks
 
     def resident_mebibytes(self) -> float:
         status = Path(f"/proc/{self.process.pid}/status").read_text(encoding="ascii").splitlines()
