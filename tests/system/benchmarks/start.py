@@ -86,8 +86,8 @@ def cpu_milliseconds(command: list[str], home: Path) -> float:
     process: subprocess.Popen[Any] = subprocess.Popen(
         command, stdout=subprocess.DEVNULL, env=environment(home), cwd=home
     )
-    if sys.platform == "win32":
-        raise NotImplementedError
-    _, _, used = os.wait4(process.pid, 0)
-    process.returncode = 0
-    return 1000 * (used.ru_utime + used.ru_stime)
+    if sys.platform != "win32":
+        _, _, used = os.wait4(process.pid, 0)
+        process.returncode = 0
+        return 1000 * (used.ru_utime + used.ru_stime)
+    raise NotImplementedError

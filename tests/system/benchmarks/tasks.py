@@ -78,15 +78,19 @@ class Server:
 
     def cpu_seconds(self) -> float:
         """Give the processor time that the server has used, its threads' too."""
-        if sys.platform == "win32":
-            raise NotImplementedError
-        ticks: int = os.sysconf("SC_CLK_TCK")
         fields = Path(f"/proc/{self.process.pid}/stat").read_text(encoding="ascii").rpartition(")")[2].split()
-        return (int(fields[11]) + int(fields[12])) / ticks
+        return (int(fields[11]) + int(fields[12])) / clock_ticks()
 
     def resident_mebibytes(self) -> float:
         status = Path(f"/proc/{self.process.pid}/status").read_text(encoding="ascii").splitlines()
         return int(next(line for line in status if line.startswith("VmRSS")).split()[1]) / 1024
+
+
+def clock_ticks() -> int:
+    """Give how many of its units of time the system counts in a second."""
+    if sys.platform != "win32":
+        return os.sysconf("SC_CLK_TCK")
+    raise NotImplementedError
 
 
 @contextmanager
