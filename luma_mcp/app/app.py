@@ -81,10 +81,9 @@ class App:
     ) -> Outcome:
         """Submit a request, or join the task that it has, and wait within the bound.
 
-        Before a new task `confirm` asks a person; None is for a person who asks by themselves, as with a command. Waits
-        at least `MIN_SUBMIT_SECONDS` for RunAPI to name the task; `in_background` it waits for nothing, unless the call
-        joined a task that had ended. Raises a `LumaError` that is charged "no" if nothing was submitted,
-        `LedgerUnusable` charged "unknown" if the ledger fails afterwards, and what `confirm` raises.
+        `confirm` asks a person before a new task, unless a person asks themselves. Waits `MIN_SUBMIT_SECONDS` or more
+        for RunAPI to name the task; `in_background` for nothing, unless the task had ended. Raises a `LumaError` charged
+        "no" if nothing was submitted, "unknown" if the ledger fails afterwards, and what `confirm` raises.
         """
         bound, begun, asked_at = self._bound(wait_seconds), anyio.current_time(), self.now()
         asks = partial(confirm_with_progress, confirm, progress) if confirm else None
@@ -97,15 +96,12 @@ class App:
         try:
             if joined:
                 await self._go_on(task)
-                await self._follow_now(task.key)
             else:
                 self._follow(task)
             if in_background and not task.has_ended(asked_at):
                 found = Outcome(await self._parts.ledger.get(task.key), in_background=True)
             else:
-                task = await self._parts.waiter.watch(task.key, named_by, progress, until=is_named)
-                if anyio.current_time() < begun + bound:
-                    task = await self._parts.waiter.watch(task.key, begun + bound, progress)
+                task = await self._watch_new(task.key, named_by, begun + bound, progress)
                 found = await self.outcome(task, only_lost_need_take=not (joined or task.status.done))
             other = request.callback_url not in ("", found.task.request.callback_url)
             free = joined and (found.task.sent_at or math.inf) < asked_at
@@ -113,6 +109,11 @@ class App:
         except (LedgerUnusable, TaskNotFound) as error:
             error.charged = "unknown"  # the intent is recorded, and may be on its way
             raise
+
+    async def _watch_new(self, key: str, named_by: float, until: float, progress: Progress) -> Task:
+        """Wait for RunAPI to name a task, and then for its end, each up to a time of the event loop's clock."""
+        task = await self._parts.waiter.watch(key, named_by, progress, until=is_named)
+        return await self._parts.waiter.watch(key, until, progress) if anyio.current_time() < until else task
 
     @asynccontextmanager
     async def attached(self, url: str) -> AsyncGenerator[str]:
@@ -310,6 +311,7 @@ class App:
             await self._parts.ledger.set_wants_file(task.key)
         elif task.needs_saving and task.error and task.is_available(self.now()):
             await self._parts.ledger.request_save(task, "", self.now())
+        await self._follow_now(task.key)
 
     def _may_send(self, task: Task) -> bool:
         return task.key_id == self._parts.runapi.key_id and not self.settings.never_pays
