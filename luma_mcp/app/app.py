@@ -82,7 +82,7 @@ class App:
         """Submit a request, or join the task that it has, and wait within the bound.
 
         `confirm` asks a person before a new task, unless a person asks themselves. Waits `MIN_SUBMIT_SECONDS` or more
-        for RunAPI to name the task; `in_background` for nothing, unless the task had ended. Raises a `LumaError` charged
+        for RunAPI to name the task; `in_background` for nothing, unless it had ended. Raises a `LumaError` charged
         "no" if nothing was submitted, "unknown" if the ledger fails afterwards, and what `confirm` raises.
         """
         bound, begun, asked_at = self._bound(wait_seconds), anyio.current_time(), self.now()
