@@ -16,7 +16,7 @@ from tests.support.sandbox_process import count_charges, sandbox_process, server
 from tests.system.crashing import Crashing, server
 
 GENERATION_SECONDS = 8.0  # RunAPI is asked twice, by a slow machine too
-LEDGER_WRITES = 12  # as many as a job has at least
+LEDGER_WRITES = 10  # as many as a job has at least, however many are written together
 AT_ONCE = 24  # most of a round is waiting for a lease to run out
 POINTS = (
     "submission.intended",
