@@ -2,30 +2,23 @@
 
 import errno
 import logging
+import math
 import os
 import sqlite3
 import threading
 from collections.abc import Callable, Generator, Sequence
 from contextlib import closing, contextmanager, suppress
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
 import anyio
 import anyio.to_thread
 
-from luma_mcp.core.errors import LedgerDamaged, LedgerUnusable, LumaError
+from luma_mcp.core.errors import LedgerDamaged, LedgerUnusable
+from luma_mcp.core.models import Change, LedgerPosition
 from luma_mcp.ledger.batches import ANSWER_SECONDS, Batch, Batches, Job, NoAnswer
-from luma_mcp.ledger.errors import (
-    DISK_STUCK_HINT,
-    MOVED_HINT,
-    FileRefused,
-    WriteRefused,
-    hint_for_error,
-    primary_code,
-)
+from luma_mcp.ledger.errors import DISK_STUCK_HINT, MOVED_HINT, FileRefused, hint_for_error, primary_code
 from luma_mcp.ledger.files import LedgerPath, inode_identity, list_ledger_files, refuse_unsafe_file
-from luma_mcp.ledger.records import Row
 from luma_mcp.ledger.recovery import (
     check_intact,
     is_damaged,
@@ -45,20 +38,22 @@ from luma_mcp.ledger.schema import (
     schema_cookie,
     transaction,
 )
+from luma_mcp.ledger.store import Connection, Query, Record, Values, Write, do_each, fail_all, fail_alone
 
 STUCK_SECONDS = 3.0  # longer than a thread waits for a lock
 DISK_ERRORS = frozenset({sqlite3.SQLITE_READONLY, sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR})
 VALUE_ERRORS = (sqlite3.IntegrityError, sqlite3.DataError, sqlite3.InterfaceError, sqlite3.ProgrammingError)
-CALLERS_ERRORS = (
-    ValueError,
-    TypeError,
-    ArithmeticError,
-    LookupError,
-    RecursionError,
-)  # such as text that is no Unicode
 logger = logging.getLogger(__name__)
 RESCUED = "it is damaged, and what can be read is still being rescued"
 T = TypeVar("T")
+# One statement, so that nothing is written in between.
+CHANGES = """
+    SELECT ledger, last, key, caller, task_id, listed FROM revisions LEFT JOIN (
+        SELECT key, caller, task_id, listed > :since AS listed FROM tasks WHERE revision > :since
+        UNION ALL
+        -- which tasks are gone is not known any more
+        SELECT NULL, caller, NULL, 1 FROM forgotten WHERE revision > :since
+    ) ON true"""
 
 
 class LedgerConnection:
@@ -197,22 +192,6 @@ def may_be_committed(error: BaseException | None) -> bool:
     return primary_code(error) == sqlite3.SQLITE_IOERR
 
 
-@dataclass(frozen=True, slots=True)
-class Query:
-    """A question to the file."""
-
-    sql: str
-    values: Sequence[Any] | Row
-
-
-@dataclass(frozen=True, slots=True)
-class Write:
-    """Something to be written; if `heeding`, not before a caller was told of damage."""
-
-    work: Callable[[sqlite3.Connection], Any]
-    heeding: bool
-
-
 class LedgerFile:
     """Reads on one thread and writes on another, so that nothing of the file ever holds up the event loop.
 
@@ -221,6 +200,8 @@ class LedgerFile:
     a transaction is synced. Nobody waits longer for a disk that hangs: the thread that is stuck in it is abandoned, and
     later calls raise `LedgerUnusable`.
     """
+
+    skip_locked = ""  # whoever writes is alone
 
     def __init__(self, place: LedgerPath) -> None:
         self._path = place.path
@@ -243,10 +224,13 @@ class LedgerFile:
         self._reader.close()
         self._writer.close()
 
-    async def read(self, query: str, values: Sequence[Any] | Row) -> list[sqlite3.Row]:
+    def lock_limits(self, db: Connection) -> None:
+        """Do nothing: whoever writes to a file is alone."""
+
+    async def read(self, query: str, values: Values) -> list[Record]:
         """Give the rows of a query; raise `LedgerUnusable`."""
         try:
-            rows: list[sqlite3.Row] = await self._reads.do(Query(query, values))
+            rows: list[Record] = await self._reads.do(Query(query, values))
         except NoAnswer as error:
             raise self._silence() from error
         return rows
@@ -259,12 +243,15 @@ class LedgerFile:
         try:
             with self._handle_damage(), self._reader.use_connection() as db, read_transaction(db):
                 for job in batch.jobs:
-                    with fail_alone(job, self._path):
+                    with fail_alone(job, VALUE_ERRORS, self._unusable):
                         job.succeed(db.execute(job.work.sql, job.work.values).fetchall())
         except LedgerUnusable as error:
             fail_all(batch.left, error)
 
-    async def write(self, work: Callable[[sqlite3.Connection], T], *, heeding: bool = False) -> T:
+    def _unusable(self, error: Exception) -> LedgerUnusable:
+        return ledger_unusable(self._path, error)
+
+    async def write(self, work: Callable[[Connection], T], *, heeding: bool = False) -> T:
         """Run `work` in a transaction, alone among all processes; raise what it raises, or `LedgerUnusable`.
 
         Others' work may be in the same transaction: what `work` has written when it raises is undone, and that alone.
@@ -283,6 +270,22 @@ class LedgerFile:
         """Give the space of deleted rows back to the disk."""
         await self.write(free_pages)
 
+    async def check_writable(self) -> None:
+        """Raise `LedgerUnusable` if nothing could be written now."""
+        await self.write(lambda db: db.execute("UPDATE revisions SET last = last"))
+
+    async def changes(self, since: LedgerPosition | None) -> tuple[LedgerPosition, list[Change]]:
+        """Give the present position, and what callers can see to have changed since an earlier one."""
+        rows = await self.read(CHANGES, {"since": since.revision if since else math.inf})
+        now = position_in(rows)
+        if since and (since.ledger != now.ledger or since.revision > now.revision):
+            return now, [Change(None, None, listed=True)]
+        changed = [row for row in rows if row["caller"] is not None]
+        return now, [Change(str(row["caller"]), row["task_id"], bool(row["listed"]), row["key"]) for row in changed]
+
+    async def rest(self) -> None:
+        """Do nothing: what changed is found by looking."""
+
     def _write(self, batch: Batch[Write]) -> None:
         complete = False
         try:
@@ -294,7 +297,7 @@ class LedgerFile:
                 written = list[tuple[Job[Write], Any]]()
                 with transaction(db):
                     refuse_newer(db)
-                    written += do_each(db, batch.left, self._path)
+                    written += do_each(db, batch.left, VALUE_ERRORS, self._unusable)
                     complete = True
                     if batch.given_up.is_set():
                         raise FileRefused("its disk took too long", DISK_STUCK_HINT)
@@ -356,44 +359,16 @@ class LedgerFile:
                 raise  # another process was faster, and this one never had the file open
 
 
-def do_each(db: sqlite3.Connection, jobs: Sequence[Job[Write]], path: Path) -> list[tuple[Job[Write], Any]]:
-    """Do the work of each job, and give those that did not fail, with their results; the file's own errors are raised.
-
-    What a job's work refuses, or what is wrong with its values, undoes what that job has written, and nothing else.
-    """
-    done = list[tuple[Job[Write], Any]]()
-    for job in jobs:
-        db.execute("SAVEPOINT job")
-        with fail_alone(job, path):
-            done.append((job, job.work.work(db)))
-        if job.done:  # it has failed
-            db.execute("ROLLBACK TO job")
-        db.execute("RELEASE job")
-    return done
+def position_in(rows: Sequence[Record]) -> LedgerPosition:
+    ledger, last = (rows[0]["ledger"], rows[0]["last"]) if rows else (None, None)
+    if isinstance(ledger, str) and isinstance(last, int):
+        return LedgerPosition(ledger, last)
+    raise LedgerUnusable("The ledger's count of changes cannot be read.")
 
 
-@contextmanager
-def fail_alone(job: Job[Any], path: Path) -> Generator[None]:
-    """Let a job fail with what its work raises, unless it is the file's own error: others are in the same batch."""
-    try:
-        yield
-    except (LumaError, WriteRefused, *CALLERS_ERRORS) as error:
-        job.fail(error)
-    except VALUE_ERRORS as error:
-        job.fail(ledger_unusable(path, error))
-
-
-def free_pages(db: sqlite3.Connection) -> None:
+def free_pages(db: Connection) -> None:
     for _ in range(db.execute("PRAGMA freelist_count").fetchone()[0]):
         db.execute("PRAGMA incremental_vacuum")  # one page each time: a statement without columns is run for one step
-
-
-def fail_all(jobs: Sequence[Job[Any]], error: LedgerUnusable) -> None:
-    """Let each job fail with an error of its own: callers add to what they get."""
-    for job in jobs:
-        own = type(error)(error.message, hint=error.hint, charged=error.charged)
-        own.__cause__ = error.__cause__
-        job.fail(own)
 
 
 @contextmanager

@@ -1,4 +1,4 @@
-"""The tasks on disk: the one truth, shared by every server process on this machine (SQLite).
+"""The tasks on disk: the one truth, shared by every server process on this machine, or on many.
 
 A row is written before RunAPI is asked and changed before an answer is used. Each query that runs often has an index,
 however long the history is.
@@ -6,14 +6,13 @@ however long the history is.
 
 import json
 import math
-import sqlite3
 import uuid
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
-from luma_mcp.core.errors import InvalidRequest, LedgerUnusable, TaskNotFound, TaskUnreadable
+from luma_mcp.core.errors import InvalidRequest, TaskNotFound, TaskUnreadable
 from luma_mcp.core.models import (
     CLOCK_STEP_SECONDS,
     DAY_SECONDS,
@@ -50,6 +49,7 @@ from luma_mcp.ledger.records import (
     task_of,
 )
 from luma_mcp.ledger.schema import BLOCKS_REPEAT, UNENDED, UNSAVED
+from luma_mcp.ledger.store import Connection, Record, Store
 
 MAX_COST_USD = 1_000_000  # no task costs more: what says so was made up
 # Conditions that several statements share.
@@ -70,14 +70,14 @@ FIND_BY_REQUEST = f"""
     SELECT * FROM tasks INDEXED BY tasks_that_count
     WHERE {BLOCKS_REPEAT} AND caller = ? AND name = ? AND take = ?"""  # noqa: S608 - conditions of ours
 ACTIVE = f"""
-    SELECT count(*) FROM tasks INDEXED BY tasks_unended
+    SELECT count(*) AS tasks FROM tasks INDEXED BY tasks_unended
     WHERE {UNENDED} AND caller = :caller AND key <> :besides
         -- an older one is followed no longer
         AND wanted_at > :born
         -- one in doubt is tried again for a while only
-        AND (status <> 'unconfirmed' OR max(wanted_at, coalesce(sent_at, 0)) > :doubted)"""  # noqa: S608 - conditions of ours
+        AND (status <> 'unconfirmed' OR wanted_at > :doubted OR coalesce(sent_at, 0) > :doubted)"""  # noqa: S608 - conditions of ours
 SUBMITTED = """
-    SELECT count(*) FROM tasks WHERE caller = :caller AND created_at > :born AND key <> :besides
+    SELECT count(*) AS tasks FROM tasks WHERE caller = :caller AND created_at > :born AND key <> :besides
         -- what failed before RunAPI had named it was not submitted
         AND (task_id <> '' OR status <> 'failed')"""
 COST = f"""
@@ -86,7 +86,7 @@ COST = f"""
         ELSE :price END"""
 """What a task counts with, in whole millionths of a USD: sums of these are exact, and stay far below what overflows."""
 COMMITTED = f"""
-    SELECT coalesce(sum({COST}), 0) FROM (
+    SELECT CAST(coalesce(sum({COST}), 0) AS BIGINT) AS cost FROM (
         SELECT charged, cost_usd, caller, key FROM tasks
         WHERE status = 'completed' AND model = :model AND finished_at > :born
         UNION ALL
@@ -98,9 +98,12 @@ COMMITTED = f"""
         SELECT charged, cost_usd, caller, key FROM tasks
         WHERE caller = :caller AND status = 'failed' AND created_at > :followed
             AND charged <> 'no' AND coalesce(finished_at, created_at) > :born
-    ) WHERE caller = :caller AND key <> :besides"""  # noqa: S608 - conditions of ours
+    ) AS counted WHERE caller = :caller AND key <> :besides"""  # noqa: S608 - conditions of ours
+REMEMBER_UPLOAD = """
+    INSERT INTO uploads VALUES (?, ?, ?, ?, ?)
+    ON CONFLICT (origin, key_id, digest) DO UPDATE SET url = excluded.url, expires_at = excluded.expires_at"""
 CLEAR_PATH_ELSEWHERE = """
-    UPDATE tasks SET video_path = '', wants_file = 0 WHERE video_path = ? AND key <> ?
+    UPDATE tasks SET video_path = '', wants_file = false WHERE video_path = ? AND key <> ?
         -- as the index `tasks_by_path` has it
         AND video_path <> ''"""
 SEARCHED = 10_000  # tasks; so many rows are looked at
@@ -130,7 +133,7 @@ def parse_cursor(cursor: str) -> tuple[float, str]:
     return place
 
 
-def insert(db: sqlite3.Connection, row: Row) -> bool:
+def insert(db: Connection, row: Row) -> bool:
     """Add a row unless its request has a task that blocks a repeat; tell whether it was added."""
     names, values = ", ".join(row), ", ".join(f":{name}" for name in row)
     insertion = f"""
@@ -139,16 +142,17 @@ def insert(db: sqlite3.Connection, row: Row) -> bool:
     return db.execute(insertion, row).rowcount == 1
 
 
-def check_lease(db: sqlite3.Connection, key: str, owner: str) -> None:
+def check_lease(db: Connection, key: str, owner: str) -> None:
     if db.execute("SELECT 1 FROM tasks WHERE key = ? AND lease_owner = ?", (key, owner)).fetchone() is None:
         raise LeaseLost(key)
 
 
-def claim(db: sqlite3.Connection, keys: list[str], owner: str, now: float, until: float) -> set[str]:
+def claim(db: Connection, keys: list[str], owner: str, now: float, until: float, skip_locked: str) -> set[str]:
     """Lease those tasks that are free, and give all of them that the owner has."""
     update = f"""
-        UPDATE tasks SET lease_owner = :owner
-        WHERE key IN (SELECT value FROM json_each(:keys)) AND {LEASE_IS_FREE}"""  # noqa: S608 - conditions of ours
+        UPDATE tasks SET lease_owner = :owner WHERE key IN (
+            SELECT key FROM tasks
+            WHERE key IN (SELECT value FROM json_each(:keys)) AND {LEASE_IS_FREE} {skip_locked})"""  # noqa: S608 - of ours
     held = """
         SELECT key FROM tasks WHERE key IN (SELECT value FROM json_each(:keys)) AND lease_owner = :owner"""
     values: Row = {"owner": owner, "keys": json.dumps(keys), "now": now, "until": until} | MAX_ASIDE_SECONDS
@@ -157,16 +161,16 @@ def claim(db: sqlite3.Connection, keys: list[str], owner: str, now: float, until
     return {row["key"] for row in db.execute(held, values)}
 
 
-def check_limits(db: sqlite3.Connection, limits: Limits, caller: str, now: float, *, besides: str = "") -> None:
+def check_limits(db: Connection, limits: Limits, caller: str, now: float, *, besides: str = "") -> None:
     """Refuse another task when as many of a caller's run, were submitted in 24 hours, or may cost as the user allows.
 
     `besides` is the key of a task that is asked for, which does not count.
     """
     values = limit_values(caller, now, besides)
-    active = db.execute(ACTIVE, values).fetchone()[0]
-    submitted = 0 if limits.daily is None else db.execute(SUBMITTED, values).fetchone()[0]
+    active = db.execute(ACTIVE, values).fetchone()["tasks"]
+    submitted = 0 if limits.daily is None else db.execute(SUBMITTED, values).fetchone()["tasks"]
     money = values | money_values(now, limits.price)
-    committed = 0 if limits.budget is None else db.execute(COMMITTED, money).fetchone()[0]
+    committed = 0 if limits.budget is None else db.execute(COMMITTED, money).fetchone()["cost"]
     if refusal := limits.refusal(Usage(active, submitted, committed)):
         raise refusal
 
@@ -179,7 +183,7 @@ def money_values(now: float, price: int) -> Row:
     return {"price": price, "model": MODEL, "followed": now - DAY_SECONDS - FOLLOW_SECONDS}
 
 
-def load_task(row: sqlite3.Row) -> Task:
+def load_task(row: Record) -> Task:
     """Give the task in a row; raise `TaskUnreadable` if this server cannot have written it."""
     try:
         return task_of(row)
@@ -187,18 +191,11 @@ def load_task(row: sqlite3.Row) -> Task:
         raise TaskUnreadable(f"The task {sanitise_text(str(row['key']))} cannot be read from the ledger.") from error
 
 
-def position_in(rows: Sequence[sqlite3.Row]) -> LedgerPosition:
-    ledger, last = (rows[0]["ledger"], rows[0]["last"]) if rows else (None, None)
-    if isinstance(ledger, str) and isinstance(last, int):
-        return LedgerPosition(ledger, last)
-    raise LedgerUnusable("The ledger's count of changes cannot be read.")
-
-
 class LedgerUploads:
     """The table of uploaded clips. Every method raises `LedgerUnusable` when the file cannot be used."""
 
-    def __init__(self, file: LedgerFile) -> None:
-        self._file = file
+    def __init__(self, store: Store) -> None:
+        self._store = store
 
     async def find_upload_url(self, account: tuple[str, str], digest: str, until: float) -> str:
         """Give the URL that an account (origin, key id) has of a content after `until` (POSIX seconds); else empty."""
@@ -206,7 +203,7 @@ class LedgerUploads:
             SELECT url FROM uploads WHERE origin = ? AND key_id = ? AND digest = ? AND expires_at > ?
                 -- RunAPI keeps nothing for longer: this was not written by us, or by another clock
                 AND expires_at < ?"""
-        rows = await self._file.read(query, (*account, digest, until, until + OUTPUT_LIFETIME_SECONDS))
+        rows = await self._store.read(query, (*account, digest, until, until + OUTPUT_LIFETIME_SECONDS))
         return next((row["url"] for row in rows if is_url(row["url"])), "")
 
     async def remember_upload(
@@ -214,37 +211,41 @@ class LedgerUploads:
     ) -> None:
         """Note the URL of a content and when it expires (POSIX seconds), and forget those that have expired."""
 
-        def write(db: sqlite3.Connection) -> None:
+        def write(db: Connection) -> None:
             db.execute("DELETE FROM uploads WHERE expires_at <= ?", (now,))
-            db.execute("INSERT OR REPLACE INTO uploads VALUES (?, ?, ?, ?, ?)", (*account, digest, url, expires_at))
+            db.execute(REMEMBER_UPLOAD, (*account, digest, url, expires_at))
 
-        await self._file.write(write)
+        await self._store.write(write)
 
     async def forget_upload(self, url: str, now: float) -> None:
         """Forget a URL that was of no use, and those that have expired."""
         query = "DELETE FROM uploads WHERE expires_at <= ? OR url = ?"
-        await self._file.write(lambda db: db.execute(query, (now, url)).rowcount)
+        await self._store.write(lambda db: db.execute(query, (now, url)).rowcount)
 
 
 class Ledger:
-    """The table of tasks in the file `path`. Every method raises `LedgerUnusable` when the file cannot be used.
+    """The table of tasks in a store. Every method raises `LedgerUnusable` when the store cannot be used.
 
-    `named` tells whether a flag or the environment named its folder; `uploads` are the clips that lie at RunAPI. The
-    file is input: `LedgerPath` says whose it may be, `refuse_unknown_schema` and `task_of` what it may hold.
+    `uploads` are the clips that lie at RunAPI. What is read is input: `task_of` says what a row may hold.
     """
 
-    def __init__(self, path: Path, *, named: bool = False) -> None:
-        self._file = LedgerFile(LedgerPath(path, named))
-        self.uploads = LedgerUploads(self._file)
+    def __init__(self, store: Store) -> None:
+        self._store = store
+        self.uploads = LedgerUploads(self._store)
         self._owner = uuid.uuid4().hex
 
+    @classmethod
+    def in_file(cls, path: Path, *, named: bool = False) -> "Ledger":
+        """Give the ledger in a file of SQLite's; `named` tells whether a flag or the environment named its folder."""
+        return cls(LedgerFile(LedgerPath(path, named)))
+
     def close(self) -> None:
-        """Close the file; a later call opens it again."""
-        self._file.close()
+        """Close the store; a later call opens it again."""
+        self._store.close()
 
     def report_damage_once(self) -> AbstractContextManager[None]:
-        """Serve a caller inside; if the file was damaged, the first caller since then gets `LedgerDamaged`."""
-        return self._file.report_damage_once()
+        """Serve a caller inside; if tasks were lost to damage, the first caller since then gets `LedgerDamaged`."""
+        return self._store.report_damage_once()
 
     # -- writing ------------------------------------------------------------------------------------------------------
 
@@ -253,18 +254,22 @@ class Ledger:
 
         However many processes try at the same instant, one of them adds it. Raises `LimitReached`.
         """
+        row = row_of(draft) | {"name": name, "folded_prompt": draft.request.prompt.casefold()}
 
-        def write(db: sqlite3.Connection) -> tuple[Task, bool]:
-            if insert(db, row_of(draft) | {"name": name}):
-                check_limits(db, limits, draft.caller, draft.created_at, besides=draft.key)
-                return draft, False
-            return load_task(db.execute(FIND_BY_REQUEST, (draft.caller, name, draft.request.take)).fetchone()), True
+        def write(db: Connection) -> tuple[Task, bool]:
+            self._store.lock_limits(db)
+            while not insert(db, row):
+                # otherwise the one that blocked has failed at this moment, and cost nothing
+                if found := db.execute(FIND_BY_REQUEST, (draft.caller, name, draft.request.take)).fetchone():
+                    return load_task(found), True
+            check_limits(db, limits, draft.caller, draft.created_at, besides=draft.key)
+            return draft, False
 
-        return await self._file.write(write, heeding=True)
+        return await self._store.write(write, heeding=True)
 
     async def find_by_request(self, caller: str, name: str, take: int) -> Task | None:
         """Give the task of a request that blocks a repeat, by the request's name; None if there is none."""
-        rows = await self._file.read(FIND_BY_REQUEST, (caller, name, take))
+        rows = await self._store.read(FIND_BY_REQUEST, (caller, name, take))
         return load_task(rows[0]) if rows else None
 
     async def unused_take(self, key: str) -> int:
@@ -272,7 +277,7 @@ class Ledger:
         query = """
             SELECT DISTINCT take FROM tasks INDEXED BY tasks_by_request
             WHERE (caller, name) = (SELECT caller, name FROM tasks WHERE key = ?)"""
-        used = {row["take"] for row in await self._file.read(query, (key,))}
+        used = {row["take"] for row in await self._store.read(query, (key,))}
         return next((take for take in range(1, MAX_TAKES + 1) if take not in used), 0)
 
     async def record(self, task: Task) -> Task:
@@ -281,7 +286,7 @@ class Ledger:
         Gives the task as it is stored afterwards: an end is final, an id is never replaced, a state never goes back.
         Raises `LeaseLost` when another owner took the task over, as after a sleep.
         """
-        return await self._record(task, lambda db: check_lease(db, task.key, self._owner))
+        return await self._record(task, self._owner)
 
     async def record_accepted(self, task: Task) -> Task:
         """Write that RunAPI has taken a task, with its id, whoever has its lease by now: nothing else knows it.
@@ -293,34 +298,33 @@ class Ledger:
                 -- as the index `tasks_by_id` has it
                 AND task_id <> ''"""
 
-        def allow(db: sqlite3.Connection) -> None:
+        def allow(db: Connection) -> None:
             if db.execute(query, (task.task_id, task.key)).fetchone():
                 raise TaskIdTaken(task.task_id)
 
-        return await self._record(task, allow)
+        return await self._record(task, None, allow)
 
     async def record_saved(self, task: Task) -> Task:
         """Write where a video was saved: what other tasks had at its path is gone; raises as `record` does."""
-
-        def allow(db: sqlite3.Connection) -> None:
-            check_lease(db, task.key, self._owner)
-            db.execute(CLEAR_PATH_ELSEWHERE, (task.video_path, task.key))
-
-        return await self._record(task, allow)
+        gone = (task.video_path, task.key)
+        return await self._record(task, self._owner, lambda db: db.execute(CLEAR_PATH_ELSEWHERE, gone))
 
     async def record_sending(self, task: Task, limits: Limits, now: float) -> Task:
         """Write that a task is about to be sent; raise `LimitReached`, or `LeaseLost`.
 
-        The limits are checked again, because the row may come from elsewhere (the file is input).
+        The limits are checked again, because the row may come from elsewhere (the store is input).
         """
 
-        def allow(db: sqlite3.Connection) -> None:
-            check_lease(db, task.key, self._owner)
+        def allow(db: Connection) -> None:
+            self._store.lock_limits(db)
             check_limits(db, limits, task.caller, now, besides=task.key)
 
-        return await self._record(task, allow)
+        return await self._record(task, self._owner, allow)
 
-    async def _record(self, task: Task, allow: Callable[[sqlite3.Connection], None]) -> Task:
+    async def _record(
+        self, task: Task, owner: str | None, besides: Callable[[Connection], object] = lambda _: None
+    ) -> Task:
+        """Write a task, if `owner` has its lease or is None, and what is to be written or refused `besides`."""
         row = {name: value for name, value in row_of(task).items() if name not in IMMUTABLE_COLUMNS}
         changes = ", ".join(f"{name} = :{name}" for name in row)
         update = f"""
@@ -330,15 +334,20 @@ class Ledger:
                 -- an id is never replaced
                 AND task_id IN ('', :task_id)
                 -- a state never goes back
-                AND status IN (SELECT value FROM json_each(:past))"""  # noqa: S608 - column names and conditions of ours
+                AND status IN (SELECT value FROM json_each(:past))
+                AND {"true" if owner is None else "lease_owner = :owner"}"""  # noqa: S608 - column names and conditions of ours
         past = json.dumps([status for status in Status if status.rank <= task.status.rank])
-        values = row | {"past": past, "key": task.key, "owner": self._owner}
+        values = row | {"past": past, "key": task.key, "owner": owner}
 
-        def write(db: sqlite3.Connection) -> bool:
-            allow(db)
-            return db.execute(update, values).rowcount == 1
+        def write(db: Connection) -> bool:
+            besides(db)
+            if db.execute(update, values).rowcount == 1:
+                return True
+            if owner is not None:
+                check_lease(db, task.key, owner)
+            return False
 
-        return task if await self._file.write(write) else await self.get(task.key)
+        return task if await self._store.write(write) else await self.get(task.key)
 
     async def set_wanted_at(self, key: str, now: float) -> None:
         """Note that a caller asks again for a task that has no id yet; `now` in POSIX seconds."""
@@ -363,7 +372,7 @@ class Ledger:
         Whoever waits for a later try loses the lease.
         """
         query = """
-            UPDATE tasks SET wants_file = 1, video_path = '', error = NULL, failures = 0, updated_at = :now,
+            UPDATE tasks SET wants_file = true, video_path = '', error = NULL, failures = 0, updated_at = :now,
                 file_name = CASE :name WHEN '' THEN file_name ELSE :name END,
                 -- whoever else holds the lease of a task with an error only waits for a later try, and loses it
                 lease_owner = CASE WHEN error IS NULL OR lease_owner = :owner THEN lease_owner ELSE '' END,
@@ -377,7 +386,7 @@ class Ledger:
 
     async def set_wants_file(self, key: str) -> None:
         """Have a video saved that was not to be, unless it has been."""
-        query = "UPDATE tasks SET wants_file = 1 WHERE key = ? AND video_path = '' AND NOT wants_file"
+        query = "UPDATE tasks SET wants_file = true WHERE key = ? AND video_path = '' AND NOT wants_file"
         await self._change(query, (key,))
 
     async def clear_path_elsewhere(self, path: str, key: str) -> None:
@@ -387,7 +396,7 @@ class Ledger:
     async def clear_wants_file(self, key: str) -> None:
         """Leave a finished video unsaved until somebody asks for it."""
         query = """
-            UPDATE tasks SET wants_file = 0 WHERE key = ? AND status = 'completed' AND video_path = ''
+            UPDATE tasks SET wants_file = false WHERE key = ? AND status = 'completed' AND video_path = ''
                 -- otherwise somebody has asked for it meanwhile
                 AND error IS NOT NULL"""
         await self._change(query, (key,))
@@ -399,7 +408,7 @@ class Ledger:
 
     async def check_writable(self) -> None:
         """Raise `LedgerUnusable` if nothing could be written now."""
-        await self._change("UPDATE revisions SET last = last", ())
+        await self._store.check_writable()
 
     async def forget(self, now: float, days: int) -> None:
         """Delete the tasks that ended more than `days` days ago, never an unconfirmed one; saved videos stay."""
@@ -409,7 +418,7 @@ class Ledger:
                 AND NOT ({UNSAVED} AND finished_at > :oldest)"""  # noqa: S608 - conditions of ours
         bounds = {"oldest": now - OUTPUT_LIFETIME_SECONDS, "before": now - days * DAY_SECONDS}
         if await self._change(query, bounds):
-            await self._file.shrink()
+            await self._store.shrink()
 
     # -- leases -------------------------------------------------------------------------------------------------------
 
@@ -426,19 +435,22 @@ class Ledger:
             UNION ALL
             -- one that had no task left when it ended
             SELECT 1 FROM servers WHERE owner NOT IN {ALIVE} LIMIT 1"""  # noqa: S608 - conditions of ours
+        free = f"""
+            UPDATE tasks SET lease_owner = '', aside_until = 0
+            WHERE key IN (SELECT key FROM tasks WHERE {lost} {self._store.skip_locked})"""  # noqa: S608 - as above
         values: Row = {"now": now} | MAX_LEASE_SECONDS
-        if not await self._file.read(found, values):
+        if not await self._store.read(found, values):
             return
 
-        def write(db: sqlite3.Connection) -> None:
-            db.execute(f"UPDATE tasks SET lease_owner = '', aside_until = 0 WHERE {lost}", values)  # noqa: S608 - as above
+        def write(db: Connection) -> None:
+            db.execute(free, values)
             db.execute(f"DELETE FROM servers WHERE owner NOT IN {ALIVE}", values)  # noqa: S608 - as above
 
-        await self._file.write(write)
+        await self._store.write(write)
 
     async def claim(self, keys: list[str], now: float, until: float) -> set[str]:
         """Lease tasks to this server, which says that it lives `until` (POSIX seconds); give those that it has now."""
-        return await self._file.write(lambda db: claim(db, keys, self._owner, now, until))
+        return await self._store.write(lambda db: claim(db, keys, self._owner, now, until, self._store.skip_locked))
 
     async def leased(self) -> list[str]:
         """List the keys of the tasks that are leased to this server."""
@@ -446,7 +458,7 @@ class Ledger:
             SELECT key FROM tasks WHERE lease_owner = ?
                 -- as the index `tasks_leased` has it
                 AND lease_owner <> ''"""
-        return [row["key"] for row in await self._file.read(query, (self._owner,))]
+        return [row["key"] for row in await self._store.read(query, (self._owner,))]
 
     async def release(self, key: str, until: float = 0.0, *, while_status: str = "") -> None:
         """Give a lease back; while the task is in `while_status`, nobody takes it before `until` (POSIX seconds)."""
@@ -461,12 +473,12 @@ class Ledger:
     async def release_all(self) -> None:
         """Give all leases of this server back."""
 
-        def write(db: sqlite3.Connection) -> None:
+        def write(db: Connection) -> None:
             # the second half of the condition is as the index `tasks_leased` has it
             db.execute("UPDATE tasks SET lease_owner = '' WHERE lease_owner = ? AND lease_owner <> ''", (self._owner,))
             db.execute("DELETE FROM servers WHERE owner = ?", (self._owner,))
 
-        await self._file.write(write)
+        await self._store.write(write)
 
     # -- reading ------------------------------------------------------------------------------------------------------
 
@@ -481,8 +493,8 @@ class Ledger:
             raise LeaseLost(key)
         return load_task(row)
 
-    async def _row(self, key: str) -> sqlite3.Row:
-        rows = await self._file.read("SELECT * FROM tasks WHERE key = ?", (key,))
+    async def _row(self, key: str) -> Record:
+        rows = await self._store.read("SELECT * FROM tasks WHERE key = ?", (key,))
         if not rows:
             raise TaskNotFound("The task is no longer in this server's ledger.")
         return rows[0]
@@ -493,7 +505,7 @@ class Ledger:
             SELECT * FROM tasks WHERE task_id = ? AND caller = ?
                 -- as the index `tasks_by_id` has it
                 AND task_id <> ''"""
-        rows = await self._file.read(query, (task_id, caller))
+        rows = await self._store.read(query, (task_id, caller))
         return load_task(rows[0]) if rows else None
 
     async def find_unattended(
@@ -527,7 +539,7 @@ class Ledger:
         bounds: Row = {name: now - seconds for name, seconds in ages.items()}
         account = {"origin": origin, "key_id": key_id, "payer": key_id if pays else None}
         times = {"now": now, "latest": now + CLOCK_STEP_SECONDS}
-        rows = await self._file.read(query, bounds | account | times | MAX_ASIDE_SECONDS)
+        rows = await self._store.read(query, bounds | account | times | MAX_ASIDE_SECONDS)
         return [row["key"] for row in rows if is_key(row["key"])]
 
     async def durations(self, model: str, origin: str, limit: int = 50) -> list[float]:
@@ -538,7 +550,7 @@ class Ledger:
                 -- a clock was set back, or nobody was there to see the end
                 AND finished_at - coalesce(sent_at, created_at) BETWEEN 0 AND ?
             ORDER BY finished_at DESC LIMIT ?"""
-        return [row["seconds"] for row in await self._file.read(query, (model, origin, COMPARABLE_SECONDS, limit))]
+        return [row["seconds"] for row in await self._store.read(query, (model, origin, COMPARABLE_SECONDS, limit))]
 
     async def spending(self, caller: str, origin: str, now: float, price: int = to_micros(PRICE_USD)) -> Spending:
         """Add up what a caller spent at an origin, today (UTC) and in all, and what counts against its limits.
@@ -546,25 +558,25 @@ class Ledger:
         `price`, in millionths of a USD, is what a task counts with there that may yet be charged.
         """
         query = f"""
-            SELECT coalesce(sum(cost), 0) AS total,
-                coalesce(sum(cost) FILTER (WHERE finished_at >= :midnight), 0) AS today
+            SELECT CAST(coalesce(sum(cost), 0) AS BIGINT) AS total,
+                CAST(coalesce(sum(cost) FILTER (WHERE finished_at >= :midnight), 0) AS BIGINT) AS today
             FROM (SELECT finished_at, {COST} AS cost
-                FROM tasks WHERE caller = :caller AND charged = 'yes' AND origin = :origin)"""  # noqa: S608 - of ours
+                FROM tasks WHERE caller = :caller AND charged = 'yes' AND origin = :origin) AS charges"""  # noqa: S608 - of ours
         facts = {"caller": caller, "origin": origin, "price": to_micros(PRICE_USD)}
-        spent = (await self._file.read(query, facts | {"midnight": now - now % DAY_SECONDS}))[0]
+        spent = (await self._store.read(query, facts | {"midnight": now - now % DAY_SECONDS}))[0]
         values = limit_values(caller, now)
-        active = (await self._file.read(ACTIVE, values))[0][0]
-        submitted = (await self._file.read(SUBMITTED, values))[0][0]
-        committed = (await self._file.read(COMMITTED, values | money_values(now, price)))[0][0]
+        active = (await self._store.read(ACTIVE, values))[0]["tasks"]
+        submitted = (await self._store.read(SUBMITTED, values))[0]["tasks"]
+        committed = (await self._store.read(COMMITTED, values | money_values(now, price)))[0]["cost"]
         return Spending(spent["today"] / MICROS, spent["total"] / MICROS, Usage(active, submitted, committed))
 
     async def spent_since(self, caller: str, origin: str, since: float) -> float:
         """Add up in USD what a caller spent at an origin on tasks that ended at `since` (POSIX seconds) or later."""
         query = f"""
-            SELECT coalesce(sum({COST}), 0) AS spent
+            SELECT CAST(coalesce(sum({COST}), 0) AS BIGINT) AS spent
             FROM tasks WHERE caller = :caller AND charged = 'yes' AND origin = :origin AND finished_at >= :since"""  # noqa: S608 - ours
         facts = {"caller": caller, "origin": origin, "since": since, "price": to_micros(PRICE_USD)}
-        spent: int = (await self._file.read(query, facts))[0]["spent"]
+        spent: int = (await self._store.read(query, facts))[0]["spent"]
         return spent / MICROS
 
     async def page(self, caller: str, status: str, limit: int, cursor: str) -> tuple[list[Task], str]:
@@ -581,7 +593,7 @@ class Ledger:
             ORDER BY created_at DESC, key DESC LIMIT :limit"""  # noqa: S608 - conditions of ours
         tasks: list[Task] = []
         for _ in range(0, SEARCHED, limit):
-            rows = await self._file.read(query, {"caller": caller, "status": status, **place})
+            rows = await self._store.read(query, {"caller": caller, "status": status, **place})
             tasks += [task_of(row) for row in rows if is_valid_row(row)]
             if len(rows) <= limit or len(tasks) > limit:
                 break
@@ -601,37 +613,27 @@ class Ledger:
                 AND created_at > coalesce((SELECT created_at FROM tasks WHERE caller = :caller
                     ORDER BY created_at DESC LIMIT 1 OFFSET :searched), -1)
                 AND status IN (SELECT value FROM json_each(:states))
-                -- as bytes, which `casefold` reads as far as they are text
                 AND NOT EXISTS (SELECT 1 FROM json_each(:words)
-                    WHERE NOT instr(casefold(CAST(task_id || ' ' || prompt AS BLOB)), value))
+                    WHERE instr(lower(task_id) || ' ' || folded_prompt, value) = 0)
             ORDER BY created_at DESC, key DESC LIMIT :limit"""
         words = json.dumps(sorted(set(typed.casefold().split())))
         values: Row = {"caller": caller, "words": words, "states": json.dumps(states)}
-        rows = await self._file.read(query, values | {"limit": limit, "searched": SEARCHED, "unnamed": unnamed})
+        rows = await self._store.read(query, values | {"limit": limit, "searched": SEARCHED, "unnamed": unnamed})
         return [task_of(row) for row in rows if is_valid_row(row)]
 
     async def changes(self, since: LedgerPosition | None) -> tuple[LedgerPosition, list[Change]]:
         """Give the present position, and what callers can see to have changed since an earlier one."""
-        # One statement, so that nothing is written in between.
-        query = """
-            SELECT ledger, last, key, caller, task_id, listed FROM revisions LEFT JOIN (
-                SELECT key, caller, task_id, listed > :since AS listed FROM tasks WHERE revision > :since
-                UNION ALL
-                -- which tasks are gone is not known any more
-                SELECT NULL, caller, NULL, 1 FROM forgotten WHERE revision > :since
-            ) ON true"""
-        rows = await self._file.read(query, {"since": since.revision if since else math.inf})
-        now = position_in(rows)
-        if since and (since.ledger != now.ledger or since.revision > now.revision):
-            return now, [Change(None, None, listed=True)]
-        changed = [row for row in rows if row["caller"] is not None]
-        return now, [Change(str(row["caller"]), row["task_id"], bool(row["listed"]), row["key"]) for row in changed]
+        return await self._store.changes(since)
+
+    async def stop_watching(self) -> None:
+        """Take note that nobody asks for changes for now."""
+        await self._store.rest()
 
     async def _change(self, query: str, values: Sequence[Any] | Row) -> int:
-        return await self._file.write(lambda db: db.execute(query, values).rowcount)
+        return await self._store.write(lambda db: db.execute(query, values).rowcount)
 
 
 def open_ledger(settings: Settings) -> Ledger:
     """Give the ledger that the settings mean; its file is opened when it is needed."""
     place = ledger_path(settings)
-    return Ledger(place.path, named=place.is_configured)
+    return Ledger.in_file(place.path, named=place.is_configured)

@@ -6,7 +6,6 @@ Nothing passes that this server could not have written: types, known values, bou
 import json
 import math
 import re
-import sqlite3
 import uuid
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict, fields
@@ -16,6 +15,7 @@ from luma_mcp.core.errors import Charged, DownloadFailed, Failure, LumaError, Ou
 from luma_mcp.core.filenames import VIDEO_SUFFIXES, filename_fault
 from luma_mcp.core.models import Status, Task, VideoRequest
 from luma_mcp.core.text import is_list, is_object
+from luma_mcp.ledger.store import Record
 
 REQUEST_WORDS = ("prompt", "source", "model", "callback_url")
 PLAIN_WORDS = ("caller", "model", "origin", "key_id", "source_digest", "task_id")
@@ -64,7 +64,7 @@ def failure_to_json(failure: Failure | None) -> str | None:
     return json.dumps({name: getattr(failure, name) for name in sorted(FAILURE_FIELDS)}) if failure else None
 
 
-def task_of(row: sqlite3.Row) -> Task:
+def task_of(row: Record) -> Task:
     """Read a task back from its columns; raise `ValueError` for a row that this server cannot have written."""
     values: Row = {name: row[name] for name in COLUMNS}
     check_columns(WORDS, values, is_words)
@@ -85,7 +85,7 @@ def task_of(row: sqlite3.Row) -> Task:
     return Task(request=request, **values)
 
 
-def is_valid_row(row: sqlite3.Row) -> bool:
+def is_valid_row(row: Record) -> bool:
     try:
         task_of(row)
     except UNREADABLE:

@@ -31,7 +31,7 @@ from luma_mcp.ledger.schema import (
 )
 
 DAMAGED_MARK = ".damaged-"  # in the name of a copy, with the time behind it
-RESCUED_COLUMNS = (*COLUMNS, "name")
+RESCUED_COLUMNS = (*COLUMNS, "name", "folded_prompt")
 DAMAGE = frozenset({sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB})
 PAGE_SIZE_BYTES = slice(16, 18)  # places in the header of a database file
 PAGE_COUNT_BYTES = slice(28, 32)

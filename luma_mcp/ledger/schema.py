@@ -15,11 +15,12 @@ LOCK_SECONDS = 2.0
 SYNCHRONOUS = "PRAGMA synchronous = EXTRA"
 MAX_VALUE_BYTES = 1 << 20
 # CHECK stands for STRICT, which SQLite has since 3.37 only. `revision` and `listed` count what callers can see to
-# change, so that each process finds what another has changed: the first of the whole task, the second of what the list
-# of tasks with an id says about it; `forgotten` has each caller's last deletion. `tasks_that_count` is the rule that
-# money depends on: a take of a request has one task, unless what it had has failed and cost nothing. A task is leased
-# to its `lease_owner` as long as that one says in `servers` that it lives, which costs the same for any number of
-# tasks; one that nobody has is put aside until `aside_until`.
+# change, so that each process finds what another has changed: the first of the whole task, the second of what the
+# list of tasks with an id says about it; `forgotten` has each caller's last deletion. `folded_prompt` is the prompt
+# for comparing words in any case. `tasks_that_count` is the rule that money depends on: a take of a request has one
+# task, unless what it had has failed and cost nothing. A task is leased to its `lease_owner` as long as that one says
+# in `servers` that it lives, which costs the same for any number of tasks; one that nobody has is put aside until
+# `aside_until`.
 MIGRATIONS = (
     """
     CREATE TABLE tasks (
@@ -28,6 +29,7 @@ MIGRATIONS = (
         name TEXT NOT NULL CHECK (typeof(name) = 'text'),
         take INTEGER NOT NULL CHECK (typeof(take) = 'integer' AND take BETWEEN 1 AND 100),
         prompt TEXT NOT NULL CHECK (typeof(prompt) = 'text'),
+        folded_prompt TEXT NOT NULL DEFAULT '' CHECK (typeof(folded_prompt) = 'text'),
         source TEXT NOT NULL CHECK (typeof(source) = 'text'),
         model TEXT NOT NULL CHECK (typeof(model) = 'text'),
         watermark INTEGER NOT NULL CHECK (typeof(watermark) = 'integer' AND watermark IN (0, 1)),
@@ -157,14 +159,13 @@ def open_database(path: Path) -> sqlite3.Connection:
 
 
 def configure_connection(db: sqlite3.Connection) -> None:
-    """Let a connection give rows by name and damaged text as far as it can be decoded, and know `casefold`.
+    """Let a connection give rows by name, and damaged text as far as it can be decoded.
 
     A file may have been made to harm: nothing in its schema may call functions, and no value may be larger than ours.
     """
     refuse_old_sqlite()
     db.row_factory = sqlite3.Row
     db.text_factory = decode_text
-    db.create_function("casefold", 1, decode_casefolded, deterministic=True)
     db.execute("PRAGMA trusted_schema = OFF")
     db.execute("PRAGMA cell_size_check = ON")
     db.setlimit(sqlite3.SQLITE_LIMIT_LENGTH, MAX_VALUE_BYTES)
@@ -179,11 +180,6 @@ def refuse_old_sqlite() -> None:
 def decode_text(stored: bytes) -> str:
     """Decode text, and what a broken disk made of it as far as that goes."""
     return stored.decode(errors="replace")
-
-
-def decode_casefolded(stored: bytes) -> str:
-    """Give text in a form in which words are compared in any case; bytes are given, because they may be no text."""
-    return decode_text(stored).casefold()
 
 
 def migrate(db: sqlite3.Connection) -> None:

@@ -38,7 +38,7 @@ class Reader:
     """Reads what changed since it read last."""
 
     def __init__(self, path: Path) -> None:
-        self.ledger = Ledger(path)
+        self.ledger = Ledger.in_file(path)
         self.since: LedgerPosition | None = None
 
     async def news(self) -> list[Change]:
@@ -53,7 +53,7 @@ def path(tmp_path: Path) -> Path:
 
 @pytest.fixture
 async def ledger(path: Path) -> AsyncGenerator[Ledger]:
-    with closing(Ledger(path)) as ledger:
+    with closing(Ledger.in_file(path)) as ledger:
         yield ledger
 
 
@@ -150,7 +150,7 @@ async def test_what_is_written_during_a_look_is_told_by_the_next_one(
     running = await ledger.record((await held(ledger)).accepted("t-1", Status.PROCESSING, EPOCH))
     await reader.news()
     done = await ledger.record(running.read(TaskSnapshot(status=Status.COMPLETED, video_urls=("u",)), EPOCH))
-    read = reader.ledger._file.read
+    read = reader.ledger._store.read
     told: list[Change] = []
 
     async def and_write(query: str, values: Any) -> Any:
@@ -159,7 +159,7 @@ async def test_what_is_written_during_a_look_is_told_by_the_next_one(
         return rows
 
     with monkeypatch.context() as patched:
-        patched.setattr(reader.ledger._file, "read", and_write)
+        patched.setattr(reader.ledger._store, "read", and_write)
         told += await reader.news()
     told += await reader.news()
     assert {(change.task_id, change.listed) for change in told} == {("t-1", True), ("t-1", False)}
@@ -199,7 +199,7 @@ async def test_whatever_a_caller_sees_to_differ_is_told_and_nothing_that_nobody_
 ) -> None:
     path = tmp_path_factory.mktemp("changes") / "tasks.sqlite3"
     reader = Reader(path)
-    with closing(Ledger(path)) as ledger, closing(reader.ledger):
+    with closing(Ledger.in_file(path)) as ledger, closing(reader.ledger):
         keys = [(await held(ledger, number)).key for number in range(4)]
         await reader.news()
         for batch in batches:

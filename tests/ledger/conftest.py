@@ -25,5 +25,5 @@ def found(path: Path) -> Path:
 
 @pytest.fixture
 def ledger(path: Path) -> Generator[Ledger]:
-    with closing(Ledger(path)) as opened:
+    with closing(Ledger.in_file(path)) as opened:
         yield opened

@@ -141,7 +141,7 @@ async def test_closing_waits_for_a_write_that_nobody_awaits_any_more(ledger: Led
 
 async def test_a_file_that_was_replaced_is_the_one_that_counts(ledger: Ledger, path: Path, home: Path) -> None:
     await add(ledger, task())
-    with closing(Ledger(home / "backup" / "tasks.sqlite3")) as backup:
+    with closing(Ledger.in_file(home / "backup" / "tasks.sqlite3")) as backup:
         kept, _ = await add(backup, task(7))
     (home / "backup" / "tasks.sqlite3").replace(path)
     assert await listed(ledger) == [kept]
@@ -194,12 +194,12 @@ def open_folder() -> Generator[Path]:
 
 async def test_in_a_folder_that_is_read_only_history_can_be_read(open_folder: Path) -> None:
     path = open_folder / "data" / "tasks.sqlite3"
-    with closing(Ledger(path)) as ledger:
+    with closing(Ledger.in_file(path)) as ledger:
         kept, _ = await add(ledger, task())
     path.chmod(0o444)
     path.parent.chmod(0o555)
     try:
-        with closing(Ledger(path)) as ledger, without_privileges():
+        with closing(Ledger.in_file(path)) as ledger, without_privileges():
             assert await listed(ledger) == [kept]
             assert await ledger.get(kept.key) == kept
             with pytest.raises(LedgerUnusable):
@@ -252,13 +252,13 @@ async def test_a_disk_that_can_be_written_again_is_written_to_without_a_restart(
     open_folder: Path, file_mode: int, folder_mode: int
 ) -> None:
     path = open_folder / "data" / "tasks.sqlite3"
-    with closing(Ledger(path)) as before:
+    with closing(Ledger.in_file(path)) as before:
         kept, _ = await add(before, task())
     for place in (path, path.parent):
         give_away(place)
     path.chmod(file_mode)
     path.parent.chmod(folder_mode)
-    with without_privileges(), closing(Ledger(path)) as ledger:
+    with without_privileges(), closing(Ledger.in_file(path)) as ledger:
         assert await listed(ledger) == [kept]
         with pytest.raises(LedgerUnusable) as raised:
             await add(ledger, task(1))
@@ -427,7 +427,11 @@ async def test_damage_that_another_process_finds_is_told_once_by_each_that_had_t
     ledger: Ledger, path: Path
 ) -> None:
     kept, _ = await add(ledger, task())
-    with closing(Ledger(path)) as idle, closing(Ledger(path)) as finder, closing(Ledger(path)) as later:
+    with (
+        closing(Ledger.in_file(path)) as idle,
+        closing(Ledger.in_file(path)) as finder,
+        closing(Ledger.in_file(path)) as later,
+    ):
         await listed(idle)
         damage_index(path)
         with pytest.raises(LedgerDamaged, match="with 1 tasks"), finder.report_damage_once():
@@ -459,7 +463,7 @@ async def test_a_file_that_was_replaced_beside_an_old_damaged_one_is_not_called_
 async def test_a_callers_tasks_are_counted_without_making_or_trusting_a_file(home: Path) -> None:
     place = home / "tasks.sqlite3"
     assert (count_tasks_of(place, "ann"), place.exists()) == (0, False)
-    with closing(Ledger(place)) as ledger:
+    with closing(Ledger.in_file(place)) as ledger:
         await add(ledger, task(caller="ann"))
         await add(ledger, task(1, caller="bob"))
         assert [count_tasks_of(place, caller) for caller in ("ann", "bob", "eve")] == [1, 1, 0]

@@ -46,7 +46,7 @@ async def test_the_files_are_this_users_alone_in_a_folder_that_everybody_reads(p
     path.parent.mkdir(mode=0o755)
     before = os.umask(0)
     try:
-        with closing(Ledger(path)) as ledger:
+        with closing(Ledger.in_file(path)) as ledger:
             await add(ledger, task())
             assert {mode_of(file) for file in path.parent.iterdir()} == {0o600}
             for file in path.parent.iterdir():
@@ -54,7 +54,7 @@ async def test_the_files_are_this_users_alone_in_a_folder_that_everybody_reads(p
             await add(ledger, task(1))
             assert mode_of(path) == 0o600, "put back"
         damage_index(path)
-        with closing(Ledger(path)) as ledger:
+        with closing(Ledger.in_file(path)) as ledger:
             with pytest.raises(LedgerDamaged):
                 await listed(ledger)
             await listed(ledger)
@@ -98,7 +98,7 @@ async def test_a_folder_that_stays_open_is_refused_unless_somebody_named_it(
     refused = await refusal(found)
     assert "can be written by other users" in refused.message
     assert "chmod" in refused.hint
-    with closing(Ledger(found, named=True)) as ledger:
+    with closing(Ledger.in_file(found, named=True)) as ledger:
         for number in range(3):
             await add(ledger, task(number))
             ledger.close()
@@ -112,7 +112,7 @@ async def test_a_folder_that_is_shared_on_purpose_keeps_its_permissions_and_is_w
     for mode in (0o1777, 0o2775):
         found.parent.chmod(mode)
         await use(found, named=True) if mode == 0o1777 else None
-        with closing(Ledger(found, named=True)) as ledger:
+        with closing(Ledger.in_file(found, named=True)) as ledger:
             await listed(ledger)
         assert mode_of(found.parent) == mode
     assert "may be changed by others" in caplog.text

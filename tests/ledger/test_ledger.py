@@ -74,10 +74,10 @@ tasks = st.builds(
 async def test_what_is_written_is_read_back_and_what_is_fixed_stays(home: Path, draft: Task, later: Task) -> None:
     path, draft = home / new_key(), with_its_cost(replace(draft, status=Status.SUBMITTING))
     later = with_its_cost(later)
-    with closing(Ledger(path)) as ledger:
+    with closing(Ledger.in_file(path)) as ledger:
         await add(ledger, draft)
         await ledger.release_all()
-    with closing(Ledger(path)) as ledger:
+    with closing(Ledger.in_file(path)) as ledger:
         assert await ledger.get(draft.key) == draft
         await ledger.claim([draft.key], EPOCH, EPOCH)
         await ledger.record(replace(later, key=draft.key, task_id=draft.task_id))
@@ -92,7 +92,7 @@ def with_its_cost(one: Task) -> Task:
 
 
 async def test_nothing_touches_the_disk_before_the_first_use(path: Path) -> None:
-    Ledger(path).close()
+    Ledger.in_file(path).close()
     assert not path.parent.exists()
 
 
@@ -137,7 +137,7 @@ async def test_a_task_counts_unless_it_failed_and_cost_nothing(ledger: Ledger, s
 
 def test_twenty_processes_with_the_same_request_make_one_task(path: Path) -> None:
     async def submit(number: int) -> str:
-        with closing(Ledger(path)) as ledger:
+        with closing(Ledger.in_file(path)) as ledger:
             return (await add(ledger, task(number), "same"))[0].key
 
     with ThreadPoolExecutor(20) as pool:
@@ -145,7 +145,7 @@ def test_twenty_processes_with_the_same_request_make_one_task(path: Path) -> Non
 
 
 async def test_a_lease_has_one_owner_until_that_one_is_silent_or_gives_it_back(ledger: Ledger, path: Path) -> None:
-    with closing(ledger) as one, closing(Ledger(path)) as other:
+    with closing(ledger) as one, closing(Ledger.in_file(path)) as other:
         keys = [(await add(one, task(number)))[0].key for number in range(2)]
         assert await one.claim(keys, EPOCH, EPOCH + 20) == set(keys)
         assert await other.claim(keys, EPOCH + 19, EPOCH + 40) == set()
@@ -165,7 +165,7 @@ async def test_a_lease_has_one_owner_until_that_one_is_silent_or_gives_it_back(l
 
 
 async def test_a_lease_that_no_server_answers_for_strands_no_task(ledger: Ledger, path: Path) -> None:
-    with closing(ledger) as one, closing(Ledger(path)) as other:
+    with closing(ledger) as one, closing(Ledger.in_file(path)) as other:
         key = (await add(one, task()))[0].key
         with closing(sqlite3.connect(path)) as db, db:
             db.execute("UPDATE tasks SET lease_owner = 'nobody'")
@@ -175,7 +175,7 @@ async def test_a_lease_that_no_server_answers_for_strands_no_task(ledger: Ledger
 
 
 async def test_nothing_is_kept_of_a_server_that_ended_when_it_had_no_task_left(ledger: Ledger, path: Path) -> None:
-    with closing(ledger) as one, closing(Ledger(path)) as other:
+    with closing(ledger) as one, closing(Ledger.in_file(path)) as other:
         key = (await add(one, task()))[0].key
         assert await one.claim([key], EPOCH, EPOCH + 15)
         await one.release(key)
@@ -186,7 +186,7 @@ async def test_nothing_is_kept_of_a_server_that_ended_when_it_had_no_task_left(l
 
 
 async def test_a_lease_from_the_future_does_not_strand_a_task(ledger: Ledger, path: Path) -> None:
-    with closing(ledger) as one, closing(Ledger(path)) as other:
+    with closing(ledger) as one, closing(Ledger.in_file(path)) as other:
         key = (await add(one, task()))[0].key
         assert await one.claim([key], EPOCH + 1e7, EPOCH + 1e7 + 15)  # then the clock was corrected
         await other.free_tasks_of_silent_servers(EPOCH + 1)
@@ -195,7 +195,7 @@ async def test_a_lease_from_the_future_does_not_strand_a_task(ledger: Ledger, pa
 
 
 async def test_only_who_has_the_lease_is_given_the_task_to_work_on(ledger: Ledger, path: Path) -> None:
-    with closing(ledger) as one, closing(Ledger(path)) as other:
+    with closing(ledger) as one, closing(Ledger.in_file(path)) as other:
         draft, _ = await add(one, task())
         assert await one.get_held(draft.key) == draft
         with pytest.raises(LeaseLost):
@@ -203,7 +203,7 @@ async def test_only_who_has_the_lease_is_given_the_task_to_work_on(ledger: Ledge
 
 
 async def test_who_lost_the_lease_writes_nothing(ledger: Ledger, path: Path) -> None:
-    with closing(ledger) as one, closing(Ledger(path)) as other:
+    with closing(ledger) as one, closing(Ledger.in_file(path)) as other:
         draft, _ = await add(one, task())
         taken = replace(draft, task_id="id", status=Status.COMPLETED, finished_at=EPOCH + 9, video_path="/v.mp4")
         await other.free_tasks_of_silent_servers(EPOCH + 30)

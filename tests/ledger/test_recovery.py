@@ -81,7 +81,7 @@ class Killed(BaseException):
 async def test_a_rescue_that_is_killed_is_done_by_the_next_process(
     path: Path, monkeypatch: pytest.MonkeyPatch, point: str
 ) -> None:
-    with closing(Ledger(path)) as ledger:
+    with closing(Ledger.in_file(path)) as ledger:
         for number in range(50):
             await add(ledger, task(number))
     damage_index(path)
@@ -90,11 +90,11 @@ async def test_a_rescue_that_is_killed_is_done_by_the_next_process(
         if reached == point:
             raise Killed
 
-    with monkeypatch.context() as armed, closing(Ledger(path)) as ledger:
+    with monkeypatch.context() as armed, closing(Ledger.in_file(path)) as ledger:
         armed.setattr(failpoints, "reach", die)
         with pytest.raises(Killed):
             await listed(ledger)
-    with closing(Ledger(path)) as ledger:
+    with closing(Ledger.in_file(path)) as ledger:
         with suppress(LedgerDamaged):
             await listed(ledger)
         assert len(await listed(ledger)) == 50
@@ -182,7 +182,7 @@ def test_processes_that_meet_a_damaged_file_together_keep_it_aside_once(path: Pa
     path.write_bytes(b"no database" * 1000)
 
     async def submit(draft: Task) -> bool:
-        with closing(Ledger(path)) as ledger:
+        with closing(Ledger.in_file(path)) as ledger:
             try:
                 await add(ledger, draft)
             except LedgerUnusable:
@@ -202,7 +202,7 @@ async def test_a_folder_that_was_removed_while_in_use_is_put_back(ledger: Ledger
         removed.unlink()
     path.parent.rmdir()
     second, _ = await add(ledger, task(1))
-    with closing(Ledger(path)) as another:
+    with closing(Ledger.in_file(path)) as another:
         assert {found.key for found in await listed(another)} == {first.key, second.key}
 
 
@@ -235,7 +235,7 @@ async def test_a_rescue_that_another_process_is_in_the_way_of_takes_nothing_and_
     home: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path = home / "data" / "tasks.sqlite3"
-    with closing(Ledger(path)) as ledger:
+    with closing(Ledger.in_file(path)) as ledger:
         await add(ledger, task(1))
     damage_index(path)
     replace_file, before = os.replace, path.read_bytes()
@@ -245,7 +245,7 @@ async def test_a_rescue_that_another_process_is_in_the_way_of_takes_nothing_and_
             raise PermissionError(13, "The process cannot access the file because it is being used by another process")
         replace_file(source, target)
 
-    with closing(Ledger(path)) as ledger:
+    with closing(Ledger.in_file(path)) as ledger:
         with monkeypatch.context() as busy:
             busy.setattr(os, "replace", in_use)
             with pytest.raises(LedgerUnusable, match="used by another process"):

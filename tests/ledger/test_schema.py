@@ -60,7 +60,7 @@ async def test_a_schema_that_is_not_ours_is_refused_and_left_as_it_is(home: Path
 
 @pytest.mark.parametrize("how", ["trigger", "view"])
 async def test_a_schema_that_is_changed_while_in_use_is_refused(found: Path, how: str) -> None:
-    with closing(Ledger(found)) as ledger:
+    with closing(Ledger.in_file(found)) as ledger:
         kept, _ = await add(ledger, task())
         with closing(sqlite3.connect(found)) as db:
             db.executescript(STRANGE[how])
@@ -160,7 +160,7 @@ async def test_a_file_of_an_older_version_gets_the_migrations_that_it_lacks(
     second = "CREATE TABLE notes (words TEXT); INSERT INTO notes VALUES ('once')"
     monkeypatch.setattr(schema, "MIGRATIONS", (*MIGRATIONS, second))
     for _ in range(2):
-        with closing(Ledger(path)) as newer:
+        with closing(Ledger.in_file(path)) as newer:
             assert await newer.get(kept.key) == kept
     with closing(sqlite3.connect(path)) as file:
         assert file.execute("SELECT words FROM notes").fetchall() == [("once",)]

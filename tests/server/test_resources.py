@@ -13,6 +13,7 @@ from mcp_types import INTERNAL_ERROR, INVALID_PARAMS, BlobResourceContents, Cach
 
 from luma_mcp.core.models import Status
 from luma_mcp.core.uris import TASKS_URI, preview_uri, task_id_of, task_uri
+from luma_mcp.ledger.database import LedgerFile
 from luma_mcp.media import preview
 from luma_mcp.sandbox.faults import Fault
 from luma_mcp.server.resources import MAX_TASK_RESOURCES, format_age, resource_name
@@ -174,7 +175,9 @@ async def test_a_finished_task_whose_file_is_still_missing_may_not_be_kept(rig: 
 async def test_a_host_that_reads_resources_does_not_take_the_news_of_damage_from_the_model(
     rig: Rig, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(rig.parts.ledger._file._notice, "pending_message", "The ledger was damaged.")
+    store = rig.parts.ledger._store
+    assert isinstance(store, LedgerFile)
+    monkeypatch.setattr(store._notice, "pending_message", "The ledger was damaged.")
     async with rig.client() as client:
         await read(client, TASKS_URI)
         await client.list_resources()

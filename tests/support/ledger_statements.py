@@ -83,7 +83,7 @@ def recording() -> Generator[list[Statement]]:
 
 async def plans(path: Path, ask: Callable[[Ledger], Awaitable[object]]) -> list[str]:
     """Say how SQLite finds what a ledger is asked for in its tasks, in the order in which it is asked."""
-    with recording() as noted, closing(Ledger(path)) as ledger:
+    with recording() as noted, closing(Ledger.in_file(path)) as ledger:
         await ask(ledger)
     asked = [each for each in noted if each["sql"].lstrip().startswith("SELECT") and "FROM tasks" in each["sql"]]
     with closing(sqlite3.connect(path)) as db:
@@ -91,7 +91,7 @@ async def plans(path: Path, ask: Callable[[Ledger], Awaitable[object]]) -> list[
 
 
 async def everything(path: Path) -> None:
-    with closing(Ledger(path)) as ledger:
+    with closing(Ledger.in_file(path)) as ledger:
         one, _ = await add(ledger, replace(task(1), wants_file=True), "same")
         await ledger.join_or_add(task(2), "same", Limits(5, 5))
         await ledger.join_or_add(task(3), "other", Limits(5, 5, 10_000_000))
@@ -157,7 +157,7 @@ async def remove_while_in_use(ledger: Ledger, path: Path) -> None:
 
 async def rescue(path: Path) -> None:
     damage_index(path)
-    with closing(Ledger(path)) as ledger, suppress(LedgerDamaged):
+    with closing(Ledger.in_file(path)) as ledger, suppress(LedgerDamaged):
         await ledger.page("local", "", 10, "")
 
 

@@ -19,7 +19,7 @@ WRITTEN = "written"
 
 async def write(path: Path, first: int, count: int) -> None:
     """Add tasks one after the other, and read them."""
-    with closing(Ledger(path)) as ledger:
+    with closing(Ledger.in_file(path)) as ledger:
         for number in range(first, first + count):
             draft = task(number)
             try:

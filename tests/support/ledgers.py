@@ -44,7 +44,7 @@ def aside(path: Path) -> list[Path]:
 
 async def use(path: Path, *, named: bool = False) -> list[Task]:
     """Read and write as a server does."""
-    with closing(Ledger(path, named=named)) as ledger:
+    with closing(Ledger.in_file(path, named=named)) as ledger:
         await add(ledger, task())
         return await listed(ledger)
 
@@ -54,7 +54,7 @@ async def refusal(path: Path, *, named: bool = False) -> LedgerUnusable:
     before = path.read_bytes() if path.is_file() else b""
     with pytest.raises(LedgerUnusable) as raised:
         await use(path, named=named)
-    with closing(Ledger(path, named=named)) as ledger, pytest.raises(LedgerUnusable):
+    with closing(Ledger.in_file(path, named=named)) as ledger, pytest.raises(LedgerUnusable):
         await listed(ledger)
     assert (path.read_bytes() if path.is_file() else b"") == before
     assert [each.name for each in path.parent.iterdir() if "damaged" in each.name] == []

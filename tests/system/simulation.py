@@ -80,7 +80,7 @@ class Server:
         """Stop at once: whatever the process still tries has no effect."""
         self.dead = True
         self.over.set()
-        ledger: Any = self.rig.parts.ledger._file
+        ledger: Any = self.rig.parts.ledger._store
         ledger.read = ledger.write = dying
         tracker: Any = self.rig.parts.tracker
         tracker.follow = ignored

@@ -171,7 +171,7 @@ async def sandbox_served(sandbox: Sandbox, listener: socket.socket) -> AsyncGene
 async def every_task(home: Path) -> list[Task]:
     """Read the ledger."""
     (path,) = home.rglob("tasks.sqlite3")
-    ledger = Ledger(path)
+    ledger = Ledger.in_file(path)
     try:
         return (await ledger.page("local", "", 1_000_000, ""))[0]
     finally:

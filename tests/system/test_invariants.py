@@ -79,7 +79,7 @@ class PaidOnce(RuleBasedStateMachine):
         self.portal = self.stack.enter_context(start_blocking_portal("trio", {"clock": self.time}))
         self.clock, self.outside = VirtualClock(), VirtualClock()
         self.sandbox = sandbox_for(self.home, clock=self.outside)
-        self.ledger = Ledger(self.home / "data" / "tasks.sqlite3")
+        self.ledger = Ledger.in_file(self.home / "data" / "tasks.sqlite3")
         self.running: dict[str, tuple[Rig, Any]] = {}
         self.seen: dict[str, Seen] = {}
         self.slept = 0.0

@@ -203,7 +203,7 @@ async def test_what_was_put_aside_stays_so_though_the_clock_was_set_back_a_littl
         ledger, now = rig.parts.ledger, rig.clock()
         assert await ledger.claim([task.key], now, now + 15)
         await ledger.release(task.key, now + 600)
-        with closing(Ledger(home / "data" / LEDGER_NAME)) as other:
+        with closing(Ledger.in_file(home / "data" / LEDGER_NAME)) as other:
             assert not await other.claim([task.key], now, now + 15)
             assert await other.claim([task.key], now - 1, now + 15), "nothing is put aside for that long"
 

@@ -17,6 +17,7 @@ from luma_mcp.ledger import database
 from luma_mcp.ledger.database import raise_ledger_unusable
 from luma_mcp.ledger.ledger import insert
 from luma_mcp.ledger.records import row_of
+from luma_mcp.ledger.store import Connection
 from luma_mcp.media.downloads import Downloads
 from luma_mcp.sandbox.faults import Fault
 from luma_mcp.sandbox.transport import open_asgi_transport
@@ -243,13 +244,13 @@ async def add_running(rig: Rig, number: int) -> None:
     """Add tasks that RunAPI has, as a server left them that was killed."""
     now, (origin, key_id) = rig.clock(), rig.parts.runapi.account
 
-    def write(db: sqlite3.Connection) -> None:
+    def write(db: Connection) -> None:
         for each in range(number):
             own = replace(task(each), created_at=now, wanted_at=now, sent_at=now, origin=origin, key_id=key_id)
             insert(db, row_of(own.accepted(f"t-{each}", Status.PROCESSING, now)) | {"name": own.key})
         db.execute("UPDATE tasks SET lease_owner = 'dead'")
 
-    await rig.parts.ledger._file.write(write)
+    await rig.parts.ledger._store.write(write)
 
 
 async def test_a_task_whose_lease_stays_with_this_server_against_its_will_is_followed_by_it(

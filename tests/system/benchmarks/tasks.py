@@ -164,8 +164,8 @@ async def fill(path: Path, url: str, tasks: int) -> None:
             }
             insert(db, row_of(draft) | own | {"name": own["key"]})
 
-    with closing(Ledger(path)) as ledger:
-        await ledger._file.write(write)
+    with closing(Ledger.in_file(path)) as ledger:
+        await ledger._store.write(write)
 
 
 async def asked(url: str, kind: str) -> int:
@@ -214,10 +214,10 @@ async def measure_open(size: int, *, calls: bool) -> AsyncIterator[Figure]:
 
 async def taken_up(path: Path, tasks: int) -> None:
     """Wait until the server has a lease on each task."""
-    with closing(Ledger(path)) as ledger:
+    with closing(Ledger.in_file(path)) as ledger:
         while True:
-            found = await ledger._file.read("SELECT count(*) FROM tasks WHERE lease_owner <> ''", ())
-            if found[0][0] >= tasks:
+            found = await ledger._store.read("SELECT count(*) AS tasks FROM tasks WHERE lease_owner <> ''", ())
+            if found[0]["tasks"] >= tasks:
                 return
             await asyncio.sleep(0.05)
 

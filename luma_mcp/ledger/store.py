@@ -1,0 +1,143 @@
+"""What the ledger needs of whatever holds its tables: a file of SQLite's, or a database of PostgreSQL's.
+
+The statements are the same for both. Each job of a transaction sees its own part alone undone if it fails.
+"""
+
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass
+from typing import Any, Protocol, TypeVar
+
+from luma_mcp.core.errors import LedgerUnusable, LumaError
+from luma_mcp.core.models import Change, LedgerPosition
+from luma_mcp.ledger.batches import Job
+from luma_mcp.ledger.errors import WriteRefused
+
+T = TypeVar("T")
+Values = Sequence[Any] | Mapping[str, Any]
+Describe = Callable[[Exception], LedgerUnusable]
+"""Says what an error of a store's library means."""
+CALLERS_ERRORS = (
+    ValueError,
+    TypeError,
+    ArithmeticError,
+    LookupError,
+    RecursionError,
+)  # such as text that is no Unicode
+
+
+class Record(Protocol):
+    """A row that was read: its values by the names of its columns."""
+
+    def __getitem__(self, name: str, /) -> Any: ...
+
+
+class Cursor(Protocol):
+    """What came of a statement."""
+
+    @property
+    def rowcount(self) -> int: ...
+
+    def __iter__(self) -> Iterator[Any]: ...
+
+    def fetchone(self) -> Any: ...
+
+    def fetchall(self) -> list[Any]: ...
+
+
+class Connection(Protocol):
+    """Where the statements of a transaction are run; values stand for `?`, or for `:name`."""
+
+    def execute(self, sql: str, values: Any = (), /) -> Cursor: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Query:
+    """A question to the store."""
+
+    sql: str
+    values: Values
+
+
+@dataclass(frozen=True, slots=True)
+class Write:
+    """Something to be written; if `heeding`, not before a caller was told of damage."""
+
+    work: Callable[[Connection], Any]
+    heeding: bool
+
+
+class Store(Protocol):
+    """The tables of the ledger. What cannot be done raises `LedgerUnusable`, and nobody waits long for that."""
+
+    skip_locked: str
+    """Ends a query for rows to be taken: what others are taking at this moment is passed over."""
+
+    def close(self) -> None:
+        """Close what is open; a later call opens it again."""
+
+    def report_damage_once(self) -> AbstractContextManager[None]:
+        """Serve a caller inside; if tasks were lost to damage, the first caller since then gets `LedgerDamaged`."""
+
+    def lock_limits(self, db: Connection) -> None:
+        """Let nobody else add a task until the end of the transaction: what counts against limits must not move."""
+
+    async def read(self, query: str, values: Values) -> list[Record]:
+        """Give the rows of a query."""
+
+    async def write(self, work: Callable[[Connection], T], *, heeding: bool = False) -> T:
+        """Run `work` in a transaction; raise what it raises, having undone what it has written and that alone.
+
+        Others' work may be in the same transaction, and `work` may be run again if the store itself undid it. The
+        `LedgerUnusable` is charged "unknown" when the work may have been committed, or may still be. With `heeding`,
+        damage that no caller was told of is raised first: work that adds might add again what was lost.
+        """
+
+    async def check_writable(self) -> None:
+        """Find out whether something could be written now."""
+
+    async def shrink(self) -> None:
+        """Give the space of deleted rows back."""
+
+    async def changes(self, since: LedgerPosition | None) -> tuple[LedgerPosition, list[Change]]:
+        """Give the present position, and what callers can see to have changed since an earlier one."""
+
+    async def rest(self) -> None:
+        """Take note that nobody asks for changes for now."""
+
+
+def do_each(
+    db: Connection, jobs: Iterable[Job[Write]], value_errors: tuple[type[Exception], ...], unusable: Describe
+) -> list[tuple[Job[Write], Any]]:
+    """Do the work of each job, and give those that did not fail, with their results; the store's errors are raised.
+
+    What a job's work refuses, or what is wrong with its values, undoes what that job has written, and nothing else.
+    """
+    done = list[tuple[Job[Write], Any]]()
+    for job in jobs:
+        db.execute("SAVEPOINT job")
+        with fail_alone(job, value_errors, unusable):
+            done.append((job, job.work.work(db)))
+        if job.done:  # it has failed
+            db.execute("ROLLBACK TO job")
+        db.execute("RELEASE job")
+    return done
+
+
+@contextmanager
+def fail_alone(job: Job[Any], value_errors: tuple[type[Exception], ...], unusable: Describe) -> Generator[None]:
+    """Let a job fail with what its work raises, unless it is the store's own error: others are in the same batch."""
+    try:
+        yield
+    except (LumaError, WriteRefused, *CALLERS_ERRORS) as error:
+        job.fail(error)
+    except value_errors as error:
+        job.fail(unusable(error))
+
+
+def fail_all(jobs: Iterable[Job[Any]], error: LedgerUnusable) -> None:
+    """Let each job fail with an error of its own: callers add to what they get."""
+    for job in jobs:
+        own = type(error)(error.message, hint=error.hint, charged=error.charged)
+        own.__cause__ = error.__cause__
+        job.fail(own)
