@@ -3,6 +3,7 @@
 import logging
 import os
 from collections.abc import AsyncGenerator, Generator
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ import pytest
 import trio.testing
 
 from luma_mcp.cli.logs import RedactingFormatter
+from tests.support.postgres import PostgresServer, postgres_server
 from tests.support.rig import Rig, open_rig, run_inline
 
 hypothesis.settings.register_profile("usual", deadline=None, derandomize=True, max_examples=30)
@@ -30,6 +32,17 @@ def nobody(tmp_path_factory: pytest.TempPathFactory) -> Generator[None]:
         patch.setenv("HOME", str(tmp_path_factory.mktemp("nobody")))
         yield
     os.umask(umask)
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Generator[PostgresServer]:
+    """Run a PostgreSQL server, where its programs are installed."""
+    with ExitStack() as stack:
+        try:
+            running = stack.enter_context(postgres_server())
+        except LookupError as error:
+            pytest.skip(str(error))
+        yield running
 
 
 @pytest.fixture(autouse=True)

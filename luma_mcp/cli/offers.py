@@ -35,7 +35,7 @@ def host_lines() -> Iterator[str]:
 
 async def task_lines(settings: Settings) -> list[str]:
     """List the newest tasks by id and prompt; a ledger that is not there is not made."""
-    if not ledger_path(settings).path.exists():
+    if not settings.database_url and not ledger_path(settings).path.exists():
         return []
     with closing(open_ledger(settings)) as ledger:
         tasks = await ledger.search_tasks(LOCAL_CALLER, "", list(Status), MAX_TASKS)

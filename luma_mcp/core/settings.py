@@ -23,6 +23,7 @@ from luma_mcp.core.settings_sources import (
     PREFIX,
     ApiKey,
     BadSetting,
+    DatabaseUrl,
     Folder,
     Folders,
     Hosts,
@@ -32,6 +33,7 @@ from luma_mcp.core.settings_sources import (
     find_env_file,
     name_and_token,
     non_empty,
+    passwords_in,
     read_env_file,
     read_runapi_file,
     resolve_typed_path,
@@ -71,6 +73,11 @@ class Settings(BaseModel):
         "an absolute path",
         shown="your data folder",
         default_factory=default_data_folder,
+    )
+    database_url: DatabaseUrl | None = setting(
+        "a PostgreSQL database that holds the tasks in place of a file in the data folder, for several machines",
+        "an address such as postgresql://user:password@host/name (and needs `pip install 'runapi-luma-mcp[postgres]'`)",
+        default=None,
     )
     output_dir: Folder = setting(
         "the folder for saved videos",
@@ -217,7 +224,8 @@ class Settings(BaseModel):
     def secrets(self) -> frozenset[SecretStr]:
         """Give all that no log may show: the key, those that came later, and the tokens."""
         tokens = (token for _, token in self.tokens)
-        return frozenset(filter(None, (self.api_key, *self._later_keys, *tokens)))
+        database = () if self.database_url is None else (self.database_url, *passwords_in(self.database_url))
+        return frozenset(filter(None, (self.api_key, *self._later_keys, *tokens, *database)))
 
     @property
     def serves_http(self) -> bool:
@@ -264,6 +272,11 @@ class Settings(BaseModel):
     def tasks_dir(self) -> Path:
         """Give the folder of the ledger, which the sandbox has one of its own for."""
         return self.sandbox_dir if self.sandbox else self.data_dir
+
+    @property
+    def database_schema(self) -> str:
+        """Name what holds the ledger's tables in a database, which the sandbox has one of its own for."""
+        return "luma_mcp_sandbox" if self.sandbox else "luma_mcp"
 
     @property
     def sandbox_dir(self) -> Path:

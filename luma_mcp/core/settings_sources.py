@@ -12,8 +12,10 @@ import sys
 from collections.abc import Collection, Generator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Annotated, Any, Literal
+from urllib.parse import unquote, urlsplit
 
 import httpx
 from pydantic import AfterValidator, BeforeValidator, Field, SecretStr
@@ -166,6 +168,27 @@ def validate_public_url(value: str) -> str:
     if not (address.startswith("https:") or is_loopback_url(address)):
         raise ValueError("not an address to call back")
     return address
+
+
+def validate_database_url(value: SecretStr) -> SecretStr:
+    """Accept the address of a PostgreSQL database, where what speaks to one is installed."""
+    try:
+        url = urlsplit(value.get_secret_value())
+        sound = url.scheme in ("postgresql", "postgres") and url.port != 0 and bool(url.path.strip("/"))
+    except ValueError:
+        sound = False
+    if not sound or find_spec("psycopg_pool") is None:
+        raise ValueError("not the address of a database")
+    return value
+
+
+def passwords_in(url: SecretStr) -> tuple[SecretStr, ...]:
+    """Give the password in the address of a database, as written and as meant, if it has one."""
+    password = urlsplit(url.get_secret_value()).password or ""
+    return tuple(SecretStr(each) for each in sorted({password, unquote(password)} - {""}))
+
+
+DatabaseUrl = Annotated[SecretStr, AfterValidator(validate_database_url)]
 
 
 Folder = Annotated[Path, BeforeValidator(expand_path), AfterValidator(validate_absolute)]

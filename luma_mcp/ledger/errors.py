@@ -1,4 +1,4 @@
-"""Why the ledger's file cannot be used, and what a person can do about that.
+"""Why the ledger's file or database cannot be used, and what a person can do about that.
 
 No advice is to begin with an empty data folder: it knows nothing of tasks that were paid for, and repeats would pay
 again.
@@ -25,6 +25,10 @@ MOVED_HINT = "Let nothing else move, replace or remove the ledger, and look at t
 LOCAL_HINT = (
     "The ledger needs a disk whose locks work, which network disks and some shared folders lack: move the data folder,"
     " with the ledger in it, to a local disk, and name its new place with LUMA_MCP_DATA_DIR."
+)
+DATABASE_HINT = (
+    "See whether the database is up and LUMA_MCP_DATABASE_URL is right (`luma-mcp doctor` looks), then try again; what"
+    " RunAPI has is not lost."
 )
 FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
 NO_LOCKING_CODES = frozenset(
@@ -58,6 +62,14 @@ class LeaseLost(WriteRefused):
 
 class TaskIdTaken(WriteRefused):
     """Another task has the id that RunAPI named."""
+
+
+class StoreRefused(Exception):
+    """A database that is not used; `hint` says what to do."""
+
+    def __init__(self, message: str, hint: str) -> None:
+        super().__init__(message)
+        self.hint = hint
 
 
 class FileRefused(sqlite3.DatabaseError):

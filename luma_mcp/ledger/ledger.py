@@ -634,6 +634,10 @@ class Ledger:
 
 
 def open_ledger(settings: Settings) -> Ledger:
-    """Give the ledger that the settings mean; its file is opened when it is needed."""
+    """Give the ledger that the settings mean; its file or database is opened when it is needed."""
+    if settings.database_url:
+        from luma_mcp.ledger.postgres import PostgresStore  # noqa: PLC0415 - an extra, which few servers need
+
+        return Ledger(PostgresStore(settings.database_url, settings.database_schema))
     place = ledger_path(settings)
     return Ledger.in_file(place.path, named=place.is_configured)

@@ -1,13 +1,15 @@
 """A ledger in every test's home."""
 
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from contextlib import closing
+from functools import partial
 from pathlib import Path
 
 import pytest
 
 from luma_mcp.ledger.ledger import Ledger
 from luma_mcp.ledger.schema import create_database
+from tests.support.postgres import PostgresServer, postgres_ledgers
 
 
 @pytest.fixture
@@ -21,6 +23,15 @@ def found(path: Path) -> Path:
     path.parent.mkdir()
     create_database(path)
     return path
+
+
+@pytest.fixture(params=["sqlite", "postgres"])
+def another(request: pytest.FixtureRequest, path: Path) -> Callable[[], Ledger]:
+    """Give what opens one more ledger on the same tasks, as another server does."""
+    if request.param == "sqlite":
+        return partial(Ledger.in_file, path)
+    server: PostgresServer = request.getfixturevalue("postgres")
+    return postgres_ledgers(server)
 
 
 @pytest.fixture

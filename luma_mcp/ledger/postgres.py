@@ -1,0 +1,331 @@
+"""The ledger in a PostgreSQL database, which servers on many machines share."""
+
+import json
+import logging
+import threading
+import uuid
+from collections.abc import Callable, Generator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from dataclasses import dataclass, field
+from typing import Any, TypeVar
+
+import anyio
+import anyio.to_thread
+import psycopg
+from psycopg import errors
+from psycopg.conninfo import conninfo_to_dict
+from psycopg.rows import DictRow, dict_row
+from psycopg_pool import ConnectionPool, PoolTimeout
+from pydantic import SecretStr
+
+from luma_mcp.core import failpoints
+from luma_mcp.core.errors import LedgerUnusable
+from luma_mcp.core.models import Change, LedgerPosition
+from luma_mcp.ledger.batches import ANSWER_SECONDS, Batch, Batches, NoAnswer
+from luma_mcp.ledger.errors import DATABASE_HINT, StoreRefused
+from luma_mcp.ledger.postgres_schema import migrate, refuse_newer, translate
+from luma_mcp.ledger.store import Connection, Cursor, Query, Record, Values, Write, do_each, fail_all, fail_alone
+
+CONNECT_SECONDS = 3
+ATTEMPTS = 3  # to run a batch that PostgreSQL undid
+MAX_CONNECTIONS = 4  # one that reads, one that writes, and two in place of those that are stuck
+LIFETIME_SECONDS = 300.0  # of a connection: each new one looks at the version of the schema
+NETWORK: dict[str, Any] = {
+    "connect_timeout": CONNECT_SECONDS,
+    "tcp_user_timeout": 5000,  # milliseconds until a network that swallows everything is an error
+    "keepalives_idle": 5,
+    "keepalives_interval": 2,
+    "keepalives_count": 3,
+    "application_name": "luma_mcp",
+}
+BOUNDS = """
+    SET statement_timeout = '4s';
+    SET lock_timeout = '3s';
+    -- a server that is stopped in the middle of a transaction must not hold others up
+    SET idle_in_transaction_session_timeout = '5s';
+    SET search_path = {schema}"""
+VALUE_ERRORS = (psycopg.IntegrityError, psycopg.DataError, psycopg.ProgrammingError, psycopg.NotSupportedError)
+UNDONE = (errors.DeadlockDetected, errors.SerializationFailure)
+T = TypeVar("T")
+PostgresConnection = psycopg.Connection[DictRow]
+logger = logging.getLogger(__name__)
+
+
+class MaybeCommitted(psycopg.OperationalError):
+    """The connection was lost while a transaction was committed."""
+
+
+@dataclass(frozen=True, slots=True)
+class Statements:
+    """A connection for statements as the ledger has them."""
+
+    connection: PostgresConnection
+
+    def execute(self, sql: str, values: Values = (), /) -> Cursor:
+        """Run a statement; raise `psycopg.Error`."""
+        return self.connection.execute(translate(sql), values)
+
+
+@dataclass(slots=True)
+class Listening:
+    """A connection that hears of changes, and how many it has heard of."""
+
+    connection: PostgresConnection
+    name: str = field(default_factory=lambda: uuid.uuid4().hex)
+    heard: int = 0
+
+    @property
+    def position(self) -> LedgerPosition:
+        """Up to where changes were heard of."""
+        return LedgerPosition(self.name, self.heard)
+
+    def hear(self) -> list[Change]:
+        """Give what was heard of since the last time; raise `psycopg.Error`."""
+        changes = [change_of(notice.payload) for notice in self.connection.notifies(timeout=0)]
+        self.heard += len(changes)
+        return changes
+
+
+class PostgresStore:
+    """Reads on one thread and writes on another, so that the network to the database never holds up the event loop.
+
+    What many ask for at once is written in one transaction. One that PostgreSQL undid, because of a deadlock or because
+    it went away before the commit, is run again. Nobody waits long for a database that does not answer: a thread that
+    is stuck is abandoned, and later calls raise `LedgerUnusable`.
+    """
+
+    skip_locked = "FOR UPDATE SKIP LOCKED"
+
+    def __init__(self, url: SecretStr, schema: str) -> None:
+        self._url = url
+        self._schema = schema
+        self._pool: ConnectionPool[PostgresConnection] | None = None
+        self._opening = threading.Lock()
+        self._listening: Listening | None = None
+        threads = anyio.CapacityLimiter(3)
+        self._threads = threads
+        self._reads = Batches(self._read, threads)
+        self._writes = Batches(self._write, threads)
+
+    def close(self) -> None:
+        """Close all connections; a later call opens new ones."""
+        self._stop_listening()
+        if pool := self._pool:
+            self._pool = None
+            pool.close()
+
+    def report_damage_once(self) -> AbstractContextManager[None]:
+        """Serve a caller inside: PostgreSQL answers for what it has committed."""
+        return nullcontext()
+
+    def lock_limits(self, db: Connection) -> None:
+        """Let nobody else add a task until the end of the transaction."""
+        db.execute("SELECT pg_advisory_xact_lock(hashtext(?))", (f"{self._schema}.limits",))
+
+    async def read(self, query: str, values: Values) -> list[Record]:
+        """Give the rows of a query; raise `LedgerUnusable`."""
+        try:
+            rows: list[Record] = await self._reads.do(Query(query, values))
+        except NoAnswer as error:
+            raise self._silence() from error
+        return rows
+
+    async def write(self, work: Callable[[Connection], T], *, heeding: bool = False) -> T:
+        """Run `work` in a transaction; raise what it raises, or `LedgerUnusable`, as `Store.write` has it."""
+        try:
+            written: T = await self._writes.do(Write(work, heeding))
+        except NoAnswer as error:
+            silence = self._silence()
+            silence.charged = "unknown"
+            raise silence from error
+        return written
+
+    async def check_writable(self) -> None:
+        """Raise `LedgerUnusable` if nothing could be written now, as on a replica for reading."""
+        await self.write(lambda db: db.execute("UPDATE servers SET alive_until = alive_until WHERE owner = ''"))
+
+    async def shrink(self) -> None:
+        """Do nothing: PostgreSQL uses the space of deleted rows again."""
+
+    async def changes(self, since: LedgerPosition | None) -> tuple[LedgerPosition, list[Change]]:
+        """Give the present position, and what callers can see to have changed since an earlier one."""
+        with anyio.move_on_after(ANSWER_SECONDS):
+            return await anyio.to_thread.run_sync(self._hear, since, abandon_on_cancel=True, limiter=self._threads)
+        raise self._silence()
+
+    async def rest(self) -> None:
+        """Listen no more, so that PostgreSQL need not keep what nobody hears."""
+        await anyio.to_thread.run_sync(self._stop_listening, abandon_on_cancel=True, limiter=self._threads)
+
+    # -- on threads ---------------------------------------------------------------------------------------------------
+
+    def _read(self, batch: Batch[Query]) -> None:
+        def read(db: PostgresConnection) -> None:
+            for job in batch.left:
+                with fail_alone(job, VALUE_ERRORS, self._unusable):
+                    job.succeed(db.execute(translate(job.work.sql), job.work.values).fetchall())
+
+        try:
+            self._run(read, batch)
+        except LedgerUnusable as error:
+            fail_all(batch.left, error)
+
+    def _write(self, batch: Batch[Write]) -> None:
+        def write(db: PostgresConnection) -> None:
+            with committed(db):
+                written = do_each(Statements(db), batch.left, VALUE_ERRORS, self._unusable)
+                if batch.given_up.is_set():
+                    raise StoreRefused("it took too long", DATABASE_HINT)
+            for job, result in written:
+                job.succeed(result)
+
+        try:
+            self._run(write, batch)
+        except LedgerUnusable as error:
+            if isinstance(error.__cause__, MaybeCommitted):
+                error.charged = "unknown"
+            fail_all(batch.left, error)
+
+    def _run(self, work: Callable[[PostgresConnection], None], batch: Batch[Any]) -> None:
+        """Run work on a connection, and again if PostgreSQL undid it; raise `LedgerUnusable`."""
+        with self._raise_unusable():
+            for attempt in range(1, ATTEMPTS + 1):
+                pool = self._opened()
+                try:
+                    with pool.connection() as db:
+                        return work(db)
+                except psycopg.OperationalError as error:
+                    if attempt == ATTEMPTS or batch.given_up.is_set() or not is_undone(error):
+                        raise
+                    logger.debug("The database undid a transaction, which is run again: %s", error)
+                    pool.check()
+        return None
+
+    def _opened(self) -> "ConnectionPool[PostgresConnection]":
+        if not self._opening.acquire(timeout=CONNECT_SECONDS):
+            raise StoreRefused("it does not answer", DATABASE_HINT)
+        try:
+            if self._pool is None:
+                with self._connect() as db:
+                    migrate(db, self._schema)
+                self._pool = self._new_pool()
+            return self._pool
+        finally:
+            self._opening.release()
+
+    def _connect(self) -> PostgresConnection:
+        return psycopg.Connection[DictRow].connect(**self._parameters(), row_factory=dict_row, autocommit=True)
+
+    def _parameters(self) -> dict[str, Any]:
+        try:
+            return NETWORK | conninfo_to_dict(self._url.get_secret_value())
+        except psycopg.ProgrammingError:
+            raise StoreRefused("the address in LUMA_MCP_DATABASE_URL is not one", DATABASE_HINT) from None
+
+    def _new_pool(self) -> "ConnectionPool[PostgresConnection]":
+        return ConnectionPool(
+            connection_class=psycopg.Connection[DictRow],
+            kwargs=self._parameters() | {"row_factory": dict_row, "autocommit": True},
+            min_size=1,
+            max_size=MAX_CONNECTIONS,
+            timeout=CONNECT_SECONDS,
+            reconnect_timeout=CONNECT_SECONDS,
+            max_lifetime=LIFETIME_SECONDS,
+            configure=self._configure,
+            name="luma_mcp",
+            open=True,
+        )
+
+    def _configure(self, db: PostgresConnection) -> None:
+        db.execute(BOUNDS.format(schema=self._schema).encode())
+        refuse_newer(db)
+
+    def _hear(self, since: LedgerPosition | None) -> tuple[LedgerPosition, list[Change]]:
+        with self._raise_unusable():
+            if self._listening is None:
+                self._listening = self._listen()
+            listening = self._listening
+            try:
+                changes = listening.hear()
+            except psycopg.Error:
+                self._stop_listening()
+                raise
+        if since and since.ledger != listening.name:
+            return listening.position, [Change(None, None, listed=True)]
+        return listening.position, changes
+
+    def _listen(self) -> Listening:
+        self._opened()
+        db = self._connect()
+        db.execute(f"LISTEN {self._schema}".encode())
+        return Listening(db)
+
+    def _stop_listening(self) -> None:
+        if listening := self._listening:
+            self._listening = None
+            listening.connection.close()
+
+    @contextmanager
+    def _raise_unusable(self) -> Generator[None]:
+        try:
+            yield
+        except (psycopg.Error, StoreRefused, OSError) as error:
+            raise self._unusable(error) from error
+
+    def _unusable(self, error: Exception) -> LedgerUnusable:
+        hint = error.hint if isinstance(error, StoreRefused) else DATABASE_HINT
+        return LedgerUnusable(f"The ledger in {self._described()} cannot be used: {first_line(error)}.", hint=hint)
+
+    def _silence(self) -> LedgerUnusable:
+        words = f"The ledger in {self._described()} cannot be used: it did not answer in {ANSWER_SECONDS:.0f} seconds."
+        return LedgerUnusable(words, hint=DATABASE_HINT)
+
+    def _described(self) -> str:
+        return describe_database(self._url)
+
+
+@contextmanager
+def committed(db: PostgresConnection) -> Generator[None]:
+    """Commit what is written inside, or nothing; raise `MaybeCommitted` if nobody can know which."""
+    complete = False
+    try:
+        with db.transaction():
+            yield
+            failpoints.reach("ledger.written")
+            complete = True
+        failpoints.reach("ledger.committed")
+    except psycopg.OperationalError as error:
+        if complete and not error.sqlstate:
+            raise MaybeCommitted(str(error)) from error
+        raise
+
+
+def is_undone(error: psycopg.OperationalError) -> bool:
+    """Tell whether nothing came of a transaction, and of another try something may."""
+    if isinstance(error, MaybeCommitted | PoolTimeout):
+        return False
+    lost = error.sqlstate is None or error.sqlstate.startswith(("08", "57P"))
+    return lost or isinstance(error, UNDONE)
+
+
+def change_of(payload: str) -> Change:
+    """Give the change that a trigger tells of; for what is none of ours, that anything may have changed."""
+    try:
+        found = json.loads(payload)
+        return Change(found["caller"], found["task_id"], bool(found["listed"]), found["key"])
+    except (ValueError, TypeError, LookupError):
+        return Change(None, None, listed=True)
+
+
+def describe_database(url: SecretStr) -> str:
+    """Name a database by its server and name, without who uses it and how."""
+    try:
+        found = conninfo_to_dict(url.get_secret_value())
+    except psycopg.ProgrammingError:
+        return "PostgreSQL"
+    place = f"{found.get('host', 'localhost')}:{found.get('port', 5432)}"
+    return f"PostgreSQL at {place}/{found.get('dbname', '')}"
+
+
+def first_line(error: Exception) -> str:
+    return str(error).strip().partition("\n")[0].rstrip(".") or type(error).__name__
