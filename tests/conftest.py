@@ -15,6 +15,7 @@ import trio.testing
 from luma_mcp.cli.logs import RedactingFormatter
 from tests.support.postgres import PostgresServer, postgres_server
 from tests.support.rig import Rig, open_rig, run_inline
+from tests.support.stores import use_database
 
 hypothesis.settings.register_profile("usual", deadline=None, derandomize=True, max_examples=30)
 hypothesis.settings.register_profile("long", deadline=None, max_examples=2000, print_blob=True)
@@ -34,6 +35,11 @@ def nobody(tmp_path_factory: pytest.TempPathFactory) -> Generator[None]:
     os.umask(umask)
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Let the tests be run on the other store, too."""
+    parser.addoption("--store", choices=["sqlite", "postgres"], default="sqlite", help="where servers keep their tasks")
+
+
 @pytest.fixture(scope="session")
 def postgres() -> Generator[PostgresServer]:
     """Run a PostgreSQL server, where its programs are installed."""
@@ -46,8 +52,11 @@ def postgres() -> Generator[PostgresServer]:
 
 
 @pytest.fixture(autouse=True)
-def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Give each test a home folder."""
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest) -> Path:
+    """Give each test a home folder, and a database of its own where `--store=postgres` asks for one."""
+    if request.config.getoption("store") == "postgres":
+        server: PostgresServer = request.getfixturevalue("postgres")
+        use_database(tmp_path, server.new_database())
     for handler in [found for found in logging.root.handlers if isinstance(found.formatter, RedactingFormatter)]:
         logging.root.removeHandler(handler)  # it writes to what was stderr in an earlier test
     monkeypatch.setenv("HOME", str(tmp_path))

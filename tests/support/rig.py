@@ -24,6 +24,7 @@ from luma_mcp.sandbox.application import GENERATION_SECONDS, STORAGE_URL, Sandbo
 from luma_mcp.sandbox.requests import ContractVariant
 from luma_mcp.sandbox.transport import open_asgi_transport
 from luma_mcp.server.server import build_server
+from tests.support.stores import database_of
 
 API_URL = "https://runapi.ai"
 KEY = "runapi_live_0123456789"
@@ -48,7 +49,8 @@ class VirtualClock:
 
 
 def settings_for(home: Path, **changes: Any) -> Settings:
-    return load_settings(**{"api_key": KEY, "data_dir": home / "data", "output_dir": home / "out", **changes})
+    own = {"api_key": KEY, "data_dir": home / "data", "output_dir": home / "out", "database_url": database_of(home)}
+    return load_settings(**own | changes)
 
 
 def sandbox_for(

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from luma_mcp.sandbox.state import SandboxState
 from tests.support.rig import KEY
+from tests.support.stores import database_of
 
 SERVER = [sys.executable, "-m", "luma_mcp"]
 
@@ -30,6 +31,8 @@ def sandbox_process(home: Path, *, seconds: float) -> Generator[str]:
 
 def server_environment(home: Path, url: str, **more: str) -> dict[str, str]:
     own = {"HOME": str(home), "RUNAPI_API_KEY": KEY, "RUNAPI_BASE_URL": url, "LUMA_MCP_LOG_LEVEL": "DEBUG"}
+    if database := database_of(home):
+        own["LUMA_MCP_DATABASE_URL"] = database
     return {**os.environ, **own, **more}
 
 

@@ -2,7 +2,7 @@
 
 import re
 import shutil
-from collections.abc import Generator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
@@ -12,7 +12,9 @@ from typing import Any
 import pytest
 
 from luma_mcp.sandbox.requests import bundled_clip, foggy_clip
+from tests.support.postgres import PostgresServer
 from tests.support.sandbox_process import count_charges, sandbox_process, server_environment
+from tests.support.stores import use_database
 from tests.system.crashing import Crashing, server
 
 GENERATION_SECONDS = 8.0  # RunAPI is asked twice, by a slow machine too
@@ -110,19 +112,36 @@ def runapi(tmp_path_factory: pytest.TempPathFactory) -> Generator[tuple[str, Pat
         yield url, folder / "served" / "sandbox"
 
 
-def places(home: Path, runapi: tuple[str, Path], points: Sequence[str], kind: str) -> Generator[Place]:
-    """Make a home with a clip for each point."""
+def places(
+    home: Path, runapi: tuple[str, Path], points: Sequence[str], kind: str, new_database: Callable[[], str] | None
+) -> Generator[Place]:
+    """Make a home with a clip for each point, and with a database where these are to be used."""
     for point in points:
         own = home / re.sub(r"\W", "-", f"{kind}-{point}")
         (own / "Videos").mkdir(parents=True)
         shutil.copy(bundled_clip(), own / "Videos" / "clip.mp4")
+        if new_database:
+            use_database(own, new_database())
         yield Place(point, own, *runapi)
 
 
-def test_a_server_killed_at_any_step_is_followed_by_one_that_finishes(home: Path, runapi: tuple[str, Path]) -> None:
+@pytest.fixture
+def new_database(request: pytest.FixtureRequest) -> Callable[[], str] | None:
+    """Give what makes a database for each round, where `--store=postgres` asks for them."""
+    if request.config.getoption("store") != "postgres":
+        return None
+    server: PostgresServer = request.getfixturevalue("postgres")
+    return server.new_database
+
+
+def test_a_server_killed_at_any_step_is_followed_by_one_that_finishes(
+    home: Path, runapi: tuple[str, Path], new_database: Callable[[], str] | None
+) -> None:
+    beside = places(home, runapi, POINTS, "b", new_database)
+    alone = places(home, runapi, POINTS + WRITES, "a", new_database)
     with ThreadPoolExecutor(AT_ONCE) as pool:
         rounds = {
-            **{f"{at.point} beside": pool.submit(crash_beside_another, at) for at in places(home, runapi, POINTS, "b")},
-            **{at.point: pool.submit(crash_and_start_again, at) for at in places(home, runapi, POINTS + WRITES, "a")},
+            **{f"{at.point} beside": pool.submit(crash_beside_another, at) for at in beside},
+            **{at.point: pool.submit(crash_and_start_again, at) for at in alone},
         }
     assert {name: round.result() for name, round in rounds.items() if round.result()} == {}
