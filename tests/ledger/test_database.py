@@ -475,7 +475,7 @@ async def test_a_callers_tasks_are_counted_without_making_or_trusting_a_file(hom
 
 @pytest.mark.parametrize("bad", ["\ud800", "x" * (1 << 21), 1 << 70, object()])
 async def test_what_one_caller_asks_for_amiss_is_no_error_of_those_who_ask_with_it(ledger: Ledger, bad: Any) -> None:
-    known, _ = await add(ledger, task())
+    known, wanted = (await add(ledger, task()))[0], (await add(ledger, task(1)))[0]
     outcomes, expected = dict[str, object](), await ledger.get(known.key)
 
     async def note(name: str, call: Callable[[], Awaitable[object]]) -> None:
@@ -484,13 +484,14 @@ async def test_what_one_caller_asks_for_amiss_is_no_error_of_those_who_ask_with_
         except (LedgerUnusable, ValueError, OverflowError) as error:
             outcomes[name] = type(error)
 
+    good = (known.key, wanted.key)  # two tasks, as either thread may be the first
     async with anyio.create_task_group() as callers:
-        for name, key in (("before", known.key), ("bad", bad), ("after", known.key)):
-            callers.start_soon(note, f"read {name}", partial(ledger.get, key))
-            callers.start_soon(note, f"written {name}", partial(ledger.set_wanted_at, key, EPOCH + 5))
+        for name, (read, written) in (("before", good), ("bad", (bad, bad)), ("after", good)):
+            callers.start_soon(note, f"read {name}", partial(ledger.get, read))
+            callers.start_soon(note, f"written {name}", partial(ledger.set_wanted_at, written, EPOCH + 5))
     assert outcomes.pop("read bad") == outcomes.pop("written bad") is not None
     assert outcomes == {"read before": expected, "read after": expected, "written before": None, "written after": None}
-    assert (await ledger.get(known.key)).wanted_at == EPOCH + 5
+    assert (await ledger.get(wanted.key)).wanted_at == EPOCH + 5
 
 
 async def test_deleted_tasks_hold_up_nobody_in_a_file_that_cannot_shrink(ledger: Ledger, path: Path) -> None:

@@ -1,6 +1,7 @@
 """What a client does with live tasks, step by step; `clients/scenario.mjs` does the same in TypeScript."""
 
 import json
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -14,14 +15,20 @@ from tests.support.rig import ERAS, SOURCE, result_text, structured
 ASK: dict[str, Any] = {"prompt": "a foggy autumn morning", "source_video_url": SOURCE, "wait_seconds": 0}
 
 
-async def live_tasks(client: Client, heard: ChangeRecorder, era: str) -> None:
-    """Follow one task from nothing to its end, through resources, notifications, completions and prompts."""
+async def live_tasks(
+    client: Client, heard: ChangeRecorder, era: str, finish: Callable[[], None] = lambda: None
+) -> None:
+    """Follow one task from nothing to its end, through resources, notifications, completions and prompts.
+
+    `finish` ends the task, if it does not end by itself.
+    """
     assert [resource.uri for resource in (await client.list_resources()).resources] == [TASKS_URI]
     async with listening_to_changes(client, heard, era, [TASKS_URI]):
         made = structured(await client.call_tool("modify_video", ASK))
-        await heard.wait(TASKS_URI, LIST)
         uri = task_uri(made["task_id"])
         async with listening_to_changes(client, heard, era, [uri], the_list=False):
+            await heard.expect(TASKS_URI, LIST)
+            finish()
             done = await client.call_tool("get_task", {"task_id": made["task_id"], "wait_seconds": 40})
             assert structured(done)["status"] == "completed"
             await heard.expect(uri, TASKS_URI, LIST)

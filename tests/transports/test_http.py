@@ -36,8 +36,8 @@ MODERN = ERAS[1]
 @pytest.mark.parametrize(("path", "era"), WAYS)
 async def test_live_tasks_work_as_on_stdio(home: Path, path: str, era: str) -> None:
     heard = ChangeRecorder()
-    async with hosted(home, runs=True) as server, server.client(path, era, message_handler=heard.message) as client:
-        await live_tasks(client, heard, era)
+    async with hosted(home) as server, server.client(path, era, message_handler=heard.message) as client:
+        await live_tasks(client, heard, era, server.finish_tasks)
 
 
 @pytest.mark.parametrize(("path", "era"), WAYS)

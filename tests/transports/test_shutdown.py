@@ -30,21 +30,17 @@ PIPES: dict[str, Any] = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
 
 @pytest.mark.parametrize(("path", "era"), WAYS)
 async def test_whoever_waits_is_told_how_the_task_stands(home: Path, path: str, era: str) -> None:
-    found: list[dict[str, Any]] = []
     async with hosted(home, usual=1000.0) as server, server.client(path, era) as client:
 
-        async def call() -> None:
-            found.append(structured(await client.call_tool("modify_video", ASK)))
-            server.ended.set()
+        async def told(progress: float, total: float | None, message: str | None) -> None:
+            if message and message.startswith("processing"):
+                server.ended.set()
 
-        async with anyio.create_task_group() as calls:
-            calls.start_soon(call)
-            await waited_for(server, 1)
-            server.ended.set()
-    assert found[0]["status"] == "processing"
-    assert found[0]["task_id"]
-    assert "error" not in found[0]
-    assert found[0]["next_step"].startswith("Call get_task")
+        found = structured(await client.call_tool("modify_video", ASK, progress_callback=told))
+    assert found["status"] == "processing"
+    assert found["task_id"]
+    assert "error" not in found
+    assert found["next_step"].startswith("Call get_task")
 
 
 @pytest.mark.parametrize("path", ["/mcp", "/sse"])
