@@ -248,15 +248,22 @@ class Ledger:
 
     # -- writing ------------------------------------------------------------------------------------------------------
 
-    async def join_or_add(self, draft: Task, name: str, limits: Limits) -> tuple[Task, bool]:
+    async def join_or_add(
+        self, draft: Task, name: str, limits: Limits, *, lease_until: float | None = None
+    ) -> tuple[Task, bool]:
         """Add a task for the request `name`, unless one blocks a repeat; give the task, and whether it was there.
 
-        However many processes try at the same instant, one of them adds it. Raises `LimitReached`.
+        However many processes try at the same instant, one of them adds it, and with `lease_until` (POSIX seconds)
+        leases it, as `claim` does. Raises `LimitReached`.
         """
+        leased: Row = {"owner": self._owner, "until": lease_until}
+        owner = "" if lease_until is None else self._owner
 
         def write(db: sqlite3.Connection) -> tuple[Task, bool]:
-            if insert(db, row_of(draft) | {"name": name}):
+            if insert(db, row_of(draft) | {"name": name, "lease_owner": owner}):
                 check_limits(db, limits, draft.caller, draft.created_at, besides=draft.key)
+                if owner:
+                    db.execute(SAY_ALIVE, leased)
                 return draft, False
             return load_task(db.execute(FIND_BY_REQUEST, (draft.caller, name, draft.request.take)).fetchone()), True
 
