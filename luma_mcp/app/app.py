@@ -97,7 +97,8 @@ class App:
             if joined:
                 await self._go_on(task)
             else:
-                self._follow(task)
+                self.start_tracker()
+                self._parts.tracker.follow_new(task)
             if in_background and not task.has_ended(asked_at):
                 found = Outcome(await self._parts.ledger.get(task.key), in_background=True)
             else:

@@ -18,6 +18,7 @@ from luma_mcp.media.sources import AttachedClip, PublicUrl, check_public_url, pa
 from luma_mcp.media.uploads import Uploads
 from luma_mcp.runapi.client import RunAPI
 from luma_mcp.worker.callbacks import new_callback_url
+from luma_mcp.worker.tracker import LEASE_SECONDS
 
 MAX_PROMPT_LENGTH = 20_000
 TAKE_HINT = f"Leave take out, or give 2, 3, … (up to {MAX_TAKES}) when the user wants another version."
@@ -76,7 +77,7 @@ class TaskCreator:
             await confirm(Charge(draft.request, name, limits.price, self.settings.sandbox))
             draft = replace(draft, created_at=self.now(), updated_at=self.now(), wanted_at=self.now())
         await self.uploads.bring_attached(draft)
-        return await self.ledger.join_or_add(draft, name, limits)
+        return await self.ledger.join_or_add(draft, name, limits, lease_until=self.now() + LEASE_SECONDS)
 
     async def _find_or_draft(self, request: VideoRequest, caller: str, seconds: float) -> tuple[str, Task, bool]:
         """Give the name of a request, its task (found, or drafted and not yet recorded), and whether it was found."""

@@ -249,20 +249,26 @@ class Ledger:
 
     # -- writing ------------------------------------------------------------------------------------------------------
 
-    async def join_or_add(self, draft: Task, name: str, limits: Limits) -> tuple[Task, bool]:
+    async def join_or_add(
+        self, draft: Task, name: str, limits: Limits, *, lease_until: float | None = None
+    ) -> tuple[Task, bool]:
         """Add a task for the request `name`, unless one blocks a repeat; give the task, and whether it was there.
 
-        However many processes try at the same instant, one of them adds it. Raises `LimitReached`.
+        However many processes try at the same instant, one of them adds it, and with `lease_until` (POSIX seconds)
+        leases it, as `claim` does. Raises `LimitReached`.
         """
-        row = row_of(draft) | {"name": name, "folded_prompt": draft.request.prompt.casefold()}
+        owner = "" if lease_until is None else self._owner
+        own: Row = {"name": name, "folded_prompt": draft.request.prompt.casefold(), "lease_owner": owner}
 
         def write(db: Connection) -> tuple[Task, bool]:
             self._store.lock_limits(db)
-            while not insert(db, row):
+            while not insert(db, row_of(draft) | own):
                 # otherwise the one that blocked has failed at this moment, and cost nothing
                 if found := db.execute(FIND_BY_REQUEST, (draft.caller, name, draft.request.take)).fetchone():
                     return load_task(found), True
             check_limits(db, limits, draft.caller, draft.created_at, besides=draft.key)
+            if owner:
+                db.execute(SAY_ALIVE, {"owner": owner, "until": lease_until})
             return draft, False
 
         return await self._store.write(write, heeding=True)

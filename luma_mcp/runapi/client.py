@@ -314,16 +314,16 @@ class RunAPI:
 
     async def _ask(self, request: httpx.Request, seconds: float) -> httpx.Response:
         with anyio.move_on_after(seconds):
-            response = await self._exchange(self.connection.http, request)
+            response = await self._exchange(request)
             if not response.is_server_error:
                 self.last_answer_at = anyio.current_time()
             return response
         raise NetworkFailure(f"{request.url.host} did not finish its answer in {seconds:.0f} seconds.")
 
-    async def _exchange(self, client: httpx.AsyncClient, request: httpx.Request) -> httpx.Response:
+    async def _exchange(self, request: httpx.Request) -> httpx.Response:
         """Send a request and read the response whole; raise `NetworkFailure` or `BadAnswer`."""
         try:
-            response = await client.send(request, follow_redirects=False, stream=True)
+            response = await self.connection.exchange(request)
             try:
                 return await read_bounded(response)
             finally:

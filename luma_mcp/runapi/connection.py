@@ -23,7 +23,7 @@ from luma_mcp.core.text import redact_secret, sanitise_text
 CONNECT_SECONDS = 10.0
 TIMEOUT = httpx.Timeout(30.0, connect=CONNECT_SECONDS, pool=30.0)
 MAX_HTTP_CONNECTIONS = 20
-MAX_IDLE_CONNECTIONS = 4  # each is looked at for every request
+MAX_IDLE_CONNECTIONS = 8  # each is looked at for every request, and to make one costs more than a request
 MAX_RESPONSE_BYTES = 1 << 22
 PROXY_STATUS = re.compile(r"^(\d{3})\b.*$")
 NEVER_SENT = (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout, httpx.ProxyError, httpx.UnsupportedProtocol)
@@ -45,13 +45,24 @@ class HttpClients:
     @property
     def http(self) -> httpx.AsyncClient:
         """Give the client for RunAPI."""
-        self._for_runapi = self._for_runapi or self._make(MAX_IDLE_CONNECTIONS)
+        self._for_runapi = self._for_runapi or http_client(self._network, self._timeout)
         return self._for_runapi
+
+    async def exchange(self, request: httpx.Request) -> httpx.Response:
+        """Send a request of the client for RunAPI, and give the response, which is to be closed.
+
+        What a client does besides sending is of no use here: there are no cookies, and no redirect is followed.
+        """
+        response = await self._network.handle_async_request(request)
+        response.request = request
+        return response
 
     @property
     def storage(self) -> httpx.AsyncClient:
         """Give the client for files at any address; it keeps no connection, so that each new one can be checked."""
-        self._for_storage = self._for_storage or self._make(0)
+        if self._for_storage is None:
+            network = self._transport or ProxyTransport(self._proxies, 0)
+            self._for_storage = http_client(network, self._timeout)
         return self._for_storage
 
     def check_proxy(self, url: str | httpx.URL) -> None:
@@ -68,8 +79,9 @@ class HttpClients:
     def _proxies(self) -> Proxies:
         return Proxies() if self._transport else read_proxies()
 
-    def _make(self, kept: int) -> httpx.AsyncClient:
-        return http_client(self._transport or ProxyTransport(self._proxies, kept), self._timeout)
+    @cached_property
+    def _network(self) -> httpx.AsyncBaseTransport:
+        return self._transport or ProxyTransport(self._proxies, MAX_IDLE_CONNECTIONS)
 
 
 class ProxyTransport(httpx.AsyncBaseTransport):
@@ -125,13 +137,18 @@ async def read_bounded(response: httpx.Response) -> httpx.Response:
     if "," in response.headers.get("content-encoding", ""):
         raise BadAnswer(f"{response.request.url.host} sent an answer that is packed more than once.")
     content = bytearray()
-    async with aclosing(cast("AsyncGenerator[bytes]", response.aiter_bytes())) as pieces:
+    unpacked = response.aiter_bytes() if "content-encoding" in response.headers else aiter(as_stream(response))
+    async with aclosing(cast("AsyncGenerator[bytes]", unpacked)) as pieces:
         async for piece in pieces:
             content += piece
             if len(content) > MAX_RESPONSE_BYTES:
                 raise BadAnswer(f"{response.request.url.host} sent an answer that is too large.")
     headers = [(name, value) for name, value in response.headers.raw if name.lower() not in BODY_HEADERS]
     return httpx.Response(response.status_code, headers=headers, content=bytes(content), request=response.request)
+
+
+def as_stream(response: httpx.Response) -> httpx.AsyncByteStream:
+    return cast("httpx.AsyncByteStream", response.stream)
 
 
 def network_failure(error: httpx.HTTPError | ValueError, host: str, hidden: SecretStr | None) -> NetworkFailure:

@@ -74,6 +74,7 @@ class Followed:
 
     key: str
     is_held: bool = False  # its lease was taken
+    task: Task | None = None  # as it is in the ledger; None if that has to be looked up
     is_called: bool = False  # RunAPI called, and the task was not looked at since
     saves_again_now: bool = False  # a caller asked for the video during it
     callback: str = ""
@@ -103,18 +104,21 @@ class Follower:
 
         Raises `LeaseLost` if another process has taken the task over, and `TaskOfOtherKey`.
         """
-        task = await self.ledger.get_held(followed.key)
+        task, followed.task = followed.task or await self.ledger.get_held(followed.key), None
         if not (task.task_id or task.status.done):
             task = await self.submission.submit(task)
             self.notify_changed(task.key)
             if task.task_id and not task.status.done:
                 self._expect_call(task, followed)
+                followed.task = task
                 return LookAgain(next_poll(0.0, await self.usual_times.profile()))
         elif not task.status.done:
             task, wait = await self._poll(task, followed)
             if not task.status.done:
+                followed.task = task
                 is_too_old = task.generating_seconds(self.now()) >= FOLLOW_SECONDS
                 return None if is_too_old else LookAgain(wait)
+            task = await self.ledger.get_held(task.key)  # somebody may have asked for its file meanwhile
         if task.status is Status.FAILED:
             await self.submission.forget_upload(task)
         if task.needs_saving:

@@ -11,7 +11,7 @@ from anyio.abc import TaskGroup, TaskStatus
 from luma_mcp.core import failpoints
 from luma_mcp.core.concurrency import guarded
 from luma_mcp.core.errors import DownloadFailed, LumaError, ServiceUnavailable, TaskUnreadable
-from luma_mcp.core.models import FOLLOW_SECONDS, OUTPUT_LIFETIME_SECONDS, Clock
+from luma_mcp.core.models import FOLLOW_SECONDS, OUTPUT_LIFETIME_SECONDS, Clock, Task
 from luma_mcp.core.settings import Settings
 from luma_mcp.ledger.errors import LeaseLost
 from luma_mcp.ledger.ledger import Ledger
@@ -84,6 +84,12 @@ class Tracker:
             self._following[key] = Followed(key)
             self._start_look(key)
 
+    def follow_new(self, task: Task) -> None:
+        """Follow a task that was added just now, already leased to this server."""
+        if task.key not in self._following:  # a round may have found it between
+            self._following[task.key] = Followed(task.key, is_held=True, task=task)
+            self._start_look(task.key)
+
     def retry_save_now(self, key: str) -> None:
         """Cut short the wait before the next try to save a video."""
         followed = self._following.get(key)
@@ -149,9 +155,16 @@ class Tracker:
         older = set(await find(OUTPUT_LIFETIME_SECONDS)).difference(recent)
         free = [key for key in (*recent, *(older - self._asked_once)) if (key, key_id) not in self._foreign]
         self._asked_once |= older
-        self._take_up(await self._ledger.leased())
+        await self._follow_leased()
         for keys in batched(free, TAKEN_AT_ONCE):
             self._take_up(await self._claim(keys))
+
+    async def _follow_leased(self) -> None:
+        """Follow what is leased to this server without its knowing; what is not, any more, is read again when due."""
+        leased = set(await self._ledger.leased())
+        for key in self._following.keys() - leased:
+            self._following[key].task = None
+        self._take_up(leased)
 
     def _take_up(self, leased: Iterable[str]) -> None:
         for key in leased:

@@ -21,7 +21,7 @@ from luma_mcp.ledger.ledger import Ledger, insert
 from luma_mcp.ledger.records import IMMUTABLE_COLUMNS, row_of
 from luma_mcp.ledger.schema import open_database, transaction
 from tests.support.ledger_statements import plans
-from tests.support.ledgers import add, listed
+from tests.support.ledgers import NO_LIMITS, add, listed
 from tests.support.rig import API_URL, EPOCH
 from tests.support.tasks import task
 
@@ -180,6 +180,17 @@ async def test_a_lease_has_an_owner_until_that_one_is_silent_or_gives_it_back(le
         assert await one.claim(keys, EPOCH + 31, EPOCH + 50) == set(keys)
         await one.release_all()
         assert await other.claim(keys, EPOCH + 32, EPOCH + 50) == set(keys)
+
+
+async def test_a_task_can_be_added_with_its_lease_and_joined_without(ledger: Ledger, another: Another) -> None:
+    with closing(ledger) as one, closing(another()) as other:
+        added, _ = await one.join_or_add(task(1), "same", NO_LIMITS, lease_until=EPOCH + 15)
+        assert await other.find_unattended(API_URL, "", EPOCH + 1, 100) == []
+        assert await other.join_or_add(task(2), "same", NO_LIMITS, lease_until=EPOCH + 40) == (added, True)
+        await other.free_tasks_of_silent_servers(EPOCH + 14)
+        assert (await one.leased(), await other.leased()) == ([added.key], [])
+        await other.free_tasks_of_silent_servers(EPOCH + 15)
+        assert await other.claim([added.key], EPOCH + 15, EPOCH + 30) == {added.key}
 
 
 async def test_a_lease_that_no_server_answers_for_strands_no_task(ledger: Ledger, another: Another) -> None:

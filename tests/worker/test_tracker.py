@@ -258,17 +258,37 @@ async def test_a_task_whose_lease_stays_with_this_server_against_its_will_is_fol
 ) -> None:
     """As while the disk hangs: other tasks keep the server's leases alive, so that none runs out by itself."""
     clock = VirtualClock()
-    async with open_rig(home, clock=clock, sandbox=sandbox_for(home, clock=clock, seconds=100)) as rig:
+    async with open_rig(home, clock=clock, sandbox=sandbox_for(home, clock=clock, seconds=60)) as rig:
         task = await rig.submit(wait=0)
         await anyio.sleep(45)
         other = await rig.submit("other", wait=0)
         with monkeypatch.context() as patched:
-            patched.setattr(rig.parts.ledger, "get_held", refuse)
+            patched.setattr(rig.parts.ledger, "record", refuse)
             patched.setattr(rig.parts.ledger, "release", refuse)
             await anyio.sleep(20)
         await anyio.sleep(60)
         assert (await rig.parts.ledger.get(task.key)).status is Status.COMPLETED
         assert (await rig.settle(other, 60)).status is Status.COMPLETED
+
+
+async def test_a_task_that_another_server_took_is_not_asked_for_any_more(home: Path, inline_threads: None) -> None:
+    """As after a sleep: nothing of the task has to be written, so that no write tells."""
+    clock = VirtualClock()
+    async with open_rig(home, clock=clock, sandbox=sandbox_for(home, clock=clock, seconds=400)) as rig:
+        await rig.submit(wait=0)
+        await anyio.sleep(345)
+
+        def take(db: sqlite3.Connection) -> None:
+            db.execute("UPDATE tasks SET lease_owner = 'other'")
+            db.execute("INSERT INTO servers VALUES ('other', ?)", (rig.clock() + 29,))
+
+        await rig.parts.ledger._store.write(take)
+        await anyio.sleep(10)
+        asked = len(rig.sandbox.recorded_requests)
+        await anyio.sleep(15)
+        assert len(rig.sandbox.recorded_requests) == asked
+        await anyio.sleep(15)
+        assert len(rig.sandbox.recorded_requests) > asked, "the other one has said nothing for too long"
 
 
 async def test_tasks_that_the_ledger_leased_without_saying_so_are_followed(
