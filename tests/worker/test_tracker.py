@@ -278,7 +278,7 @@ async def test_a_task_that_another_server_took_is_not_asked_for_any_more(home: P
         await rig.submit(wait=0)
         await anyio.sleep(345)
 
-        def take(db: sqlite3.Connection) -> None:
+        def take(db: Connection) -> None:
             db.execute("UPDATE tasks SET lease_owner = 'other'")
             db.execute("INSERT INTO servers VALUES ('other', ?)", (rig.clock() + 29,))
 
