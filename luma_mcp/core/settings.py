@@ -132,7 +132,8 @@ class Settings(BaseModel):
         "whether the host asks a person before each charge", "never or ask", default="never"
     )
     polls_per_second: int = setting(
-        "how often in a second RunAPI is asked how tasks are doing, for all of them together",
+        "how often in a second RunAPI is asked how tasks are doing, for all of them together and"
+        " from all servers that share them",
         "a whole number from 1 to 1000",
         default=200,
         ge=1,

@@ -454,6 +454,13 @@ class Ledger:
 
         await self._store.write(write)
 
+    async def count_servers(self, now: float) -> int:
+        """Count the servers that have tasks to follow, this one among them if it has."""
+        query = f"SELECT count(*) AS servers FROM servers WHERE owner IN {ALIVE}"  # noqa: S608 - conditions of ours
+        rows = await self._store.read(query, {"now": now} | MAX_LEASE_SECONDS)
+        servers: int = rows[0]["servers"]
+        return servers
+
     async def claim(self, keys: list[str], now: float, until: float) -> set[str]:
         """Lease tasks to this server, which says that it lives `until` (POSIX seconds); give those that it has now."""
         return await self._store.write(lambda db: claim(db, keys, self._owner, now, until, self._store.skip_locked))

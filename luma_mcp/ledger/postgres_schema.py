@@ -132,7 +132,8 @@ def migrate(db: psycopg.Connection[DictRow], schema: str, migrations: tuple[str,
         if db.execute("SELECT 1 FROM pg_namespace WHERE nspname = %s", (schema,)).fetchone() is None:
             db.execute(f"CREATE SCHEMA {schema}".encode())
         db.execute(f"SET LOCAL search_path = {schema}".encode())
-        db.execute("CREATE TABLE IF NOT EXISTS schema_version (version BIGINT NOT NULL)")
+        if db.execute("SELECT 1 FROM pg_tables WHERE schemaname = %s LIMIT 1", (schema,)).fetchone() is None:
+            db.execute("CREATE TABLE schema_version (version BIGINT NOT NULL)")
         version = refuse_newer(db, len(migrations))
         for script in migrations[version:]:
             db.execute(script.encode())

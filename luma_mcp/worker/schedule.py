@@ -50,8 +50,13 @@ class Rate:
     """Lets at most so many through in a second, evenly spaced, each after the one before."""
 
     def __init__(self, per_second: float) -> None:
+        self._per_second = per_second
         self._interval = 1 / per_second
         self._next = 0.0
+
+    def share(self, servers: int) -> None:
+        """Let through what is left of the rate for each of so many servers."""
+        self._interval = max(1, servers) / self._per_second
 
     async def wait(self) -> None:
         """Wait for one's turn."""

@@ -38,7 +38,8 @@ class Tracker:
     """Looks at each followed task when it is due, under a lease that keeps other processes on the same ledger away.
 
     What is being done for tasks is cancelled with `run`; the ledger keeps how far it was. Looks that were waited for
-    share the setting `polls_per_second`; a task that somebody asks for is looked at at once.
+    share the setting `polls_per_second`, with those of other servers too; a task that somebody asks for is looked at
+    at once.
     """
 
     def __init__(
@@ -150,6 +151,7 @@ class Tracker:
         if self._following:
             await self._ledger.say_alive(now + LEASE_SECONDS)
         await self._ledger.free_tasks_of_silent_servers(now)
+        self._rate.share(await self._ledger.count_servers(now))
         find = partial(self._ledger.find_unattended, origin, key_id, now, pays=not self._submission.never_pays)
         recent = await find(FOLLOW_SECONDS)
         older = set(await find(OUTPUT_LIFETIME_SECONDS)).difference(recent)

@@ -193,6 +193,14 @@ async def test_a_task_can_be_added_with_its_lease_and_joined_without(ledger: Led
         assert await other.claim([added.key], EPOCH + 15, EPOCH + 30) == {added.key}
 
 
+async def test_servers_are_counted_as_long_as_they_say_that_they_follow_tasks(ledger: Ledger, another: Another) -> None:
+    with closing(ledger) as one, closing(another()) as other:
+        assert await one.count_servers(EPOCH) == 0
+        await one.say_alive(EPOCH + 15)
+        await other.say_alive(EPOCH + 20)
+        assert [await one.count_servers(EPOCH + seconds) for seconds in (1, 16, 21)] == [2, 1, 0]
+
+
 async def test_a_lease_that_no_server_answers_for_strands_no_task(ledger: Ledger, another: Another) -> None:
     with closing(ledger) as one, closing(another()) as other:
         key = (await add(one, task()))[0].key

@@ -104,3 +104,15 @@ async def test_who_comes_after_a_pause_does_not_wait() -> None:
     begun = anyio.current_time()
     await rate.wait()
     assert anyio.current_time() == begun
+
+
+async def test_servers_that_share_a_rate_let_through_what_one_of_them_would() -> None:
+    rate, times = Rate(10), list[float]()
+    rate.share(4)
+    for _ in range(3):
+        await rate.wait()
+        times.append(anyio.current_time())
+    rate.share(0)
+    await rate.wait()
+    assert [later - times[0] for later in times] == pytest.approx([0, 0.4, 0.8])
+    assert anyio.current_time() - times[0] == pytest.approx(1.2)
