@@ -51,6 +51,17 @@ def postgres() -> Generator[PostgresServer]:
         yield running
 
 
+@pytest.fixture
+def own_server() -> Generator[PostgresServer]:
+    """Run a PostgreSQL server that a test may stop."""
+    with ExitStack() as stack:
+        try:
+            running = stack.enter_context(postgres_server(durable=True))
+        except LookupError as error:
+            pytest.skip(str(error))
+        yield running
+
+
 @pytest.fixture(autouse=True)
 def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest) -> Path:
     """Give each test a home folder, and a database of its own where `--store=postgres` asks for one."""

@@ -86,7 +86,9 @@ class Changes:
 
     async def run(self) -> None:
         while True:
-            await self._needed.wait()
+            if not self._needed.is_set():
+                await self._ledger.stop_watching()
+                await self._needed.wait()
             await guarded(self._look, otherwise=None, what="Looking for changed tasks")
             await anyio.sleep(CHANGES_INTERVAL_SECONDS)
 

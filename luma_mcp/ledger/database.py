@@ -27,8 +27,7 @@ from luma_mcp.ledger.recovery import (
     restore_removed_file,
 )
 from luma_mcp.ledger.schema import (
-    UNENDED,
-    UNSAVED,
+    COUNT_TASKS,
     configure_connection,
     create_database,
     open_database,
@@ -390,8 +389,6 @@ def count_tasks(path: Path) -> tuple[int, int, int] | None:
     None if there is no file yet. Raises `sqlite3.Error` or `OSError` if it is damaged, refused or locked, or if nothing
     could be used.
     """
-    query = f"""
-        SELECT count(*), count(*) FILTER (WHERE {UNENDED}), count(*) FILTER (WHERE {UNSAVED}) FROM tasks"""  # noqa: S608 - conditions of ours
     if not os.path.exists(path):
         with closing(sqlite3.connect(":memory:")) as db:
             configure_connection(db)
@@ -404,7 +401,7 @@ def count_tasks(path: Path) -> tuple[int, int, int] | None:
         verdict = db.execute("PRAGMA quick_check(1)").fetchone()[0]
         if verdict != "ok":
             raise sqlite3.DatabaseError(str(verdict))
-        tasks, running, unsaved = db.execute(query).fetchone()
+        tasks, running, unsaved = db.execute(COUNT_TASKS).fetchone()
     return tasks, running, unsaved
 
 

@@ -24,6 +24,7 @@ from luma_mcp.core.models import Change, LedgerPosition
 from luma_mcp.ledger.batches import ANSWER_SECONDS, Batch, Batches, NoAnswer
 from luma_mcp.ledger.errors import DATABASE_HINT, StoreRefused
 from luma_mcp.ledger.postgres_schema import migrate, refuse_newer, translate
+from luma_mcp.ledger.schema import COUNT_TASKS
 from luma_mcp.ledger.store import Connection, Cursor, Query, Record, Values, Write, do_each, fail_all, fail_alone
 
 CONNECT_SECONDS = 3
@@ -188,7 +189,7 @@ class PostgresStore:
 
     def _run(self, work: Callable[[PostgresConnection], None], batch: Batch[Any]) -> None:
         """Run work on a connection, and again if PostgreSQL undid it; raise `LedgerUnusable`."""
-        with self._raise_unusable():
+        with raise_unusable(self._url):
             for attempt in range(1, ATTEMPTS + 1):
                 pool = self._opened()
                 try:
@@ -206,26 +207,17 @@ class PostgresStore:
             raise StoreRefused("it does not answer", DATABASE_HINT)
         try:
             if self._pool is None:
-                with self._connect() as db:
+                with connect(self._url) as db:
                     migrate(db, self._schema)
                 self._pool = self._new_pool()
             return self._pool
         finally:
             self._opening.release()
 
-    def _connect(self) -> PostgresConnection:
-        return psycopg.Connection[DictRow].connect(**self._parameters(), row_factory=dict_row, autocommit=True)
-
-    def _parameters(self) -> dict[str, Any]:
-        try:
-            return NETWORK | conninfo_to_dict(self._url.get_secret_value())
-        except psycopg.ProgrammingError:
-            raise StoreRefused("the address in LUMA_MCP_DATABASE_URL is not one", DATABASE_HINT) from None
-
     def _new_pool(self) -> "ConnectionPool[PostgresConnection]":
         return ConnectionPool(
             connection_class=psycopg.Connection[DictRow],
-            kwargs=self._parameters() | {"row_factory": dict_row, "autocommit": True},
+            kwargs=parameters_of(self._url) | {"row_factory": dict_row, "autocommit": True},
             min_size=1,
             max_size=MAX_CONNECTIONS,
             timeout=CONNECT_SECONDS,
@@ -241,7 +233,7 @@ class PostgresStore:
         refuse_newer(db)
 
     def _hear(self, since: LedgerPosition | None) -> tuple[LedgerPosition, list[Change]]:
-        with self._raise_unusable():
+        with raise_unusable(self._url):
             if self._listening is None:
                 self._listening = self._listen()
             listening = self._listening
@@ -256,7 +248,7 @@ class PostgresStore:
 
     def _listen(self) -> Listening:
         self._opened()
-        db = self._connect()
+        db = connect(self._url)
         db.execute(f"LISTEN {self._schema}".encode())
         return Listening(db)
 
@@ -265,23 +257,54 @@ class PostgresStore:
             self._listening = None
             listening.connection.close()
 
-    @contextmanager
-    def _raise_unusable(self) -> Generator[None]:
-        try:
-            yield
-        except (psycopg.Error, StoreRefused, OSError) as error:
-            raise self._unusable(error) from error
-
     def _unusable(self, error: Exception) -> LedgerUnusable:
-        hint = error.hint if isinstance(error, StoreRefused) else DATABASE_HINT
-        return LedgerUnusable(f"The ledger in {self._described()} cannot be used: {first_line(error)}.", hint=hint)
+        return database_unusable(self._url, error)
 
     def _silence(self) -> LedgerUnusable:
-        words = f"The ledger in {self._described()} cannot be used: it did not answer in {ANSWER_SECONDS:.0f} seconds."
+        place = describe_database(self._url)
+        words = f"The ledger in {place} cannot be used: it did not answer in {ANSWER_SECONDS:.0f} seconds."
         return LedgerUnusable(words, hint=DATABASE_HINT)
 
-    def _described(self) -> str:
-        return describe_database(self._url)
+
+@contextmanager
+def raise_unusable(url: SecretStr) -> Generator[None]:
+    """Turn errors of PostgreSQL and the network into `LedgerUnusable` with the advice that fits."""
+    try:
+        yield
+    except (psycopg.Error, StoreRefused, OSError) as error:
+        raise database_unusable(url, error) from error
+
+
+def database_unusable(url: SecretStr, error: Exception) -> LedgerUnusable:
+    hint = error.hint if isinstance(error, StoreRefused) else DATABASE_HINT
+    return LedgerUnusable(f"The ledger in {describe_database(url)} cannot be used: {reason(error)}.", hint=hint)
+
+
+def count_tasks_in(url: SecretStr, schema: str) -> tuple[int, int, int] | None:
+    """Look into a database without changing it, and count its tasks: all, unfinished, finished but not saved.
+
+    None if it has no tables yet. Raises `LedgerUnusable`.
+    """
+    with raise_unusable(url), connect(url) as db:
+        if db.execute("SELECT 1 FROM pg_tables WHERE schemaname = %s LIMIT 1", (schema,)).fetchone() is None:
+            return None
+        db.execute(BOUNDS.format(schema=schema).encode())
+        refuse_newer(db)
+        found = db.execute(translate(COUNT_TASKS)).fetchone()
+    return (found["tasks"], found["unfinished"], found["unsaved"]) if found else None
+
+
+def connect(url: SecretStr) -> PostgresConnection:
+    """Open a connection; raise `psycopg.Error` or `StoreRefused`."""
+    return psycopg.Connection[DictRow].connect(**parameters_of(url), row_factory=dict_row, autocommit=True)
+
+
+def parameters_of(url: SecretStr) -> dict[str, Any]:
+    """Read the address of a database, with bounds for its network; raise `StoreRefused`."""
+    try:
+        return NETWORK | conninfo_to_dict(url.get_secret_value())
+    except psycopg.ProgrammingError:
+        raise StoreRefused("the address in LUMA_MCP_DATABASE_URL is not one", DATABASE_HINT) from None
 
 
 @contextmanager
@@ -327,5 +350,6 @@ def describe_database(url: SecretStr) -> str:
     return f"PostgreSQL at {place}/{found.get('dbname', '')}"
 
 
-def first_line(error: Exception) -> str:
+def reason(error: Exception) -> str:
+    """Give the first line of what PostgreSQL said, which names no password."""
     return str(error).strip().partition("\n")[0].rstrip(".") or type(error).__name__

@@ -127,6 +127,10 @@ MIGRATIONS = (
 UNENDED = "status NOT IN ('completed', 'failed')"
 UNSAVED = "status = 'completed' AND wants_file AND video_path = ''"
 BLOCKS_REPEAT = "NOT (status = 'failed' AND charged = 'no')"  # as `Task.blocks_repeat` has it
+COUNT_TASKS = f"""
+    SELECT count(*) AS tasks, count(*) FILTER (WHERE {UNENDED}) AS unfinished,
+        count(*) FILTER (WHERE {UNSAVED}) AS unsaved
+    FROM tasks"""  # noqa: S608 - conditions of ours
 
 Objects = dict[tuple[str, str], tuple[str, str]]
 """What a schema has: by type and name, which table it belongs to and its text."""

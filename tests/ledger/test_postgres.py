@@ -21,7 +21,7 @@ from luma_mcp.ledger.ledger import Ledger
 from luma_mcp.ledger.postgres import PostgresStore, change_of
 from luma_mcp.ledger.postgres_schema import MIGRATIONS, migrate, translate
 from tests.support.ledgers import NO_LIMITS, add, listed
-from tests.support.postgres import PASSWORD, PostgresServer, postgres_server
+from tests.support.postgres import PASSWORD, PostgresServer
 from tests.support.rig import EPOCH
 from tests.support.tasks import task
 
@@ -37,16 +37,6 @@ def url(postgres: PostgresServer) -> str:
 def ledger(url: str) -> Generator[Ledger]:
     with closing(open_in(url)) as opened:
         yield opened
-
-
-@pytest.fixture
-def own_server() -> Generator[PostgresServer]:
-    """Run a server that a test may stop."""
-    try:
-        with postgres_server(durable=True) as running:
-            yield running
-    except LookupError as error:
-        pytest.skip(str(error))
 
 
 def open_in(url: str, schema: str = "luma_mcp") -> Ledger:

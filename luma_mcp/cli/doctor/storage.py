@@ -6,6 +6,8 @@ import sqlite3
 from contextlib import suppress
 from pathlib import Path
 
+from pydantic import SecretStr
+
 from luma_mcp.cli.doctor.report import Finding, note, ok, problem
 from luma_mcp.core.errors import LedgerUnusable
 from luma_mcp.core.settings import Settings
@@ -22,6 +24,7 @@ from luma_mcp.ledger.files import (
 from luma_mcp.media.files import MIN_FREE_BYTES, megabytes, probe_folder
 
 OTHER_DATA = LedgerUnusable.hint
+DATABASE_FIX = "See whether it is up, and whether the address, user and password in LUMA_MCP_DATABASE_URL are right."
 RESCUE = "If it is damaged, the next call rescues what can be read."
 UNDONE = "Nothing is to be done: the next call takes back what was not complete."
 OTHER_OUTPUT = "Make it writable for this user, or name another folder with LUMA_MCP_OUTPUT_DIR."
@@ -31,6 +34,9 @@ ALLOW = "On macOS allow it in System Settings, Privacy & Security, Files and Fol
 
 def check_ledger(settings: Settings) -> list[Finding]:
     """Check the ledger without changing it: whether it is whole, fits this version, and what is in it."""
+    if settings.database_url:
+        writable = check_folder_writable("data folder", settings.tasks_dir, OTHER_DATA)
+        return [writable, check_database(settings.database_url, settings.database_schema)]
     place = ledger_path(settings)
     path, folder = place.path, place.path.parent
     found = [
@@ -43,6 +49,23 @@ def check_ledger(settings: Settings) -> list[Finding]:
         fix = "Look at your RunAPI account for tasks that are missing here; then the file can go."
         found.append(note("ledger", f"An earlier, damaged one is kept as {damaged[-1]}.", fix))
     return found
+
+
+def check_database(url: SecretStr, schema: str) -> Finding:
+    """Check the database that holds the tasks, without changing it."""
+    from luma_mcp.ledger.postgres import count_tasks_in, describe_database  # noqa: PLC0415 - an extra
+
+    try:
+        counted = count_tasks_in(url, schema)
+    except LedgerUnusable as error:
+        return problem("ledger", error.message, DATABASE_FIX, error.code)
+    found = describe_counts(counted) if counted else "it begins with the first task"
+    return ok("ledger", f"{describe_database(url)} answers: {found}")
+
+
+def describe_counts(counted: tuple[int, int, int]) -> str:
+    tasks, running, unsaved = counted
+    return f"{tasks} tasks, {running} of them unfinished, {unsaved} finished but not saved"
 
 
 def check_ledger_folder(path: Path, *, named: bool) -> list[Finding]:
@@ -70,9 +93,7 @@ def check_ledger_file(path: Path) -> Finding:
         found = count_tasks(path)
         if found is None:
             return ok("ledger", f"{path} begins with the first task")
-        tasks, running, unsaved = found
-        counted = f"{tasks} tasks, {running} of them unfinished, {unsaved} finished but not saved"
-        return ok("ledger", f"{path} is sound: {counted}")
+        return ok("ledger", f"{path} is sound: {describe_counts(found)}")
     except (sqlite3.Error, OSError) as error:
         if getattr(error, "sqlite_errorcode", sqlite3.SQLITE_OK) == sqlite3.SQLITE_READONLY_ROLLBACK:
             return note("ledger", f"{path} was being written when a server was killed.", UNDONE)

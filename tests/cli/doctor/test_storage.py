@@ -11,6 +11,7 @@ from luma_mcp.__main__ import main
 from luma_mcp.cli.doctor import storage
 from luma_mcp.ledger.schema import MIGRATIONS
 from tests.support.doctor import Doctor
+from tests.support.postgres import PASSWORD, PostgresServer
 from tests.support.rig import SOURCE
 
 
@@ -42,6 +43,21 @@ def test_a_ledger_that_cannot_be_used_is_told_and_left_as_it_is(
     code, found = doctor()
     assert (code, found["ledger"]["state"]) == (4, "problem")
     assert path.read_bytes() == before
+
+
+def test_a_database_is_looked_at_without_a_change(
+    configured: str, doctor: Doctor, postgres: PostgresServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("LUMA_MCP_DATABASE_URL", postgres.new_database())
+    assert "it begins with the first task" in doctor()[1]["ledger"]["message"]
+    assert "it begins with the first task" in doctor()[1]["ledger"]["message"]
+    assert main(["modify", SOURCE, "fog"]) == 0
+    assert "1 tasks, 0 of them unfinished, 0 finished but not saved" in doctor()[1]["ledger"]["message"]
+    monkeypatch.setenv("LUMA_MCP_DATABASE_URL", postgres.url("nowhere"))
+    code, found = doctor()
+    assert (code, found["ledger"]["state"]) == (4, "problem")
+    assert "does not exist" in found["ledger"]["message"]
+    assert PASSWORD not in str(found)
 
 
 def test_an_earlier_damaged_ledger_is_mentioned(configured: str, home: Path, doctor: Doctor) -> None:
