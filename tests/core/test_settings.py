@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from luma_mcp.core import settings_sources
 from luma_mcp.core.settings import Settings, load_settings
 from luma_mcp.core.settings_sources import BadSetting
 from tests.support.runapi_keys import NEW_KEY, OLD_KEY, write_key
@@ -232,3 +233,40 @@ def test_all_keys_are_secrets_of_the_settings_and_of_their_copies(home: Path) ->
     settings.model_copy(update={"transport": "http"}).reload_key()
     assert {secret.get_secret_value() for secret in settings.secrets} == {OLD_KEY, NEW_KEY, "t0ken-0123456789"}
     assert not any(key in repr(settings) + str(vars(settings)) for key in (OLD_KEY, NEW_KEY))
+
+
+@pytest.mark.parametrize(
+    "address",
+    ["postgresql://ann:pw@db.example:5432/luma", "postgres:///luma", "postgresql://a,b/luma?target_session_attrs=any"],
+)
+def test_the_address_of_a_database_is_taken_and_never_shown(address: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LUMA_MCP_DATABASE_URL", address)
+    settings = load_settings()
+    assert settings.database_url is not None
+    assert settings.database_url.get_secret_value() == address
+    assert address not in repr(settings)
+    assert address in {secret.get_secret_value() for secret in settings.secrets}
+
+
+def test_the_password_in_the_address_of_a_database_is_a_secret_as_written_and_as_meant(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("LUMA_MCP_DATABASE_URL", "postgresql://ann:p%40ss-word@db.example/luma")
+    assert {"p%40ss-word", "p@ss-word"} <= {secret.get_secret_value() for secret in load_settings().secrets}
+
+
+@pytest.mark.parametrize(
+    "address", ["mysql://a/b", "postgresql://host", "my-own-word", "postgresql://h:x/b", "postgresql://h:0/b"]
+)
+def test_what_is_no_address_of_a_database_ends_the_start(address: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LUMA_MCP_DATABASE_URL", address)
+    with pytest.raises(BadSetting, match=r"LUMA_MCP_DATABASE_URL: accepts .*postgresql://") as raised:
+        load_settings()
+    assert address not in str(raised.value)
+
+
+def test_a_database_needs_what_speaks_to_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(settings_sources, "find_spec", lambda name: None)
+    monkeypatch.setenv("LUMA_MCP_DATABASE_URL", "postgresql://host/luma")
+    with pytest.raises(BadSetting, match=r"runapi-luma-mcp\[postgres\]"):
+        load_settings()
