@@ -2,7 +2,7 @@
 
 import logging
 import os
-from collections.abc import AsyncGenerator, Generator
+from collections.abc import AsyncGenerator, Callable, Generator
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
@@ -60,6 +60,15 @@ def own_server() -> Generator[PostgresServer]:
         except LookupError as error:
             pytest.skip(str(error))
         yield running
+
+
+@pytest.fixture
+def new_database(request: pytest.FixtureRequest) -> Callable[[], str] | None:
+    """Give what makes a database for each of several servers, where `--store=postgres` asks for them."""
+    if request.config.getoption("store") != "postgres":
+        return None
+    server: PostgresServer = request.getfixturevalue("postgres")
+    return server.new_database
 
 
 @pytest.fixture(autouse=True)

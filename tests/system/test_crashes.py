@@ -12,7 +12,6 @@ from typing import Any
 import pytest
 
 from luma_mcp.sandbox.requests import bundled_clip, foggy_clip
-from tests.support.postgres import PostgresServer
 from tests.support.sandbox_process import count_charges, sandbox_process, server_environment
 from tests.support.stores import use_database
 from tests.system.crashing import Crashing, server
@@ -123,15 +122,6 @@ def places(
         if new_database:
             use_database(own, new_database())
         yield Place(point, own, *runapi)
-
-
-@pytest.fixture
-def new_database(request: pytest.FixtureRequest) -> Callable[[], str] | None:
-    """Give what makes a database for each round, where `--store=postgres` asks for them."""
-    if request.config.getoption("store") != "postgres":
-        return None
-    server: PostgresServer = request.getfixturevalue("postgres")
-    return server.new_database
 
 
 def test_a_server_killed_at_any_step_is_followed_by_one_that_finishes(

@@ -10,7 +10,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, ClassVar, TypeVar
 
 import anyio.to_thread
 import pytest
@@ -24,9 +24,10 @@ from luma_mcp.app import parts
 from luma_mcp.app.app import Outcome
 from luma_mcp.app.progress import Progress
 from luma_mcp.core.models import DAY_SECONDS, Status, Task
-from luma_mcp.ledger.ledger import Ledger
+from luma_mcp.ledger.ledger import open_ledger
 from luma_mcp.sandbox.faults import Fault, Kind
-from tests.support.rig import Rig, VirtualClock, open_rig, run_inline, sandbox_for, silent
+from tests.support.rig import Rig, VirtualClock, open_rig, run_inline, sandbox_for, settings_for, silent
+from tests.support.stores import use_database
 
 T = TypeVar("T")
 HOUR = 3600.0
@@ -69,6 +70,8 @@ async def nothing(*_: Any) -> None:
 class PaidOnce(RuleBasedStateMachine):
     """Two servers come, go and die on one ledger, while callers repeat themselves, RunAPI fails and clocks jump."""
 
+    new_database: ClassVar[Callable[[], str] | None] = None
+
     def __init__(self) -> None:
         super().__init__()
         self.stack = ExitStack()
@@ -79,7 +82,9 @@ class PaidOnce(RuleBasedStateMachine):
         self.portal = self.stack.enter_context(start_blocking_portal("trio", {"clock": self.time}))
         self.clock, self.outside = VirtualClock(), VirtualClock()
         self.sandbox = sandbox_for(self.home, clock=self.outside)
-        self.ledger = Ledger.in_file(self.home / "data" / "tasks.sqlite3")
+        if new_database := type(self).new_database:
+            use_database(self.home, new_database())
+        self.ledger = open_ledger(settings_for(self.home))
         self.running: dict[str, tuple[Rig, Any]] = {}
         self.seen: dict[str, Seen] = {}
         self.slept = 0.0
@@ -262,6 +267,12 @@ class PaidOnce(RuleBasedStateMachine):
 async def look(rig: Rig, task_id: str) -> Task:
     """Call `get_task` as the tool does."""
     return (await rig.app.get_task(task_id, "local", wait_seconds=40, progress=Progress(silent))).task
+
+
+@pytest.fixture(autouse=True)
+def databases(new_database: Callable[[], str] | None, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let each run have a database of its own, where `--store=postgres` asks for them."""
+    monkeypatch.setattr(PaidOnce, "new_database", new_database and staticmethod(new_database))
 
 
 TestPaidOnce = PaidOnce.TestCase
