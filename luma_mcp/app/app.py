@@ -102,7 +102,7 @@ class App:
             if in_background and not task.has_ended(asked_at):
                 found = Outcome(await self._parts.ledger.get(task.key), in_background=True)
             else:
-                task = await self._watch_new(task.key, named_by, begun + bound, progress)
+                task = await self._watch_named(task, named_by, begun + bound, progress, is_new=not joined)
                 found = await self.outcome(task, only_lost_need_take=not (joined or task.status.done))
             other = request.callback_url not in ("", found.task.request.callback_url)
             free = joined and (found.task.sent_at or math.inf) < asked_at
@@ -111,10 +111,13 @@ class App:
             error.charged = "unknown"  # the intent is recorded, and may be on its way
             raise
 
-    async def _watch_new(self, key: str, named_by: float, until: float, progress: Progress) -> Task:
+    async def _watch_named(
+        self, found: Task, named_by: float, until: float, progress: Progress, *, is_new: bool
+    ) -> Task:
         """Wait for RunAPI to name a task, and then for its end, each up to a time of the event loop's clock."""
-        task = await self._parts.waiter.watch(key, named_by, progress, until=is_named)
-        return await self._parts.waiter.watch(key, until, progress) if anyio.current_time() < until else task
+        added, waiter = found if is_new else None, self._parts.waiter
+        task = await waiter.watch(found.key, named_by, progress, until=is_named, added=added)
+        return await waiter.watch(found.key, until, progress) if anyio.current_time() < until else task
 
     @asynccontextmanager
     async def attached(self, url: str) -> AsyncGenerator[str]:

@@ -36,12 +36,17 @@ class TaskWaiter:
         deadline: float,
         progress: Progress,
         until: Callable[[Task], bool] = lambda task: task.is_settled,
+        *,
+        added: Task | None = None,
     ) -> Task:
-        """Report progress until `until` holds, the server drains, or the event loop's clock is at `deadline`."""
+        """Report progress until `until` holds, the server drains, or the event loop's clock is at `deadline`.
+
+        A task that was `added` just now, and has not been worked on since, need not be looked up first.
+        """
         async with self.changes.watch(key) as changed:
             with anyio.CancelScope(deadline=deadline):
                 while True:
-                    task = await self.ledger.get(key)
+                    task, added = added or await self.ledger.get(key), None
                     if progress.profile is None and is_named(task):  # by then the sandbox has told how long it takes
                         progress.profile = await self.usual_times.profile()
                     await progress.report_if_due(task, self.now(), self.transfers.of(key))

@@ -466,12 +466,16 @@ class Ledger:
         return await self._store.write(lambda db: claim(db, keys, self._owner, now, until, self._store.skip_locked))
 
     async def leased(self) -> list[str]:
-        """List the keys of the tasks that are leased to this server."""
+        """List the keys of the tasks that are leased to this server.
+
+        They come in one row: at each row the reading thread has to wait for its turn beside the event loop's.
+        """
         query = """
-            SELECT key FROM tasks WHERE lease_owner = ?
+            SELECT group_concat(key, ' ') AS keys FROM tasks WHERE lease_owner = ?
                 -- as the index `tasks_leased` has it
                 AND lease_owner <> ''"""
-        return [row["key"] for row in await self._store.read(query, (self._owner,))]
+        rows = await self._store.read(query, (self._owner,))
+        return (rows[0]["keys"] or "").split()
 
     async def release(self, key: str, until: float = 0.0, *, while_status: str = "") -> None:
         """Give a lease back; while the task is in `while_status`, nobody takes it before `until` (POSIX seconds)."""

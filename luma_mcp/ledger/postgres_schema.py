@@ -120,7 +120,7 @@ NAME = re.compile(r":(\w+)")
 @cache
 def translate(sql: str) -> bytes:
     """Put a statement for PostgreSQL: it chooses indexes by itself, and has other words for lists and values."""
-    plain = NAMED_INDEX.sub("", COMMENT.sub("", sql)).replace("%", "%%")
+    plain = NAMED_INDEX.sub("", COMMENT.sub("", sql)).replace("%", "%%").replace("group_concat(", "string_agg(")
     listed = LIST.sub(r"json_array_elements_text(CAST(:\1 AS JSON)) AS listed (value)", plain)
     return NAME.sub(r"%(\1)s", listed).replace("?", "%s").encode()
 

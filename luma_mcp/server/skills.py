@@ -25,7 +25,7 @@ SKILL_TTL_MS = 300_000
 FENCE = "---\n"
 
 
-class SkillParams(wire.RequestParams):
+class SkillParams(wire.RequestParams, defer_build=True):
     """Which skill is asked for."""
 
     uri: str

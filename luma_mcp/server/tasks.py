@@ -106,7 +106,7 @@ class TaskSource(Protocol):
         ...
 
 
-class StartedTask(wire.CallToolResult):
+class StartedTask(wire.CallToolResult, defer_build=True):  # as few clients know tasks, few servers need it
     """The answer to a call that goes on as a task: `state` is what is sent, to a client that knows tasks."""
 
     state: TaskState = Field(exclude=True)
@@ -116,13 +116,13 @@ class StartedTask(wire.CallToolResult):
         return self.model_copy(update={"state": replace(self.state, message=f"{self.state.message} {note}")})
 
 
-class TaskIdParams(wire.RequestParams):
+class TaskIdParams(wire.RequestParams, defer_build=True):
     """What `tasks/get` and `tasks/cancel` are about."""
 
     task_id: str
 
 
-class TaskUpdateParams(TaskIdParams):
+class TaskUpdateParams(TaskIdParams, defer_build=True):
     """Answers to what a task asked for, by the keys that it asked under."""
 
     input_responses: dict[str, Any] = Field(default_factory=dict[str, Any])
