@@ -13,6 +13,7 @@ import pytest
 import trio.testing
 
 from luma_mcp.cli.logs import RedactingFormatter
+from luma_mcp.ledger import schema
 from tests.support.postgres import PostgresServer, postgres_server
 from tests.support.rig import Rig, open_rig, run_inline
 from tests.support.stores import use_database
@@ -21,6 +22,7 @@ hypothesis.settings.register_profile("usual", deadline=None, derandomize=True, m
 hypothesis.settings.register_profile("long", deadline=None, max_examples=2000, print_blob=True)
 hypothesis.settings.load_profile("usual")
 KEPT = ("PATH", "TMPDIR", "TEMP", "TMP", "SYSTEMROOT", "LD_", "DYLD_", "PYTHONPATH", "PYTEST_", "COV_", "COVERAGE_")
+SYNCHRONOUS = schema.SYNCHRONOUS
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -82,6 +84,18 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, request: pytest.Fixtur
     monkeypatch.setenv("HOME", str(tmp_path))
     monkeypatch.chdir(tmp_path)
     return tmp_path
+
+
+@pytest.fixture(autouse=True)
+def unsynced_ledger(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Wait for no disk: no machine dies here, and a process that does leaves behind what it wrote."""
+    monkeypatch.setattr(schema, "SYNCHRONOUS", "PRAGMA synchronous = OFF")
+
+
+@pytest.fixture
+def synced_ledger(unsynced_ledger: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let a ledger be as it is for users."""
+    monkeypatch.setattr(schema, "SYNCHRONOUS", SYNCHRONOUS)
 
 
 @pytest.fixture

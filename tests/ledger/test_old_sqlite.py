@@ -15,6 +15,7 @@ from tests.support import ledger_statements, old_sqlite
 NEWER_THAN_OLDEST = re.compile(r"\bSTRICT\b|->|\bRETURNING\b|\biif\b|octet_length|sqlite_schema|json_valid\(\w+, ")
 
 
+@pytest.mark.usefixtures("synced_ledger")
 def test_every_statement_of_the_code_runs_and_asks_for_nothing_that_the_oldest_lacks(home: Path) -> None:
     listed = ledger_statements.recorded()
     assert len(listed) > 60

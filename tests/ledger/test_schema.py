@@ -143,7 +143,9 @@ async def test_the_database_itself_takes_no_second_task_of_a_request(ledger: Led
             db.execute(f"INSERT INTO tasks ({', '.join(row)}) VALUES ({', '.join('?' * len(row))})", [*row.values()])  # noqa: S608 - column names of ours
 
 
-async def test_all_lies_in_the_one_file_and_goes_through_to_the_disk(ledger: Ledger, path: Path) -> None:
+async def test_all_lies_in_the_one_file_and_goes_through_to_the_disk(
+    ledger: Ledger, path: Path, synced_ledger: None
+) -> None:
     with closing(ledger):
         await add(ledger, task())
     with closing(open_database(path)) as opened:

@@ -13,6 +13,7 @@ from typing import Any
 
 from luma_mcp.__main__ import main
 from luma_mcp.core import failpoints
+from luma_mcp.ledger import schema
 from tests.support.stdio_client import StdioClient
 
 ENDING_SECONDS = 10.0
@@ -86,6 +87,7 @@ def serve(stdin: Connection, stdout: Connection, environment: dict[str, str], lo
     os.environ.clear()
     os.environ.update(environment)
     os.chdir(environment["HOME"])
+    schema.SYNCHRONOUS = "PRAGMA synchronous = OFF"  # a process that is killed leaves behind what it wrote
     if die_at:
         arm(*die_at.split(":"))
     main([])

@@ -276,4 +276,4 @@ def databases(new_database: Callable[[], str] | None, monkeypatch: pytest.Monkey
 
 
 TestPaidOnce = PaidOnce.TestCase
-TestPaidOnce.settings = settings(stateful_step_count=25)
+TestPaidOnce.settings = settings(stateful_step_count=25, max_examples=settings().max_examples // 3)

@@ -127,9 +127,7 @@ def server_process(home: Path, url: str, **more: str) -> Generator[tuple[subproc
             process.kill()
 
 
-@pytest.mark.parametrize(
-    ("path", "era", "ending"), [*((*way, signal.SIGTERM) for way in WAYS), (*WAYS[0], signal.SIGINT)]
-)
+@pytest.mark.parametrize(("path", "era", "ending"), [("/mcp", MODERN, signal.SIGTERM), ("/sse", LEGACY, signal.SIGINT)])
 async def test_a_process_ends_within_its_time_and_the_next_one_goes_on(
     home: Path, path: str, era: str, ending: signal.Signals
 ) -> None:
