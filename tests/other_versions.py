@@ -18,7 +18,7 @@ RESOLUTIONS = {"newest": "highest", "lowest": "lowest-direct"}
 LONGEST_SECONDS = 200  # for each end of the ranges: CI has forty minutes in all
 MOST_LINES = 20
 # The rooms that stand on the libraries; the others say how this program's own processes and files fare.
-ROOMS = ("app", "core", "runapi", "server")
+ROOMS = ("core", "runapi", "server")
 
 
 class Run(NamedTuple):
