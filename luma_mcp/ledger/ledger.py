@@ -106,6 +106,7 @@ CLEAR_PATH_ELSEWHERE = """
     UPDATE tasks SET video_path = '', wants_file = false WHERE video_path = ? AND key <> ?
         -- as the index `tasks_by_path` has it
         AND video_path <> ''"""
+CHANGED_AT_ONCE = 2_000  # rows in one transaction: others wait no longer than that takes
 SEARCHED = 10_000  # tasks; so many rows are looked at
 COMPARABLE_SECONDS = 3600.0  # longer means that nobody was there to see the end
 
@@ -419,11 +420,13 @@ class Ledger:
     async def forget(self, now: float, days: int) -> None:
         """Delete the tasks that ended more than `days` days ago, never an unconfirmed one; saved videos stay."""
         query = f"""
-            DELETE FROM tasks WHERE status IN ('completed', 'failed') AND updated_at < :before
-                -- it is saved as long as RunAPI keeps it
-                AND NOT ({UNSAVED} AND finished_at > :oldest)"""  # noqa: S608 - conditions of ours
+            DELETE FROM tasks WHERE key IN (
+                SELECT key FROM tasks WHERE status IN ('completed', 'failed') AND updated_at < :before
+                    -- it is saved as long as RunAPI keeps it
+                    AND NOT ({UNSAVED} AND finished_at > :oldest)
+                LIMIT {CHANGED_AT_ONCE})"""  # noqa: S608 - conditions of ours
         bounds = {"oldest": now - OUTPUT_LIFETIME_SECONDS, "before": now - days * DAY_SECONDS}
-        if await self._change(query, bounds):
+        if await self._change_all(query, bounds):
             await self._store.shrink()
 
     # -- leases -------------------------------------------------------------------------------------------------------
@@ -442,17 +445,16 @@ class Ledger:
             -- one that had no task left when it ended
             SELECT 1 FROM servers WHERE owner NOT IN {ALIVE} LIMIT 1"""  # noqa: S608 - conditions of ours
         free = f"""
-            UPDATE tasks SET lease_owner = '', aside_until = 0
-            WHERE key IN (SELECT key FROM tasks WHERE {lost} {self._store.skip_locked})"""  # noqa: S608 - as above
+            UPDATE tasks SET lease_owner = '', aside_until = 0 WHERE key IN (
+                SELECT key FROM tasks WHERE {lost} LIMIT {CHANGED_AT_ONCE} {self._store.skip_locked})"""  # noqa: S608 - as above
+        forget = """
+            DELETE FROM servers WHERE NOT (alive_until > :now AND alive_until <= :now + :held)
+                -- until all that it had is free
+                AND NOT EXISTS (SELECT 1 FROM tasks WHERE lease_owner = owner)"""
         values: Row = {"now": now} | MAX_LEASE_SECONDS
-        if not await self._store.read(found, values):
-            return
-
-        def write(db: Connection) -> None:
-            db.execute(free, values)
-            db.execute(f"DELETE FROM servers WHERE owner NOT IN {ALIVE}", values)  # noqa: S608 - as above
-
-        await self._store.write(write)
+        if await self._store.read(found, values):
+            await self._change_all(free, values)
+            await self._change(forget, values)
 
     async def count_servers(self, now: float) -> int:
         """Count the servers that have tasks to follow, this one among them if it has."""
@@ -648,6 +650,13 @@ class Ledger:
 
     async def _change(self, query: str, values: Sequence[Any] | Row) -> int:
         return await self._store.write(lambda db: db.execute(query, values).rowcount)
+
+    async def _change_all(self, query: str, values: Row) -> int:
+        """Run a statement that changes `CHANGED_AT_ONCE` rows at most until it finds no more; give how many it did."""
+        changed = 0
+        while found := await self._change(query, values):
+            changed += found
+        return changed
 
 
 def open_ledger(settings: Settings) -> Ledger:

@@ -113,7 +113,7 @@ class PostgresStore:
         self._stop_listening()
         if pool := self._pool:
             self._pool = None
-            pool.close()
+            pool.close(timeout=0)  # a thread that connects to what does not answer ends by itself
 
     def report_damage_once(self) -> AbstractContextManager[None]:
         """Serve a caller inside: PostgreSQL answers for what it has committed."""

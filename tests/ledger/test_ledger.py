@@ -201,6 +201,19 @@ async def test_servers_are_counted_as_long_as_they_say_that_they_follow_tasks(le
         assert [await one.count_servers(EPOCH + seconds) for seconds in (1, 16, 21)] == [2, 1, 0]
 
 
+async def test_what_a_silent_server_had_is_freed_in_pieces_and_all_of_it(
+    ledger: Ledger, another: Another, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("luma_mcp.ledger.ledger.CHANGED_AT_ONCE", 2)
+    with closing(ledger) as one, closing(another()) as other:
+        keys = [(await add(one, replace(task(number), status=Status.FAILED)))[0].key for number in range(5)]
+        assert await one.claim(keys, EPOCH, EPOCH + 15) == set(keys)
+        await other.free_tasks_of_silent_servers(EPOCH + 16)
+        assert (await one.leased(), await other.count_servers(EPOCH)) == ([], 0)
+        await other.forget(EPOCH + 2 * DAY_SECONDS, 1)
+        assert await listed(other) == []
+
+
 async def test_a_lease_that_no_server_answers_for_strands_no_task(ledger: Ledger, another: Another) -> None:
     with closing(ledger) as one, closing(another()) as other:
         key = (await add(one, task()))[0].key
