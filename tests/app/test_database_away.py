@@ -1,6 +1,5 @@
 """A database that goes away while the server works, and comes back: nothing is lost, and nobody waits for it."""
 
-import signal
 from collections.abc import AsyncGenerator
 from pathlib import Path
 
@@ -27,7 +26,7 @@ async def rig(home: Path, own_server: PostgresServer) -> AsyncGenerator[Rig]:
 
 async def test_calls_say_so_within_their_bound_and_go_on_when_it_is_back(rig: Rig, own_server: PostgresServer) -> None:
     running = (await rig.ask("fog", wait=0)).task
-    own_server.stop(signal.SIGQUIT)
+    own_server.crash()
     with anyio.fail_after(BOUND_SECONDS):
         with pytest.raises(LedgerUnusable):
             await rig.app.find(running.task_id, "local")
@@ -47,7 +46,7 @@ async def test_what_runapi_answered_meanwhile_is_written_when_it_is_back(
 
     def stop_after_the_answer(point: str) -> None:
         if point == "submission.answered" and not gone.is_set():
-            own_server.stop(signal.SIGQUIT)
+            own_server.crash()
             gone.set()
 
     monkeypatch.setattr(failpoints, "reach", stop_after_the_answer)

@@ -1,6 +1,5 @@
 """The ledger in PostgreSQL: what only a database has, which goes away and comes back, and which others use too."""
 
-import signal
 import threading
 from collections.abc import Generator
 from contextlib import closing
@@ -53,7 +52,7 @@ def other_session(url: str) -> psycopg.Connection[dict[str, Any]]:
 async def test_a_database_that_goes_away_and_comes_back_has_lost_nothing(own_server: PostgresServer) -> None:
     with closing(open_in(own_server.new_database())) as ledger:
         kept, _ = await add(ledger, task())
-        own_server.stop(signal.SIGQUIT)
+        own_server.crash()
         with anyio.fail_after(20):
             for work in (partial(ledger.get, kept.key), partial(ledger.record, kept), ledger.check_writable):
                 with pytest.raises(LedgerUnusable, match=r"PostgreSQL at 127\.0\.0\.1") as raised:
@@ -80,7 +79,7 @@ async def test_what_may_have_been_committed_is_called_unknown(
 ) -> None:
     def stop_before_the_commit(point: str) -> None:
         if point == "ledger.written":
-            own_server.stop(signal.SIGQUIT)
+            own_server.crash()
 
     with closing(open_in(own_server.new_database())) as ledger:
         kept, _ = await add(ledger, task())

