@@ -2,7 +2,7 @@
 
 import math
 import time
-from collections.abc import AsyncGenerator, Callable, Coroutine, Sequence
+from collections.abc import AsyncGenerator, Callable, Coroutine, Mapping, Sequence
 from contextlib import AbstractContextManager, asynccontextmanager, suppress
 from dataclasses import dataclass, replace
 from functools import cached_property, partial
@@ -27,6 +27,7 @@ from luma_mcp.core.concurrency import background_work
 from luma_mcp.core.errors import InvalidApiKey, InvalidRequest, LedgerUnusable, LumaError, TaskNotFound
 from luma_mcp.core.filenames import validate_filename
 from luma_mcp.core.models import CLOCK_STEP_SECONDS, FOLLOW_SECONDS, Clock, Status, Task, VideoRequest
+from luma_mcp.core.observer import Fail, Observer
 from luma_mcp.core.settings import WAIT_LIMIT_SECONDS, Settings
 from luma_mcp.core.uris import parse_task_id, task_uri
 from luma_mcp.ledger.database import count_tasks_of
@@ -35,6 +36,7 @@ from luma_mcp.ledger.ledger import next_cursor
 from luma_mcp.media.files import awaits_other_server
 from luma_mcp.media.sources import TaskOutput, parse_source
 from luma_mcp.worker.polling import DOCUMENTED
+from luma_mcp.worker.tracker import TrackerLoad
 
 if TYPE_CHECKING:
     from luma_mcp.app.preview import Preview, Previewer
@@ -414,6 +416,19 @@ class App:
         """Start work that is cancelled when the app is closed."""
         self._parts.background.start_soon(work, name=name)
 
+    def observe_call(self, caller: str) -> AbstractContextManager[Fail]:
+        """Let a tool call inside be seen from outside; what is given takes the error code of one that failed."""
+        return self._parts.observer.operation("call", caller)
+
+    async def count_unended(self) -> Mapping[Status, int]:
+        """Count the tasks in the ledger that have not ended, of all callers, by state; raise `LedgerUnusable`."""
+        return await self._parts.ledger.count_unended()
+
+    @property
+    def tracker_load(self) -> TrackerLoad:
+        """Count the tasks that this server follows."""
+        return self._parts.tracker.load
+
     def track_request(self) -> AbstractContextManager[None]:
         """Count a request as being answered inside: `wait_until_idle` waits for it."""
         return self._parts.active_requests.track_request()
@@ -461,13 +476,14 @@ async def open_app(
     now: Clock = time.time,
     transport: httpx.AsyncBaseTransport | None = None,
     unreached_seconds: float = math.inf,
+    observer: Observer | None = None,
 ) -> AsyncGenerator[App]:
     """Open everything, and close it when left: followers stop, connections and the ledger are closed.
 
     `transport` takes the place of the network, which is waited for `unreached_seconds` at most before a new task is
-    given up. Nothing is read, written or asked before the first request.
+    given up. `observer` hears what happens. Nothing is read, written or asked before the first request.
     """
-    async with open_parts(settings, now, transport, unreached_seconds) as parts:
+    async with open_parts(settings, now, transport, unreached_seconds, observer or Observer()) as parts:
         yield App(parts)
 
 

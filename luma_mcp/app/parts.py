@@ -21,6 +21,7 @@ from luma_mcp.app.videos import VideoFinder
 from luma_mcp.app.wait import TaskWaiter
 from luma_mcp.core.concurrency import Signals, background_work
 from luma_mcp.core.models import SANDBOX_ORIGIN, Clock
+from luma_mcp.core.observer import Observer
 from luma_mcp.core.settings import Settings
 from luma_mcp.ledger.ledger import Ledger, open_ledger
 from luma_mcp.media.attachments import Attachments
@@ -50,6 +51,7 @@ class Parts:
 
     settings: Settings
     now: Clock
+    observer: Observer
     ledger: Ledger
     runapi: RunAPI
     uploads: Uploads
@@ -97,16 +99,20 @@ async def open_network(
 
 @asynccontextmanager
 async def open_parts(
-    settings: Settings, now: Clock, transport: httpx.AsyncBaseTransport | None, unreached_seconds: float
+    settings: Settings,
+    now: Clock,
+    transport: httpx.AsyncBaseTransport | None,
+    unreached_seconds: float,
+    observer: Observer,
 ) -> AsyncGenerator[Parts]:
     """Open all parts, and close them in reverse order when left; for the parameters see `open_app`."""
     async with AsyncExitStack() as stack:
         timeout = connect_within(unreached_seconds)
         network = await stack.enter_async_context(open_network(settings, now, transport, timeout))
-        ledger = open_ledger(settings)
+        ledger = open_ledger(settings, observer)
         stack.callback(ledger.close)
         background = await stack.enter_async_context(background_work())
-        parts = assemble(settings, now, network, ledger, background, unreached_seconds)
+        parts = assemble(settings, now, network, ledger, background, unreached_seconds, observer)
         await background.start(parts.tracker.run, name="tracker")
         background.start_soon(parts.changes.run, name="changes")
         stack.push_async_callback(wait_for_last_answers, parts.submission)
@@ -114,26 +120,35 @@ async def open_parts(
 
 
 def assemble(
-    settings: Settings, now: Clock, network: Network, ledger: Ledger, background: TaskGroup, unreached_seconds: float
+    settings: Settings,
+    now: Clock,
+    network: Network,
+    ledger: Ledger,
+    background: TaskGroup,
+    unreached_seconds: float,
+    observer: Observer,
 ) -> Parts:
     """Put the parts together; nothing is read, written or asked yet."""
     private, origin = settings.allow_private, network.base_url
     runapi = RunAPI(network.clients, origin, network.key, allow_private=private, reload_key=settings.reload_key)
     transfers, callbacks, active_requests, changed = Transfers(), Callbacks(), ActiveRequests(), Signals()
-    uploads = Uploads(ledger, runapi, transfers, settings, now)
+    uploads = Uploads(ledger, runapi, transfers, settings, now, observer)
     downloads = Downloads(network.clients, settings.output_dir, transfers, trusted=origin, allow_private=private)
     saver = VideoSaver(settings, ledger, downloads, runapi, now, settings.saved_folders)
     check = partial(check_request, callback_hosts=settings.callback_hosts)
-    submission = Submission(ledger, runapi, uploads, settings, now, check=check, unreached_seconds=unreached_seconds)
+    submission = Submission(
+        ledger, runapi, uploads, settings, now, observer, check=check, unreached_seconds=unreached_seconds
+    )
     usual_times, changes = UsualTimes(ledger, runapi), Changes(ledger, changed)
     account_checker = AccountChecker(settings, ledger, runapi, now)
     tracker = Tracker(
-        ledger, runapi, submission, downloads, callbacks, usual_times, settings, now, notify_changed=changed.give
+        ledger, runapi, submission, downloads, callbacks, usual_times, settings, now, changed.give, observer
     )
     source_guard = DownloadGuard(trusted=origin, allow_private=False)  # models name sources
     return Parts(
         settings,
         now,
+        observer,
         ledger,
         runapi,
         uploads,

@@ -11,6 +11,7 @@ SILENT = {
     "mcp.server.sse": logging.CRITICAL,  # logs what clients send, and session ids, as errors
     "mcp.server.streamable_http_manager": logging.ERROR,  # logs session ids as warnings
 }
+AUDIT = "luma_mcp.audit"
 MAX_LINE_LENGTH = 4000
 
 
@@ -23,6 +24,12 @@ def configure_logging(settings: Settings) -> None:
     logging.getLogger("luma_mcp").setLevel(settings.log_level)
     for name, level in SILENT.items():
         logging.getLogger(name).setLevel(level)
+    logging.getLogger(AUDIT).setLevel(logging.WARNING)  # a person who types a command sees what it cost anyway
+
+
+def log_charges() -> None:
+    """Log a line for each charge from now on, whatever else is logged: what a server does."""
+    logging.getLogger(AUDIT).setLevel(logging.INFO)
 
 
 class RedactingFormatter(logging.Formatter):

@@ -6,7 +6,7 @@ from contextlib import redirect_stdout
 import anyio
 
 from luma_mcp.cli.console import print_message, print_result
-from luma_mcp.cli.logs import configure_logging
+from luma_mcp.cli.logs import configure_logging, log_charges
 from luma_mcp.core.settings import Settings
 from luma_mcp.core.settings_sources import BadSetting
 from luma_mcp.transports.auth import ensure_local_token, with_local_token
@@ -19,11 +19,13 @@ def serve(settings: Settings) -> int:
 
         settings = with_local_token(settings)
         configure_logging(settings)
+        log_charges()
         with redirect_stdout(sys.stderr):  # what libraries print
             anyio.run(serve_http, settings, print_message)
     else:
         from luma_mcp.transports.stdio import serve_stdio  # noqa: PLC0415 - a web server has no use for it
 
+        log_charges()
         anyio.run(serve_stdio, settings)
     return 0
 

@@ -258,6 +258,16 @@ class Task:
         """Tell whether the same request joins this task: it does unless the task failed and cost nothing."""
         return not (self.status is Status.FAILED and self.charged == "no")
 
+    @property
+    def settled_charge(self) -> Charged:
+        """Tell what is known of its cost for good, as far as that will be known; "no" while it runs."""
+        return settled_charge(self.status, self.charged, given_up=self.given_up)
+
+    @property
+    def counted_usd(self) -> float:
+        """Give what it counts with in USD if it was charged: what RunAPI reported, else the documented price."""
+        return PRICE_USD if self.charged != "yes" or self.cost_usd is None else self.cost_usd
+
     def has_fresh_key(self, now: float) -> bool:
         """Tell whether RunAPI certainly knows the key that a task was sent under."""
         return self.sent_at is None or now - self.sent_at <= REPLAY_SECONDS
@@ -373,6 +383,12 @@ class Task:
     def saved(self, path: str, now: float) -> "Task":
         """Note where the finished video was saved."""
         return replace(self, video_path=path, error=None, failures=0, updated_at=now)
+
+
+def settled_charge(status: str, charged: Charged, *, given_up: bool) -> Charged:
+    """Tell what is known of a task's cost: that it was charged at once, that nobody knows only when nothing goes on."""
+    rests = given_up or status in (*DONE, Status.UNCONFIRMED)
+    return charged if rests or charged == "yes" else "no"
 
 
 @dataclass(frozen=True, slots=True)

@@ -28,6 +28,7 @@ from luma_mcp.core.settings_sources import (
     Folders,
     Hosts,
     LogLevel,
+    SecretToken,
     Tokens,
     environment,
     find_env_file,
@@ -165,6 +166,11 @@ class Settings(BaseModel):
         shown="one for yourself, kept in the data folder: `luma-mcp token` prints it",
         default=None,
     )
+    metrics_token: SecretToken | None = setting(
+        "the token with which a Prometheus reads `/metrics`; without it there is no such page",
+        "a token of 16 characters or more",
+        default=None,
+    )
     allowed_hosts: Hosts = setting(
         "the names, beside loopback, under which HTTP clients reach this server, as behind a proxy",
         "host names separated by commas, each with a port or without",
@@ -226,7 +232,7 @@ class Settings(BaseModel):
         """Give all that no log may show: the key, those that came later, and the tokens."""
         tokens = (token for _, token in self.tokens)
         database = () if self.database_url is None else (self.database_url, *passwords_in(self.database_url))
-        return frozenset(filter(None, (self.api_key, *self._later_keys, *tokens, *database)))
+        return frozenset(filter(None, (self.api_key, *self._later_keys, *tokens, self.metrics_token, *database)))
 
     @property
     def serves_http(self) -> bool:

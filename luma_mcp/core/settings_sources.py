@@ -28,6 +28,7 @@ from luma_mcp.core.text import is_object, strip_all_quotes
 
 TOKEN = re.compile(r"(?!(your|change[-_]?me|undefined|none|null)([-_.]|$))[A-Za-z0-9._~+/=-]+", re.I)  # RFC 6750, meant
 MIN_TOKEN_LENGTH = 16
+OTLP_ENDPOINTS = ("OTEL_EXPORTER_OTLP_ENDPOINT", "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT")
 NO_TOKENS = "none"
 CALLER_NAME = re.compile(r"[A-Za-z0-9._-]{1,64}")
 HOST_NAME = re.compile(r"([A-Za-z0-9_-]+(\.[A-Za-z0-9_-]+)*\.?|\[[0-9A-Fa-f:.]+\])(:\d{1,5})?")
@@ -147,11 +148,22 @@ def validate_callers(pairs: tuple[SecretStr, ...]) -> tuple[SecretStr, ...]:
     tokens = {token.get_secret_value() for _, token in callers}
     if not all(CALLER_NAME.fullmatch(name) and name != LOCAL_CALLER for name, _ in callers):
         raise ValueError("not a name")
-    if not all(is_filled_in(token) and TOKEN.fullmatch(token) and len(token) >= MIN_TOKEN_LENGTH for token in tokens):
+    if not all(map(is_token, tokens)):
         raise ValueError("not a token")
     if len(tokens) < len(callers):
         raise ValueError("two callers with one token")
     return pairs
+
+
+def is_token(value: str) -> bool:
+    """Tell whether something may keep others out: it is neither short nor a placeholder."""
+    return is_filled_in(value) and bool(TOKEN.fullmatch(value)) and len(value) >= MIN_TOKEN_LENGTH
+
+
+def validate_token(token: SecretStr) -> SecretStr:
+    if not is_token(token.get_secret_value()):
+        raise ValueError("not a token")
+    return token
 
 
 def validate_host(value: str) -> str:
@@ -203,6 +215,9 @@ Hosts = Annotated[tuple[Annotated[str, AfterValidator(validate_host)], ...], Bef
 Tokens = Annotated[tuple[SecretStr, ...], BeforeValidator(split_pairs), AfterValidator(validate_callers)]
 
 
+SecretToken = Annotated[SecretStr, AfterValidator(validate_token)]
+
+
 ApiKey = Annotated[SecretStr, BeforeValidator(clean_key), AfterValidator(validate_key)]
 
 
@@ -234,6 +249,12 @@ def settings_in(variables: Mapping[str, str | None], names: Mapping[str, str]) -
 def environment() -> Mapping[str, str]:
     """Give the environment of this process."""
     return os.environ
+
+
+def exports_spans() -> bool:
+    """Tell whether OpenTelemetry is told where spans go (its own variables), and is not switched off."""
+    named = any(os.environ.get(name) for name in OTLP_ENDPOINTS)
+    return named and os.environ.get("OTEL_SDK_DISABLED", "").strip().lower() != "true"
 
 
 def refuses_colour() -> bool:

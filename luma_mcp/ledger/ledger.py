@@ -30,10 +30,13 @@ from luma_mcp.core.models import (
     Status,
     Task,
     Usage,
+    settled_charge,
     to_micros,
 )
+from luma_mcp.core.observer import Observer, Settled
 from luma_mcp.core.settings import Settings
 from luma_mcp.core.text import sanitise_text
+from luma_mcp.ledger.audit import log_charge
 from luma_mcp.ledger.database import LedgerFile
 from luma_mcp.ledger.errors import LeaseLost, TaskIdTaken
 from luma_mcp.ledger.files import LedgerPath, ledger_path
@@ -148,6 +151,20 @@ def check_lease(db: Connection, key: str, owner: str) -> None:
         raise LeaseLost(key)
 
 
+def newly_settled(db: Connection, task: Task) -> Settled:
+    """Tell what a task is about to be recorded as for the first time; asked only where it may be anything."""
+    if not task.status.done and task.settled_charge == "no":
+        return Settled()
+    row = db.execute("SELECT status, charged, given_up FROM tasks WHERE key = ?", (task.key,)).fetchone()
+    if row is None:
+        return Settled()
+    before = settled_charge(row["status"], row["charged"], given_up=bool(row["given_up"]))
+    return Settled(
+        ended=task.status.done and not Status(row["status"]).done,
+        charged=task.settled_charge not in ("no", before),
+    )
+
+
 def claim(db: Connection, keys: list[str], owner: str, now: float, until: float, skip_locked: str) -> set[str]:
     """Lease those tasks that are free, and give all of them that the owner has."""
     update = f"""
@@ -227,18 +244,20 @@ class LedgerUploads:
 class Ledger:
     """The table of tasks in a store. Every method raises `LedgerUnusable` when the store cannot be used.
 
-    `uploads` are the clips that lie at RunAPI. What is read is input: `task_of` says what a row may hold.
+    `uploads` are the clips that lie at RunAPI; `observer` hears what is recorded. What is read is input: `task_of` says
+    what a row may hold.
     """
 
-    def __init__(self, store: Store) -> None:
+    def __init__(self, store: Store, observer: Observer | None = None) -> None:
         self._store = store
+        self._observer = observer or Observer()
         self.uploads = LedgerUploads(self._store)
         self._owner = uuid.uuid4().hex
 
     @classmethod
-    def in_file(cls, path: Path, *, named: bool = False) -> "Ledger":
+    def in_file(cls, path: Path, *, named: bool = False, observer: Observer | None = None) -> "Ledger":
         """Give the ledger in a file of SQLite's; `named` tells whether a flag or the environment named its folder."""
-        return cls(LedgerFile(LedgerPath(path, named)))
+        return cls(LedgerFile(LedgerPath(path, named)), observer)
 
     def close(self) -> None:
         """Close the store; a later call opens it again."""
@@ -346,15 +365,22 @@ class Ledger:
         past = json.dumps([status for status in Status if status.rank <= task.status.rank])
         values = row | {"past": past, "key": task.key, "owner": owner}
 
-        def write(db: Connection) -> bool:
+        def write(db: Connection) -> Settled | None:
             besides(db)
+            settled = newly_settled(db, task)
             if db.execute(update, values).rowcount == 1:
-                return True
+                if settled.charged:
+                    log_charge(task)
+                return settled
             if owner is not None:
                 check_lease(db, task.key, owner)
-            return False
+            return None
 
-        return task if await self._store.write(write) else await self.get(task.key)
+        settled = await self._store.write(write)
+        if settled is None:
+            return await self.get(task.key)
+        self._observer.settled(task, settled)
+        return task
 
     async def set_wanted_at(self, key: str, now: float) -> None:
         """Note that a caller asks again for a task that has no id yet; `now` in POSIX seconds."""
@@ -561,6 +587,11 @@ class Ledger:
         rows = await self._store.read(query, bounds | account | times | MAX_ASIDE_SECONDS)
         return [row["key"] for row in rows if is_key(row["key"])]
 
+    async def count_unended(self) -> dict[Status, int]:
+        """Count the tasks that have not ended, of all callers, in each state that any of them is in."""
+        query = f"SELECT status, count(*) AS tasks FROM tasks WHERE {UNENDED} GROUP BY status"  # noqa: S608 - conditions of ours
+        return {Status(row["status"]): row["tasks"] for row in await self._store.read(query, ())}
+
     async def durations(self, model: str, origin: str, limit: int = 50) -> list[float]:
         """List how many seconds the newest completed tasks of a model took at one RunAPI."""
         query = """
@@ -659,11 +690,11 @@ class Ledger:
         return changed
 
 
-def open_ledger(settings: Settings) -> Ledger:
+def open_ledger(settings: Settings, observer: Observer | None = None) -> Ledger:
     """Give the ledger that the settings mean; its file or database is opened when it is needed."""
     if settings.database_url:
         from luma_mcp.ledger.postgres import PostgresStore  # noqa: PLC0415 - an extra, which few servers need
 
-        return Ledger(PostgresStore(settings.database_url, settings.database_schema))
+        return Ledger(PostgresStore(settings.database_url, settings.database_schema), observer)
     place = ledger_path(settings)
-    return Ledger.in_file(place.path, named=place.is_configured)
+    return Ledger.in_file(place.path, named=place.is_configured, observer=observer)

@@ -22,6 +22,7 @@ from luma_mcp.core.errors import (
     VideoUnusable,
 )
 from luma_mcp.core.models import MIN_URL_LIFETIME_SECONDS, Clock, Status, Task
+from luma_mcp.core.observer import Observer
 from luma_mcp.core.settings import Settings
 from luma_mcp.core.uris import clip_uri
 from luma_mcp.ledger.ledger import Ledger
@@ -56,7 +57,15 @@ EXPIRED_HINT = "Call save_video soon after a task has finished to keep its resul
 class Uploads:
     """Turns what a caller named as source into a URL that RunAPI can fetch (contract 5.1)."""
 
-    def __init__(self, ledger: Ledger, runapi: RunAPI, transfers: Transfers, settings: Settings, now: Clock) -> None:
+    def __init__(
+        self,
+        ledger: Ledger,
+        runapi: RunAPI,
+        transfers: Transfers,
+        settings: Settings,
+        now: Clock,
+        observer: Observer,
+    ) -> None:
         self._ledger = ledger
         self._runapi = runapi
         self._transfers = transfers
@@ -65,6 +74,7 @@ class Uploads:
         self._saved_folders = (settings.output_dir, *self._roots)
         self._discreet = settings.serves_http
         self._now = now
+        self._observer = observer
         self._links = Links(ledger, runapi, now)
         self._clips = Clips()
         self._under_way: dict[str, anyio.Lock] = {}
@@ -225,7 +235,8 @@ class Uploads:
             if url := await self._ledger.uploads.find_upload_url(self._runapi.account, clip.digest, long_enough):
                 return url
             try:
-                return await self._upload(task, clip)
+                with self._observer.operation("upload", task.caller, task.key):
+                    return await self._upload(task, clip)
             except InvalidRequest as error:
                 raise InvalidRequest(f"{clip}: {error.message}", hint=error.hint) from error
 

@@ -3,6 +3,7 @@
 import json
 from bisect import bisect_right
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from datetime import UTC, datetime
 from typing import Annotated, Any, Literal, TypeVar, cast
 
@@ -23,8 +24,9 @@ from luma_mcp.core.errors import (
     TaskNotFound,
 )
 from luma_mcp.core.models import MICROS, PRICE_USD, SANDBOX_ORIGIN, Status, Task
+from luma_mcp.core.observer import UNEXPECTED
 from luma_mcp.core.settings import DEFAULT_WAIT_SECONDS, Settings
-from luma_mcp.core.text import Json
+from luma_mcp.core.text import Json, is_object
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -439,3 +441,13 @@ def without_unknown(answer: Mapping[str, object]) -> Json:
 def format_timestamp(seconds: float) -> str:
     """Write POSIX seconds as RFC 3339 in UTC."""
     return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def error_code_in(answer: Json) -> str:
+    """Give the code of the error in the answer of a failed tool call, as it goes out; of a bug, `UNEXPECTED`."""
+    facts: object = answer.get("structuredContent")
+    if facts is None:  # of a tool that gives pictures, whose text has the same facts
+        with suppress(ValueError, LookupError):
+            facts = json.loads(answer["content"][0]["text"])
+    error: object = facts.get("error") if is_object(facts) else None
+    return str(error.get("code", UNEXPECTED)) if is_object(error) else UNEXPECTED

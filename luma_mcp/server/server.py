@@ -20,11 +20,11 @@ from luma_mcp.core.settings import Settings
 from luma_mcp.core.text import SURROGATE_MESSAGE, has_valid_unicode, is_object, replace_surrogates
 from luma_mcp.server.apps import EXTENSIONS
 from luma_mcp.server.completions import Completions
-from luma_mcp.server.context import RequestContext, disconnect_event, protocol_error
+from luma_mcp.server.context import RequestContext, caller_of, disconnect_event, protocol_error
 from luma_mcp.server.legacy_tasks import LegacyTasks
 from luma_mcp.server.prompts import PromptHandlers, luma_prompts
 from luma_mcp.server.resources import list_templates
-from luma_mcp.server.results import text_fields
+from luma_mcp.server.results import error_code_in, text_fields
 from luma_mcp.server.skills import add_skills
 from luma_mcp.server.subscriptions import Subscriptions
 from luma_mcp.server.tasks import add_tasks
@@ -132,7 +132,7 @@ def build_server(app: App) -> Server[App]:
     server.extensions.update(EXTENSIONS)
     add_skills(server)
     server.middleware.extend([track_request, enforce_unicode, cancel_on_disconnect])
-    server.middleware.extend([resume_on_first_request, convert_luma_errors, drop_null_arguments])
+    server.middleware.extend([resume_on_first_request, convert_luma_errors, drop_null_arguments, observe_call])
     if app.settings.legacy_tasks:
         server.middleware.append(LegacyTasks(tools.run_tool, tasks).answer)
     add_tasks(server, tasks)
@@ -182,6 +182,17 @@ async def convert_luma_errors(ctx: RequestContext, call_next: CallNext) -> Handl
         return await call_next(ctx)
     except LumaError as error:
         raise protocol_error(error) from error
+
+
+async def observe_call(ctx: RequestContext, call_next: CallNext) -> HandlerResult:
+    """Let each tool call be seen from outside, and the error code of one that failed."""
+    if ctx.method != "tools/call":
+        return await call_next(ctx)
+    with ctx.lifespan_context.observe_call(caller_of(ctx)) as fail:
+        answer = await call_next(ctx)
+        if is_object(answer) and answer.get("isError") is True:
+            fail(error_code_in(answer))
+    return answer
 
 
 async def drop_null_arguments(ctx: RequestContext, call_next: CallNext) -> HandlerResult:

@@ -11,6 +11,7 @@ from luma_mcp.core.errors import LumaError
 
 HEALTH_PATH = "/healthz"
 READY_PATH = "/readyz"
+METRICS_PATH = "/metrics"
 CACHE_SECONDS = 5.0
 MAX_SILENCE_SECONDS = 60.0
 OK = "ok"

@@ -4,6 +4,7 @@ import logging
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from socket import socket
+from typing import TYPE_CHECKING
 
 import anyio
 import uvicorn
@@ -11,11 +12,17 @@ from mcp.server import Server
 
 from luma_mcp.app.app import App, open_app
 from luma_mcp.core.addresses import bracketed
+from luma_mcp.core.observer import Observers
 from luma_mcp.core.settings import Settings
+from luma_mcp.core.settings_sources import BadSetting
 from luma_mcp.server.server import build_server
 from luma_mcp.transports.routes import TRANSPORT_PATHS, HttpTransports
 from luma_mcp.transports.shutdown import force_exit_after, watch_exit_signals
 from luma_mcp.transports.sockets import open_sockets, raise_file_limit, uvicorn_config
+from luma_mcp.transports.tracing import open_tracing
+
+if TYPE_CHECKING:
+    from luma_mcp.transports.metrics import Metrics
 
 DRAIN_SECONDS = 2.0  # at most, while answers go out; `GRACE_SECONDS` and the app's `LAST_ANSWERS_SECONDS` follow
 FORCED_EXIT_SECONDS = 4.5  # README promises an end within 5
@@ -44,18 +51,34 @@ async def serve_http(settings: Settings, say: Say, *, build: Build = build_serve
     and clients. `build` makes the server; `say` prints where it is.
     """
     raise_file_limit()
+    metrics = make_metrics(settings)
     with open_sockets(settings) as sockets:
-        async with open_app(settings) as app, anyio.create_task_group() as group:
+        async with (
+            open_tracing() as tracing,
+            open_app(settings, observer=Observers((*tracing, *metrics))) as app,
+            anyio.create_task_group() as group,
+        ):
             app.start_tracker()
             ended = anyio.Event()
             await group.start(watch_exit_signals, ended, name="signals")
             group.start_soon(force_exit_on_end, ended, name="the end")
-            web = HttpTransports(app, build(app))
+            web = HttpTransports(app, build(app), [route for each in metrics for route in each.routes(app)])
             say(banner(settings, sockets[0]))
             if doubts := missing_key_warning(settings):
                 logger.warning("%s", doubts)
             await serve_web(web, sockets, ended)
             group.cancel_scope.cancel()
+
+
+def make_metrics(settings: Settings) -> tuple["Metrics", ...]:
+    """Make what counts for a Prometheus, where there is a token for it; raise `BadSetting` without the extra."""
+    if settings.metrics_token is None:
+        return ()
+    try:
+        from luma_mcp.transports.metrics import Metrics  # noqa: PLC0415 - only the extra brings what it needs
+    except ImportError:
+        raise BadSetting("LUMA_MCP_METRICS_TOKEN", "needs the extra `otel`, which is not installed") from None
+    return (Metrics(settings.metrics_token.get_secret_value()),)
 
 
 async def serve_web(web: HttpTransports, sockets: list[socket], ended: anyio.Event) -> None:

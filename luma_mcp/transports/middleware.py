@@ -14,10 +14,10 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from luma_mcp.server.context import DISCONNECTED_KEY
 from luma_mcp.transports.auth import authenticated_caller, is_own_host, is_own_origin
-from luma_mcp.transports.health import HEALTH_PATH, READY_PATH
+from luma_mcp.transports.health import HEALTH_PATH, METRICS_PATH, READY_PATH
 
 LOGGED_METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
-PROBE_PATHS = frozenset({HEALTH_PATH, READY_PATH})
+PROBE_PATHS = frozenset({HEALTH_PATH, READY_PATH, METRICS_PATH})
 OWN_PAGES = frozenset({"none", "same-origin"})  # Sec-Fetch-Site of what a person typed, and of a server's own pages
 PROXY_HEADERS = frozenset(
     {"forwarded", "via", "x-real-ip", "x-client-ip", "x-cluster-client-ip", "true-client-ip", "x-host", "cdn-loop"}

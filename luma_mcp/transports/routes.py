@@ -1,7 +1,7 @@
 """What is served over HTTP, and under which path."""
 
 from collections import Counter
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 
 from mcp.server import Server
@@ -21,7 +21,7 @@ from luma_mcp.core.uris import CALLBACKS_PATH
 from luma_mcp.transports.auth import CallerTokenVerifier, authenticated_caller, own_host_names
 from luma_mcp.transports.gallery import Gallery
 from luma_mcp.transports.gallery_access import GALLERY_PATH, GalleryAccess
-from luma_mcp.transports.health import HEALTH_PATH, READY_PATH, Health, health_routes
+from luma_mcp.transports.health import HEALTH_PATH, METRICS_PATH, READY_PATH, Health, health_routes
 from luma_mcp.transports.middleware import (
     LOCAL_TOKEN_HINT,
     NAMED_CALLERS_HINT,
@@ -37,9 +37,10 @@ MCP_PATH = "/mcp"
 SSE_PATH = "/sse"
 TRANSPORT_PATHS = {"streamable-http": (MCP_PATH,), "sse": (SSE_PATH,), "http": (MCP_PATH, SSE_PATH)}
 LOGGED_PATHS = frozenset(
-    {"/", MCP_PATH, SSE_PATH, MESSAGES_PATH, HEALTH_PATH, READY_PATH, CALLBACKS_PATH, GALLERY_PATH}
+    {"/", MCP_PATH, SSE_PATH, MESSAGES_PATH, HEALTH_PATH, READY_PATH, METRICS_PATH, CALLBACKS_PATH, GALLERY_PATH}
 )
-UNCHECKED_PREFIXES = (HEALTH_PATH, READY_PATH, f"{CALLBACKS_PATH}/")  # by whatever name; a secret guards the last
+# By whatever name; secrets guard the last two.
+UNCHECKED_PREFIXES = (HEALTH_PATH, READY_PATH, METRICS_PATH, f"{CALLBACKS_PATH}/")
 MAX_MESSAGE_BYTES = 1 << 20
 MAX_SESSIONS = 1000
 MAX_CALLBACKS = 50
@@ -48,10 +49,11 @@ SESSION_IDLE_SECONDS = 1800.0
 
 
 class HttpTransports:
-    """The transports over HTTP, with the gallery, health checks and RunAPI's callbacks."""
+    """The transports over HTTP, with the gallery, health checks and RunAPI's callbacks, and `more` beside them."""
 
-    def __init__(self, app: App, server: Server[App]) -> None:
+    def __init__(self, app: App, server: Server[App], more: Sequence[BaseRoute] = ()) -> None:
         self._app = app
+        self._more = more
         self._over = False
         self._under_way: Counter[str] = Counter()
         self._streams = SseStreams(server, MAX_MESSAGE_BYTES)
@@ -84,6 +86,7 @@ class HttpTransports:
                 *self._transports(),
                 *gallery.routes(self._bounded),
                 *health_routes(Health(self._app)),
+                *self._more,
                 *callback_routes(self._app.handle_callback, settings),
             ],
             middleware=[

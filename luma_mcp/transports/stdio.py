@@ -16,11 +16,13 @@ from mcp.shared.message import SessionMessage
 from mcp.types import JSONRPCMessage, JSONRPCRequest
 
 from luma_mcp.app.app import App, open_app
+from luma_mcp.core.observer import Observers
 from luma_mcp.core.settings import Settings
 from luma_mcp.server.server import build_server
 from luma_mcp.transports.shutdown import force_exit_after, watch_exit_signals
 from luma_mcp.transports.stderr import drain_stderr, write_all
 from luma_mcp.transports.stdio_lines import InvalidLine, LineBuffer, OversizedLine, parse_line
+from luma_mcp.transports.tracing import open_tracing
 
 PIECE_BYTES = 1 << 16
 MAX_CHUNKS_AHEAD = 64  # pieces
@@ -38,7 +40,7 @@ async def serve_stdio(settings: Settings) -> None:
     look-up in a thread, and the interpreter would wait for both.
     """
     async with anyio.create_task_group() as host_side:
-        async with open_app(settings) as app:
+        async with open_tracing() as tracing, open_app(settings, observer=Observers(tracing)) as app:
             host, ended = HostConnection(app), anyio.Event()
             host_side.start_soon(host.serve, ended, name="host")
             host_side.start_soon(watch_exit_signals, ended, name="signals")

@@ -26,6 +26,7 @@ from luma_mcp.core.errors import (
     WrongAddress,
 )
 from luma_mcp.core.models import FOLLOW_SECONDS, Clock, Status, Task, TaskSnapshot
+from luma_mcp.core.observer import Observer
 from luma_mcp.ledger.ledger import Ledger
 from luma_mcp.media.downloads import Downloads
 from luma_mcp.media.files import PublishedFile
@@ -80,6 +81,8 @@ class Followed:
     callback: str = ""
     earliest_after_call: float = -math.inf  # when a call may cause another poll, by the event loop's clock
     known_at: float | None = None  # when RunAPI last knew the task, or was first asked, by the same
+    ran_at: float | None = None  # when RunAPI last said that the task runs, by the same
+    trace: object = None  # of the operation in which it began to be followed
     unnamed: int = 0  # answers in a row that call it completed without naming its video
     save_failures: int = 0
 
@@ -97,6 +100,7 @@ class Follower:
     now: Clock
     notify_changed: Callable[[str], None]  # called with the key of a task that changed
     notify_called: Callable[[str], None]  # called with the key of a task about which RunAPI called
+    observer: Observer
     polls: anyio.CapacityLimiter = field(default_factory=partial(anyio.CapacityLimiter, MAX_POLLS_AT_ONCE))
 
     async def look(self, followed: Followed) -> LookAgain | Cooldown | None:
@@ -110,7 +114,7 @@ class Follower:
             self.notify_changed(task.key)
             if task.task_id and not task.status.done:
                 self._expect_call(task, followed)
-                followed.task = task
+                followed.task, followed.ran_at = task, anyio.current_time()
                 return LookAgain(next_poll(0.0, await self.usual_times.profile()))
         elif not task.status.done:
             task, wait = await self._poll(task, followed)
@@ -133,7 +137,8 @@ class Follower:
         try:
             failpoints.reach("poll.asking")
             async with self.polls:
-                reading = await self.runapi.read_task(task.task_id)
+                with self.observer.operation("poll", task.caller, task.key):
+                    reading = await self.runapi.read_task(task.task_id)
             failpoints.reach("poll.answered")
         except LumaError as error:
             task = await self._note_error(task, error, followed)
@@ -141,6 +146,7 @@ class Follower:
             wait = backoff.after(task.failures, error.retry_after)
         else:
             followed.unnamed, followed.known_at = 0, anyio.current_time()
+            self._note_running(task, reading, followed)
             task = await self._note_reading(task, reading)
             wait = 0.0 if task.status.done else await self._until_next(task, reading)
         if task.status.done:
@@ -150,6 +156,16 @@ class Follower:
     def _expect_call(self, task: Task, followed: Followed) -> None:
         followed.callback = task.callback
         self.callbacks.expect(task.callback, partial(self.notify_called, task.key))
+
+    def _note_running(self, task: Task, reading: TaskSnapshot, followed: Followed) -> None:
+        """Note that a task runs, or tell how late its end is seen at most: RunAPI does not say when that was."""
+        now = anyio.current_time()
+        if not reading.status.done:
+            followed.ran_at = now
+        elif followed.ran_at is None:
+            self.observer.end_seen(task.generating_seconds(self.now()))
+        else:
+            self.observer.end_seen(now - followed.ran_at)
 
     async def _note_error(self, task: Task, error: LumaError, followed: Followed) -> Task:
         now = anyio.current_time()
@@ -210,12 +226,16 @@ class Follower:
     async def _download(self, task: Task) -> tuple[Task, PublishedFile]:
         """Save a finished video; if its link is refused, once more from a fresh link."""
         try:
-            return task, await self.downloads.save(task)
+            return task, await self._download_once(task)
         except LinkRefused:
             task = await self._record(before := task, await refresh_links(self.runapi, task, self.now()))
             if task.video_urls == before.video_urls:
                 raise
-            return task, await self.downloads.save(task)
+            return task, await self._download_once(task)
+
+    async def _download_once(self, task: Task) -> PublishedFile:
+        with self.observer.operation("download", task.caller, task.key):
+            return await self.downloads.save(task)
 
     async def _record(self, before: Task, after: Task) -> Task:
         if after == before:

@@ -33,6 +33,11 @@ class Schedule:
         """Take a key out, and tell whether it was there."""
         return self._due.pop(key, None) is not None
 
+    def count(self) -> tuple[int, int]:
+        """Count the keys that are due, and all that are there."""
+        now = anyio.current_time()
+        return sum(due <= now for due in self._due.values()), len(self._due)
+
     async def next(self) -> str:
         """Wait until a key is due, and take it out."""
         while True:

@@ -21,6 +21,7 @@ from luma_mcp.core.errors import (
     SubmissionUnconfirmed,
 )
 from luma_mcp.core.models import Clock, Limits, Status, Task, VideoRequest, to_micros
+from luma_mcp.core.observer import Observer
 from luma_mcp.core.settings import Settings
 from luma_mcp.ledger.errors import TaskIdTaken
 from luma_mcp.ledger.ledger import Ledger
@@ -52,6 +53,7 @@ class Submission:
         uploads: Uploads,
         settings: Settings,
         now: Clock,
+        observer: Observer,
         *,
         check: Callable[[VideoRequest], None],
         unreached_seconds: float = math.inf,
@@ -60,6 +62,7 @@ class Submission:
         self._runapi = runapi
         self._uploads = uploads
         self._now = now
+        self._observer = observer
         self._limits = settings.limits
         self.never_pays = settings.never_pays
         self._callback_prefix = settings.callback_prefix
@@ -185,7 +188,8 @@ class Submission:
             failpoints.reach("submission.sending")
             if task.key_id != self._runapi.key_id:  # what is sent must go out with the key that is written down
                 raise KeyReplaced("RunAPI refused the key that this task was to be sent with.")
-            sent_at, answer = self._now(), await self._runapi.create_task(task)
+            with self._observer.operation("submission", task.caller, task.key):
+                sent_at, answer = self._now(), await self._runapi.create_task(task)
             failpoints.reach("submission.answered")
             made = task if answer.replayed else replace(task, sent_at=sent_at)
             return await self._record_accepted(made.accepted(answer.task_id, answer.status, self._now()))

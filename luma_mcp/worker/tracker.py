@@ -3,6 +3,7 @@
 import logging
 import math
 from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
 from functools import partial
 
 import anyio
@@ -12,6 +13,7 @@ from luma_mcp.core import failpoints
 from luma_mcp.core.concurrency import guarded
 from luma_mcp.core.errors import DownloadFailed, LumaError, ServiceUnavailable, TaskUnreadable
 from luma_mcp.core.models import FOLLOW_SECONDS, OUTPUT_LIFETIME_SECONDS, Clock, Task
+from luma_mcp.core.observer import Observer
 from luma_mcp.core.settings import Settings
 from luma_mcp.ledger.errors import LeaseLost
 from luma_mcp.ledger.ledger import Ledger
@@ -34,6 +36,15 @@ TIDY_SECONDS = 3600.0
 logger = logging.getLogger(__name__)
 
 
+@dataclass(frozen=True, slots=True)
+class TrackerLoad:
+    """How much a server has to look after: tasks due to be looked at, tasks whose time is yet to come, leases held."""
+
+    due: int
+    waiting: int
+    leases: int
+
+
 class Tracker:
     """Looks at each followed task when it is due, under a lease that keeps other processes on the same ledger away.
 
@@ -53,17 +64,28 @@ class Tracker:
         settings: Settings,
         now: Clock,
         notify_changed: Callable[[str], None],
+        observer: Observer,
     ) -> None:
         self._ledger = ledger
         self._runapi = runapi
         self._follower = Follower(
-            ledger, runapi, submission, downloads, callbacks, usual_times, now, notify_changed, self._look_after_call
+            ledger,
+            runapi,
+            submission,
+            downloads,
+            callbacks,
+            usual_times,
+            now,
+            notify_changed,
+            self._look_after_call,
+            observer,
         )
         self._submission = submission
         self._downloads = downloads
         self._callbacks = callbacks
         self._now = now
         self._notify_changed = notify_changed
+        self._observer = observer
         self._keep_days = settings.keep_days
         self._awake = anyio.Event()
         self._following: dict[str, Followed] = {}
@@ -82,14 +104,20 @@ class Tracker:
     def follow(self, key: str) -> None:
         """Follow a task, unless this or another process does."""
         if key not in self._following:
-            self._following[key] = Followed(key)
+            self._following[key] = Followed(key, trace=self._observer.trace())
             self._start_look(key)
 
     def follow_new(self, task: Task) -> None:
         """Follow a task that was added just now, already leased to this server."""
         if task.key not in self._following:  # a round may have found it between
-            self._following[task.key] = Followed(task.key, is_held=True, task=task)
+            self._following[task.key] = Followed(task.key, is_held=True, task=task, trace=self._observer.trace())
             self._start_look(task.key)
+
+    @property
+    def load(self) -> TrackerLoad:
+        """Count what this server follows."""
+        due, scheduled = self._schedule.count()
+        return TrackerLoad(due, scheduled - due, sum(followed.is_held for followed in self._following.values()))
 
     def retry_save_now(self, key: str) -> None:
         """Cut short the wait before the next try to save a video."""
@@ -200,7 +228,10 @@ class Tracker:
         if followed.is_called:
             followed.is_called, followed.earliest_after_call = False, anyio.current_time() + CALLED_POLL_SECONDS
         work = partial(self._work_on, followed)
-        then: LookAgain | Cooldown | None = await guarded(work, otherwise=CRASH_COOLDOWN, what=f"Following task {key}")
+        with self._observer.within(followed.trace):
+            then: LookAgain | Cooldown | None = await guarded(
+                work, otherwise=CRASH_COOLDOWN, what=f"Following task {key}"
+            )
         if isinstance(then, LookAgain):
             self._schedule.add(key, seconds_until_next_look(followed, then))
             followed.saves_again_now = False

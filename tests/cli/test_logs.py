@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from luma_mcp.cli.logs import MAX_LINE_LENGTH, RedactingFormatter, configure_logging
+from luma_mcp.cli.logs import MAX_LINE_LENGTH, RedactingFormatter, configure_logging, log_charges
 from luma_mcp.core.settings import load_settings
-from tests.support.http_server import PAIRS, TOKENS
+from tests.support.http_server import METRICS_TOKEN, PAIRS, TOKENS
 from tests.support.rig import KEY
 from tests.support.runapi_keys import NEW_KEY, OLD_KEY, write_key
 from tests.support.terminals import ODD, steers
@@ -34,15 +34,23 @@ def test_only_this_server_logs_more_than_what_is_bad() -> None:
         assert not logging.getLogger(name).isEnabledFor(logging.INFO)
 
 
+def test_a_server_logs_charges_whatever_else_it_logs_and_a_command_does_not() -> None:
+    for level in ("ERROR", "DEBUG"):
+        configure_logging(load_settings(log_level=level))
+        assert not logging.getLogger("luma_mcp.audit").isEnabledFor(logging.INFO)
+        log_charges()
+        assert logging.getLogger("luma_mcp.audit").isEnabledFor(logging.INFO)
+
+
 def test_logs_show_no_secret_wherever_it_came_from() -> None:
-    settings = load_settings(api_key=KEY, auth_tokens="ann:t0ken-0123456789")
+    settings = load_settings(api_key=KEY, auth_tokens="ann:t0ken-0123456789", metrics_token=METRICS_TOKEN)
     record = logging.LogRecord(
-        "x", logging.ERROR, "f", 1, "sent %s and t0ken-0123456789 ann:t0ken-0123456789", (KEY,), None
+        "x", logging.ERROR, "f", 1, "%s t0ken-0123456789 ann:t0ken-0123456789 %s", (KEY, METRICS_TOKEN), None
     )
     line = RedactingFormatter(settings).format(record)
     assert KEY not in line
-    assert "t0ken-0123456789" not in line
-    assert "sent [secret]" in line
+    assert "0123456789" not in line
+    assert line.endswith("[secret] [secret] ann:[secret] [secret]")
 
 
 def test_log_lines_are_lines_of_this_program_tracebacks_too() -> None:

@@ -9,7 +9,7 @@ from luma_mcp.cli.main import parse_command_line
 from luma_mcp.cli.setting_flags import FLAGS, RULE, flag_name
 from luma_mcp.core.settings import Settings, variable_name
 
-SECRET = {"api_key", "auth_tokens", "database_url"}
+SECRET = {"api_key", "auth_tokens", "metrics_token", "database_url"}
 
 
 def literals(annotation: Any) -> tuple[str, ...]:

@@ -491,3 +491,17 @@ async def test_a_finished_video_that_is_still_to_be_saved_is_not_forgotten(ledge
     assert await listed(ledger) == [unsaved]
     await ledger.forget(EPOCH + 8 * DAY_SECONDS, 1)
     assert await listed(ledger) == []
+
+
+async def test_tasks_that_have_not_ended_are_counted_by_state(ledger: Ledger) -> None:
+    for number in range(6):
+        added, _ = await add(ledger, task(number, caller=f"caller {number % 2}"))
+        if number:
+            status = Status.COMPLETED if number > 3 else Status.PENDING
+            await ledger.record_accepted(replace(added, task_id=f"id-{number}", status=status, finished_at=EPOCH))
+    assert await ledger.count_unended() == {Status.SUBMITTING: 1, Status.PENDING: 3}
+
+
+async def test_however_many_have_ended_is_not_looked_at_for_that(path: Path) -> None:
+    found = await plans(path, lambda asked: asked.count_unended())
+    assert any("USING COVERING INDEX tasks_unended" in step for step in found)

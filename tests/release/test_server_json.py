@@ -53,7 +53,7 @@ def test_every_setting_is_described_in_server_json(package: Json) -> None:
     variables = {variable["name"]: variable for variable in package["environmentVariables"]}
     assert list(variables) == [variable_name(field, name) for name, field in Settings.model_fields.items()]
     secret = {name for name, variable in variables.items() if variable["isSecret"]}
-    assert secret == {"RUNAPI_API_KEY", "LUMA_MCP_AUTH_TOKENS", "LUMA_MCP_DATABASE_URL"}
+    assert secret == {"RUNAPI_API_KEY", "LUMA_MCP_AUTH_TOKENS", "LUMA_MCP_METRICS_TOKEN", "LUMA_MCP_DATABASE_URL"}
     transport = variables["LUMA_MCP_TRANSPORT"]
     assert transport["value"] == package["transport"]["type"]
     assert transport["choices"] == ["stdio", "sse", "streamable-http", "http"]

@@ -19,14 +19,17 @@ from mcp.client.streamable_http import streamable_http_client
 
 from luma_mcp.app.app import open_app
 from luma_mcp.core.models import LOCAL_CALLER
+from luma_mcp.core.observer import Observers
 from luma_mcp.server.server import build_server
 from luma_mcp.transports.auth import with_local_token
-from luma_mcp.transports.http import serve_web
+from luma_mcp.transports.http import make_metrics, serve_web
 from luma_mcp.transports.routes import HttpTransports
 from luma_mcp.transports.sockets import open_sockets
+from luma_mcp.transports.tracing import open_tracing
 from tests.support.rig import EPOCH, ERAS, SOURCE, AppWithSandbox, sandbox_for, settings_for, waiting_calls
 
 TOKENS = {"ann": "token-of-ann-0123456789", "bob": "token-of-bob-0123456789"}
+METRICS_TOKEN = "token-of-prometheus-0123456789"  # noqa: S105 - of the tests
 PAIRS = ",".join(f"{name}:{token}" for name, token in TOKENS.items())
 PATHS = ("/mcp", "/sse")
 WAYS = [(path, era) for path in PATHS for era in ERAS]
@@ -120,11 +123,18 @@ async def hosted(
     sandbox = sandbox_for(home, clock=clock, seconds=usual)
     open_to_all = {} if {"public_url", "allowed_hosts"} & changes.keys() else {"auth_tokens": "none"}
     settings = with_local_token(settings_for(home, **{"transport": "http", "port": 0, **open_to_all, **changes}))
+    metrics = make_metrics(settings)
     try:
         with open_sockets(settings) as sockets:
-            async with open_app(settings, transport=httpx.ASGITransport(sandbox)) as app:
+            async with (
+                open_tracing() as tracing,
+                open_app(
+                    settings, transport=httpx.ASGITransport(sandbox), observer=Observers((*tracing, *metrics))
+                ) as app,
+            ):
                 app.start_tracker()
-                web, ended, closed = HttpTransports(app, build_server(app)), anyio.Event(), anyio.Event()
+                more = [route for each in metrics for route in each.routes(app)]
+                web, ended, closed = HttpTransports(app, build_server(app), more), anyio.Event(), anyio.Event()
                 port = sockets[0].getsockname()[1]
 
                 async def serve() -> None:

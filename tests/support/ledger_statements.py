@@ -117,6 +117,7 @@ async def everything(path: Path) -> None:
         await lease_and_release(ledger, done.key)
         await ledger.get(done.key)
         await ledger.find("local", "id")
+        await ledger.count_unended()
         await ledger.durations(done.request.model, API_URL)
         await ledger.page("local", "", 10, "")
         await ledger.page("local", "completed", 10, "")

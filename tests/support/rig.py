@@ -18,6 +18,7 @@ from luma_mcp.app.app import App, Outcome, open_app
 from luma_mcp.app.parts import Parts
 from luma_mcp.app.progress import Progress
 from luma_mcp.core.models import Clock, Task, VideoRequest
+from luma_mcp.core.observer import Observer
 from luma_mcp.core.settings import Settings, load_settings
 from luma_mcp.core.text import is_object
 from luma_mcp.sandbox.application import GENERATION_SECONDS, STORAGE_URL, Sandbox
@@ -194,6 +195,7 @@ async def open_rig(
     clock: VirtualClock | None = None,
     sandbox: Sandbox | None = None,
     network: httpx.AsyncBaseTransport | None = None,
+    observer: Observer | None = None,
     **changes: Any,
 ) -> AsyncGenerator[Rig]:
     """Open the application on folders below `home`, with a sandbox or any other transport as its network."""
@@ -201,7 +203,10 @@ async def open_rig(
     played = sandbox or sandbox_for(home, clock=now)
     settings = settings_for(home, **changes)
     try:
-        async with open_asgi_transport(played) as web, open_app(settings, now=now, transport=network or web) as app:
+        async with (
+            open_asgi_transport(played) as web,
+            open_app(settings, now=now, transport=network or web, observer=observer) as app,
+        ):
             yield Rig(app, played, now)
     finally:
         played.state.close()

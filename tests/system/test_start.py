@@ -32,6 +32,10 @@ OTHERS = frozenset(
         "tomlkit",
         "ruamel.yaml",
         "av",
+        "luma_mcp.transports.metrics",
+        "opentelemetry.sdk",
+        "opentelemetry.exporter",
+        "prometheus_client",
     }
 )
 PARAMS = {"protocolVersion": "2025-11-25", "capabilities": {}, "clientInfo": {"name": "test", "version": "1"}}

@@ -10,7 +10,7 @@ import pytest
 from luma_mcp.transports import middleware
 from luma_mcp.transports.middleware import PROBE_PATHS
 from luma_mcp.transports.routes import MAX_MESSAGE_BYTES
-from tests.support.http_server import PAIRS, PATHS, TOKENS, bearer, event_stream, hosted
+from tests.support.http_server import METRICS_TOKEN, PAIRS, PATHS, TOKENS, bearer, event_stream, hosted
 from tests.support.raw_http import ACCEPT, rpc
 
 pytestmark = [pytest.mark.anyio, pytest.mark.sockets]
@@ -58,9 +58,10 @@ async def test_foreign_names_and_foreign_web_pages_are_refused(home: Path, path:
 
 
 async def test_whoever_watches_over_the_server_may_call_it_by_any_name(home: Path) -> None:
-    async with hosted(home, auth_tokens=PAIRS) as server, server.plain() as plain:
+    headers = {"Host": "10.1.2.3", "Authorization": f"Bearer {METRICS_TOKEN}"}
+    async with hosted(home, auth_tokens=PAIRS, metrics_token=METRICS_TOKEN) as server, server.plain() as plain:
         for path in PROBE_PATHS:
-            assert (await plain.get(path, headers={"Host": "10.1.2.3"})).status_code == 200
+            assert (await plain.get(path, headers=headers)).status_code == 200
 
 
 async def test_what_is_too_large_is_refused(home: Path) -> None:

@@ -116,3 +116,15 @@ async def test_servers_that_share_a_rate_let_through_what_one_of_them_would() ->
     await rate.wait()
     assert [later - times[0] for later in times] == pytest.approx([0, 0.4, 0.8])
     assert anyio.current_time() - times[0] == pytest.approx(1.2)
+
+
+async def test_what_is_due_and_what_waits_are_counted_apart() -> None:
+    schedule = Schedule()
+    for name, seconds in (("now", 0.0), ("soon", 5.0), ("later", 50.0)):
+        schedule.add(name, seconds)
+    assert schedule.count() == (1, 3)
+    await anyio.sleep(5)
+    schedule.add("later", 0.0)
+    assert schedule.count() == (3, 3)
+    await schedule.next()
+    assert schedule.count() == (2, 2)
