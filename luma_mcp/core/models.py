@@ -8,6 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from decimal import ROUND_HALF_EVEN, Decimal
 from enum import StrEnum
+from typing import NamedTuple
 
 from luma_mcp.core.errors import (
     ActiveLimitReached,
@@ -373,6 +374,17 @@ class Task:
     def saved(self, path: str, now: float) -> "Task":
         """Note where the finished video was saved."""
         return replace(self, video_path=path, error=None, failures=0, updated_at=now)
+
+
+class UploadTicket(NamedTuple):
+    """That a caller may send one clip; its fields are the columns of the ledger's table."""
+
+    id: str
+    caller: str
+    state: str  # open | arriving | arrived
+    expires_at: float  # POSIX seconds; what has begun by then may go on
+    digest: str = ""  # of the clip that has arrived
+    seconds: float | None = None  # how long that lasts, where it says so
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,7 +18,7 @@ from mcp.client.sse import sse_client
 from mcp.client.streamable_http import streamable_http_client
 
 from luma_mcp.app.app import open_app
-from luma_mcp.core.models import LOCAL_CALLER
+from luma_mcp.core.models import LOCAL_CALLER, Clock
 from luma_mcp.server.server import build_server
 from luma_mcp.transports.auth import with_local_token
 from luma_mcp.transports.http import serve_web
@@ -114,15 +114,16 @@ async def hosted(
 
     A task takes `usual` seconds of the sandbox's clock, and is asked for accordingly, even while that clock stands
     still. After some seconds a test is given up. Who may come in is said by `auth_tokens`; without, everybody, or,
-    where others reach the server, whoever has the token that is made then.
+    where others reach the server, whoever has the token that is made then. The server's own clock is `now`.
     """
+    now: Clock = changes.pop("now", time.time)
     clock = SandboxClock(runs)
     sandbox = sandbox_for(home, clock=clock, seconds=usual)
     open_to_all = {} if {"public_url", "allowed_hosts"} & changes.keys() else {"auth_tokens": "none"}
     settings = with_local_token(settings_for(home, **{"transport": "http", "port": 0, **open_to_all, **changes}))
     try:
         with open_sockets(settings) as sockets:
-            async with open_app(settings, transport=httpx.ASGITransport(sandbox)) as app:
+            async with open_app(settings, now=now, transport=httpx.ASGITransport(sandbox)) as app:
                 app.start_tracker()
                 web, ended, closed = HttpTransports(app, build_server(app)), anyio.Event(), anyio.Event()
                 port = sockets[0].getsockname()[1]
