@@ -2,7 +2,7 @@
 
 import math
 import time
-from collections.abc import AsyncGenerator, Callable, Coroutine, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterable, Callable, Coroutine, Mapping, Sequence
 from contextlib import AbstractContextManager, asynccontextmanager, suppress
 from dataclasses import dataclass, replace
 from functools import cached_property, partial
@@ -20,19 +20,21 @@ from luma_mcp.app.parts import Parts, open_parts
 from luma_mcp.app.progress import Progress, describe, report_to_nobody
 from luma_mcp.app.save import DISK_TIMEOUT_SECONDS
 from luma_mcp.app.submit import Charge, Confirm
+from luma_mcp.app.tickets import LinkedVideoElsewhere, UploadOffer, VideoLink, works_at_runapi
 from luma_mcp.app.videos import VideoFile, read_piece
 from luma_mcp.app.wait import is_named
 from luma_mcp.core import failpoints
 from luma_mcp.core.concurrency import background_work
-from luma_mcp.core.errors import InvalidApiKey, InvalidRequest, LedgerUnusable, LumaError, TaskNotFound
+from luma_mcp.core.errors import InvalidApiKey, InvalidRequest, LedgerUnusable, LumaError, SourceNotFound, TaskNotFound
 from luma_mcp.core.filenames import validate_filename
-from luma_mcp.core.models import CLOCK_STEP_SECONDS, FOLLOW_SECONDS, Clock, Status, Task, VideoRequest
+from luma_mcp.core.models import CLOCK_STEP_SECONDS, FOLLOW_SECONDS, Clock, Status, Task, UploadTicket, VideoRequest
 from luma_mcp.core.observer import Fail, Observer
 from luma_mcp.core.settings import WAIT_LIMIT_SECONDS, Settings
 from luma_mcp.core.uris import parse_task_id, task_uri
 from luma_mcp.ledger.database import count_tasks_of
 from luma_mcp.ledger.files import LEDGER_NAME
 from luma_mcp.ledger.ledger import next_cursor
+from luma_mcp.media.clips import Clip
 from luma_mcp.media.files import awaits_other_server
 from luma_mcp.media.sources import TaskOutput, parse_source
 from luma_mcp.worker.polling import DOCUMENTED
@@ -59,6 +61,7 @@ class Outcome:
     own_clip: bool = False  # the sandbox gave the caller's clip back as it was
     left_to_others: bool = False  # RunAPI has not confirmed the task, and this server never sends any
     in_background: bool = False  # the call did not wait: the task goes on
+    video_link: VideoLink | None = None  # to the saved video, in place of RunAPI's links
 
 
 class App:
@@ -182,6 +185,33 @@ class App:
         if not 0 <= offset <= video.size:
             raise InvalidRequest(f"offset must be from 0 to {video.size}, the size of the video.")
         return await anyio.to_thread.run_sync(read_piece, video, offset, length, abandon_on_cancel=True)
+
+    async def open_linked_video(self, ticket: str) -> VideoFile | str:
+        """Give the saved result that a link leads to, or RunAPI's own link where this server has no such file.
+
+        Raises `TicketUnknown`, `TicketSpent`, or `SourceNotFound`, which says where it was saved.
+        """
+        task = await self._parts.video_links.read(ticket)
+        try:
+            return await self._parts.videos.find(task, "result")
+        except SourceNotFound:
+            if works_at_runapi(task, self.now()):
+                return task.video_urls[0]
+            raise LinkedVideoElsewhere(task) from None
+
+    # -- clips of people who are elsewhere ----------------------------------------------------------------------------
+
+    async def offer_upload(self, caller: str) -> UploadOffer:
+        """Give an address at which one clip may be sent within an hour; raise `MissingApiKey` or `LedgerUnusable`."""
+        return await self._parts.upload_desk.offer(caller)
+
+    async def find_upload(self, ticket: str) -> UploadTicket:
+        """Give what an upload's ticket stands for; raise `TicketUnknown`, `TicketSpent` or `LedgerUnusable`."""
+        return await self._parts.upload_desk.find(ticket)
+
+    async def receive_upload(self, ticket: UploadTicket, pieces: AsyncIterable[bytes], size: int | None) -> Clip:
+        """Take a clip of `size` bytes, if that is known, and pass it on to RunAPI; raises as `UploadDesk.receive`."""
+        return await self._parts.upload_desk.receive(ticket, pieces, size)
 
     @cached_property
     def _previewer(self) -> "Previewer":
@@ -370,7 +400,8 @@ class App:
         own_clip = await self._parts.saver.is_own_clip(task)
         needs_take = not only_lost_need_take or task.is_lost(self.now() + CLOCK_STEP_SECONDS)
         next_take = await self._parts.ledger.unused_take(task.key) if needs_take else 0
-        return Outcome(task, next_take=next_take, own_clip=own_clip, left_to_others=self._leaves_to_others(task))
+        left, link = self._leaves_to_others(task), await self._parts.video_links.link(task)
+        return Outcome(task, next_take=next_take, own_clip=own_clip, left_to_others=left, video_link=link)
 
     def _leaves_to_others(self, task: Task) -> bool:
         return self.settings.never_pays and not (task.task_id or task.status.done)

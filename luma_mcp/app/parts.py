@@ -17,6 +17,7 @@ from luma_mcp.app.drain import ActiveRequests
 from luma_mcp.app.login import KeyLogins
 from luma_mcp.app.save import VideoSaver
 from luma_mcp.app.submit import TaskCreator, check_request
+from luma_mcp.app.tickets import Signer, UploadDesk, VideoLinks
 from luma_mcp.app.videos import VideoFinder
 from luma_mcp.app.wait import TaskWaiter
 from luma_mcp.core.concurrency import Signals, background_work
@@ -27,6 +28,7 @@ from luma_mcp.ledger.ledger import Ledger, open_ledger
 from luma_mcp.media.attachments import Attachments
 from luma_mcp.media.downloads import Downloads
 from luma_mcp.media.links import Links
+from luma_mcp.media.received import ReceivedClips
 from luma_mcp.media.transfers import Transfers
 from luma_mcp.media.uploads import Uploads
 from luma_mcp.runapi.client import RunAPI
@@ -42,6 +44,7 @@ if TYPE_CHECKING:
 
 PREVIEWS_FOLDER = "previews"  # beside the ledger
 ATTACHED_FOLDER = "attached"  # the same
+RECEIVED_FOLDER = "received"  # the same
 LAST_ANSWERS_SECONDS = 1.2  # of the 2 s that hosts give a server to end
 
 
@@ -70,6 +73,8 @@ class Parts:
     make_previewer: Callable[[], "Previewer"]
     logins: KeyLogins
     attachments: Attachments
+    upload_desk: UploadDesk
+    video_links: VideoLinks
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,6 +149,7 @@ def assemble(
     tracker = Tracker(
         ledger, runapi, submission, downloads, callbacks, usual_times, settings, now, changed.give, observer
     )
+    signer, received = Signer(ledger, runapi), ReceivedClips(settings.tasks_dir / RECEIVED_FOLDER)
     source_guard = DownloadGuard(trusted=origin, allow_private=False)  # models name sources
     return Parts(
         settings,
@@ -167,6 +173,8 @@ def assemble(
         make_previewer=partial(make_previewer, settings, saver, uploads, Links(ledger, runapi, now), source_guard),
         logins=KeyLogins(runapi, background),
         attachments=Attachments(network.clients, settings.tasks_dir / ATTACHED_FOLDER, trusted=origin),
+        upload_desk=UploadDesk(signer, ledger, runapi, uploads, received, now),
+        video_links=VideoLinks(signer, ledger, settings.callback_base_url, now),
     )
 
 

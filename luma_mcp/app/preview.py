@@ -21,7 +21,7 @@ from luma_mcp.media.links import Links
 from luma_mcp.media.parts import fetch_part
 from luma_mcp.media.preview import ContactSheet, ContactSheets, SheetFacts, VideoStream
 from luma_mcp.media.sheet_process import SheetVideo
-from luma_mcp.media.sources import AttachedClip, LocalFile, PublicUrl, TaskOutput, parse_source
+from luma_mcp.media.sources import AttachedClip, LocalFile, PublicUrl, TaskOutput, UploadedClip, parse_source
 from luma_mcp.media.uploads import Uploads
 from luma_mcp.runapi.ssrf import DownloadGuard
 
@@ -140,13 +140,13 @@ class Previewer:
                 case PublicUrl(url):
                     return VideoPlace(f"address {url}", url=url)
                 case LocalFile():
-                    clip = await self.uploads.inspect_source_file(task.request.source)
+                    clip = await self.uploads.inspect_source_file(task.request.source, caller)
                     if clip is None or (task.source_digest and clip.digest != task.source_digest):
                         return CHANGED
                     return VideoPlace(f"file {clip.digest}", clip.path)
                 case TaskOutput(task_id):
                     return await self._earlier_result(task_id, caller)
-                case AttachedClip():
+                case AttachedClip() | UploadedClip():
                     return NOT_READ
         except LumaError:
             return NOT_READ

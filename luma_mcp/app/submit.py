@@ -82,7 +82,7 @@ class TaskCreator:
     async def _find_or_draft(self, request: VideoRequest, caller: str, seconds: float) -> tuple[str, Task, bool]:
         """Give the name of a request, its task (found, or drafted and not yet recorded), and whether it was found."""
         with anyio.move_on_after(seconds):
-            clip = await self.uploads.inspect_source_file(request.source)
+            clip = await self.uploads.inspect_source_file(request.source, caller)
             name = request.name(caller, self.runapi.origin, clip.digest if clip else "")
             found = await self.ledger.find_by_request(caller, name, request.take)
             return name, found or await self._draft(request, caller, clip), found is not None
@@ -97,6 +97,8 @@ class TaskCreator:
             raise SpendingSwitchedOff
         check_callback(request, self.settings.callback_hosts)
         self.runapi.check_ready()
+        if named:
+            await self.uploads.check_kept(request.source, named.digest)
         clip = named or await self.uploads.saved_output(request.source, caller)
         await self._check_free_space(clip.size if clip else 0)
         return Task(

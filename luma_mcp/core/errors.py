@@ -8,6 +8,7 @@ LumaError
 ├── InvalidRequest           invalid_request
 ├── SourceNotAllowed         source_not_allowed
 ├── SourceNotFound           source_not_found
+│   └── SourceTooLarge
 ├── LimitReached             limit_reached
 │   ├── ActiveLimitReached
 │   ├── DailyLimitReached
@@ -152,6 +153,10 @@ class SourceNotFound(LumaError):
 
     code = "source_not_found"
     hint = "Check the path or the task id and call again."
+
+
+class SourceTooLarge(SourceNotFound):
+    """A video that came from elsewhere is larger than is taken."""
 
 
 class LimitReached(LumaError):

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from decimal import ROUND_HALF_EVEN, Decimal
 from enum import StrEnum
+from typing import NamedTuple
 
 from luma_mcp.core.errors import (
     ActiveLimitReached,
@@ -389,6 +390,17 @@ def settled_charge(status: str, charged: Charged, *, given_up: bool) -> Charged:
     """Tell what is known of a task's cost: that it was charged at once, that nobody knows only when nothing goes on."""
     rests = given_up or status in (*DONE, Status.UNCONFIRMED)
     return charged if rests or charged == "yes" else "no"
+
+
+class UploadTicket(NamedTuple):
+    """That a caller may send one clip; its fields are the columns of the ledger's table."""
+
+    id: str
+    caller: str
+    state: str  # open | arriving | arrived
+    expires_at: float  # POSIX seconds; what has begun by then may go on
+    digest: str = ""  # of the clip that has arrived
+    seconds: float | None = None  # how long that lasts, where it says so
 
 
 @dataclass(frozen=True, slots=True)

@@ -177,7 +177,8 @@ class Settings(BaseModel):
         default=(),
     )
     public_url: Annotated[str, AfterValidator(validate_public_url)] = setting(
-        "the address under which RunAPI reaches this server over HTTP, to call back when a task ends",
+        "the address under which RunAPI reaches this server over HTTP, to call back when a task ends, and people, to"
+        " upload clips and to see saved videos",
         "an https:// address (http:// only on this machine)",
         default="",
     )
@@ -263,6 +264,11 @@ class Settings(BaseModel):
     def callback_prefix(self) -> str:
         """Give the beginning of the addresses that RunAPI calls, one for each task; empty if it cannot call."""
         return f"{self.callback_base_url}{CALLBACKS_PATH}/" if self.callback_base_url else ""
+
+    @property
+    def takes_uploads(self) -> bool:
+        """Tell whether models can name addresses at which people elsewhere upload clips."""
+        return bool(self.callback_base_url)
 
     @property
     def limits(self) -> Limits:

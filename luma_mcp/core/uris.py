@@ -6,6 +6,8 @@ from urllib.parse import quote, unquote
 from luma_mcp.core.errors import InvalidRequest
 
 CALLBACKS_PATH = "/callbacks"  # below this server's public address
+UPLOADS_PATH = "/uploads"
+VIDEOS_PATH = "/videos"
 TASKS_URI = "luma://tasks"
 TASK_PREFIX = f"{TASKS_URI}/"
 TASK_TEMPLATE = f"{TASK_PREFIX}{{task_id}}"
@@ -13,6 +15,8 @@ PREVIEW_SUFFIX = "/preview"
 PREVIEW_TEMPLATE = f"{TASK_TEMPLATE}{PREVIEW_SUFFIX}"
 CLIP_PREFIX = "luma://clips/"
 CLIP_DIGEST = re.compile(r"md5:[A-Za-z0-9+/]{22}==:[0-9]{1,18}")
+UPLOAD_PREFIX = "luma://uploads/"
+UPLOAD_ID = re.compile(r"[A-Za-z0-9_-]{16}")
 MAX_TASK_ID_LENGTH = 200
 
 
@@ -36,6 +40,17 @@ def clip_digest_of(uri: str) -> str:
     """Give what identifies the content in a clip's URI; empty if the URI is not that of a clip."""
     digest = unquote(uri[len(CLIP_PREFIX) :]) if uri.startswith(CLIP_PREFIX) else ""
     return digest if CLIP_DIGEST.fullmatch(digest) else ""
+
+
+def upload_uri(upload_id: str) -> str:
+    """Give the URI of a clip that comes, or came, by an upload ticket."""
+    return f"{UPLOAD_PREFIX}{upload_id}"
+
+
+def upload_id_of(uri: str) -> str:
+    """Give the id in an upload's URI; empty if the URI is not that of an upload."""
+    tail = uri.removeprefix(UPLOAD_PREFIX) if uri.startswith(UPLOAD_PREFIX) else ""
+    return tail if UPLOAD_ID.fullmatch(tail) else ""
 
 
 def preview_uri(task_id: str) -> str:

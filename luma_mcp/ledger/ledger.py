@@ -6,6 +6,7 @@ however long the history is.
 
 import json
 import math
+import secrets
 import uuid
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
@@ -29,6 +30,7 @@ from luma_mcp.core.models import (
     Spending,
     Status,
     Task,
+    UploadTicket,
     Usage,
     settled_charge,
     to_micros,
@@ -50,6 +52,7 @@ from luma_mcp.ledger.records import (
     is_valid_row,
     row_of,
     task_of,
+    ticket_of,
 )
 from luma_mcp.ledger.schema import BLOCKS_REPEAT, UNENDED, UNSAVED
 from luma_mcp.ledger.store import Connection, Record, Store
@@ -241,17 +244,67 @@ class LedgerUploads:
         await self._store.write(lambda db: db.execute(query, (now, url)).rowcount)
 
 
+class LedgerTickets:
+    """The table of upload tickets, and of what came by them. Every method raises `LedgerUnusable`, as others do."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+
+    async def add(self, ticket: UploadTicket, now: float) -> None:
+        """Note a new ticket, and forget those by which nothing came in time."""
+
+        def write(db: Connection) -> None:
+            # what has begun to arrive may take as long again
+            db.execute("DELETE FROM tickets WHERE state <> 'arrived' AND expires_at <= ?", (now - DAY_SECONDS,))
+            values = (ticket.id, ticket.caller, ticket.state, ticket.expires_at, ticket.digest, ticket.seconds)
+            db.execute("INSERT INTO tickets VALUES (?, ?, ?, ?, ?, ?)", values)
+
+        await self._store.write(write)
+
+    async def find(self, ticket_id: str) -> UploadTicket | None:
+        """Give a ticket, whosever it is; None for an unknown one."""
+        rows = await self._store.read("SELECT * FROM tickets WHERE id = ?", (ticket_id,))
+        return next((ticket for row in rows if (ticket := ticket_of(row))), None)
+
+    async def secret(self) -> str:
+        """Give the secret of this ledger's tickets, which is made when it is first needed."""
+        query = "SELECT value FROM secrets WHERE name = 'tickets'"
+        if not (rows := await self._store.read(query, ())):
+            insertion = "INSERT INTO secrets VALUES ('tickets', ?) ON CONFLICT (name) DO NOTHING"
+            await self._change(insertion, (secrets.token_hex(32),))
+            rows = await self._store.read(query, ())
+        return str(rows[0]["value"])
+
+    async def claim(self, ticket_id: str, now: float) -> bool:
+        """Let one upload begin; tell whether it may: nobody else's has, and the ticket has not expired."""
+        query = "UPDATE tickets SET state = 'arriving' WHERE id = ? AND state = 'open' AND expires_at > ?"
+        return await self._change(query, (ticket_id, now))
+
+    async def release(self, ticket_id: str) -> bool:
+        """Let another upload begin in place of one that has failed; tell whether one had begun."""
+        return await self._change("UPDATE tickets SET state = 'open' WHERE id = ? AND state = 'arriving'", (ticket_id,))
+
+    async def use(self, ticket_id: str, digest: str, seconds: float | None) -> bool:
+        """Note which content has arrived, for good; tell whether an upload had begun."""
+        query = "UPDATE tickets SET state = 'arrived', digest = ?, seconds = ? WHERE id = ? AND state = 'arriving'"
+        return await self._change(query, (digest, seconds, ticket_id))
+
+    async def _change(self, query: str, values: Sequence[Any]) -> bool:
+        return await self._store.write(lambda db: db.execute(query, values).rowcount == 1)
+
+
 class Ledger:
     """The table of tasks in a store. Every method raises `LedgerUnusable` when the store cannot be used.
 
-    `uploads` are the clips that lie at RunAPI; `observer` hears what is recorded. What is read is input: `task_of` says
-    what a row may hold.
+    `uploads` are the clips that lie at RunAPI, `tickets` let callers elsewhere send some; `observer` hears what is
+    recorded. What is read is input: `task_of` says what a row may hold.
     """
 
     def __init__(self, store: Store, observer: Observer | None = None) -> None:
         self._store = store
         self._observer = observer or Observer()
         self.uploads = LedgerUploads(self._store)
+        self.tickets = LedgerTickets(self._store)
         self._owner = uuid.uuid4().hex
 
     @classmethod
@@ -452,7 +505,8 @@ class Ledger:
                     AND NOT ({UNSAVED} AND finished_at > :oldest)
                 LIMIT {CHANGED_AT_ONCE})"""  # noqa: S608 - conditions of ours
         bounds = {"oldest": now - OUTPUT_LIFETIME_SECONDS, "before": now - days * DAY_SECONDS}
-        if await self._change_all(query, bounds):
+        came_before = "DELETE FROM tickets WHERE expires_at < :before"
+        if await self._change_all(query, bounds) + await self._change(came_before, {"before": bounds["before"]}):
             await self._store.shrink()
 
     # -- leases -------------------------------------------------------------------------------------------------------

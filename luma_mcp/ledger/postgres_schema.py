@@ -78,6 +78,18 @@ MIGRATIONS = (
         expires_at DOUBLE PRECISION NOT NULL,
         PRIMARY KEY (origin, key_id, digest)
     );
+    CREATE TABLE tickets (
+        id TEXT COLLATE "C" PRIMARY KEY,
+        caller TEXT COLLATE "C" NOT NULL,
+        state TEXT COLLATE "C" NOT NULL CHECK (state IN ('open', 'arriving', 'arrived')),
+        expires_at DOUBLE PRECISION NOT NULL,
+        digest TEXT COLLATE "C" NOT NULL,
+        seconds DOUBLE PRECISION
+    );
+    CREATE TABLE secrets (
+        name TEXT COLLATE "C" PRIMARY KEY,
+        value TEXT COLLATE "C" NOT NULL
+    );
     CREATE FUNCTION instr(words TEXT, word TEXT) RETURNS INTEGER LANGUAGE sql IMMUTABLE PARALLEL SAFE
         AS 'SELECT strpos(words, word)';
     CREATE FUNCTION tell_added() RETURNS TRIGGER LANGUAGE plpgsql AS $$

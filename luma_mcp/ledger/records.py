@@ -13,8 +13,9 @@ from typing import Any, get_args
 
 from luma_mcp.core.errors import Charged, DownloadFailed, Failure, LumaError, OutputNotWritable
 from luma_mcp.core.filenames import VIDEO_SUFFIXES, filename_fault
-from luma_mcp.core.models import Status, Task, VideoRequest
+from luma_mcp.core.models import Status, Task, UploadTicket, VideoRequest
 from luma_mcp.core.text import is_list, is_object
+from luma_mcp.core.uris import CLIP_DIGEST
 from luma_mcp.ledger.store import Record
 
 REQUEST_WORDS = ("prompt", "source", "model", "callback_url")
@@ -83,6 +84,20 @@ def task_of(row: Record) -> Task:
     check_columns(("charged",), values, lambda value: value in get_args(Charged))
     values["error"] = failure_in(values["error"], values["charged"])
     return Task(request=request, **values)
+
+
+def ticket_of(row: Record) -> UploadTicket | None:
+    """Read an upload ticket back from its columns; None for a row that this server cannot have written."""
+    ticket_id, caller, state, expires_at, digest, seconds = (row[name] for name in UploadTicket._fields)
+    makes_sense = (
+        isinstance(ticket_id, str)
+        and is_words(caller)
+        and is_below(END_OF_TIME)(expires_at)
+        and isinstance(digest, str)
+        and bool(CLIP_DIGEST.fullmatch(digest)) == (state == "arrived")
+        and (seconds is None or is_below(MAX_STORED_AMOUNT)(seconds))
+    )
+    return UploadTicket(ticket_id, caller, state, expires_at, digest, seconds) if makes_sense else None
 
 
 def is_valid_row(row: Record) -> bool:

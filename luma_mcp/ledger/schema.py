@@ -20,7 +20,7 @@ MAX_VALUE_BYTES = 1 << 20
 # for comparing words in any case. `tasks_that_count` is the rule that money depends on: a take of a request has one
 # task, unless what it had has failed and cost nothing. A task is leased to its `lease_owner` as long as that one says
 # in `servers` that it lives, which costs the same for any number of tasks; one that nobody has is put aside until
-# `aside_until`.
+# `aside_until`. A ticket lets one clip be sent; what has arrived is known by its content for as long as tasks are.
 MIGRATIONS = (
     """
     CREATE TABLE tasks (
@@ -119,6 +119,18 @@ MIGRATIONS = (
         url TEXT NOT NULL CHECK (typeof(url) = 'text'),
         expires_at REAL NOT NULL CHECK (typeof(expires_at) = 'real'),
         PRIMARY KEY (origin, key_id, digest)
+    );
+    CREATE TABLE tickets (
+        id TEXT PRIMARY KEY NOT NULL CHECK (typeof(id) = 'text'),
+        caller TEXT NOT NULL CHECK (typeof(caller) = 'text'),
+        state TEXT NOT NULL CHECK (state IN ('open', 'arriving', 'arrived')),
+        expires_at REAL NOT NULL CHECK (typeof(expires_at) = 'real'),
+        digest TEXT NOT NULL CHECK (typeof(digest) = 'text'),
+        seconds REAL CHECK (seconds IS NULL OR typeof(seconds) = 'real')
+    );
+    CREATE TABLE secrets (
+        name TEXT PRIMARY KEY NOT NULL CHECK (typeof(name) = 'text'),
+        value TEXT NOT NULL CHECK (typeof(value) = 'text')
     );
     """,
 )

@@ -1,23 +1,17 @@
 """Videos that a host hands over with a call, by a link that soon expires: fetched at once, kept for the call alone."""
 
-import shutil
-import time
-import uuid
 from collections.abc import AsyncGenerator
-from contextlib import aclosing, asynccontextmanager, suppress
+from contextlib import aclosing, asynccontextmanager
 from http import HTTPStatus
 from pathlib import Path
 from typing import cast
 
 import anyio
-import anyio.to_thread
 import httpx
 
 from luma_mcp.core.errors import DownloadFailed, OutputNotWritable, SourceNotAllowed, SourceNotFound
-from luma_mcp.core.paths import real_path
 from luma_mcp.media.downloads import LENGTH, is_packed
-from luma_mcp.media.files import check_free_space, megabytes
-from luma_mcp.media.mp4 import HEAD_BYTES, looks_like_video
+from luma_mcp.media.incoming import Rule, private_file, write_video
 from luma_mcp.runapi.connection import HttpClients
 from luma_mcp.runapi.ssrf import DownloadGuard, Purpose
 
@@ -29,6 +23,7 @@ FILE_NAME = "attached.mp4"
 AGAIN_HINT = "Nothing was submitted. Have the user attach the video again, or give a link that anyone can open."
 SMALLER_HINT = "Nothing was submitted. Have the user attach a shorter or smaller clip, or give a public link to it."
 KIND_HINT = "Nothing was submitted. Have the user attach an MP4 or MOV video."
+RULE = Rule("The attached video", MAX_ATTACHED_BYTES, SMALLER_HINT, KIND_HINT)
 ATTACHING = Purpose("The attached video's address", "is not fetched", SourceNotAllowed, AGAIN_HINT)
 
 
@@ -53,17 +48,13 @@ class Attachments:
 
         Raises `SourceNotAllowed`, `SourceNotFound` or `OutputNotWritable`.
         """
-        place = real_path(self._folder) / uuid.uuid4().hex
-        try:
-            await self._bring(url, place)
-            yield place / FILE_NAME
-        finally:
-            shutil.rmtree(place, ignore_errors=True)  # at once: the call may have been cancelled
+        async with private_file(self._folder, FILE_NAME, LEFTOVER_SECONDS) as path:
+            await self._bring(url, path)
+            yield path
 
-    async def _bring(self, url: str, place: Path) -> None:
+    async def _bring(self, url: str, path: Path) -> None:
         try:
-            await anyio.to_thread.run_sync(make_place, place)
-            await self._fetch(url, place / FILE_NAME)
+            await self._fetch(url, path)
         except OSError as error:
             raise OutputNotWritable(f"{self._folder} cannot be written: {error.strerror}.") from error
 
@@ -85,39 +76,5 @@ class Attachments:
                 raise SourceNotFound(answered, hint=AGAIN_HINT)
             length = response.headers.get("content-length", "")
             size = int(length) if LENGTH.fullmatch(length) else None
-            check_attached_size(size or 0)
-            await anyio.to_thread.run_sync(check_free_space, path.parent, size or 0)
-            async with (
-                await anyio.open_file(path, "xb") as file,
-                aclosing(cast("AsyncGenerator[bytes]", response.aiter_raw())) as pieces,
-            ):
-                await write_video(pieces, file, size)
-
-
-async def write_video(pieces: AsyncGenerator[bytes], file: anyio.AsyncFile[bytes], size: int | None) -> None:
-    """Write what comes, as long as it can be a video of bearable size; raise `SourceNotFound`."""
-    first, written = b"", 0
-    async for piece in pieces:
-        written += len(piece)
-        check_attached_size(written)
-        if len(first) < HEAD_BYTES:
-            first = (first + piece)[:HEAD_BYTES]
-            if len(first) == HEAD_BYTES and not looks_like_video(first, size):
-                raise SourceNotFound("What was attached is no MP4 or MOV video.", hint=KIND_HINT)
-        await file.write(piece)
-
-
-def check_attached_size(size: int) -> None:
-    if size > MAX_ATTACHED_BYTES:
-        raise SourceNotFound(f"The attached video is larger than {megabytes(MAX_ATTACHED_BYTES)}.", hint=SMALLER_HINT)
-
-
-def make_place(place: Path) -> None:
-    """Make a folder for one video, and remove those that killed servers left behind."""
-    folder = place.parent
-    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-    for left in folder.iterdir():
-        with suppress(OSError):
-            if left.lstat().st_mtime < time.time() - LEFTOVER_SECONDS:
-                shutil.rmtree(left, ignore_errors=True)
-    place.mkdir(mode=0o700)
+            async with aclosing(cast("AsyncGenerator[bytes]", response.aiter_raw())) as pieces:
+                await write_video(pieces, path, size, RULE)

@@ -15,7 +15,7 @@ import httpx
 from luma_mcp.core.addresses import MAX_URL_LENGTH, is_public_host
 from luma_mcp.core.errors import InvalidRequest, SourceNotAllowed, SourceNotFound
 from luma_mcp.core.paths import hidden_parts, is_inside, real_path, try_resolve
-from luma_mcp.core.uris import TASK_PREFIX, clip_digest_of, task_id_of
+from luma_mcp.core.uris import TASK_PREFIX, clip_digest_of, task_id_of, upload_id_of
 from luma_mcp.media.similar_names import find_similar_names
 
 NO_FILES_HINT = "Give an http(s) URL that anyone on the internet can open, or luma://tasks/<task_id>."
@@ -52,7 +52,13 @@ class AttachedClip(NamedTuple):
     digest: str
 
 
-Source = PublicUrl | LocalFile | TaskOutput | AttachedClip
+class UploadedClip(NamedTuple):
+    """A clip that a caller elsewhere sends, or has sent, by an upload ticket; it lies at RunAPI alone."""
+
+    upload_id: str
+
+
+Source = PublicUrl | LocalFile | TaskOutput | AttachedClip | UploadedClip
 
 
 class PathFault(StrEnum):
@@ -74,6 +80,8 @@ def parse_source(value: str, argument: str = "source_video_url") -> Source:
         return TaskOutput(task_id_of(value) or value[len(TASK_PREFIX) :])
     if digest := clip_digest_of(value):
         return AttachedClip(digest)
+    if upload_id := upload_id_of(value):
+        return UploadedClip(upload_id)
     if scheme in ("http", "https"):
         return PublicUrl(check_public_url(value, argument))
     if scheme == "file":

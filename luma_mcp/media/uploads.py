@@ -35,6 +35,7 @@ from luma_mcp.media.sources import (
     LocalFile,
     PublicUrl,
     TaskOutput,
+    UploadedClip,
     parse_source,
     resolve_allowed_file,
 )
@@ -48,8 +49,16 @@ REFUSED_HINT = (
     " another task, or give the clip that this one was made of."
 )
 CHANGED_HINT = "The result stays as it is; only the clip that it was made of cannot be shown."
+RECEIVED_SECONDS = 1800.0  # for which at least a clip that somebody has just sent can be used
 BRING_SECONDS = 20.0  # for an attached clip, while its call waits
 ATTACH_HINT = "Have the user attach the video to this call again, or give a link that anyone on the internet can open."
+UPLOAD_HINT = " For a clip that only the user has, call request_upload."
+UPLOAD_AGAIN_HINT = "Call request_upload and have the clip uploaded once more: RunAPI keeps one for about an hour."
+NOTHING_ARRIVED = "source_video_url: no clip of yours has arrived under this name, at least not yet."
+NOTHING_ARRIVED_HINT = (
+    "Have the user finish the upload at the address that request_upload gave, then repeat the call; or call"
+    " request_upload for a new address."
+)
 SAVE_EARLIER_HINT = "Call save_video with the task_id of that task, then look again."
 EXPIRED_HINT = "Call save_video soon after a task has finished to keep its result for longer than seven days."
 
@@ -73,6 +82,7 @@ class Uploads:
         self._implicit_roots = settings.implicit_folders
         self._saved_folders = (settings.output_dir, *self._roots)
         self._discreet = settings.serves_http
+        self._upload_hint = UPLOAD_HINT if settings.takes_uploads else ""
         self._now = now
         self._observer = observer
         self._links = Links(ledger, runapi, now)
@@ -80,8 +90,8 @@ class Uploads:
         self._under_way: dict[str, anyio.Lock] = {}
         self._attached: list[Clip] = []
 
-    async def inspect_source_file(self, source: str) -> Clip | None:
-        """Give the clip that a source names if it is a local file; None for other sources.
+    async def inspect_source_file(self, source: str, caller: str) -> Clip | None:
+        """Give the clip that a source names by its content, as files do; None for other sources.
 
         Raises a `Source…` error or `InvalidRequest`.
         """
@@ -90,6 +100,8 @@ class Uploads:
                 return await self._clips.inspect(await self._allowed(path))
             case AttachedClip(digest):
                 return self._find_attached(digest) or Clip.known_by(digest)
+            case UploadedClip(upload_id):
+                return await self._find_uploaded(upload_id, caller)
             case _:
                 return None
 
@@ -106,6 +118,26 @@ class Uploads:
         finally:
             self._attached.remove(clip)
 
+    async def bring_received(self, path: Path, caller: str) -> Clip:
+        """Upload a clip that somebody sent to this server, unless RunAPI has its content.
+
+        Raises `SourceNotFound` if it is no whole MP4 or MOV video, and the failures of uploads.
+        """
+        clip = await self._clips.inspect(path)
+        await self._upload_once(clip, caller, lasting=RECEIVED_SECONDS)
+        return clip
+
+    async def check_kept(self, source: str, digest: str) -> None:
+        """Raise `SourceNotFound` for a clip that was uploaded by a ticket and that RunAPI does not keep any more."""
+        if isinstance(parse_source(source), UploadedClip):
+            await self._find_brought(digest, UPLOAD_AGAIN_HINT)
+
+    async def _find_uploaded(self, upload_id: str, caller: str) -> Clip:
+        ticket = await self._ledger.tickets.find(upload_id)
+        if ticket is None or ticket.caller != caller or not ticket.digest:
+            raise SourceNotFound(NOTHING_ARRIVED, hint=NOTHING_ARRIVED_HINT)
+        return Clip.known_by(ticket.digest)._replace(seconds=ticket.seconds)
+
     async def bring_attached(self, task: Task) -> None:
         """Upload the clip that a new task was handed, if any: after its call it is gone.
 
@@ -118,7 +150,7 @@ class Uploads:
         if clip is None:
             raise SourceNotFound("source_video_url: the attached video is not kept here.", hint=ATTACH_HINT)
         with anyio.move_on_after(BRING_SECONDS):
-            await self._upload_once(task, clip.path)
+            await self._upload_once(clip, task.caller, task.key)
             return
         raise ServiceUnavailable(
             f"The attached video did not reach RunAPI within {BRING_SECONDS:.0f} seconds.", hint=ATTACH_HINT
@@ -138,7 +170,7 @@ class Uploads:
 
     async def check(self, source: str, caller: str) -> None:
         """Check that a source can be used now; raise a `Source…` error or `InvalidRequest`."""
-        await self.inspect_source_file(source)
+        await self.inspect_source_file(source, caller)
         await self.saved_output(source, caller)
 
     async def resolve_url(self, task: Task) -> str:
@@ -147,12 +179,14 @@ class Uploads:
             case PublicUrl(url):
                 return url
             case LocalFile(path):
-                return await self._upload_once(task, await self._allowed(path))
+                return await self._upload_file(task, await self._allowed(path))
             case TaskOutput(task_id):
                 output = await self._output_of(task_id, task.caller, answering=True)
-                return output.url if isinstance(output, PublicUrl) else await self._upload_once(task, output.path)
+                return output.url if isinstance(output, PublicUrl) else await self._upload_file(task, output.path)
             case AttachedClip(digest):
-                return await self._find_brought(digest)
+                return await self._find_brought(digest, ATTACH_HINT)
+            case UploadedClip():
+                return await self._find_brought(task.source_digest, UPLOAD_AGAIN_HINT)
 
     async def find_source_file(self, task: Task) -> Path:
         """Give the file on this machine that a task was made of, by the same rules as when it was uploaded.
@@ -172,13 +206,16 @@ class Uploads:
                 raise SourceNotFound("This task was made of a clip on the internet.", hint="See source_video_url.")
             case AttachedClip():
                 raise SourceNotFound("This task was made of an attached video, which is not kept.", hint=CHANGED_HINT)
+            case UploadedClip():
+                raise SourceNotFound("This task was made of an uploaded video, which is not kept.", hint=CHANGED_HINT)
 
-    async def _find_brought(self, digest: str) -> str:
-        """Give the URL of an attached clip that was uploaded within its call; raise `SourceNotFound`."""
+    async def _find_brought(self, digest: str, hint: str) -> str:
+        """Give the URL of a clip that was uploaded before its task was made; raise `SourceNotFound`."""
         long_enough = self._now() + MIN_URL_LIFETIME_SECONDS
         if url := await self._ledger.uploads.find_upload_url(self._runapi.account, digest, long_enough):
             return url
-        raise SourceNotFound("RunAPI does not keep the attached video any more.", hint=ATTACH_HINT)
+        came = "attached" if hint == ATTACH_HINT else "uploaded"
+        raise SourceNotFound(f"RunAPI does not keep the {came} video any more.", hint=hint)
 
     async def forget_upload(self, task: Task) -> None:
         """Let the clip of a failed task be uploaded anew the next time: RunAPI may have lost it."""
@@ -190,9 +227,10 @@ class Uploads:
         try:
             find = partial(resolve_allowed_file, path, self._roots, unnamed=self._implicit_roots)
             return await anyio.to_thread.run_sync(find, abandon_on_cancel=True)
-        except (SourceNotAllowed, SourceNotFound):
+        except (SourceNotAllowed, SourceNotFound) as error:
             if self._discreet and self._roots:
-                raise SourceNotAllowed(NOT_HERE, hint=NO_FILES_HINT) from None
+                raise SourceNotAllowed(NOT_HERE, hint=NO_FILES_HINT + self._upload_hint) from None
+            error.hint += self._upload_hint
             raise
 
     async def _output_of(self, task_id: str, caller: str, *, answering: bool = False) -> PublicUrl | LocalFile:
@@ -226,27 +264,36 @@ class Uploads:
             raise SourceNotFound(f"source_video_url: task {task_id} has failed, so it has no result.", hint=hint)
         return earlier
 
-    async def _upload_once(self, task: Task, path: Path) -> str:
+    async def _upload_file(self, task: Task, path: Path) -> str:
         clip = await self._clips.inspect(path)
         if task.source_digest not in ("", clip.digest):
             raise changed_clip_error(clip)
+        return await self._upload_once(clip, task.caller, task.key)
+
+    async def _upload_once(
+        self, clip: Clip, caller: str, key: str = "", *, lasting: float = MIN_URL_LIFETIME_SECONDS
+    ) -> str:
+        """Give the URL of a caller's clip, uploaded if none is known that lasts for so many seconds.
+
+        `key` is that of its task, empty where there is none yet.
+        """
         async with self._alone(clip.digest):
-            long_enough = self._now() + MIN_URL_LIFETIME_SECONDS
+            long_enough = self._now() + lasting
             if url := await self._ledger.uploads.find_upload_url(self._runapi.account, clip.digest, long_enough):
                 return url
             try:
-                with self._observer.operation("upload", task.caller, task.key):
-                    return await self._upload(task, clip)
+                with self._observer.operation("upload", caller, key):
+                    return await self._upload(key, clip)
             except InvalidRequest as error:
                 raise InvalidRequest(f"{clip}: {error.message}", hint=error.hint) from error
 
-    async def _upload(self, task: Task, clip: Clip) -> str:
+    async def _upload(self, key: str, clip: Clip) -> str:
         """Upload a clip; a refused address may have expired, so one more is asked for."""
         begun = self._now()
         try:
-            target = await self._send(task, clip)
+            target = await self._send(key, clip)
         except UploadRefused:
-            target = await self._send(task, clip)
+            target = await self._send(key, clip)
         failpoints.reach("upload.sent")
         stored = await self._runapi.confirm_upload(target)
         failpoints.reach("upload.confirmed")
@@ -256,11 +303,11 @@ class Uploads:
         )
         return stored.url
 
-    async def _send(self, task: Task, clip: Clip) -> UploadTarget:
+    async def _send(self, key: str, clip: Clip) -> UploadTarget:
         name = clip.path.name.encode(errors="replace").decode()
         target = await self._runapi.prepare_upload(name, clip.size, clip.md5)
         failpoints.reach("upload.prepared")
-        with self._transfers.moving(task.key, clip.size) as moved:
+        with self._transfers.moving(key, clip.size) as moved:
             async with aclosing(Content(clip, moved)) as content:
                 try:
                     await self._runapi.put_upload(target, clip.size, content)

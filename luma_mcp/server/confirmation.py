@@ -18,7 +18,7 @@ from pydantic import ValidationError
 from luma_mcp.app.submit import Charge, Confirm
 from luma_mcp.core.errors import ConfirmationDeclined, ConfirmationUnavailable
 from luma_mcp.core.models import format_usd
-from luma_mcp.core.uris import clip_digest_of
+from luma_mcp.core.uris import clip_digest_of, upload_id_of
 from luma_mcp.server.context import PERSON_SECONDS, RequestContext, ToolContext, is_modern, waiting_within
 from luma_mcp.server.prompts import quote_user_text
 
@@ -120,7 +120,7 @@ def question(charge: Charge) -> wire.ElicitRequestFormParams:
         f"Modify this video with Luma for {price}?",
         "",
         f"Prompt: {shown(request.prompt, MAX_SHOWN_PROMPT)}",
-        f"Clip: {'the attached video' if clip_digest_of(request.source) else shown(request.source, MAX_SHOWN_SOURCE)}",
+        f"Clip: {clip_words(request.source)}",
         f"Take: {request.take}",
         f"Price: {cost}",
     ]
@@ -129,6 +129,12 @@ def question(charge: Charge) -> wire.ElicitRequestFormParams:
     yes: Mapping[str, object] = {"type": "boolean", "title": f"Pay {price}", "description": "Yes makes one new video."}
     schema = {"type": "object", "properties": {PAY: yes}, "required": [PAY]}
     return wire.ElicitRequestFormParams(message="\n".join(lines), requested_schema=schema)
+
+
+def clip_words(source: str) -> str:
+    if clip_digest_of(source):
+        return "the attached video"
+    return "the uploaded video" if upload_id_of(source) else shown(source, MAX_SHOWN_SOURCE)
 
 
 def shown(words: str, length: int) -> str:

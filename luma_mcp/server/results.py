@@ -13,6 +13,7 @@ from typing_extensions import TypedDict
 from luma_mcp.app.account import Account
 from luma_mcp.app.app import MIN_SUBMIT_SECONDS, Outcome, next_page_cursor
 from luma_mcp.app.save import PREVIEW_SECONDS
+from luma_mcp.app.tickets import UploadOffer, VideoLink
 from luma_mcp.core.errors import (
     KEEPS_ASKING,
     ActiveLimitReached,
@@ -40,6 +41,14 @@ SANDBOX_LINK_STEP = (
     ' "{task_id}" to put a stand-in on disk.'
 )
 SANDBOX_REMOTE_STEP = "This is the sandbox: nothing was charged, and the stand-in lies on the server's own machine, as"
+OWN_LINK_STEP = (
+    "Give the user the first link in video_urls, at which this server gives the saved video until expires_at; get_task"
+    ' with task_id "{task_id}" gives a new link at any time.'
+)
+UPLOAD_STEP = (
+    "Give the user upload_url to open in a browser and pick the clip there, or send the file to it by HTTP PUT. When it"
+    ' has arrived, call modify_video with source_video_url "{source}".'
+)
 SANDBOX_TASKS_STEP = (
     "Tasks in the sandbox, which only a server with --sandbox shows: {count}. The user can list them with"
     " `luma-mcp tasks --sandbox`."
@@ -160,6 +169,18 @@ class VideoPiece(TypedDict, total=False):
     next_step: Annotated[str, Field(description="what to do next")]
 
 
+@with_config(schema_description("where a clip may be uploaded; a failure has only error and next_step"))
+class UploadObject(TypedDict, total=False):
+    """An address for one clip of somebody who is elsewhere."""
+
+    upload_url: Annotated[str, Field(description="where to upload one clip: in a browser, or by HTTP PUT")]
+    source_video_url: Annotated[str, Field(description="what to pass to modify_video once the clip has arrived")]
+    expires_at: Timestamp
+    max_bytes: Annotated[int, Field(description="how large the clip may be")]
+    error: ErrorObject
+    next_step: Annotated[str, Field(description="what to do next")]
+
+
 @with_config(
     schema_description('money in USD and limits; what is not known is absent, and "today" begins at midnight UTC')
 )
@@ -210,7 +231,7 @@ def task_object(outcome: Outcome, now: float, *, remote: bool = False, wait: int
 
     `remote` callers, on other machines, cannot open files saved on this one; `wait` is the advised wait in seconds.
     """
-    task = outcome.task
+    task, link = outcome.task, outcome.video_link
     answer = {
         "task_id": task.task_id,
         "status": task.status.value,
@@ -218,7 +239,7 @@ def task_object(outcome: Outcome, now: float, *, remote: bool = False, wait: int
         "prompt": task.request.prompt,
         "model": task.request.model,
         "source_video_url": task.request.source,
-        "video_urls": list(task.video_urls),
+        "video_urls": video_urls(task, link),
         "video_path": task.video_path,
         "take": task.request.take,
         "joined": outcome.joined,
@@ -228,12 +249,19 @@ def task_object(outcome: Outcome, now: float, *, remote: bool = False, wait: int
         "source_size_bytes": task.source_bytes,
         "source_duration_seconds": if_known(task.source_seconds, lambda seconds: round(seconds, 3)),
         "finished_at": if_known(task.finished_at, format_timestamp),
-        "expires_at": if_known(task.expires_at, format_timestamp),
+        "expires_at": if_known(link.expires_at if link else task.expires_at, format_timestamp),
         "cost_usd": task.cost_usd,
         "error": if_known(task.error, error_object),
         "next_step": " ".join(next_step_sentences(outcome, now, remote=remote, wait=wait)),
     }
     return cast("TaskObject", without_unknown(answer))
+
+
+def video_urls(task: Task, link: VideoLink | None) -> list[str]:
+    """List what leads to a finished video: this server's own link, if there is one, in place of RunAPI's dead ones."""
+    if link is None:
+        return list(task.video_urls)
+    return [link.url, *(task.video_urls if task.origin == SANDBOX_ORIGIN else ())]  # by which pages know the sandbox
 
 
 def failure_object(error: LumaError) -> TaskObject:
@@ -277,6 +305,17 @@ def account_object(account: Account, origin: str, *, shared: bool) -> AccountObj
         "next_step": account_step(account, origin),
     }
     return cast("AccountObject", without_unknown(answer))
+
+
+def upload_object(offer: UploadOffer, public_url: str) -> UploadObject:
+    """Describe where a clip may be uploaded, below this server's address."""
+    return {
+        "upload_url": f"{public_url}{offer.path}",
+        "source_video_url": offer.source,
+        "expires_at": format_timestamp(offer.expires_at),
+        "max_bytes": offer.most,
+        "next_step": UPLOAD_STEP.format(source=offer.source),
+    }
 
 
 def is_failure(task: Task, now: float) -> bool:
@@ -328,7 +367,10 @@ def next_step_sentences(outcome: Outcome, now: float, *, remote: bool, wait: int
     if outcome.left_to_others:
         yield LEFT_STEP
         return
-    yield task_step(task, now, remote=remote, wait=wait, own_clip=outcome.own_clip)
+    if outcome.video_link:
+        yield linked_step(task, own_clip=outcome.own_clip)
+    else:
+        yield task_step(task, now, remote=remote, wait=wait, own_clip=outcome.own_clip)
     if has_take_offer(outcome, now):
         yield take_offer(task, outcome.next_take, now)
     elif outcome.is_new and 0 < outcome.next_take < task.request.take:
@@ -404,7 +446,7 @@ def completed_step(task: Task, *, remote: bool, wait: int, own_clip: bool) -> st
         kept = f"{LINK_STEP} The server also keeps it, as {task.video_path} on its own machine."
         return f"{SANDBOX_REMOTE_STEP} {task.video_path}." if sandbox else kept
     if task.video_path:
-        played = SANDBOX_CHARGE_NOTE.format(what=OWN_CLIP if own_clip else STAND_IN) if sandbox else ""
+        played = sandbox_note(own_clip=own_clip) if sandbox else ""
         return f"Tell the user that the finished video is at {task.video_path}; nothing more is to be done.{played}"
     if task.error:
         return task.error.hint
@@ -414,6 +456,16 @@ def completed_step(task: Task, *, remote: bool, wait: int, own_clip: bool) -> st
     if sandbox:
         return SANDBOX_LINK_STEP.format(task_id=task.task_id)
     return LINK_STEP if remote else f'{LINK_STEP} Or call save_video with task_id "{task.task_id}" to keep it on disk.'
+
+
+def linked_step(task: Task, *, own_clip: bool) -> str:
+    """Say what to do with a link of this server's own."""
+    step = OWN_LINK_STEP.format(task_id=task.task_id)
+    return step + sandbox_note(own_clip=own_clip) if task.origin == SANDBOX_ORIGIN else step
+
+
+def sandbox_note(*, own_clip: bool) -> str:
+    return SANDBOX_CHARGE_NOTE.format(what=OWN_CLIP if own_clip else STAND_IN)
 
 
 def account_step(account: Account, origin: str) -> str:

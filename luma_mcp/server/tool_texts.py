@@ -53,6 +53,14 @@ Use this before many tasks, or when the user asks what a video costs, what is le
 the price of one task, the balance of the RunAPI account, what was spent, and how many tasks the limits still allow.
 
 It costs nothing and takes a second. Without a RunAPI key it tells the price. Then do what next_step says."""
+REQUEST_UPLOAD = """\
+Use this when the clip to modify is a file that only the user has, on a computer or a phone, without a public link. It \
+gives an address to which one clip (MP4 or MOV) can be uploaded within an hour. It costs nothing.
+
+Give the user upload_url to open in a browser: there they pick the file. If you can run commands where the file is, \
+send it yourself: curl -T clip.mp4 followed by upload_url. Then call modify_video with the source_video_url that this \
+answer names; if that says that nothing has arrived yet, wait for the user. RunAPI keeps an uploaded clip for about an \
+hour. The same file, uploaded again, makes the same request."""
 READ_VIDEO_BYTES = """\
 Use this from the page that shows a task, never from a model: it gives a piece of the saved video, or of the local \
 clip that it was made of, as base64. It costs nothing and asks nobody."""
@@ -63,6 +71,7 @@ TOOLS: Mapping[str, str] = {
     "save_video": SAVE_VIDEO,
     "preview_video": PREVIEW_VIDEO,
     "check_account": CHECK_ACCOUNT,
+    "request_upload": REQUEST_UPLOAD,
     "read_video_bytes": READ_VIDEO_BYTES,
 }
 
@@ -82,9 +91,13 @@ SOURCE_BESIDE_ATTACHED = (
     "The clip to modify where the user attached none, MP4 or MOV: an http(s) URL that anyone on the internet can open,"
     " or luma://tasks/<task_id> to continue from an earlier result."
 )
-SOURCE_WITHOUT_FILES = (
+REMOTE_SOURCE = (
     "The clip to modify, MP4 or MOV: an http(s) URL that anyone on the internet can open, or luma://tasks/<task_id> to"
-    " continue from an earlier result. This server reads no files; ask the user for a public link."
+    " continue from an earlier result."
+)
+SOURCE_WITHOUT_FILES = f"{REMOTE_SOURCE} This server reads no files; ask the user for a public link."
+SOURCE_UPLOADED = (
+    " For a file that only the user has, call request_upload, and give the luma://uploads/<id> that its answer names."
 )
 MODEL_NAME = f"The model; {MODEL} is the only one."
 WATERMARK = "True adds RunAPI's watermark."

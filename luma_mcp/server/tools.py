@@ -42,6 +42,7 @@ from luma_mcp.server.results import (
     AccountObject,
     TaskList,
     TaskObject,
+    UploadObject,
     VideoPiece,
     account_object,
     advised_wait,
@@ -51,6 +52,7 @@ from luma_mcp.server.results import (
     task_object,
     task_page,
     text_fields,
+    upload_object,
 )
 from luma_mcp.server.tasks import StartedTask, created, knows_tasks
 from luma_mcp.server.tool_arguments import check_misspellings, coerce_arguments, ignored_names
@@ -183,6 +185,12 @@ async def check_account(ctx: Context[App]) -> Annotated[CallToolResult, AccountO
     return tool_result(answer, failed=account.failure is not None)
 
 
+async def request_upload(ctx: Context[App]) -> Annotated[CallToolResult, UploadObject]:
+    app = app_of(ctx)
+    offer = await app.offer_upload(caller_of(ctx.request_context))
+    return tool_result(upload_object(offer, app.settings.callback_base_url))
+
+
 async def read_video_bytes(
     task_id: TaskId, ctx: Context[App], which: Which = "result", offset: Offset = 0
 ) -> Annotated[CallToolResult, VideoPiece]:
@@ -211,8 +219,7 @@ class ToolHandlers:
     def __init__(self, settings: Settings) -> None:
         meta = {**SHOWS_PAGE, **(ASKS_PERSON if settings.confirm == "ask" else {})}
         modify = luma_tool(modify_video, "Modify a video", WRITES, settings, kind=SpendingTool, meta=meta)
-        if not settings.readable_folders:
-            modify.arguments["source_video_url"]["description"] = tool_texts.SOURCE_WITHOUT_FILES
+        modify.arguments["source_video_url"]["description"] = source_text(settings)
         save = luma_tool(save_video, "Save a video", WRITES, settings)
         if settings.callers:
             save.arguments["filename"]["description"] = tool_texts.NAME_ON_SERVER
@@ -223,6 +230,7 @@ class ToolHandlers:
             save,
             luma_tool(preview_video, "Look at a video", READS, settings),
             luma_tool(check_account, "Check price, balance and limits", READS, settings),
+            *([luma_tool(request_upload, "Upload a clip", READS_LOCALLY, settings)] if settings.takes_uploads else ()),
         )
         self._tools = {tool.described.name: tool for tool in made}
         self._offers_tasks = settings.legacy_tasks
@@ -344,6 +352,14 @@ def luma_tool(
         _meta=dict(meta) if meta else None,
     )
     return kind(function, described)
+
+
+def source_text(settings: Settings) -> str:
+    """Describe what may be a source of this server's."""
+    if settings.takes_uploads:
+        others = tool_texts.SOURCE if settings.readable_folders else tool_texts.REMOTE_SOURCE
+        return others + tool_texts.SOURCE_UPLOADED
+    return tool_texts.SOURCE if settings.readable_folders else tool_texts.SOURCE_WITHOUT_FILES
 
 
 def app_of(ctx: Context[App]) -> App:

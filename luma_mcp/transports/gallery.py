@@ -3,7 +3,6 @@
 from collections import Counter
 from collections.abc import Awaitable, Callable
 
-import anyio.to_thread
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import BaseRoute, Route, request_response
@@ -11,7 +10,7 @@ from starlette.types import ASGIApp
 
 from luma_mcp.app.app import App, Outcome
 from luma_mcp.app.progress import Progress, report_to_nobody
-from luma_mcp.core.errors import InvalidRequest, LumaError, SourceNotFound
+from luma_mcp.core.errors import InvalidRequest, LumaError
 from luma_mcp.server.results import TaskObject, account_object, advised_wait, task_object
 from luma_mcp.transports.gallery_access import (
     GALLERY_PATH,
@@ -25,7 +24,7 @@ from luma_mcp.transports.gallery_access import (
     refusal_as_json,
 )
 from luma_mcp.transports.middleware import ConcurrencyLimit
-from luma_mcp.transports.video_response import VideoResponse
+from luma_mcp.transports.video_response import open_response
 from luma_mcp.viewer.page import gallery_policy, page_html
 
 MAX_WORDS_LENGTH = 200  # more than a person types; each word is searched for in every prompt
@@ -38,11 +37,13 @@ Bound = Callable[[ASGIApp], ASGIApp]
 class Gallery:
     """The page, and the tasks, videos and account of whoever looks at it."""
 
-    def __init__(self, app: App, access: GalleryAccess) -> None:
+    def __init__(self, app: App, access: GalleryAccess, *, takes_uploads: bool = False) -> None:
         self._app = app
         self._access = access
+        self._takes_uploads = takes_uploads
         policy = {"Content-Security-Policy": gallery_policy()}
-        self._page = Response(page_html("gallery"), headers=SAFE_HEADERS | policy, media_type="text/html")
+        page = page_html("gallery", picks_clips=takes_uploads)
+        self._page = Response(page, headers=SAFE_HEADERS | policy, media_type="text/html")
 
     def routes(self, bound: Bound) -> list[BaseRoute]:
         """List what is served; `bound` wraps all that is served to a caller."""
@@ -55,6 +56,8 @@ class Gallery:
             "videos/{task_id}/{which}": ("GET", self._send_video),
             "account": ("GET", self._check_account),
         }
+        if self._takes_uploads:
+            served["uploads"] = ("POST", self._offer_upload)
         return [
             Route("/", self._page, methods=["GET"]),
             Route(f"{GALLERY_PATH}/session", logins, methods=["POST"]),
@@ -102,14 +105,15 @@ class Gallery:
         outcome = await self._app.save_video(task_id, caller, "", progress=Progress(report_to_nobody))
         return json_response(self._task_object(outcome))
 
+    async def _offer_upload(self, caller: str, request: Request) -> Response:
+        if await read_bounded(request) is None:
+            return refusal_as_json(413, TOO_LARGE)
+        return json_response({"path": (await self._app.offer_upload(caller)).path.lstrip("/")})
+
     async def _send_video(self, caller: str, request: Request) -> Response:
         """Send a file that the task has a right to: nothing in the address is part of a path."""
         video = await self._app.open_video(request.path_params["task_id"], caller, request.path_params["which"])
-        try:
-            file = await anyio.to_thread.run_sync(video.open)
-        except OSError as error:
-            raise SourceNotFound(f"The file {video.path.name} cannot be read: {error.strerror}.") from error
-        return VideoResponse(file, video.mime_type, SAFE_HEADERS)
+        return await open_response(video, SAFE_HEADERS)
 
     async def _send_preview(self, caller: str, request: Request) -> Response:
         preview = await self._app.preview(request.path_params["task_id"], caller)

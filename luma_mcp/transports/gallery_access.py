@@ -1,6 +1,8 @@
 """Who may use the gallery's API: pages of this very origin and programs with a token, each for a caller's own tasks."""
 
 import json
+import logging
+from collections.abc import Mapping
 
 from mcp.server.auth.middleware.bearer_auth import AuthenticatedUser
 from mcp.server.auth.provider import AccessToken, TokenVerifier
@@ -9,7 +11,14 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from luma_mcp.core.errors import InvalidRequest, LumaError, SourceNotAllowed, SourceNotFound, TaskNotFound
+from luma_mcp.core.errors import (
+    InvalidRequest,
+    LumaError,
+    OutputNotWritable,
+    SourceNotAllowed,
+    SourceNotFound,
+    TaskNotFound,
+)
 from luma_mcp.core.models import LOCAL_CALLER
 from luma_mcp.core.text import is_object
 from luma_mcp.server.results import failure_object
@@ -34,11 +43,13 @@ STATUS_CODES: dict[type[LumaError], int] = {
     SourceNotFound: 404,
     SourceNotAllowed: 404,
 }
+NO_ROOM = "This server cannot read or keep that now, for want of room or because of its disk."
 FOREIGN = "Only the gallery's own page may call this address."
 NO_SESSION = "This wants the gallery's session, or a token: Authorization: Bearer <token>."
 WRONG_TOKEN = "This token is unknown, or was used before."  # noqa: S105 - names no token
 NO_TOKEN = 'The body must be a JSON object with a text "token", sent as application/json.'  # noqa: S105 - as above
 TOO_LARGE = f"A body can have {MAX_BODY_BYTES} bytes here."
+logger = logging.getLogger(__name__)
 
 
 class GalleryAccess:
@@ -157,8 +168,20 @@ def refusal_as_json(status: int, reason: str) -> Response:
 
 
 def failure_response(error: LumaError) -> Response:
-    status = next((code for kind, code in STATUS_CODES.items() if isinstance(error, kind)), 503)
-    return json_response(failure_object(error), status)
+    return json_response(failure_object(error), status_of(error, STATUS_CODES))
+
+
+def status_of(error: LumaError, codes: Mapping[type[LumaError], int]) -> int:
+    """Give the status of the first class that an error is of; 503 for any other."""
+    return next((code for kind, code in codes.items() if isinstance(error, kind)), 503)
+
+
+def without_folders(error: LumaError) -> LumaError:
+    """Give what strangers may be told of a failure: not which folders of this machine cannot be written."""
+    if not isinstance(error, OutputNotWritable):
+        return error
+    logger.warning("A request failed: %s", error.message)
+    return OutputNotWritable(NO_ROOM, hint="Try again later, or tell whoever runs this server.")
 
 
 def json_response(answer: object, status: int = 200) -> Response:

@@ -17,7 +17,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from luma_mcp.app.app import App
 from luma_mcp.core.settings import Settings
-from luma_mcp.core.uris import CALLBACKS_PATH
+from luma_mcp.core.uris import CALLBACKS_PATH, UPLOADS_PATH, VIDEOS_PATH
 from luma_mcp.transports.auth import CallerTokenVerifier, authenticated_caller, own_host_names
 from luma_mcp.transports.gallery import Gallery
 from luma_mcp.transports.gallery_access import GALLERY_PATH, GalleryAccess
@@ -32,15 +32,18 @@ from luma_mcp.transports.middleware import (
 )
 from luma_mcp.transports.sockets import connection_limit
 from luma_mcp.transports.sse import MESSAGES_PATH, SseStreams
+from luma_mcp.transports.uploads import UploadEndpoints
+from luma_mcp.transports.videos import video_routes
 
 MCP_PATH = "/mcp"
 SSE_PATH = "/sse"
 TRANSPORT_PATHS = {"streamable-http": (MCP_PATH,), "sse": (SSE_PATH,), "http": (MCP_PATH, SSE_PATH)}
+SECRET_PATHS = (CALLBACKS_PATH, UPLOADS_PATH, VIDEOS_PATH)  # what follows is a secret: whoever knows it may come
 LOGGED_PATHS = frozenset(
-    {"/", MCP_PATH, SSE_PATH, MESSAGES_PATH, HEALTH_PATH, READY_PATH, METRICS_PATH, CALLBACKS_PATH, GALLERY_PATH}
+    {"/", MCP_PATH, SSE_PATH, MESSAGES_PATH, HEALTH_PATH, READY_PATH, METRICS_PATH, GALLERY_PATH, *SECRET_PATHS}
 )
-# By whatever name; secrets guard the last two.
-UNCHECKED_PREFIXES = (HEALTH_PATH, READY_PATH, METRICS_PATH, f"{CALLBACKS_PATH}/")
+# By any name, from any page: health is no secret, and secrets guard the rest.
+UNCHECKED_PREFIXES = (HEALTH_PATH, READY_PATH, METRICS_PATH, *(f"{path}/" for path in SECRET_PATHS))
 MAX_MESSAGE_BYTES = 1 << 20
 MAX_SESSIONS = 1000
 MAX_CALLBACKS = 50
@@ -80,11 +83,13 @@ class HttpTransports:
     def application(self) -> Starlette:
         settings = self._app.settings
         verifier = CallerTokenVerifier(settings.tokens)
-        gallery = Gallery(self._app, GalleryAccess(verifier, is_open=settings.needs_no_token))
+        gallery = Gallery(self._app, GalleryAccess(verifier, is_open=settings.needs_no_token), takes_uploads=True)
         made = Starlette(
             routes=[
                 *self._transports(),
                 *gallery.routes(self._bounded),
+                *UploadEndpoints(self._app).routes(self._bounded),
+                *video_routes(self._app),
                 *health_routes(Health(self._app)),
                 *self._more,
                 *callback_routes(self._app.handle_callback, settings),

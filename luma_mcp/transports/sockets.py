@@ -22,6 +22,7 @@ if sys.platform != "win32":
 
 HTTP_VERSIONS = frozenset({b"1.0", b"1.1"})
 REQUEST_SECONDS = 15.0
+LONG_BODY_KEY = "luma_mcp.long_body"  # in a request's scope: the function that lets its body take longer
 UNFINISHED = (h11.IDLE, h11.SEND_BODY)  # states of a client that has not sent all of its request
 STALL_SECONDS = 60.0
 KEEP_ALIVE_SECONDS = 75
@@ -78,6 +79,17 @@ class BoundedConnection(H11Protocol):
         self.received_at = 0.0
         self._request_due: asyncio.TimerHandle | None = None
         self._read_due: asyncio.TimerHandle | None = None
+        self._long_request: RequestResponseCycle | None = None
+
+    def handle_events(self) -> None:
+        super().handle_events()
+        if self.scope is not None:
+            cast("dict[str, Any]", self.scope)[LONG_BODY_KEY] = self.allow_long_body
+
+    def allow_long_body(self) -> None:
+        """Let the present request's body take any time, as long as some of it comes within `STALL_SECONDS`."""
+        self._long_request = self._present_request
+        self._expect_request()
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         super().connection_made(cast("asyncio.Transport", transport))
@@ -111,17 +123,24 @@ class BoundedConnection(H11Protocol):
 
     @property
     def is_busy(self) -> bool:
+        return self._present_request is not None
+
+    @property
+    def _present_request(self) -> RequestResponseCycle | None:
         begun = cast("RequestResponseCycle | None", self.cycle)  # uvicorn sets it with the first request
-        return begun is not None and not begun.response_complete
+        return None if begun is None or begun.response_complete else begun
 
     def _expect_request(self) -> None:
         """Bound the time from the connection's start, or a request's first byte, to the request's last byte.
 
-        Between requests the time that a connection is kept alive counts instead.
+        Between requests the time that a connection is kept alive counts instead; of a long body each piece is awaited.
         """
         if self.conn.their_state not in UNFINISHED:
             cancel_timer(self._request_due)
             self._request_due = None
+        elif self._long_request is not None and self._long_request is self._present_request:
+            cancel_timer(self._request_due)
+            self._request_due = self.loop.call_later(STALL_SECONDS, self._end)
         elif self._request_due is None:
             self._request_due = self.loop.call_later(REQUEST_SECONDS, self._end)
 

@@ -12,7 +12,9 @@ from starlette.datastructures import Headers
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
+from luma_mcp.app.videos import VideoFile
 from luma_mcp.core.concurrency import background_work
+from luma_mcp.core.errors import SourceNotFound
 
 PIECE_BYTES = 1 << 18
 RANGE = re.compile(r"bytes=(\d{0,18})-(\d{0,18})", re.ASCII | re.IGNORECASE)
@@ -75,6 +77,15 @@ class VideoResponse(Response):
             start += len(piece)
             await send({"type": "http.response.body", "body": piece, "more_body": True})
         return True
+
+
+async def open_response(video: VideoFile, headers: Mapping[str, str]) -> VideoResponse:
+    """Give what sends a video of a task's; raise `SourceNotFound` if it cannot be opened."""
+    try:
+        file = await anyio.to_thread.run_sync(video.open)
+    except OSError as error:
+        raise SourceNotFound(f"The file {video.path.name} cannot be read: {error.strerror}.") from error
+    return VideoResponse(file, video.mime_type, headers)
 
 
 def parse_range(value: str, size: int) -> tuple[int, int] | None:

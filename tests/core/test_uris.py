@@ -14,6 +14,8 @@ from luma_mcp.core.uris import (
     preview_uri,
     task_id_of,
     task_uri,
+    upload_id_of,
+    upload_uri,
 )
 
 
@@ -67,6 +69,13 @@ def test_what_cannot_be_an_id_is_refused(given_: str) -> None:
 def test_a_preview_lies_below_its_task() -> None:
     assert preview_uri("a/1") == "luma://tasks/a%2F1/preview"
     assert task_id_of(preview_uri("a")) == ""
+
+
+def test_an_upload_is_named_by_its_id_and_by_nothing_else() -> None:
+    assert upload_id_of(upload_uri("AbC-_123456789xy")) == "AbC-_123456789xy"
+    others = ("luma://uploads/", "luma://uploads/x", f"luma://uploads/{'A' * 17}", f"luma://tasks/{'A' * 16}", "A" * 16)
+    for other in others:
+        assert upload_id_of(other) == ""
 
 
 def test_a_clip_is_named_by_its_content() -> None:

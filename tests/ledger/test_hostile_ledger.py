@@ -395,7 +395,7 @@ async def test_a_stored_upload_is_not_used_for_longer_than_runapi_keeps_it(home:
     clip.parent.mkdir()
     shutil.copy(bundled_clip(), clip)
     async with opened(home) as (rig, _):
-        found = await rig.parts.uploads.inspect_source_file(str(clip))
+        found = await rig.parts.uploads.inspect_source_file(str(clip), "local")
         assert found
         digest = found.digest
     with closing(sqlite3.connect(ledger_file(home / "data"))) as db, db:

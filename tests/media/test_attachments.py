@@ -115,7 +115,7 @@ async def test_what_is_no_video_of_bearable_size_is_refused(
 async def test_a_body_that_does_not_say_how_long_it_is_ends_at_the_bound(
     fetching: Attachments, files: AttachedFiles, home: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(attachments, "MAX_ATTACHED_BYTES", 5_000_000)
+    monkeypatch.setattr(attachments, "RULE", attachments.RULE._replace(most=5_000_000))
     files.answer = lambda _: httpx.Response(200, stream=LargeBody(20))
     with pytest.raises(SourceNotFound, match=r"larger than 5\.0 MB"):
         async with fetching.fetched(LINK):

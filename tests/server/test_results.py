@@ -10,13 +10,22 @@ from mcp import Client
 from mcp_types import TextResourceContents
 
 from luma_mcp.app.app import Outcome
+from luma_mcp.app.tickets import VideoLink
 from luma_mcp.core.errors import DownloadFailed, GenerationFailed, VideoUrlMissing
 from luma_mcp.core.models import SANDBOX_ORIGIN, Limits, Status, Task, VideoRequest, new_key
 from luma_mcp.core.uris import TASKS_URI
 from luma_mcp.sandbox.faults import Fault
 from luma_mcp.sandbox.requests import ContractVariant
 from luma_mcp.server.resources import OLDER_TASKS_STEP
-from luma_mcp.server.results import PROMPT_PREVIEW_LENGTH, is_failure, task_object, task_page, task_row, task_step
+from luma_mcp.server.results import (
+    PROMPT_PREVIEW_LENGTH,
+    format_timestamp,
+    is_failure,
+    task_object,
+    task_page,
+    task_row,
+    task_step,
+)
 from tests.support.model_texts import TASK
 from tests.support.rig import EPOCH, ERAS, SOURCE, Rig, open_rig, sandbox_for, structured
 
@@ -32,6 +41,19 @@ ROW = ("task_id", "status", "prompt", "take", "created_at", "video_path")
 VIDEO = ("https://a.example/v.mp4",)
 DRAFT = replace(TASK, task_id="", wants_file=True)
 ASK: dict[str, Any] = {"prompt": "fog", "source_video_url": SOURCE}
+
+
+def test_a_link_of_this_servers_takes_the_place_of_dead_ones_until_it_expires_itself() -> None:
+    task = replace(TASK, status=Status.COMPLETED, video_urls=VIDEO, video_path="/out/fog.mp4", finished_at=EPOCH)
+    link = VideoLink("https://luma.example.com/videos/ticket", EPOCH + 9_000_000)
+    told = task_object(Outcome(task, video_link=link), EPOCH + 8_999_000, remote=True)
+    assert told["video_urls"] == [link.url]
+    assert told["expires_at"] == format_timestamp(link.expires_at)
+    assert "first link in video_urls" in told["next_step"]
+    assert "sandbox" not in told["next_step"]
+    played = task_object(Outcome(replace(task, origin=SANDBOX_ORIGIN), video_link=link), EPOCH, remote=True)
+    assert played["video_urls"] == [link.url, *VIDEO]
+    assert "nothing was charged" in played["next_step"]
 
 
 def made(number: int, prompt: str, path: str = "") -> Task:

@@ -3,6 +3,7 @@
 import json
 import re
 from importlib.metadata import requires, version
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -16,8 +17,9 @@ from luma_mcp.core.text import Json, is_list, is_object
 from luma_mcp.core.uris import TASKS_URI, task_uri
 from luma_mcp.server.skills import EXTENSION_ID as SKILLS
 from luma_mcp.server.tasks import EXTENSION_ID as TASKS_EXTENSION_ID
-from tests.support.rig import ERAS, SOURCE, Rig, structured
-from tests.support.surface import PINNED, TOOLS, surfaces
+from luma_mcp.server.tools import ToolHandlers
+from tests.support.rig import ERAS, SOURCE, Rig, settings_for, structured
+from tests.support.surface import PINNED, TOOLS, plain, surfaces
 
 pytestmark = pytest.mark.anyio
 ARGUMENTS: dict[str, dict[str, Any]] = {
@@ -99,6 +101,19 @@ def test_the_whole_surface_keeps_the_rules() -> None:
     promised |= {"tools": {"listChanged": False}, "prompts": {"listChanged": False}}
     extensions: dict[str, Any] = {EXTENSION_ID: {}, SKILLS: {}, TASKS_EXTENSION_ID: {}}
     assert shown["capabilities"] == {ERAS[0]: promised, ERAS[1]: promised | {"extensions": extensions}}
+
+
+@pytest.mark.parametrize("changes", [{}, {"public_url": "https://luma.example.com"}, {"transport": "http"}])
+def test_without_http_and_a_public_address_nobody_is_offered_uploads(home: Path, changes: dict[str, Any]) -> None:
+    tools = ToolHandlers(settings_for(home, **changes)).wire_tools()
+    assert tuple(tool.name for tool in tools) == TOOLS
+
+
+def test_the_tool_for_uploads_keeps_the_rules_of_all_tools(home: Path) -> None:
+    remote = settings_for(home, transport="http", public_url="https://luma.example.com")
+    (added,) = [plain(tool) for tool in ToolHandlers(remote).wire_tools() if tool.name not in TOOLS]
+    assert added["name"] == "request_upload"
+    assert [rule for rule, kept in rules("tools", added).items() if not kept] == []
 
 
 def rules(kind: str, part: Json) -> dict[str, bool]:

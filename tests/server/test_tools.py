@@ -403,6 +403,12 @@ async def test_a_result_is_text_and_structure_and_no_link(rig: Rig, era: str) ->
         ({"transport": "http"}, "modify_video", "source_video_url", tool_texts.SOURCE_WITHOUT_FILES),
         ({"transport": "http"}, "save_video", "filename", tool_texts.FILE_NAME),
         ({"transport": "http", "auth_tokens": PAIRS}, "save_video", "filename", tool_texts.NAME_ON_SERVER),
+        (
+            {"transport": "http", "auth_tokens": PAIRS, "public_url": "https://luma.example.com"},
+            "modify_video",
+            "source_video_url",
+            tool_texts.REMOTE_SOURCE + tool_texts.SOURCE_UPLOADED,
+        ),
     ],
 )
 def test_an_argument_is_described_as_this_server_takes_it(

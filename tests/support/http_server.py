@@ -18,7 +18,7 @@ from mcp.client.sse import sse_client
 from mcp.client.streamable_http import streamable_http_client
 
 from luma_mcp.app.app import open_app
-from luma_mcp.core.models import LOCAL_CALLER
+from luma_mcp.core.models import LOCAL_CALLER, Clock
 from luma_mcp.core.observer import Observers
 from luma_mcp.server.server import build_server
 from luma_mcp.transports.auth import with_local_token
@@ -117,8 +117,9 @@ async def hosted(
 
     A task takes `usual` seconds of the sandbox's clock, and is asked for accordingly, even while that clock stands
     still. After some seconds a test is given up. Who may come in is said by `auth_tokens`; without, everybody, or,
-    where others reach the server, whoever has the token that is made then.
+    where others reach the server, whoever has the token that is made then. The server's own clock is `now`.
     """
+    now: Clock = changes.pop("now", time.time)
     clock = SandboxClock(runs)
     sandbox = sandbox_for(home, clock=clock, seconds=usual)
     open_to_all = {} if {"public_url", "allowed_hosts"} & changes.keys() else {"auth_tokens": "none"}
@@ -129,7 +130,10 @@ async def hosted(
             async with (
                 open_tracing() as tracing,
                 open_app(
-                    settings, transport=httpx.ASGITransport(sandbox), observer=Observers((*tracing, *metrics))
+                    settings,
+                    now=now,
+                    transport=httpx.ASGITransport(sandbox),
+                    observer=Observers((*tracing, *metrics)),
                 ) as app,
             ):
                 app.start_tracker()

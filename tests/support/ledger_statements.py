@@ -16,7 +16,7 @@ import anyio
 
 import luma_mcp
 from luma_mcp.core.errors import Conflict, LedgerDamaged, LimitReached
-from luma_mcp.core.models import Limits, Status, new_key
+from luma_mcp.core.models import Limits, Status, UploadTicket, new_key
 from luma_mcp.ledger.database import count_tasks, count_tasks_of
 from luma_mcp.ledger.errors import LeaseLost
 from luma_mcp.ledger.ledger import Ledger
@@ -127,6 +127,7 @@ async def everything(path: Path) -> None:
         await ledger.spending("local", API_URL, EPOCH)
         await ledger.spent_since("local", API_URL, EPOCH)
         await remember_and_forget_upload(ledger)
+        await issue_and_use_ticket(ledger)
         await remove_while_in_use(ledger, path)
         await add(ledger, replace(done, key=new_key(), task_id="long", source_url="x" * 30_000))
         await ledger.forget(EPOCH + 1e6, 1)
@@ -146,6 +147,16 @@ async def lease_and_release(ledger: Ledger, key: str) -> None:
     await ledger.release(key)
     with suppress(LeaseLost):
         await ledger.record(await ledger.get(key))
+
+
+async def issue_and_use_ticket(ledger: Ledger) -> None:
+    await ledger.tickets.add(UploadTicket("A" * 16, "ann", "open", EPOCH + 3600), EPOCH)
+    await ledger.tickets.claim("A" * 16, EPOCH)
+    await ledger.tickets.release("A" * 16)
+    await ledger.tickets.claim("A" * 16, EPOCH)
+    await ledger.tickets.use("A" * 16, f"md5:{'A' * 22}==:1", 5.2)
+    await ledger.tickets.find("A" * 16)
+    await ledger.tickets.secret()
 
 
 async def remember_and_forget_upload(ledger: Ledger) -> None:

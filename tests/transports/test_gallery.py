@@ -56,7 +56,7 @@ async def test_the_page_is_served_to_everybody_and_runs_nothing_but_its_own_scri
             assert "unsafe" not in policy
             assert "*" not in policy.replace("https://*.runapi.ai", "")
             assert answer.headers["cache-control"] == "no-store"
-        assert (await browser.http.get("")).text == page_html("gallery")
+        assert (await browser.http.get("")).text == page_html("gallery", picks_clips=True)
 
 
 @pytest.mark.parametrize("path", ["", "gallery/session", f"{API}/tasks", f"{API}/tasks/x", f"{API}/videos/x/result"])

@@ -6,7 +6,7 @@ import re
 
 import pytest
 
-from luma_mcp.viewer.page import Face, gallery_policy, page_html, page_part
+from luma_mcp.viewer.page import Face, gallery_policy, page_html, part, upload_html, upload_policy
 
 FACES: tuple[Face, ...] = ("app", "gallery")
 LARGEST_PAGE = 64_000  # bytes: the page goes through the host's own messages
@@ -33,28 +33,42 @@ def test_the_page_is_one_small_file_that_knows_its_face(face: Face) -> None:
 
 
 def test_nothing_of_the_page_is_loaded_from_elsewhere() -> None:
-    assert re.findall(r"""(?:src|href)=["'](?!data:)""", page_part("html")) == []
-    assert re.findall(r"@import|url\(", page_part("css")) == []
+    assert re.findall(r"""(?:src|href)=["'](?!data:)""", part("page.html")) == []
+    assert re.findall(r"@import|url\(", part("page.css")) == []
     assert re.findall(r"https?://", PAGE) == []
 
 
 @pytest.mark.parametrize("means", UNSAFE)
 def test_no_script_of_the_page_can_make_html_or_script_of_text(means: str) -> None:
-    assert means not in page_part("js")
+    assert means not in part("page.js")
 
 
 def test_no_attribute_of_the_page_is_a_script_or_a_style() -> None:
-    assert re.findall(r"\s(?:on\w+|style)=", page_part("html")) == []
+    assert re.findall(r"\s(?:on\w+|style)=", part("page.html")) == []
 
 
 def test_the_page_calls_no_tool_that_costs_money() -> None:
-    called = re.findall(r"""call\("(\w+)\"""", page_part("js"))
+    called = re.findall(r"""call\("(\w+)\"""", part("page.js"))
     assert set(called) == {"get_task", "list_tasks", "save_video", "read_video_bytes"}
     assert 'name: "modify_video"' not in PAGE
 
 
+def test_a_clip_is_picked_in_the_gallery_and_on_a_page_of_its_own_and_never_in_a_chat() -> None:
+    gallery, alone = page_html("gallery", picks_clips=True), upload_html()
+    assert 'type="file"' not in PAGE + page_html("gallery")
+    for page, policy in ((gallery, gallery_policy()), (alone, upload_policy())):
+        assert 'type="file"' in page
+        assert "{{" not in page
+        for part_of_page in page.split("<script>")[1:]:
+            inside = part_of_page.split("</script>")[0]
+            assert f"sha256-{base64.b64encode(hashlib.sha256(inside.encode()).digest()).decode()}" in policy
+        assert "unsafe" not in policy
+    assert [means for means in UNSAFE if means in part("upload.js")] == []
+    assert re.findall(r"\s(?:on\w+|style)=", part("upload.html") + part("upload_form.html")) == []
+
+
 def test_every_field_has_a_label() -> None:
-    html = page_part("html")
+    html = part("page.html")
     fields = re.findall(r"<(?:input|select)\b[^>]*\bid=\"([\w-]+)\"", html)
     inside = re.findall(r"<label class=\"range\"[^>]*>.*?id=\"([\w-]+)\"", html)
     unlabelled = [field for field in fields if f'for="{field}"' not in html and field not in inside]
