@@ -126,21 +126,19 @@ class IdentityProvider:
         return sum(map(len, self._keys.values()))
 
     async def _find_keys_url(self) -> str:
-        """Find `jwks_uri` in the first metadata that is there; raise `ProviderUnusable`."""
-        failure = ProviderUnusable(f"{self.issuer} publishes no metadata.")
+        """Find `jwks_uri` in the first metadata that is the issuer's own; raise `ProviderUnusable`."""
+        missing = wrong = None
         for url in metadata_urls(self.issuer):
             try:
                 found = await self._read_json(url)
             except ProviderUnusable as error:
-                failure = error
+                missing = error
                 continue
             named, keys = found.get("issuer"), found.get("jwks_uri")
             if named == self.issuer and isinstance(keys, str):
                 return keys
-            failure = ProviderUnusable(
-                f"The metadata at {url} is of {sanitise_text(str(named))!r}, or names no jwks_uri."
-            )
-        raise failure
+            wrong = ProviderUnusable(f"The metadata at {url} is of {sanitise_text(str(named))!r}, or names no keys.")
+        raise wrong or missing or ProviderUnusable(f"{self.issuer} publishes no metadata.")
 
     async def _read_json(self, url: str) -> Json:
         """Read a JSON object, which may be `MAX_DOCUMENT_BYTES` long; raise a `LumaError`."""
