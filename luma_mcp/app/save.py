@@ -76,7 +76,7 @@ class VideoSaver:
 
         Raises `DownloadFailed` after `seconds`.
         """
-        shared = self.settings.serves_http and self.settings.callers
+        shared = self.settings.serves_http and self.settings.names_callers
         if not (name and task.video_path) or Path(task.video_path).name == name or shared:
             return task
         with anyio.move_on_after(seconds):

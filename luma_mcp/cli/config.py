@@ -236,10 +236,10 @@ def is_open_to_others(path: Path) -> bool:
 
 
 def token_of(settings: Settings) -> str:
-    """Give the token that a host is to show, empty where none is needed."""
-    if settings.auth_tokens is None:
+    """Give the token that a host is to show, empty where none is needed, or it gets one by itself."""
+    if settings.auth_tokens is None and not settings.names_callers:
         return ensure_local_token(settings.data_dir).get_secret_value()
-    return TOKEN_PLACEHOLDER if settings.callers else ""
+    return TOKEN_PLACEHOLDER if settings.callers or settings.auth_tokens_file else ""
 
 
 def preview(request: ConfigRequest, changes: Mapping[KeyPath, object]) -> None:

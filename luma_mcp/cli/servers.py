@@ -36,6 +36,8 @@ def run_token(settings: Settings) -> int:
         print_message(
             f"It is for servers without LUMA_MCP_AUTH_TOKENS, which is set here to {describe_callers(settings)}."
         )
+    elif settings.names_callers:
+        print_message("It is for servers without LUMA_MCP_AUTH_TOKENS_FILE and LUMA_MCP_OAUTH_ISSUER; one is set here.")
     return 0
 
 

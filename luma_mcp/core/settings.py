@@ -1,6 +1,7 @@
 """Settings: read once, frozen, passed as an argument. The only place that looks at the environment.
 
-One thing is looked at again: RunAPI's own file, for the key that a login brings while a server runs.
+Two things are looked at again: RunAPI's own file, for the key that a login brings while a server runs, and the file of
+tokens.
 """
 
 import logging
@@ -22,12 +23,14 @@ from luma_mcp.core.settings_sources import (
     KEY_VARIABLE,
     PREFIX,
     ApiKey,
+    Audiences,
     BadSetting,
     DatabaseUrl,
     Folder,
     Folders,
     Hosts,
     LogLevel,
+    OAuthCallers,
     SecretToken,
     Tokens,
     environment,
@@ -37,12 +40,14 @@ from luma_mcp.core.settings_sources import (
     passwords_in,
     read_env_file,
     read_runapi_file,
+    read_tokens_file,
     resolve_typed_path,
     runapi_file_path,
     setting,
     settings_in,
     settings_in_runapi_file,
     validate_api_url,
+    validate_issuer,
     validate_public_url,
 )
 from luma_mcp.core.uris import CALLBACKS_PATH
@@ -166,6 +171,27 @@ class Settings(BaseModel):
         shown="one for yourself, kept in the data folder: `luma-mcp token` prints it",
         default=None,
     )
+    auth_tokens_file: Folder | None = setting(
+        "a file of more such pairs, one a line: it is looked at again while the server runs, so adding or deleting a"
+        " line needs no restart",
+        "an absolute path",
+        default=None,
+    )
+    oauth_issuer: Annotated[str, AfterValidator(validate_issuer)] = setting(
+        "the identity provider whose access tokens let people in over HTTP",
+        "the issuer as the provider's metadata writes it: an https:// address (http:// only on this machine)",
+        default="",
+    )
+    oauth_audience: Audiences = setting(
+        "the address at which clients reach this server, for which the provider makes its tokens",
+        "an https:// address (http:// only on this machine), and behind commas other names for it in tokens (`aud`)",
+        default=(),
+    )
+    oauth_callers: OAuthCallers = setting(
+        "who of the provider's users may come in: nobody else does",
+        "sub:ID, email:ADDRESS (verified ones only) or group:NAME, separated by commas",
+        default=(),
+    )
     metrics_token: SecretToken | None = setting(
         "the token with which a Prometheus reads `/metrics`; without it there is no such page",
         "a token of 16 characters or more",
@@ -204,6 +230,7 @@ class Settings(BaseModel):
     )
     _key_may_change: bool = PrivateAttr(default=False)
     _later_keys: set[SecretStr] = PrivateAttr(default_factory=set[SecretStr])
+    _file_tokens: frozenset[SecretStr] = PrivateAttr(default=frozenset())
 
     def model_post_init(self, context: Any, /) -> None:
         """Note where the key came from: only RunAPI's own file is looked at again."""
@@ -228,12 +255,24 @@ class Settings(BaseModel):
             return SecretStr(own.key)
         return None
 
+    def reload_tokens(self) -> tuple[tuple[tuple[str, SecretStr], ...], tuple[str, ...]]:
+        """Read the file of tokens again; give its pairs and what is wrong with it, of which nothing lets anybody in."""
+        if self.auth_tokens_file is None:
+            return (), ()
+        try:
+            pairs, faults = read_tokens_file(self.auth_tokens_file)
+        except OSError as error:
+            pairs, faults = (), (f"it cannot be read: {error.strerror}",)
+        self._file_tokens = frozenset(token for _, token in pairs)
+        return pairs, faults
+
     @property
     def secrets(self) -> frozenset[SecretStr]:
         """Give all that no log may show: the key, those that came later, and the tokens."""
         tokens = (token for _, token in self.tokens)
         database = () if self.database_url is None else (self.database_url, *passwords_in(self.database_url))
-        return frozenset(filter(None, (self.api_key, *self._later_keys, *tokens, self.metrics_token, *database)))
+        later = (*self._later_keys, *self._file_tokens)
+        return frozenset(filter(None, (self.api_key, *later, *tokens, self.metrics_token, *database)))
 
     @property
     def serves_http(self) -> bool:
@@ -249,6 +288,11 @@ class Settings(BaseModel):
     def callers(self) -> tuple[tuple[str, SecretStr], ...]:
         """Give those of `tokens` that have a name of their own; who has another token is this user, as on stdio."""
         return tuple((name, token) for name, token in self.tokens if name != LOCAL_CALLER)
+
+    @property
+    def names_callers(self) -> bool:
+        """Tell whether those who connect over HTTP have names: by tokens, or by an identity provider."""
+        return bool(self.callers or self.auth_tokens_file or self.oauth_issuer)
 
     @property
     def needs_no_token(self) -> bool:

@@ -32,6 +32,8 @@ OTLP_ENDPOINTS = ("OTEL_EXPORTER_OTLP_ENDPOINT", "OTEL_EXPORTER_OTLP_TRACES_ENDP
 NO_TOKENS = "none"
 CALLER_NAME = re.compile(r"[A-Za-z0-9._-]{1,64}")
 HOST_NAME = re.compile(r"([A-Za-z0-9_-]+(\.[A-Za-z0-9_-]+)*\.?|\[[0-9A-Fa-f:.]+\])(:\d{1,5})?")
+AUDIENCE = re.compile(r"[\x21\x23-\x5b\x5d-\x7e]{1,512}")  # what may stand in quotes in a header
+OAUTH_CALLER_KINDS = frozenset({"sub", "email", "group"})
 PLACEHOLDER = re.compile(
     r"\$\{[^}]*\}|\$[A-Za-z_]\w*|%\w+%|\{\{[^}]*\}\}|<[^>]*>|undefined|your[-_ ](runapi[-_ ])?(api[-_ ])?key.*", re.I
 )
@@ -166,6 +168,33 @@ def validate_token(token: SecretStr) -> SecretStr:
     return token
 
 
+def read_tokens_file(path: Path) -> tuple[tuple[tuple[str, SecretStr], ...], tuple[str, ...]]:
+    """Give the pairs in a file, and what is wrong with its other lines, which let nobody in.
+
+    Blank lines and those that begin with `#` count for nothing. Raises `OSError` if the file cannot be read, or if
+    others may write it.
+    """
+    try:
+        lines = read_small(path, refused_bits=OTHERS_WRITE).decode("utf-8-sig").splitlines()
+    except UnicodeDecodeError as error:
+        raise OSError(0, "it is no text in UTF-8") from error
+    pairs: dict[str, tuple[str, SecretStr]] = {}
+    faults: list[str] = []
+    for number, line in enumerate(lines, 1):
+        pair = line.strip()
+        if not pair or pair.startswith("#"):
+            continue
+        try:
+            validate_callers((SecretStr(pair),))
+        except ValueError as error:
+            faults.append(f"line {number}: {error}")
+            continue
+        name, token = name_and_token(pair)
+        if pairs.setdefault(token.get_secret_value(), (name, token))[0] != name:
+            faults.append(f"line {number}: the token of another name, which counts")
+    return tuple(pairs.values()), tuple(faults)
+
+
 def validate_host(value: str) -> str:
     if not HOST_NAME.fullmatch(value):
         raise ValueError("not a host name")
@@ -200,7 +229,42 @@ def passwords_in(url: SecretStr) -> tuple[SecretStr, ...]:
     return tuple(SecretStr(each) for each in sorted({password, unquote(password)} - {""}))
 
 
-DatabaseUrl = Annotated[SecretStr, AfterValidator(validate_database_url)]
+def validate_issuer(value: str) -> str:
+    """Accept the name of an identity provider, kept as it is written: it must be equal to that in tokens."""
+    if not value.strip():
+        return ""
+    validate_web_address(value.strip())
+    return value.strip()
+
+
+def validate_web_address(value: str) -> httpx.URL:
+    """Give an https address, or a plain http one on this machine; raise `ValueError` for any other."""
+    try:
+        url = httpx.URL(value)
+    except httpx.InvalidURL as error:
+        raise ValueError("not a URL") from error
+    safe = url.scheme == "https" or (url.scheme == "http" and is_loopback_url(value))
+    if not (safe and url.host) or url.userinfo or url.query or url.fragment or not 0 < (url.port or 443) < 65536:
+        raise ValueError("not an address")
+    return url
+
+
+def validate_audiences(names: tuple[str, ...]) -> tuple[str, ...]:
+    """Accept names of this server, of which the first is its address."""
+    if names:
+        validate_web_address(names[0])
+    if not all(AUDIENCE.fullmatch(name) for name in names):
+        raise ValueError("not an audience")
+    return names
+
+
+def validate_oauth_caller(value: str) -> str:
+    """Accept one who may come in, or a group of those."""
+    kind, _, name = value.partition(":")
+    name = name.strip()
+    if kind not in OAUTH_CALLER_KINDS or not is_filled_in(name) or (kind == "email" and "@" not in name):
+        raise ValueError("not a caller")
+    return f"{kind}:{name.lower() if kind == 'email' else name}"
 
 
 Folder = Annotated[Path, BeforeValidator(expand_path), AfterValidator(validate_absolute)]
@@ -216,6 +280,17 @@ Tokens = Annotated[tuple[SecretStr, ...], BeforeValidator(split_pairs), AfterVal
 
 
 SecretToken = Annotated[SecretStr, AfterValidator(validate_token)]
+
+
+Audiences = Annotated[tuple[str, ...], BeforeValidator(split_words), AfterValidator(validate_audiences)]
+
+
+OAuthCallers = Annotated[
+    tuple[Annotated[str, AfterValidator(validate_oauth_caller)], ...], BeforeValidator(split_words)
+]
+
+
+DatabaseUrl = Annotated[SecretStr, AfterValidator(validate_database_url)]
 
 
 ApiKey = Annotated[SecretStr, BeforeValidator(clean_key), AfterValidator(validate_key)]

@@ -17,7 +17,10 @@ SCHEMA_URL = "https://static.modelcontextprotocol.io/schemas/2025-12-11/server.s
 REGISTRY_NAME = "io.github.luma-mcp/luma-mcp"
 DESCRIPTION = "Modify existing videos with Luma at RunAPI: paid once, never lost, saved on your disk."
 FORMATS: dict[type, str] = {bool: "boolean", int: "number", Path: "filepath"}
-HTTP_SETTINGS = ("host", "port", "auth_tokens", "metrics_token", "allowed_hosts", "public_url", "database_url")
+HTTP_SETTINGS = (
+    *("host", "port", "auth_tokens", "auth_tokens_file", "oauth_issuer", "oauth_audience", "oauth_callers"),
+    *("metrics_token", "allowed_hosts", "public_url", "database_url"),
+)
 PORT_VARIABLE = "{LUMA_MCP_PORT}"
 AUTHORIZATION_HEADER: Json = {
     "name": "Authorization",

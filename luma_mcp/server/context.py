@@ -42,7 +42,7 @@ class ToolContext(Context[App]):
 def caller_of(ctx: RequestContext) -> str:
     """Name who asks: over HTTP the caller whose token was given, else the user of this machine."""
     settings = ctx.lifespan_context.settings
-    if not (settings.serves_http and settings.callers):
+    if not (settings.serves_http and settings.names_callers):
         return LOCAL_CALLER
     caller = caller_name(ctx.request.user) if ctx.request else ""
     if not caller:

@@ -87,7 +87,7 @@ def serves_one_user(settings: Settings) -> bool:
 
     Over HTTP that is so on loopback with this user's own token: without named callers nothing else is listened on.
     """
-    shared = settings.callers or settings.needs_no_token or settings.allowed_hosts or settings.public_url
+    shared = settings.names_callers or settings.needs_no_token or settings.allowed_hosts or settings.public_url
     return not (settings.serves_http and shared)
 
 

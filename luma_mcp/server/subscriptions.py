@@ -143,6 +143,8 @@ class Subscriptions:
             return await self._serve_stream(ctx, served, interest)
         finally:
             self._streams[caller] -= 1
+            if not self._streams[caller]:
+                del self._streams[caller]  # callers come and go
             stop()
 
     async def _wanted_tasks(self, ctx: RequestContext, asked: wire.SubscriptionFilter) -> list[TaskState]:

@@ -54,6 +54,7 @@ from luma_mcp.server.results import (
     text_fields,
     upload_object,
 )
+from luma_mcp.server.scopes import SPEND_SCOPE, allows
 from luma_mcp.server.tasks import StartedTask, created, knows_tasks
 from luma_mcp.server.tool_arguments import check_misspellings, coerce_arguments, ignored_names
 from luma_mcp.server.tool_schemas import input_schema, output_schema
@@ -181,7 +182,7 @@ async def preview_video(task_id: SavedTaskId, ctx: Context[App]) -> CallToolResu
 async def check_account(ctx: Context[App]) -> Annotated[CallToolResult, AccountObject]:
     app = app_of(ctx)
     account = await app.check_account(caller_of(ctx.request_context))
-    answer = account_object(account, app.origin, shared=bool(app.settings.callers))
+    answer = account_object(account, app.origin, shared=app.settings.names_callers)
     return tool_result(answer, failed=account.failure is not None)
 
 
@@ -221,7 +222,7 @@ class ToolHandlers:
         modify = luma_tool(modify_video, "Modify a video", WRITES, settings, kind=SpendingTool, meta=meta)
         modify.arguments["source_video_url"]["description"] = source_text(settings)
         save = luma_tool(save_video, "Save a video", WRITES, settings)
-        if settings.callers:
+        if settings.names_callers:
             save.arguments["filename"]["description"] = tool_texts.NAME_ON_SERVER
         made = (
             modify,
@@ -321,7 +322,10 @@ class SpendingTool(LumaTool):
     """A tool that costs money: arguments that were perhaps meant are not ignored silently."""
 
     async def run(self, arguments: Json, context: Context[App]) -> Answer:
-        """Refuse misspelt names, and list the ignored ones in the answer."""
+        """Refuse misspelt names, and list the ignored ones in the answer; raise `MCPError` for a token that may not."""
+        request = context.request_context.request
+        if request is not None and not allows(request.scope.get("user"), SPEND_SCOPE):
+            raise MCPError(wire.INVALID_REQUEST, f"This needs the scope {SPEND_SCOPE}.")
         try:
             check_misspellings(self.described.name, arguments, self.arguments)
         except LumaError as error:

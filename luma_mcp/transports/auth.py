@@ -1,17 +1,14 @@
-"""Who may come in over HTTP: callers with tokens, the token of this user's own clients, and this server's own names."""
+"""Who may come in over HTTP: the token of this user's own clients, and this server's own names."""
 
-import hashlib
-import hmac
 import os
 import re
 import secrets
 import uuid
-from collections.abc import Collection, Sequence
+from collections.abc import Collection
 from contextlib import suppress
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from mcp.server.auth.provider import AccessToken, TokenVerifier
 from pydantic import SecretStr
 from starlette.types import Scope
 
@@ -34,32 +31,16 @@ def authenticated_caller(scope: Scope) -> str:
     return caller_name(scope.get("user"))
 
 
-class CallerTokenVerifier(TokenVerifier):
-    """Finds the caller of a token."""
-
-    def __init__(self, callers: Sequence[tuple[str, SecretStr]]) -> None:
-        self._known = [(name, digest(token.get_secret_value())) for name, token in callers]
-
-    async def verify_token(self, token: str) -> AccessToken | None:
-        """Give the caller of a token as its client id, None for an unknown token; in the same time for every token."""
-        given, found = digest(token), ""
-        for name, known in self._known:
-            found = name if hmac.compare_digest(given, known) else found
-        return AccessToken(token="", client_id=found, scopes=[]) if found else None
-
-
-def digest(token: str) -> bytes:
-    return hashlib.sha256(token.encode()).digest()
-
-
 def own_host_names(settings: Settings) -> frozenset[str]:
     """List the host names of this server, with a port where only that one is meant.
 
     The public name is one of them only where tokens keep the public out; without, it is there for RunAPI's callbacks.
     """
     own = settings.host.lower()
-    public = (urlsplit(settings.public_url).hostname or "") if settings.tokens else ""
-    named = {bracketed(own), bracketed(public)} - WILDCARD_ADDRESSES
+    keeps_out = settings.tokens or settings.names_callers
+    public = (urlsplit(settings.public_url).hostname or "") if keeps_out else ""
+    resource = (urlsplit(settings.oauth_audience[0]).hostname or "") if settings.oauth_audience else ""
+    named = {bracketed(own), bracketed(public), bracketed(resource)} - WILDCARD_ADDRESSES
     return LOOPBACK_NAMES | frozenset(settings.allowed_hosts) | named
 
 
@@ -82,7 +63,7 @@ def with_local_token(settings: Settings) -> Settings:
 
     They are the same caller as on stdio, so both see the same tasks.
     """
-    if settings.auth_tokens is not None:
+    if settings.auth_tokens is not None or settings.names_callers:
         return settings
     pair = SecretStr(f"{LOCAL_CALLER}:{ensure_local_token(settings.data_dir).get_secret_value()}")
     return settings.model_copy(update={"auth_tokens": (pair,)})

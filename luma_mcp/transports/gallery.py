@@ -121,7 +121,7 @@ class Gallery:
 
     async def _check_account(self, caller: str, _: Request) -> Response:
         account = await self._app.check_account(caller)
-        return json_response(account_object(account, self._app.origin, shared=bool(self._app.settings.callers)))
+        return json_response(account_object(account, self._app.origin, shared=self._app.settings.names_callers))
 
     def _task_object(self, outcome: Outcome) -> TaskObject:
         settings = self._app.settings

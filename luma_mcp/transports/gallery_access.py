@@ -5,7 +5,6 @@ import logging
 from collections.abc import Mapping
 
 from mcp.server.auth.middleware.bearer_auth import AuthenticatedUser
-from mcp.server.auth.provider import AccessToken, TokenVerifier
 from starlette.datastructures import Headers
 from starlette.requests import Request
 from starlette.responses import Response
@@ -22,7 +21,9 @@ from luma_mcp.core.errors import (
 from luma_mcp.core.models import LOCAL_CALLER
 from luma_mcp.core.text import is_object
 from luma_mcp.server.results import failure_object
+from luma_mcp.server.scopes import READ_SCOPE, allows
 from luma_mcp.transports.auth import authenticated_caller
+from luma_mcp.transports.bearer import CallerToken, TokenRefused, TokenVerifier
 from luma_mcp.transports.gallery_sessions import GallerySessions
 
 READS = frozenset({"GET", "HEAD"})
@@ -48,6 +49,7 @@ FOREIGN = "Only the gallery's own page may call this address."
 NO_SESSION = "This wants the gallery's session, or a token: Authorization: Bearer <token>."
 WRONG_TOKEN = "This token is unknown, or was used before."  # noqa: S105 - names no token
 NO_TOKEN = 'The body must be a JSON object with a text "token", sent as application/json.'  # noqa: S105 - as above
+LACKS_SCOPE = f"This token lacks the scope {READ_SCOPE}."
 TOO_LARGE = f"A body can have {MAX_BODY_BYTES} bytes here."
 logger = logging.getLogger(__name__)
 
@@ -72,7 +74,9 @@ class GalleryAccess:
         if is_foreign(scope) or not (by_token or scope["method"] in READS or is_named_origin(scope)):
             return refusal_as_json(403, FOREIGN)
         if not by_token and (caller := self._session_caller(scope)):
-            scope["user"] = AuthenticatedUser(AccessToken(token="", client_id=caller, scopes=[]))
+            scope["user"] = AuthenticatedUser(caller)
+        if not allows(scope.get("user"), READ_SCOPE):
+            return refusal_as_json(403, LACKS_SCOPE)
         return None if self.caller_in(scope) else refusal_as_json(401, NO_SESSION)
 
     def caller_in(self, scope: Scope) -> str:
@@ -88,13 +92,14 @@ class GalleryAccess:
             return refusal_as_json(413, TOO_LARGE)
         if not (token := token_in(request.headers, body)):
             return refusal_as_json(400, NO_TOKEN)
-        access = await self._verifier.verify_token(token)
-        if access is None:
-            return refusal_as_json(401, WRONG_TOKEN)
+        try:
+            caller = await self._verifier.verify_token(token)
+        except TokenRefused as refused:
+            return refusal_as_json(refused.status, refused.reason or WRONG_TOKEN)
         answer = Response(status_code=204, headers=SAFE_HEADERS)
         answer.set_cookie(
             cookie_name(request.scope),
-            self._sessions.begin(access.client_id),
+            self._sessions.begin(caller),
             path=request.scope.get("root_path", "") + GALLERY_PATH,
             secure=request.headers.get("origin", "").startswith("https:"),
             httponly=True,
@@ -102,7 +107,7 @@ class GalleryAccess:
         )
         return answer
 
-    def _session_caller(self, scope: Scope) -> str:
+    def _session_caller(self, scope: Scope) -> CallerToken | None:
         return self._sessions.caller_of(Request(scope).cookies.get(cookie_name(scope), ""))
 
 

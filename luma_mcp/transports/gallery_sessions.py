@@ -5,10 +5,11 @@ import logging
 import secrets
 
 import anyio
-from mcp.server.auth.provider import AccessToken, TokenVerifier
 
 from luma_mcp.core.models import LOCAL_CALLER
-from luma_mcp.transports.auth import digest
+from luma_mcp.server.scopes import SCOPES
+from luma_mcp.transports.bearer import CallerToken, TokenRefused
+from luma_mcp.transports.static_tokens import digest
 
 IDLE_SECONDS = 12 * 3600.0
 MAX_SESSIONS = 20  # of one caller
@@ -19,38 +20,40 @@ USED_BEFORE = (
 logger = logging.getLogger(__name__)
 
 
-class OneTimeToken(TokenVerifier):
+class OneTimeToken:
     """A token of the user of this machine that is good for one use: whoever sees the address later comes too late."""
 
     def __init__(self) -> None:
         self.value = secrets.token_urlsafe(32)
         self.was_used = False
 
-    async def verify_token(self, token: str) -> AccessToken | None:
-        """Give the user of this machine for the token, None for another one or a second use."""
+    async def verify_token(self, token: str) -> CallerToken:
+        """Give the user of this machine for the token; raise `TokenRefused` for another one or a second use."""
         if not hmac.compare_digest(digest(token), digest(self.value)):
-            return None
+            raise TokenRefused
         if self.was_used:
             logger.warning("%s", USED_BEFORE)
-            return None
+            raise TokenRefused
         self.was_used = True
-        return AccessToken(token="", client_id=LOCAL_CALLER, scopes=[])
+        return CallerToken(client_id=LOCAL_CALLER, scopes=[*SCOPES], is_current=lambda: True)
 
 
 class GallerySessions:
     """The browsers that have come in, each with its caller, until they are silent for long or the process ends.
 
+    A session ends with the token that it was begun with.
+
     They are known by digests: looking one up tells nothing by how long it takes.
     """
 
     def __init__(self) -> None:
-        self._callers: dict[bytes, str] = {}
+        self._callers: dict[bytes, CallerToken] = {}
         self._used_at: dict[bytes, float] = {}
 
-    def begin(self, caller: str) -> str:
+    def begin(self, caller: CallerToken) -> str:
         """Give a new value that stands for a caller; whose longest unused one ends if there are too many."""
         self._end_silent()
-        own = [known for known, name in self._callers.items() if name == caller]
+        own = [known for known, other in self._callers.items() if other.client_id == caller.client_id]
         if len(own) >= MAX_SESSIONS:
             self._end(min(own, key=self._used_at.__getitem__))
         value = secrets.token_urlsafe(32)
@@ -58,12 +61,14 @@ class GallerySessions:
         self._used_at[digest(value)] = anyio.current_time()
         return value
 
-    def caller_of(self, value: str) -> str:
-        """Name the caller that a value stands for; empty if it is none, or none any more."""
+    def caller_of(self, value: str) -> CallerToken | None:
+        """Give the caller that a value stands for; None if it is none, or none any more."""
         self._end_silent()
         known = digest(value)
+        if known in self._callers and not self._callers[known].is_current():
+            self._end(known)
         if known not in self._callers:
-            return ""
+            return None
         self._used_at[known] = anyio.current_time()
         return self._callers[known]
 

@@ -118,8 +118,10 @@ def banner(settings: Settings, opened: socket) -> str:
     host, port = opened.getsockname()[:2]
     base = f"http://{bracketed(host)}:{port}"
     paths = TRANSPORT_PATHS[settings.transport]
-    names = ", ".join(dict.fromkeys(name for name, _ in settings.callers))
+    named = list(dict.fromkeys(name for name, _ in settings.callers))
+    named += [f"those in {settings.auth_tokens_file}"] if settings.auth_tokens_file else []
+    named += [f"users of {settings.oauth_issuer}"] if settings.oauth_issuer else []
     own = "all programs and users of this machine, without a token" if settings.needs_no_token else LOCAL_CALLER_TEXT
-    who = f"for {names or own}"
+    who = f"for {', '.join(named) or own}"
     played = "the sandbox " if settings.sandbox else ""
     return f"luma-mcp serves {played}at {' and '.join(base + path for path in paths)} ({who}). Stop it with Ctrl-C."

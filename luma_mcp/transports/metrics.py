@@ -14,8 +14,8 @@ from luma_mcp.app.app import App
 from luma_mcp.core.errors import LumaError
 from luma_mcp.core.models import Status, Task
 from luma_mcp.core.observer import UNEXPECTED, Fail, Observer, Operation, Settled
-from luma_mcp.transports.auth import digest
 from luma_mcp.transports.health import METRICS_PATH
+from luma_mcp.transports.static_tokens import digest
 
 CACHE_SECONDS = 5.0
 BUCKETS = (0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0, 300.0, 900.0)  # seconds

@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 
 import anyio
 from starlette.datastructures import Headers
-from starlette.responses import JSONResponse, PlainTextResponse, Response
+from starlette.responses import PlainTextResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from luma_mcp.server.context import DISCONNECTED_KEY
@@ -27,12 +27,6 @@ PROXY_HEADER_PREFIXES = (
     *("cf-", "fly-", "fastly-", "tailscale-", "x-tailscale-"),
 )
 PROXY_REFUSAL = "Whoever comes through a proxy needs a token: set LUMA_MCP_AUTH_TOKENS, which is none."
-NAMED_CALLERS_HINT = (
-    "This server wants the header Authorization: Bearer <token>, with one of the tokens in LUMA_MCP_AUTH_TOKENS."
-)
-LOCAL_TOKEN_HINT = (
-    "This server wants the header Authorization: Bearer <token>; luma-mcp token, run on its machine, prints it."  # noqa: S105 - names no token
-)
 MAX_HEAD_BYTES = 32_768
 access_logger = logging.getLogger("luma_mcp.access")
 logger = logging.getLogger(__name__)
@@ -164,26 +158,6 @@ def refusal_response(status: int, reason: str) -> PlainTextResponse:
     return PlainTextResponse(reason, status)
 
 
-class RequireToken:
-    """Refuses requests without a known token; `hint` says with the 401 where to find one."""
-
-    def __init__(self, app: ASGIApp, hint: str) -> None:
-        self._app = app
-        self._hint = hint
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Serve one request, or refuse it with 401."""
-        if authenticated_caller(scope):
-            await self._app(scope, receive, send)
-        else:
-            await self._refusal()(scope, receive, send)
-
-    def _refusal(self) -> Response:
-        header = f'Bearer error="invalid_token", error_description="{self._hint}"'
-        told = {"error": "invalid_token", "error_description": self._hint}
-        return JSONResponse(told, 401, headers={"WWW-Authenticate": header})
-
-
 class ConcurrencyLimit:
     """Bounds how many requests of one caller are under way at once, so that there is room for others.
 
@@ -206,3 +180,5 @@ class ConcurrencyLimit:
             await self._app(scope, receive, send)
         finally:
             self._under_way[caller] -= 1
+            if not self._under_way[caller]:
+                del self._under_way[caller]  # callers come and go

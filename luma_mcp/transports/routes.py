@@ -2,10 +2,10 @@
 
 from collections import Counter
 from collections.abc import AsyncGenerator, Callable, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import asynccontextmanager
+from functools import partial
 
 from mcp.server import Server
-from mcp.server.auth.middleware.bearer_auth import BearerAuthBackend
 from mcp.server.streamable_http_manager import StreamableHTTPSessionManager
 from starlette.applications import Starlette
 from starlette.middleware import Middleware
@@ -18,18 +18,16 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from luma_mcp.app.app import App
 from luma_mcp.core.settings import Settings
 from luma_mcp.core.uris import CALLBACKS_PATH, UPLOADS_PATH, VIDEOS_PATH
-from luma_mcp.transports.auth import CallerTokenVerifier, authenticated_caller, own_host_names
+from luma_mcp.transports.auth import authenticated_caller, own_host_names
+from luma_mcp.transports.bearer import BearerTokens
+from luma_mcp.transports.caller_sessions import CallerSessions
+from luma_mcp.transports.callers import Callers
+from luma_mcp.transports.challenge import challenge_of, metadata_routes
 from luma_mcp.transports.gallery import Gallery
 from luma_mcp.transports.gallery_access import GALLERY_PATH, GalleryAccess
 from luma_mcp.transports.health import HEALTH_PATH, METRICS_PATH, READY_PATH, Health, health_routes
-from luma_mcp.transports.middleware import (
-    LOCAL_TOKEN_HINT,
-    NAMED_CALLERS_HINT,
-    AccessLog,
-    ConcurrencyLimit,
-    RequireToken,
-    TransportSecurity,
-)
+from luma_mcp.transports.middleware import AccessLog, ConcurrencyLimit, TransportSecurity
+from luma_mcp.transports.require_token import RequireSpendScope, RequireToken
 from luma_mcp.transports.sockets import connection_limit
 from luma_mcp.transports.sse import MESSAGES_PATH, SseStreams
 from luma_mcp.transports.uploads import UploadEndpoints
@@ -40,7 +38,10 @@ SSE_PATH = "/sse"
 TRANSPORT_PATHS = {"streamable-http": (MCP_PATH,), "sse": (SSE_PATH,), "http": (MCP_PATH, SSE_PATH)}
 SECRET_PATHS = (CALLBACKS_PATH, UPLOADS_PATH, VIDEOS_PATH)  # what follows is a secret: whoever knows it may come
 LOGGED_PATHS = frozenset(
-    {"/", MCP_PATH, SSE_PATH, MESSAGES_PATH, HEALTH_PATH, READY_PATH, METRICS_PATH, GALLERY_PATH, *SECRET_PATHS}
+    {
+        *("/", MCP_PATH, SSE_PATH, MESSAGES_PATH, HEALTH_PATH, READY_PATH, METRICS_PATH, GALLERY_PATH),
+        *(*SECRET_PATHS, "/.well-known"),
+    }
 )
 # By any name, from any page: health is no secret, and secrets guard the rest.
 UNCHECKED_PREFIXES = (HEALTH_PATH, READY_PATH, METRICS_PATH, *(f"{path}/" for path in SECRET_PATHS))
@@ -60,15 +61,13 @@ class HttpTransports:
         self._over = False
         self._under_way: Counter[str] = Counter()
         self._streams = SseStreams(server, MAX_MESSAGE_BYTES)
-        callers = {name for name, _ in app.settings.tokens} or {""}
-        self._sessions = {caller: build_session_manager(server) for caller in callers}
+        self._sessions = CallerSessions(partial(build_session_manager, server), SESSION_IDLE_SECONDS)
+        self._callers = Callers(app.settings, app.now)
 
     @asynccontextmanager
     async def run_sessions(self) -> AsyncGenerator[None]:
         """Run sessions while inside; end them all, with their streams, when left."""
-        async with AsyncExitStack() as stack:
-            for sessions in self._sessions.values():
-                await stack.enter_async_context(sessions.run())
+        async with self._callers.open(), self._sessions.run():
             try:
                 yield
             finally:
@@ -82,8 +81,8 @@ class HttpTransports:
 
     def application(self) -> Starlette:
         settings = self._app.settings
-        verifier = CallerTokenVerifier(settings.tokens)
-        gallery = Gallery(self._app, GalleryAccess(verifier, is_open=settings.needs_no_token), takes_uploads=True)
+        access = GalleryAccess(self._callers, is_open=settings.needs_no_token)
+        gallery = Gallery(self._app, access, takes_uploads=True)
         made = Starlette(
             routes=[
                 *self._transports(),
@@ -92,6 +91,7 @@ class HttpTransports:
                 *video_routes(self._app),
                 *health_routes(Health(self._app)),
                 *self._more,
+                *metadata_routes(settings),
                 *callback_routes(self._app.handle_callback, settings),
             ],
             middleware=[
@@ -103,7 +103,7 @@ class HttpTransports:
                     public_url=settings.callback_base_url,
                     takes_forwarded=not settings.needs_no_token,
                 ),
-                Middleware(AuthenticationMiddleware, backend=BearerAuthBackend(verifier)),
+                Middleware(AuthenticationMiddleware, backend=BearerTokens(self._callers)),
             ],
         )
         made.router.redirect_slashes = False  # it would lead clients out of TLS, which only the proxy knows of
@@ -127,14 +127,14 @@ class HttpTransports:
 
     async def _handle_streamable_http(self, scope: Scope, receive: Receive, send: Send) -> None:
         known = [header for header in scope["headers"] if header[0] != b"last-event-id"]  # no events are kept
-        await self._sessions[authenticated_caller(scope)].handle_request({**scope, "headers": known}, receive, send)
+        await self._sessions.handle_request(authenticated_caller(scope), {**scope, "headers": known}, receive, send)
 
     def _with_access_checks(self, transport: ASGIApp) -> ASGIApp:
         settings = self._app.settings
-        bounded = self._bounded(transport)
         if settings.needs_no_token:
-            return bounded
-        return RequireToken(bounded, NAMED_CALLERS_HINT if settings.callers else LOCAL_TOKEN_HINT)
+            return self._bounded(transport)
+        challenge = challenge_of(settings)
+        return RequireToken(self._bounded(RequireSpendScope(transport, challenge, MAX_MESSAGE_BYTES)), challenge)
 
     def _bounded(self, served: ASGIApp) -> ASGIApp:
         async def unless_over(scope: Scope, receive: Receive, send: Send) -> None:
@@ -144,7 +144,7 @@ class HttpTransports:
 
 
 def build_session_manager(server: Server[App]) -> StreamableHTTPSessionManager:
-    """Hold the sessions of one caller: opening many takes no other caller's place."""
+    """Hold the sessions of one caller."""
     return StreamableHTTPSessionManager(
         server,
         max_request_body_size=MAX_MESSAGE_BYTES,
@@ -155,7 +155,7 @@ def build_session_manager(server: Server[App]) -> StreamableHTTPSessionManager:
 
 def caller_request_limit(settings: Settings) -> int:
     """Give how many requests a caller may have under way; of several, none gets more than three quarters."""
-    several = len(dict(settings.callers)) > 1
+    several = len(dict(settings.callers)) > 1 or settings.auth_tokens_file or settings.oauth_issuer
     return connection_limit() * 3 // 4 if several else connection_limit()
 
 

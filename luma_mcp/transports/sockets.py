@@ -34,6 +34,19 @@ TOKENS_OR_NAMES = (
     "must not be none where LUMA_MCP_ALLOWED_HOSTS or LUMA_MCP_PUBLIC_URL says that others reach this server: whoever"
     " comes through the proxy could spend your money"
 )
+TOKENS_OR_CALLERS = (
+    "must not be none beside LUMA_MCP_AUTH_TOKENS_FILE or LUMA_MCP_OAUTH_ISSUER: it lets everybody in whom these"
+    " keep out"
+)
+LISTED_CALLERS_NEEDED = (
+    "must say who may come in (sub:ID, email:ADDRESS or group:NAME, separated by commas), because without it everybody"
+    " with an account at the provider could spend your money"
+)
+OAUTH_NEEDED = (
+    ("LUMA_MCP_OAUTH_ISSUER", "must name the identity provider whose tokens let in LUMA_MCP_OAUTH_CALLERS"),
+    ("LUMA_MCP_OAUTH_AUDIENCE", "must name the address at which clients reach this server, as https://HOST/mcp"),
+    ("LUMA_MCP_OAUTH_CALLERS", LISTED_CALLERS_NEEDED),
+)
 TOKENS_NEEDED = (
     "must name who may connect (name:token pairs separated by commas), because LUMA_MCP_HOST={host} can be reached from"
     " other machines; or set LUMA_MCP_HOST=127.0.0.1"
@@ -202,9 +215,22 @@ def uvicorn_config(app: Any) -> uvicorn.Config:
 
 
 def check_exposure(settings: Settings) -> None:
-    """Raise `BadSetting` for a server that needs no token and has names under which others reach it."""
+    """Raise `BadSetting` for a server that lets in others than was meant.
+
+    That is one that needs no token and has names under which others reach it, or callers with names; and one of an
+    identity provider's that does not say who of its users may come in, and for what their tokens must be made.
+    """
     if settings.needs_no_token and (settings.allowed_hosts or settings.public_url):
         raise BadSetting("LUMA_MCP_AUTH_TOKENS", TOKENS_OR_NAMES)
+    if settings.needs_no_token and settings.names_callers:
+        raise BadSetting("LUMA_MCP_AUTH_TOKENS", TOKENS_OR_CALLERS)
+    oauth = (settings.oauth_issuer, settings.oauth_audience, settings.oauth_callers)
+    for value, (variable, accepts) in zip(oauth, OAUTH_NEEDED, strict=True):
+        if any(oauth) and not value:
+            raise BadSetting(variable, accepts)
+    _, faults = settings.reload_tokens()
+    if faults:
+        raise BadSetting("LUMA_MCP_AUTH_TOKENS_FILE", f"{settings.auth_tokens_file}: {faults[0]}")
 
 
 @contextmanager
@@ -217,7 +243,7 @@ def open_sockets(settings: Settings) -> Generator[list[socket.socket]]:
     with ExitStack() as stack:
         sockets: list[socket.socket] = []
         for family, address in resolve_addresses(settings.host, settings.port):
-            if not settings.callers and not ipaddress.ip_address(address).is_loopback:
+            if not settings.names_callers and not ipaddress.ip_address(address).is_loopback:
                 raise BadSetting("LUMA_MCP_AUTH_TOKENS", TOKENS_NEEDED.format(host=settings.host))
             port = sockets[0].getsockname()[1] if sockets else settings.port
             try:

@@ -362,3 +362,34 @@ def test_programs_are_found_by_absolute_folders_only(home: Path, monkeypatch: py
     (home / "bin" / "uvx").chmod(0o644)
     if os.name != "nt":
         assert find_program("uvx") is None
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("oauth_issuer", "http://idp.example.com"),
+        ("oauth_issuer", "idp.example.com"),
+        ("oauth_issuer", "https://idp.example.com/?x"),
+        ("oauth_issuer", "https://user@idp.example.com"),
+        ("oauth_audience", "api://luma"),
+        ("oauth_audience", "http://luma.example.com/mcp"),
+        ("oauth_audience", 'https://luma.example.com/mcp,a"b'),
+        ("oauth_callers", "user-1"),
+        ("oauth_callers", "sub:"),
+        ("oauth_callers", "email:ann"),
+        ("oauth_callers", "sub:${USER_ID}"),
+        ("oauth_callers", "role:admin"),
+        ("auth_tokens_file", "tokens.txt"),
+    ],
+)
+def test_what_cannot_say_who_may_come_in_is_refused(name: str, value: str) -> None:
+    with pytest.raises(BadSetting, match=f"^LUMA_MCP_{name.upper()}: accepts "):
+        load_settings(**{name: value})
+
+
+def test_an_identity_provider_is_named_as_it_names_itself() -> None:
+    given = {"oauth_issuer": " https://idp.example.com/ ", "oauth_audience": "http://localhost:8000/mcp, api://luma"}
+    settings = load_settings(**given, oauth_callers="sub:auth0|1, email:Ann@Example.com,group:Video Editors")
+    assert settings.oauth_issuer == "https://idp.example.com/"
+    assert settings.oauth_audience == ("http://localhost:8000/mcp", "api://luma")
+    assert settings.oauth_callers == ("sub:auth0|1", "email:ann@example.com", "group:Video Editors")

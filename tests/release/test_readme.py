@@ -11,6 +11,13 @@ import pytest
 
 from luma_mcp.__main__ import main
 from luma_mcp.app.account import ACCOUNT_TIMEOUT_SECONDS
+from luma_mcp.app.identity_provider import (
+    FRESH_SECONDS,
+    LOAD_SECONDS,
+    MAX_DOCUMENT_BYTES,
+    RETRY_SECONDS,
+    USABLE_SECONDS,
+)
 from luma_mcp.app.save import PREVIEW_SECONDS
 from luma_mcp.core.errors import MissingApiKey
 from luma_mcp.core.filenames import make_filename
@@ -22,7 +29,10 @@ from luma_mcp.media.downloads import MAX_PARALLEL_DOWNLOADS, TURN_SECONDS
 from luma_mcp.media.files import MIN_FREE_BYTES
 from luma_mcp.release.readme import EXAMPLE, ROOMS, charter, host_names, room_picture
 from luma_mcp.server.prompts import luma_prompts
+from luma_mcp.transports.access_tokens import LEEWAY_SECONDS, MAX_TOKEN_LENGTH
+from luma_mcp.transports.caller_sessions import MAX_CALLERS
 from luma_mcp.transports.middleware import MAX_HEAD_BYTES
+from luma_mcp.transports.require_token import RECHECK_SECONDS
 from luma_mcp.transports.routes import MAX_MESSAGE_BYTES, MAX_SESSIONS, SESSION_IDLE_SECONDS
 from luma_mcp.transports.sockets import MAX_CONNECTIONS, REQUEST_SECONDS, STALL_SECONDS
 from luma_mcp.transports.sse import MAX_UNANSWERED
@@ -113,7 +123,7 @@ def test_the_bounds_over_http_are_those_of_the_code() -> None:
     bounds = TEXTS[HTTP_PAGE].split("What is bounded: ")[1].split("\n## ")[0]
     assert [int(number.replace(",", "")) for number in re.findall(r"[\d,]*\d", bounds)] == [
         *(MAX_HEAD_BYTES >> 10, MAX_MESSAGE_BYTES >> 20, REQUEST_SECONDS, MAX_CONNECTIONS),
-        *(MAX_SESSIONS, SESSION_IDLE_SECONDS / 60, MAX_UNANSWERED),
+        *(MAX_CALLERS, MAX_SESSIONS, SESSION_IDLE_SECONDS / 60, MAX_UNANSWERED),
     ]
     assert STALL_SECONDS == 60
 
@@ -260,3 +270,13 @@ def test_a_recipe_has_five_steps() -> None:
         for title in ("Add a tool", "Add an error", "Add a setting", "Add an MCP host")
         for step in ((title, ""), *(("", str(number)) for number in range(1, 6)))
     ]
+
+
+def test_the_bounds_of_an_identity_provider_are_those_of_the_code() -> None:
+    text = " ".join(TEXTS[HTTP_PAGE].split("What is checked of a token: ")[1].split("\n## ")[0].split())
+    assert f"at most {MAX_TOKEN_LENGTH >> 10} KiB" in text
+    assert (LEEWAY_SECONDS, FRESH_SECONDS, USABLE_SECONDS) == (60, 600, 6 * 3600)
+    assert f"for {LOAD_SECONDS:.0f} seconds and {MAX_DOCUMENT_BYTES >> 10} KiB at most" in text
+    assert f"never twice in {RETRY_SECONDS:.0f} seconds" in text
+    assert f"ends within {RECHECK_SECONDS:.0f} seconds: streams" in " ".join(TEXTS[HTTP_PAGE].split())
+    assert f"{RECHECK_SECONDS + LEEWAY_SECONDS:.0f} seconds later at most" in TEXTS[HTTP_PAGE]

@@ -12,7 +12,7 @@ import pytest
 
 from luma_mcp.transports.routes import SESSION_IDLE_SECONDS
 from luma_mcp.transports.sockets import raise_file_limit
-from tests.support.http_server import ASK, PAIRS, WAYS, Hosted, a_moment, hosted
+from tests.support.http_server import ASK, PAIRS, TOKENS, WAYS, Hosted, a_moment, hosted
 from tests.support.raw_http import calling
 from tests.support.rig import structured, waiting_calls
 
@@ -87,8 +87,8 @@ async def be_a_client(
 
 async def one_of_each(server: Hosted) -> None:
     """Have everything opened that is opened once."""
-    for path, era in WAYS:
-        async with server.client(path, era, "ann") as client:
+    for path, era, caller in ((path, era, caller) for path, era in WAYS for caller in TOKENS):
+        async with server.client(path, era, caller) as client:
             task = structured(await client.call_tool("modify_video", ASK | {"wait_seconds": 0}))
             server.finish_tasks()
             await client.call_tool("get_task", {"task_id": task["task_id"], "wait_seconds": 60})
@@ -102,7 +102,7 @@ async def all_wait(server: Hosted, tasks: int) -> None:
 
 def end_idle_sessions(server: Hosted) -> None:
     """End sessions that clients broke off and will not come back to, as if their idle time were over by now."""
-    for manager in server.web._sessions.values():
+    for manager in server.web._sessions.managers:
         for session in manager._server_instances.values():
             assert session.idle_scope
             assert session.idle_scope.deadline <= anyio.current_time() + SESSION_IDLE_SECONDS, "a request is under way"
@@ -114,7 +114,7 @@ async def at_rest(server: Hosted) -> tuple[int, int]:
     before = (-1, -1)
     while True:
         now = (len(os.listdir(OPEN_FILES)), len(anyio.get_running_tasks()))
-        if now == before and not any(sessions._server_instances for sessions in server.web._sessions.values()):
+        if now == before and not any(sessions._server_instances for sessions in server.web._sessions.managers):
             return now
         before = now
         await anyio.sleep(LOOK_SECONDS)

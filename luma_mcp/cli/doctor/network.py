@@ -42,6 +42,20 @@ async def check_network(settings: Settings) -> list[Finding]:
         ]
 
 
+async def check_identity_provider(settings: Settings) -> list[Finding]:
+    """Look for the keys of the identity provider, where one lets people in."""
+    if not (settings.serves_http and settings.oauth_issuer):
+        return []
+    from luma_mcp.app.identity_provider import open_identity_provider  # noqa: PLC0415 - loads cryptography
+
+    issuer = settings.oauth_issuer
+    async with open_identity_provider(issuer, allow_private=settings.allow_private) as provider:
+        try:
+            return [ok("identity provider", f"{issuer} publishes {await provider.load()} keys")]
+        except LumaError as error:
+            return [problem("identity provider", error.message, error.hint, error.code)]
+
+
 async def check_balance(runapi: RunAPI, price_usd: float) -> Finding:
     try:
         balance = await runapi.balance()

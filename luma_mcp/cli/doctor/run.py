@@ -10,7 +10,7 @@ import anyio
 from luma_mcp.cli.console import BAD_SETTING, EXIT_CODES, ExitCode, print_json, print_result
 from luma_mcp.cli.doctor.hosts import HostConfig, check_host, no_host_found, read_host_config
 from luma_mcp.cli.doctor.installation import check_key, check_previews, check_settings, check_variables, check_versions
-from luma_mcp.cli.doctor.network import check_network
+from luma_mcp.cli.doctor.network import check_identity_provider, check_network
 from luma_mcp.cli.doctor.probe import run_probe
 from luma_mcp.cli.doctor.report import Finding, findings_json, format_findings, problem, problems
 from luma_mcp.cli.doctor.storage import check_ledger, check_output_folder, check_source_folders
@@ -53,6 +53,7 @@ def examine(flags: Mapping[str, Any]) -> list[Finding]:
     ]
     brought = [title for title, one in hosts if isinstance(one, HostConfig) and one.brings_key]
     found += [*check_settings(settings), *check_key(settings, brought), *anyio.run(check_network, settings)]
+    found += anyio.run(check_identity_provider, settings)
     found += examine_disk("ledger", partial(check_ledger, settings))
     found += examine_disk("output folder", partial(check_output_folder, settings))
     found += examine_disk("source folders", partial(check_source_folders, settings))

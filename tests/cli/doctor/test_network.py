@@ -7,17 +7,19 @@ from collections.abc import Generator
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime, timedelta
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from socket import create_server
 from typing import Any, ClassVar
 
 import pytest
 import trustme
 
-from luma_mcp.cli.doctor.network import certificate_advice, proxy_name
+from luma_mcp.cli.doctor.network import certificate_advice, check_identity_provider, proxy_name
 from luma_mcp.core.text import Json
 from luma_mcp.runapi import client
 from tests.support.doctor import Doctor
-from tests.support.rig import KEY
+from tests.support.identity_provider import Provider, serving
+from tests.support.rig import KEY, settings_for
 
 
 class Answers(BaseHTTPRequestHandler):
@@ -193,3 +195,17 @@ def mistrust_of(name: str, not_before: datetime, not_after: datetime) -> ssl.SSL
     with pytest.raises(ssl.SSLCertVerificationError) as refused:
         asking.do_handshake()
     return refused.value
+
+
+@pytest.mark.anyio
+@pytest.mark.sockets
+async def test_the_identity_provider_is_asked_for_its_keys(home: Path) -> None:
+    async with serving(Provider()) as provider:
+        settings = settings_for(home, transport="http", oauth_issuer=provider.url)
+        (found,) = await check_identity_provider(settings)
+        assert found.message == f"{provider.url} publishes 2 keys"
+        provider.metadata = {"issuer": "https://other.example"}
+        (wrong,) = await check_identity_provider(settings)
+        assert "https://other.example" in wrong.message
+        assert "LUMA_MCP_OAUTH_ISSUER" in wrong.fix
+    assert await check_identity_provider(settings_for(home, oauth_issuer="https://idp.example.com")) == []

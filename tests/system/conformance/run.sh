@@ -1,7 +1,9 @@
 #!/usr/bin/env bash
 # Runs the official conformance suite (@modelcontextprotocol/conformance 0.2.0-alpha.12) against this server over HTTP:
-# plain, which is the server as users have it, and overlay, with what the suite needs added; and once more plain, with the
-# token that users of the same machine show. Fails if anything is not as the expected-*.yaml say, be it worse or better.
+# plain, which is the server as users have it, and overlay, with what the suite needs added; and twice more plain, with the
+# token that users of the same machine show, and with an access token of an identity provider. Fails if anything is not as
+# the expected-*.yaml say, be it worse or better. The suite's own scenarios for OAuth (auth/*) try clients, and its command
+# `authorization` tries authorization servers: none of them tries a server such as this one.
 #
 # Usage: run.sh PYTHON SUITE
 # SUITE is the dist/index.js of the installed package; it runs on the PATH's node, which must be 22 or newer.
@@ -81,11 +83,12 @@ count() {
 }
 
 token=
-for kind in plain overlay token; do
+for kind in plain overlay token oauth; do
   expected=plain
   case $kind in
     plain) serve plain --plain ;;
     overlay) serve overlay && expected=overlay ;;
+    oauth) serve oauth --plain --access-token "$work/jwt" && token=$(cat "$work/jwt") && export TOKEN=$token ;;
     token) serve token --plain --token "$work/data" && token=$(cat "$work/data/http-token") && export TOKEN=$token ;;
   esac
   for revision in "${revisions[@]}"; do
