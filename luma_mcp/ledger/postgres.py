@@ -27,12 +27,12 @@ from luma_mcp.ledger.postgres_schema import migrate, refuse_newer, translate
 from luma_mcp.ledger.schema import COUNT_TASKS
 from luma_mcp.ledger.store import Connection, Cursor, Query, Record, Values, Write, do_each, fail_all, fail_alone
 
-CONNECT_SECONDS = 3
+POOL_SECONDS = 3  # until a connection is there
 ATTEMPTS = 3  # to run a batch that PostgreSQL undid
 MAX_CONNECTIONS = 4  # one that reads, one that writes, and two in place of those that are stuck
 LIFETIME_SECONDS = 300.0  # of a connection: each new one looks at the version of the schema
 NETWORK: dict[str, Any] = {
-    "connect_timeout": CONNECT_SECONDS,
+    "connect_timeout": POOL_SECONDS,
     "tcp_user_timeout": 5000,  # milliseconds until a network that swallows everything is an error
     "keepalives_idle": 5,
     "keepalives_interval": 2,
@@ -203,7 +203,7 @@ class PostgresStore:
         return None
 
     def _opened(self) -> "ConnectionPool[PostgresConnection]":
-        if not self._opening.acquire(timeout=CONNECT_SECONDS):
+        if not self._opening.acquire(timeout=POOL_SECONDS):
             raise StoreRefused("it does not answer", DATABASE_HINT)
         try:
             if self._pool is None:
@@ -220,8 +220,8 @@ class PostgresStore:
             kwargs=parameters_of(self._url) | {"row_factory": dict_row, "autocommit": True},
             min_size=1,
             max_size=MAX_CONNECTIONS,
-            timeout=CONNECT_SECONDS,
-            reconnect_timeout=CONNECT_SECONDS,
+            timeout=POOL_SECONDS,
+            reconnect_timeout=POOL_SECONDS,
             max_lifetime=LIFETIME_SECONDS,
             configure=self._configure,
             name="luma_mcp",

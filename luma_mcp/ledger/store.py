@@ -15,7 +15,7 @@ from luma_mcp.ledger.errors import WriteRefused
 
 T = TypeVar("T")
 Values = Sequence[Any] | Mapping[str, Any]
-Describe = Callable[[Exception], LedgerUnusable]
+Explain = Callable[[Exception], LedgerUnusable]
 """Says what an error of a store's library means."""
 CALLERS_ERRORS = (
     ValueError,
@@ -107,7 +107,7 @@ class Store(Protocol):
 
 
 def do_each(
-    db: Connection, jobs: Iterable[Job[Write]], value_errors: tuple[type[Exception], ...], unusable: Describe
+    db: Connection, jobs: Iterable[Job[Write]], value_errors: tuple[type[Exception], ...], unusable: Explain
 ) -> list[tuple[Job[Write], Any]]:
     """Do the work of each job, and give those that did not fail, with their results; the store's errors are raised.
 
@@ -125,7 +125,7 @@ def do_each(
 
 
 @contextmanager
-def fail_alone(job: Job[Any], value_errors: tuple[type[Exception], ...], unusable: Describe) -> Generator[None]:
+def fail_alone(job: Job[Any], value_errors: tuple[type[Exception], ...], unusable: Explain) -> Generator[None]:
     """Let a job fail with what its work raises, unless it is the store's own error: others are in the same batch."""
     try:
         yield

@@ -11,16 +11,14 @@ import anyio
 import psycopg
 import pytest
 from psycopg.rows import dict_row
-from pydantic import SecretStr
 
 from luma_mcp.core import failpoints
 from luma_mcp.core.errors import LedgerUnusable, LimitReached
 from luma_mcp.core.models import Change, LedgerPosition, Limits, Status, Task
 from luma_mcp.ledger.ledger import Ledger
-from luma_mcp.ledger.postgres import PostgresStore, change_of
-from luma_mcp.ledger.postgres_schema import MIGRATIONS, migrate, translate
+from luma_mcp.ledger.postgres import change_of
 from tests.support.ledgers import NO_LIMITS, add, listed
-from tests.support.postgres import PASSWORD, PostgresServer
+from tests.support.postgres import PASSWORD, PostgresServer, open_in
 from tests.support.rig import EPOCH
 from tests.support.tasks import task
 
@@ -36,10 +34,6 @@ def url(postgres: PostgresServer) -> str:
 def ledger(url: str) -> Generator[Ledger]:
     with closing(open_in(url)) as opened:
         yield opened
-
-
-def open_in(url: str, schema: str = "luma_mcp") -> Ledger:
-    return Ledger(PostgresStore(SecretStr(url), schema))
 
 
 def other_session(url: str) -> psycopg.Connection[dict[str, Any]]:
@@ -221,34 +215,6 @@ def test_a_notice_that_is_none_of_ours_means_that_anything_may_have_changed(payl
     assert change_of(payload) == Change(None, None, listed=True)
 
 
-async def test_many_servers_may_start_on_an_empty_database_at_once(url: str) -> None:
-    ledgers = [open_in(url) for _ in range(8)]
-    async with anyio.create_task_group() as group:
-        for ledger in ledgers:
-            group.start_soon(ledger.page, "local", "", 10, "")
-    for ledger in ledgers:
-        ledger.close()
-
-
-async def test_versions_that_differ_by_one_work_together_and_others_do_not(url: str, ledger: Ledger) -> None:
-    kept, _ = await add(ledger, task())
-    newer = (*MIGRATIONS, "ALTER TABLE tasks ADD COLUMN mood TEXT NOT NULL DEFAULT 'calm'")
-    with psycopg.connect(url, autocommit=True, row_factory=dict_row) as db:
-        migrate(db, "luma_mcp", newer)
-        assert (await ledger.record(replace(kept, attempts=3))).attempts == 3
-        with closing(open_in(url)) as started_later:
-            assert (await add(started_later, task(2)))[1] is False
-        migrate(db, "luma_mcp", (*newer, "ALTER TABLE tasks ADD COLUMN tone TEXT"))
-    with closing(open_in(url)) as too_old, pytest.raises(LedgerUnusable, match="much newer"):
-        await listed(too_old)
-
-
-async def test_the_sandbox_has_tables_of_its_own(url: str, ledger: Ledger) -> None:
-    await add(ledger, task())
-    with closing(open_in(url, "luma_mcp_sandbox")) as sandbox:
-        assert await listed(sandbox) == []
-
-
 async def test_an_account_without_rights_or_a_database_that_is_not_there_is_said_without_the_password(
     postgres: PostgresServer,
 ) -> None:
@@ -269,16 +235,3 @@ async def test_a_database_for_reading_only_takes_no_task(url: str, ledger: Ledge
     with pytest.raises(LedgerUnusable, match="read-only"):
         await ledger.check_writable()
     assert len(await listed(ledger)) == 1
-
-
-def test_a_statement_is_put_for_postgresql() -> None:
-    sql = """
-        SELECT a FROM tasks INDEXED BY tasks_free -- a comment: with words?
-        WHERE b = :b AND key IN (SELECT value FROM json_each(:keys)) AND c = ?"""
-    assert (
-        translate(sql).split()
-        == (
-            b"SELECT a FROM tasks WHERE b = %(b)s AND key IN (SELECT value FROM"
-            b" json_array_elements_text(CAST(%(keys)s AS JSON)) AS listed (value)) AND c = %s"
-        ).split()
-    )

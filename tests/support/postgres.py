@@ -15,6 +15,7 @@ import uuid
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -121,10 +122,14 @@ class PostgresServer:
         return self.url(name)
 
 
+def open_in(url: str, schema: str = "luma_mcp") -> Ledger:
+    """Open a ledger in a database."""
+    return Ledger(PostgresStore(SecretStr(url), schema))
+
+
 def postgres_ledgers(server: PostgresServer) -> Callable[[], Ledger]:
     """Give what opens a ledger in a new database, each time another one."""
-    url = SecretStr(server.new_database())
-    return lambda: Ledger(PostgresStore(url, "luma_mcp"))
+    return partial(open_in, server.new_database())
 
 
 def free_port() -> int:
