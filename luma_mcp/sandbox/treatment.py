@@ -14,7 +14,7 @@ from luma_mcp.core.settings_sources import environment
 from luma_mcp.sandbox.requests import bundled_clip, foggy_clip
 
 CHILD_SECONDS = 15.0
-MAX_CLIP_BYTES = 100 << 20
+MAX_TREATED_BYTES = 100 << 20
 KEPT_VARIABLES = ("SYSTEMROOT", "LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH")  # without which programs do not start
 PROGRAM = (sys.executable, "-P", "-m", "luma_mcp.sandbox.fog")  # -P: nothing from the folder where it is started
 
@@ -41,7 +41,7 @@ def find_result(clip: Path, treated: Path) -> Path | None:
         return foggy_clip()
     if treated.exists():
         return treated if treated.stat().st_size else clip
-    suits = importlib.util.find_spec("av") is not None and clip.stat().st_size <= MAX_CLIP_BYTES
+    suits = importlib.util.find_spec("av") is not None and clip.stat().st_size <= MAX_TREATED_BYTES
     return None if suits else clip
 
 

@@ -63,7 +63,7 @@ async def test_without_pyav_a_clip_comes_back_as_it_is(clip: Path, monkeypatch: 
 
 
 async def test_a_large_file_comes_back_as_it_is(clip: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(treatment, "MAX_CLIP_BYTES", 1000)
+    monkeypatch.setattr(treatment, "MAX_TREATED_BYTES", 1000)
     assert await result_of(clip) == clip
 
 
