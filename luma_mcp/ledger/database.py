@@ -6,17 +6,14 @@ import math
 import os
 import sqlite3
 import threading
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Generator, Sequence
 from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from typing import Any, TypeVar
 
-import anyio
-import anyio.to_thread
-
 from luma_mcp.core.errors import LedgerDamaged, LedgerUnusable
 from luma_mcp.core.models import Change, LedgerPosition
-from luma_mcp.ledger.batches import ANSWER_SECONDS, Batch, Batches, Job, NoAnswer
+from luma_mcp.ledger.batches import ANSWER_SECONDS, Batch, Job
 from luma_mcp.ledger.errors import DISK_STUCK_HINT, MOVED_HINT, FileRefused, hint_for_error, primary_code
 from luma_mcp.ledger.files import LedgerPath, inode_identity, list_ledger_files, refuse_unsafe_file
 from luma_mcp.ledger.recovery import (
@@ -37,7 +34,7 @@ from luma_mcp.ledger.schema import (
     schema_cookie,
     transaction,
 )
-from luma_mcp.ledger.store import Connection, Query, Record, Values, Write, do_each, fail_all, fail_alone
+from luma_mcp.ledger.store import Connection, Query, Record, Store, Write, do_each, fail_all, fail_alone
 
 STUCK_SECONDS = 3.0  # longer than a thread waits for a lock
 DISK_ERRORS = frozenset({sqlite3.SQLITE_READONLY, sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR})
@@ -191,26 +188,20 @@ def may_be_committed(error: BaseException | None) -> bool:
     return primary_code(error) == sqlite3.SQLITE_IOERR
 
 
-class LedgerFile:
-    """Reads on one thread and writes on another, so that nothing of the file ever holds up the event loop.
+class LedgerFile(Store):
+    """A file of SQLite's: one connection reads, one writes, and whoever writes is alone among all processes.
 
-    What many ask for at once is read, or written and synced, together: a thousand changes cost one transaction. A
-    writer may have to wait, a few seconds at most, for another process's lock or for a slow disk; a reader waits while
-    a transaction is synced. Nobody waits longer for a disk that hangs: the thread that is stuck in it is abandoned, and
-    later calls raise `LedgerUnusable`.
+    A writer may have to wait, a few seconds at most, for another process's lock or for a slow disk; a reader waits
+    while a transaction is synced.
     """
 
-    skip_locked = ""  # whoever writes is alone
-
     def __init__(self, place: LedgerPath) -> None:
+        super().__init__(threads=2)
         self._path = place.path
         self._notice = DamageNotice(place)
         self._reader = LedgerConnection(place, self._notice)
         self._writer = LedgerConnection(place, self._notice)
         self._reader.other, self._writer.other = self._writer, self._reader
-        threads = anyio.CapacityLimiter(2)
-        self._reads = Batches(self._read, threads)
-        self._writes = Batches(self._write, threads)
         self._rescuing = threading.Lock()
 
     def close(self) -> None:
@@ -222,17 +213,6 @@ class LedgerFile:
     def _let_go(self) -> None:
         self._reader.close()
         self._writer.close()
-
-    def lock_limits(self, db: Connection) -> None:
-        """Do nothing: whoever writes to a file is alone."""
-
-    async def read(self, query: str, values: Values) -> list[Record]:
-        """Give the rows of a query; raise `LedgerUnusable`."""
-        try:
-            rows: list[Record] = await self._reads.do(Query(query, values))
-        except NoAnswer as error:
-            raise self._silence() from error
-        return rows
 
     def _silence(self) -> LedgerUnusable:
         message = f"The ledger {self._path} cannot be used: its disk did not answer in {ANSWER_SECONDS:.0f} seconds."
@@ -250,21 +230,6 @@ class LedgerFile:
     def _unusable(self, error: Exception) -> LedgerUnusable:
         return ledger_unusable(self._path, error)
 
-    async def write(self, work: Callable[[Connection], T], *, heeding: bool = False) -> T:
-        """Run `work` in a transaction, alone among all processes; raise what it raises, or `LedgerUnusable`.
-
-        Others' work may be in the same transaction: what `work` has written when it raises is undone, and that alone.
-        The error is charged "unknown" when the work may have been committed, or may still be. With `heeding`, damage
-        that no caller was told of is raised first: work that adds might add again what a damaged file has lost.
-        """
-        try:
-            written: T = await self._writes.do(Write(work, heeding))
-        except NoAnswer as error:
-            silence = self._silence()
-            silence.charged = "unknown"
-            raise silence from error
-        return written
-
     async def shrink(self) -> None:
         """Give the space of deleted rows back to the disk."""
         await self.write(free_pages)
@@ -281,9 +246,6 @@ class LedgerFile:
             return now, [Change(None, None, listed=True)]
         changed = [row for row in rows if row["caller"] is not None]
         return now, [Change(str(row["caller"]), row["task_id"], bool(row["listed"]), row["key"]) for row in changed]
-
-    async def rest(self) -> None:
-        """Do nothing: what changed is found by looking."""
 
     def _write(self, batch: Batch[Write]) -> None:
         complete = False

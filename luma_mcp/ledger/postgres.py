@@ -5,7 +5,7 @@ import logging
 import threading
 import uuid
 from collections.abc import Callable, Generator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
@@ -21,11 +21,11 @@ from pydantic import SecretStr
 from luma_mcp.core import failpoints
 from luma_mcp.core.errors import LedgerUnusable
 from luma_mcp.core.models import Change, LedgerPosition
-from luma_mcp.ledger.batches import ANSWER_SECONDS, Batch, Batches, NoAnswer
+from luma_mcp.ledger.batches import ANSWER_SECONDS, Batch
 from luma_mcp.ledger.errors import DATABASE_HINT, StoreRefused
 from luma_mcp.ledger.postgres_schema import migrate, refuse_newer, translate
 from luma_mcp.ledger.schema import COUNT_TASKS
-from luma_mcp.ledger.store import Connection, Cursor, Query, Record, Values, Write, do_each, fail_all, fail_alone
+from luma_mcp.ledger.store import Connection, Cursor, Query, Store, Values, Write, do_each, fail_all, fail_alone
 
 POOL_SECONDS = 3  # until a connection is there
 ATTEMPTS = 3  # to run a batch that PostgreSQL undid
@@ -87,26 +87,21 @@ class Listening:
         return changes
 
 
-class PostgresStore:
-    """Reads on one thread and writes on another, so that the network to the database never holds up the event loop.
+class PostgresStore(Store):
+    """Connections to a database, in a pool.
 
-    What many ask for at once is written in one transaction. One that PostgreSQL undid, because of a deadlock or because
-    it went away before the commit, is run again. Nobody waits long for a database that does not answer: a thread that
-    is stuck is abandoned, and later calls raise `LedgerUnusable`.
+    A transaction that PostgreSQL undid, because of a deadlock or because it went away before the commit, is run again.
     """
 
     skip_locked = "FOR UPDATE SKIP LOCKED"
 
     def __init__(self, url: SecretStr, schema: str) -> None:
+        super().__init__(threads=3)
         self._url = url
         self._schema = schema
         self._pool: ConnectionPool[PostgresConnection] | None = None
         self._opening = threading.Lock()
         self._listening: Listening | None = None
-        threads = anyio.CapacityLimiter(3)
-        self._threads = threads
-        self._reads = Batches(self._read, threads)
-        self._writes = Batches(self._write, threads)
 
     def close(self) -> None:
         """Close all connections; a later call opens new ones."""
@@ -115,38 +110,13 @@ class PostgresStore:
             self._pool = None
             pool.close(timeout=0)  # a thread that connects to what does not answer ends by itself
 
-    def report_damage_once(self) -> AbstractContextManager[None]:
-        """Serve a caller inside: PostgreSQL answers for what it has committed."""
-        return nullcontext()
-
     def lock_limits(self, db: Connection) -> None:
         """Let nobody else add a task until the end of the transaction."""
         db.execute("SELECT pg_advisory_xact_lock(hashtext(?))", (f"{self._schema}.limits",))
 
-    async def read(self, query: str, values: Values) -> list[Record]:
-        """Give the rows of a query; raise `LedgerUnusable`."""
-        try:
-            rows: list[Record] = await self._reads.do(Query(query, values))
-        except NoAnswer as error:
-            raise self._silence() from error
-        return rows
-
-    async def write(self, work: Callable[[Connection], T], *, heeding: bool = False) -> T:
-        """Run `work` in a transaction; raise what it raises, or `LedgerUnusable`, as `Store.write` has it."""
-        try:
-            written: T = await self._writes.do(Write(work, heeding))
-        except NoAnswer as error:
-            silence = self._silence()
-            silence.charged = "unknown"
-            raise silence from error
-        return written
-
     async def check_writable(self) -> None:
         """Raise `LedgerUnusable` if nothing could be written now, as on a replica for reading."""
         await self.write(lambda db: db.execute("UPDATE servers SET alive_until = alive_until WHERE owner = ''"))
-
-    async def shrink(self) -> None:
-        """Do nothing: PostgreSQL uses the space of deleted rows again."""
 
     async def changes(self, since: LedgerPosition | None) -> tuple[LedgerPosition, list[Change]]:
         """Give the present position, and what callers can see to have changed since an earlier one."""

@@ -3,14 +3,17 @@
 The statements are the same for both. Each job of a transaction sees its own part alone undone if it fails.
 """
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import Any, Protocol, TypeVar
 
+import anyio
+
 from luma_mcp.core.errors import LedgerUnusable, LumaError
 from luma_mcp.core.models import Change, LedgerPosition
-from luma_mcp.ledger.batches import Job
+from luma_mcp.ledger.batches import Batch, Batches, Job, NoAnswer
 from luma_mcp.ledger.errors import WriteRefused
 
 T = TypeVar("T")
@@ -67,23 +70,29 @@ class Write:
     heeding: bool
 
 
-class Store(Protocol):
-    """The tables of the ledger. What cannot be done raises `LedgerUnusable`, and nobody waits long for that."""
+class Store(ABC):
+    """The tables of the ledger. What cannot be done raises `LedgerUnusable`, and nobody waits long for that.
 
-    skip_locked: str
+    Reading has a thread of its own, and writing another, so that nothing of a store ever holds up the event loop. What
+    many ask for at once is read, or written, together: a thousand changes cost one transaction. A thread that is stuck
+    is abandoned.
+    """
+
+    skip_locked = ""
     """Ends a query for rows to be taken: what others are taking at this moment is passed over."""
 
-    def close(self) -> None:
-        """Close what is open; a later call opens it again."""
-
-    def report_damage_once(self) -> AbstractContextManager[None]:
-        """Serve a caller inside; if tasks were lost to damage, the first caller since then gets `LedgerDamaged`."""
-
-    def lock_limits(self, db: Connection) -> None:
-        """Let nobody else add a task until the end of the transaction: what counts against limits must not move."""
+    def __init__(self, threads: int) -> None:
+        self._threads = anyio.CapacityLimiter(threads)
+        self._reads = Batches(self._read, self._threads)
+        self._writes = Batches(self._write, self._threads)
 
     async def read(self, query: str, values: Values) -> list[Record]:
         """Give the rows of a query."""
+        try:
+            rows: list[Record] = await self._reads.do(Query(query, values))
+        except NoAnswer as error:
+            raise self._silence() from error
+        return rows
 
     async def write(self, work: Callable[[Connection], T], *, heeding: bool = False) -> T:
         """Run `work` in a transaction; raise what it raises, having undone what it has written and that alone.
@@ -92,18 +101,50 @@ class Store(Protocol):
         `LedgerUnusable` is charged "unknown" when the work may have been committed, or may still be. With `heeding`,
         damage that no caller was told of is raised first: work that adds might add again what was lost.
         """
+        try:
+            written: T = await self._writes.do(Write(work, heeding))
+        except NoAnswer as error:
+            silence = self._silence()
+            silence.charged = "unknown"
+            raise silence from error
+        return written
 
+    @abstractmethod
+    def close(self) -> None:
+        """Close what is open; a later call opens it again."""
+
+    @abstractmethod
     async def check_writable(self) -> None:
         """Find out whether something could be written now."""
 
-    async def shrink(self) -> None:
-        """Give the space of deleted rows back."""
-
+    @abstractmethod
     async def changes(self, since: LedgerPosition | None) -> tuple[LedgerPosition, list[Change]]:
         """Give the present position, and what callers can see to have changed since an earlier one."""
 
-    async def rest(self) -> None:
+    async def rest(self) -> None:  # noqa: B027 - one store has nothing to do
         """Take note that nobody asks for changes for now."""
+
+    async def shrink(self) -> None:  # noqa: B027 - one store has nothing to do
+        """Give the space of deleted rows back."""
+
+    def lock_limits(self, db: Connection) -> None:  # noqa: B027 - one store has nothing to do
+        """Let nobody else add a task until the end of the transaction: what counts against limits must not move."""
+
+    def report_damage_once(self) -> AbstractContextManager[None]:
+        """Serve a caller inside; if tasks were lost to damage, the first caller since then gets `LedgerDamaged`."""
+        return nullcontext()
+
+    @abstractmethod
+    def _read(self, batch: Batch[Query]) -> None:
+        """Answer the questions of a batch, on a thread."""
+
+    @abstractmethod
+    def _write(self, batch: Batch[Write]) -> None:
+        """Write what is in a batch, on a thread."""
+
+    @abstractmethod
+    def _silence(self) -> LedgerUnusable:
+        """Say that no answer came."""
 
 
 def do_each(
