@@ -25,6 +25,12 @@ def found(path: Path) -> Path:
     return path
 
 
+@pytest.fixture
+def url(postgres: PostgresServer) -> str:
+    """Give the address of an empty database."""
+    return postgres.new_database()
+
+
 @pytest.fixture(params=["sqlite", "postgres"])
 def another(request: pytest.FixtureRequest, path: Path) -> Callable[[], Ledger]:
     """Give what opens one more ledger on the same tasks, as another server does."""

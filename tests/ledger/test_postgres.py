@@ -26,11 +26,6 @@ pytestmark = [pytest.mark.anyio, pytest.mark.sockets]
 
 
 @pytest.fixture
-def url(postgres: PostgresServer) -> str:
-    return postgres.new_database()
-
-
-@pytest.fixture
 def ledger(url: str) -> Generator[Ledger]:
     with closing(open_in(url)) as opened:
         yield opened

@@ -13,15 +13,10 @@ from luma_mcp.core.errors import LedgerUnusable
 from luma_mcp.ledger.ledger import Ledger
 from luma_mcp.ledger.postgres_schema import MIGRATIONS, migrate, translate
 from tests.support.ledgers import add, listed
-from tests.support.postgres import PostgresServer, open_in
+from tests.support.postgres import open_in
 from tests.support.tasks import task
 
 pytestmark = [pytest.mark.anyio, pytest.mark.sockets]
-
-
-@pytest.fixture
-def url(postgres: PostgresServer) -> str:
-    return postgres.new_database()
 
 
 @pytest.fixture
