@@ -12,7 +12,7 @@ import hypothesis
 import pytest
 import trio.testing
 
-from luma_mcp.cli.logs import RedactingFormatter
+from luma_mcp.cli.logs import AUDIT, RedactingFormatter
 from luma_mcp.ledger import schema
 from tests.support.postgres import PostgresServer, postgres_server
 from tests.support.rig import Rig, open_rig, run_inline
@@ -81,6 +81,7 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, request: pytest.Fixtur
         use_database(tmp_path, server.new_database())
     for handler in [found for found in logging.root.handlers if isinstance(found.formatter, RedactingFormatter)]:
         logging.root.removeHandler(handler)  # it writes to what was stderr in an earlier test
+    logging.getLogger(AUDIT).setLevel(logging.NOTSET)  # a command of an earlier test may have silenced it
     monkeypatch.setenv("HOME", str(tmp_path))
     monkeypatch.chdir(tmp_path)
     return tmp_path

@@ -24,7 +24,6 @@ async def test_a_job_with_a_clip_passes_its_moments_in_this_order(home: Path, mo
         "ledger.written",
         "ledger.committed",
         "submission.intended",
-        "lease.taken",
         "submission.preparing",
         "upload.prepared",
         "upload.sent",

@@ -26,6 +26,7 @@ from luma_mcp.core.models import (
     new_key,
     to_micros,
 )
+from luma_mcp.ledger import ledger as ledger_module
 from luma_mcp.ledger.errors import LeaseLost
 from luma_mcp.ledger.ledger import Ledger, insert
 from luma_mcp.ledger.records import IMMUTABLE_COLUMNS, row_of
@@ -215,7 +216,7 @@ async def test_servers_are_counted_as_long_as_they_say_that_they_follow_tasks(le
 async def test_what_a_silent_server_had_is_freed_in_pieces_and_all_of_it(
     ledger: Ledger, another: Another, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("luma_mcp.ledger.ledger.CHANGED_AT_ONCE", 2)
+    monkeypatch.setattr(ledger_module, "CHANGED_AT_ONCE", 2)
     with closing(ledger) as one, closing(another()) as other:
         keys = [(await add(one, replace(task(number), status=Status.FAILED)))[0].key for number in range(5)]
         assert await one.claim(keys, EPOCH, EPOCH + 15) == set(keys)

@@ -20,6 +20,7 @@ from luma_mcp.server.prompts import luma_prompts
 from luma_mcp.server.results import take_offer, task_step
 from luma_mcp.server.server import instructions
 from luma_mcp.server.skills import skill_text
+from luma_mcp.server.tools import ToolHandlers
 from luma_mcp.worker.follower import following_failure
 from tests.support.rig import EPOCH, SOURCE, settings_for
 from tests.support.surface import PINNED
@@ -51,7 +52,7 @@ class Text:
 def surface_texts() -> list[Text]:
     """List what is told before anything is called, in all variants."""
     shown = json.loads(PINNED.read_text(encoding="utf-8"))
-    described = [Text(where, words) for where, words in descriptions(shown, "")]
+    described = [Text(where, words) for where, words in descriptions([shown, remote_tools()], "")]
     prompts = [Text(f"prompt {name}", words) for name, words in shown["promptTexts"].items()]
     home = Path("/nowhere")
     variants: list[dict[str, Any]] = [{}, {"sandbox": True}, {"transport": "http"}, {"save": "never"}]
@@ -60,6 +61,12 @@ def surface_texts() -> list[Text]:
     others += [Text("argument", tool_texts.ATTACHED), Text("argument", tool_texts.SOURCE_BESIDE_ATTACHED)]
     others.append(Text("skill", skill_text()))
     return [*described, *prompts, *told, *others]
+
+
+def remote_tools() -> list[dict[str, Any]]:
+    """Describe the tools as people see them who are elsewhere."""
+    remote = settings_for(Path("/nowhere"), transport="http", public_url="https://luma.example.com")
+    return [tool.model_dump(by_alias=True, exclude_none=True) for tool in ToolHandlers(remote).wire_tools()]
 
 
 def descriptions(node: object, where: str) -> Iterator[tuple[str, str]]:
@@ -152,11 +159,9 @@ def tasks(error: LumaError | None) -> Iterator[Task]:
 
 def known_names() -> set[str]:
     """List every name with an underscore that a text may use: tools, arguments, fields, codes, prompts, the model's."""
-    shown = json.loads(PINNED.read_text(encoding="utf-8"))
-    tools = [name for tool in shown["tools"] for name in (tool["name"], *tool["inputSchema"]["properties"])]
-    fields = re.findall(
-        r'"([a-z]+(?:_[a-z]+)+)": \{', json.dumps([tool.get("outputSchema", {}) for tool in shown["tools"]])
-    )
+    shown = [*json.loads(PINNED.read_text(encoding="utf-8"))["tools"], *remote_tools()]
+    tools = [name for tool in shown for name in (tool["name"], *tool["inputSchema"]["properties"])]
+    fields = re.findall(r'"([a-z]+(?:_[a-z]+)+)": \{', json.dumps([tool.get("outputSchema", {}) for tool in shown]))
     prompts = luma_prompts()
     forms = [argument.name for prompt in prompts.values() for argument in prompt.arguments]
     attached = [ATTACHED, *SCHEMA["properties"]]  # what OpenAI's hosts alone see

@@ -21,7 +21,6 @@ LEDGER_WRITES = 10  # as many as a job has at least, however many are written to
 AT_ONCE = 24  # most of a round is waiting for a lease to run out
 POINTS = (
     "submission.intended",
-    "lease.taken",
     "submission.preparing",
     "upload.prepared",
     "upload.sent",
