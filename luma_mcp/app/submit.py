@@ -136,7 +136,7 @@ def check_request(request: VideoRequest, callback_hosts: Sequence[str]) -> None:
 def check_words(request: VideoRequest) -> None:
     if not any(c.isprintable() and not c.isspace() for c in request.prompt):
         raise InvalidRequest("prompt must say how the video should change.")
-    if any("\ud800" <= c <= "\udfff" for c in request.prompt + request.source):
+    if any(c == "\0" or "\ud800" <= c <= "\udfff" for c in request.prompt + request.source):
         raise InvalidRequest("prompt and source_video_url must be valid Unicode text.")
     if len(request.prompt) > MAX_PROMPT_LENGTH:
         raise InvalidRequest(f"prompt must be at most {MAX_PROMPT_LENGTH} characters.")

@@ -720,7 +720,7 @@ class Ledger:
                 AND NOT EXISTS (SELECT 1 FROM json_each(:words)
                     WHERE instr(lower(task_id) || ' ' || folded_prompt, value) = 0)
             ORDER BY created_at DESC, key DESC LIMIT :limit"""
-        words = json.dumps(sorted(set(typed.casefold().split())))
+        words = json.dumps(sorted(set(typed.casefold().replace("\0", " ").split())))  # PostgreSQL takes no NUL
         values: Row = {"caller": caller, "words": words, "states": json.dumps(states)}
         rows = await self._store.read(query, values | {"limit": limit, "searched": SEARCHED, "unnamed": unnamed})
         return [task_of(row) for row in rows if is_valid_row(row)]

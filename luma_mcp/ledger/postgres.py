@@ -4,7 +4,7 @@ import json
 import logging
 import threading
 import uuid
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
@@ -46,6 +46,7 @@ BOUNDS = """
     SET idle_in_transaction_session_timeout = '5s';
     SET search_path = {schema}"""
 VALUE_ERRORS = (psycopg.IntegrityError, psycopg.DataError, psycopg.ProgrammingError, psycopg.NotSupportedError)
+REPLACEMENT = "\ufffd"
 UNDONE = (errors.DeadlockDetected, errors.SerializationFailure)
 T = TypeVar("T")
 PostgresConnection = psycopg.Connection[DictRow]
@@ -64,7 +65,7 @@ class Statements:
 
     def execute(self, sql: str, values: Values = (), /) -> Cursor:
         """Run a statement; raise `psycopg.Error`."""
-        return self.connection.execute(translate(sql), values)
+        return self.connection.execute(translate(sql), without_nul(values))
 
 
 @dataclass(slots=True)
@@ -134,7 +135,7 @@ class PostgresStore(Store):
         def read(db: PostgresConnection) -> None:
             for job in batch.left:
                 with fail_alone(job, VALUE_ERRORS, self._unusable):
-                    job.succeed(db.execute(translate(job.work.sql), job.work.values).fetchall())
+                    job.succeed(Statements(db).execute(job.work.sql, job.work.values).fetchall())
 
         try:
             self._run(read, batch)
@@ -299,6 +300,20 @@ def is_undone(error: psycopg.OperationalError) -> bool:
         return False
     lost = error.sqlstate is None or error.sqlstate.startswith(("08", "57P"))
     return lost or isinstance(error, UNDONE)
+
+
+def without_nul(values: Values) -> Values:
+    """Put another character for NUL, which PostgreSQL's text cannot hold, so that what has one is not found.
+
+    Nothing that is written has one: requests with it are refused, and what RunAPI says is kept as JSON.
+    """
+    if isinstance(values, Mapping):
+        return {name: plain_text(value) for name, value in values.items()}
+    return [plain_text(value) for value in values]
+
+
+def plain_text(value: object) -> object:
+    return value.replace("\0", REPLACEMENT) if isinstance(value, str) else value
 
 
 def change_of(payload: str) -> Change:

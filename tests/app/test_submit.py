@@ -260,3 +260,12 @@ async def test_unknown_outcomes_count_as_running_while_they_may_be(home: Path) -
         with pytest.raises(Exception, match="LUMA_MCP_MAX_ACTIVE"):
             await rig.submit("three")
         assert rig.task_count() == 2
+
+
+@pytest.mark.parametrize(("prompt", "source"), [("fog\0", SOURCE), ("fog", f"{SOURCE}\0"), ("a \ud800", SOURCE)])
+async def test_text_that_cannot_be_kept_as_it_is_is_refused_before_anything_is_sent(
+    rig: Rig, prompt: str, source: str
+) -> None:
+    with pytest.raises(InvalidRequest, match="valid Unicode text"):
+        await rig.submit(prompt, source=source)
+    assert rig.creates() == 0

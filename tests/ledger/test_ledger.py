@@ -144,6 +144,15 @@ async def test_a_request_is_known_by_its_name_its_take_and_its_caller(ledger: Le
         assert await ledger.unused_take(first.key) == 2
 
 
+async def test_what_has_a_nul_in_it_is_not_found(ledger: Ledger) -> None:
+    with closing(ledger):
+        kept, _ = await add(ledger, replace(task(), task_id="id"))
+        assert await ledger.find("local", "i\0d") is None
+        assert await ledger.find("lo\0cal", "id") is None
+        assert await ledger.search_tasks("local", "take\0id", list(Status), 10) == [kept]
+        assert (await ledger.page("local\0", "", 10, ""))[0] == []
+
+
 async def test_of_a_request_that_had_every_take_none_is_left(ledger: Ledger) -> None:
     with closing(ledger):
         made = [(await add(ledger, take(task(number), number), "same"))[0] for number in range(1, MAX_TAKES + 1)]
