@@ -7,6 +7,7 @@ login` is left out, as it needs a person: tests/release/test_readme_commands.py 
 
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -21,8 +22,9 @@ TESTS = "python -m pytest"
 SERVES = "luma-mcp --transport http"
 STAND_IN = '#!/bin/sh\necho "$(basename "$0") $*" >> "$HOME/played"\n'
 PLAYED = {
-    "docker build": r"--tag luma-mcp \.$",
-    "docker run": r"(--env (RUNAPI|LUMA_MCP)_\w+ )+--volume luma:/data --publish 127\.0\.0\.1:8000:8000 luma-mcp$",
+    "docker build": r"--file luma_mcp/release/Dockerfile --tag luma-mcp \.$",
+    "docker run": r"(--env (RUNAPI|LUMA_MCP)_\w+ )+--volume luma:/data --read-only --publish [\d.:]+ luma-mcp$",
+    "docker compose": r"--file luma_mcp/release/compose.yaml up --detach --build --wait$",
     "claude mcp": r"add --transport http luma https://\S+/mcp --header Authorization: Bearer secret$",
 }
 
@@ -42,6 +44,7 @@ def main(home: Path) -> None:
         (serve if SERVES in block else run)(block, environment)
     check_played((home / "played").read_text())
     (CHECKOUT / "tokens.env").unlink()
+    shutil.rmtree(CHECKOUT / "luma_mcp/release/secrets")
 
 
 def run(block: str, environment: dict[str, str]) -> None:

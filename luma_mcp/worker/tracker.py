@@ -26,7 +26,7 @@ from luma_mcp.worker.submission import Submission
 from luma_mcp.worker.usual_times import UsualTimes
 
 ROUND_SECONDS = 5.0
-LEASE_SECONDS = 15.0
+LEASE_SECONDS = 12.0  # two rounds may fail; whoever is gone is followed after at most one round more
 CRASH_COOLDOWN = Cooldown(600.0)  # the ten minutes of `CRASHED`
 CRASHED = "This server met a problem of its own with this task, and tries again in ten minutes."
 RELEASE_SECONDS = 1.0

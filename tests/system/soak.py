@@ -14,21 +14,18 @@ import sys
 import tempfile
 import time
 from collections import Counter
-from collections.abc import AsyncGenerator
-from contextlib import asynccontextmanager, suppress
+from contextlib import suppress
 from dataclasses import dataclass, field
-from functools import partial
 from pathlib import Path
 from typing import Any
 
 import anyio
-import uvicorn
 from mcp import Client, MCPError, StdioServerParameters
 
 from luma_mcp.core.models import Status, Task
 from luma_mcp.ledger.ledger import Ledger
 from luma_mcp.sandbox.application import Sandbox
-from luma_mcp.sandbox.faults import Fault, Faults, Kind
+from tests.support.faulty_sandbox import RandomFaults, sandbox_served
 from tests.support.rig import SOURCE, structured
 from tests.support.sandbox_process import SERVER, server_environment
 
@@ -39,25 +36,6 @@ KILL_EVERY_SECONDS = 20.0
 STOP_EVERY_SECONDS = 9.0
 STOPPED_SECONDS = 4.0
 PATIENCE_SECONDS = (60.0, 60.0, 5.0, 0.5)
-KINDS: dict[str, tuple[Kind, ...]] = {
-    "create": ("drop_before", "drop_after", "500", "503", "429", "html", "malformed", "slow"),
-    "read": ("drop_before", "500", "503", "429", "html", "malformed", "slow"),
-    "output": ("drop_before", "503", "slow"),
-}
-
-
-class RandomFaults(Faults):
-    """A share of all requests goes wrong."""
-
-    def __init__(self, share: float) -> None:
-        super().__init__()
-        self._share = share
-        self._chance = random.Random(2026)  # noqa: S311 - the same faults in every run
-
-    def take(self, route: str, *, generation: bool = False) -> Fault | None:
-        if generation or route not in KINDS or self._chance.random() >= self._share:
-            return None
-        return Fault(self._chance.choice(KINDS[route]), route, seconds=2)
 
 
 @dataclass
@@ -156,16 +134,6 @@ def peak_memory(pid: int) -> int:
         lines = Path(f"/proc/{pid}/status").read_text().splitlines()
         return int(next(line for line in lines if line.startswith("VmHWM")).split()[1])
     return 0
-
-
-@asynccontextmanager
-async def sandbox_served(sandbox: Sandbox, listener: socket.socket) -> AsyncGenerator[None]:
-    """Serve the sandbox in this process."""
-    server = uvicorn.Server(uvicorn.Config(sandbox, log_config=None, lifespan="off"))
-    async with anyio.create_task_group() as group:
-        group.start_soon(partial(server.serve, sockets=[listener]))
-        yield
-        server.should_exit = True
 
 
 async def every_task(home: Path) -> list[Task]:
