@@ -64,9 +64,9 @@ MAY_BE_SENT = "(wanted_at BETWEEN :doubted AND :latest OR coalesce(sent_at, 0) B
 LEASE_IS_FREE = """lease_owner = '' AND (aside_until <= :now
     -- nobody puts a task aside for longer: the clock was set back since
     OR aside_until > :now + :aside)"""
-ALIVE = """(SELECT owner FROM servers WHERE alive_until > :now
+SAYS_IT_LIVES = """alive_until > :now
     -- no server says for longer that it lives: the clock was set back since
-    AND alive_until <= :now + :held)"""
+    AND alive_until <= :now + :held"""
 MAX_LEASE_SECONDS: Row = {"held": 30.0}
 MAX_ASIDE_SECONDS: Row = {"aside": 600.0}
 SAY_ALIVE = """
@@ -305,7 +305,7 @@ class Ledger:
         self._observer = observer or Observer()
         self.uploads = LedgerUploads(self._store)
         self.tickets = LedgerTickets(self._store)
-        self._owner = uuid.uuid4().hex
+        self._owner = store.owner
 
     @classmethod
     def in_file(cls, path: Path, *, named: bool = False, observer: Observer | None = None) -> "Ledger":
@@ -513,24 +513,29 @@ class Ledger:
 
     async def say_alive(self, until: float) -> None:
         """Keep all leases of this server, as far as nobody took them, until a moment in POSIX seconds."""
+        await self._store.stay_connected()
         values: Row = {"owner": self._owner, "until": until}
         await self._change(SAY_ALIVE, values)
 
+    @property
+    def _living(self) -> str:
+        return f"servers WHERE {SAYS_IT_LIVES} AND {self._store.is_connected}"
+
     async def free_tasks_of_silent_servers(self, now: float) -> None:
-        """Take the leases of servers that did not say in time that they live, and forget these."""
-        lost = f"lease_owner <> '' AND lease_owner NOT IN {ALIVE}"
+        """Take the leases of servers that did not say in time that they live, or are gone, and forget these."""
+        lost = f"lease_owner <> '' AND lease_owner NOT IN (SELECT owner FROM {self._living})"
         found = f"""
             SELECT 1 FROM tasks INDEXED BY tasks_leased WHERE {lost}
             UNION ALL
             -- one that had no task left when it ended
-            SELECT 1 FROM servers WHERE owner NOT IN {ALIVE} LIMIT 1"""  # noqa: S608 - conditions of ours
+            SELECT 1 FROM servers WHERE owner NOT IN (SELECT owner FROM {self._living}) LIMIT 1"""  # noqa: S608 - conditions of ours
         free = f"""
             UPDATE tasks SET lease_owner = '', aside_until = 0 WHERE key IN (
                 SELECT key FROM tasks WHERE {lost} LIMIT {CHANGED_AT_ONCE} {self._store.skip_locked})"""  # noqa: S608 - as above
-        forget = """
-            DELETE FROM servers WHERE NOT (alive_until > :now AND alive_until <= :now + :held)
+        forget = f"""
+            DELETE FROM servers WHERE NOT ({SAYS_IT_LIVES} AND {self._store.is_connected})
                 -- until all that it had is free
-                AND NOT EXISTS (SELECT 1 FROM tasks WHERE lease_owner = owner)"""
+                AND NOT EXISTS (SELECT 1 FROM tasks WHERE lease_owner = owner)"""  # noqa: S608 - as above
         values: Row = {"now": now} | MAX_LEASE_SECONDS
         if await self._store.read(found, values):
             await self._change_all(free, values)
@@ -538,7 +543,7 @@ class Ledger:
 
     async def count_servers(self, now: float) -> int:
         """Count the servers that have tasks to follow, this one among them if it has."""
-        query = f"SELECT count(*) AS servers FROM servers WHERE owner IN {ALIVE}"  # noqa: S608 - conditions of ours
+        query = f"SELECT count(*) AS servers FROM {self._living}"  # noqa: S608 - conditions of ours
         rows = await self._store.read(query, {"now": now} | MAX_LEASE_SECONDS)
         servers: int = rows[0]["servers"]
         return servers

@@ -46,6 +46,7 @@ BOUNDS = """
     SET idle_in_transaction_session_timeout = '5s';
     SET search_path = {schema}"""
 VALUE_ERRORS = (psycopg.IntegrityError, psycopg.DataError, psycopg.ProgrammingError, psycopg.NotSupportedError)
+CONNECTED = 1819634017  # names the locks of servers that are connected, among all advisory locks: "luma" in ASCII
 REPLACEMENT = "\ufffd"
 UNDONE = (errors.DeadlockDetected, errors.SerializationFailure)
 T = TypeVar("T")
@@ -95,6 +96,10 @@ class PostgresStore(Store):
     """
 
     skip_locked = "FOR UPDATE SKIP LOCKED"
+    # A lock of the owner's session, which PostgreSQL frees as soon as that server is gone.
+    is_connected = f"""EXISTS (SELECT 1 FROM pg_locks
+        WHERE locktype = 'advisory' AND database = (SELECT oid FROM pg_database WHERE datname = current_database())
+            AND classid = {CONNECTED} AND CAST(objid AS BIGINT) = CAST(hashtext(owner) AS BIGINT) & 4294967295)"""  # noqa: S608 - a number of ours
 
     def __init__(self, url: SecretStr, schema: str) -> None:
         super().__init__(threads=3)
@@ -103,10 +108,12 @@ class PostgresStore(Store):
         self._pool: ConnectionPool[PostgresConnection] | None = None
         self._opening = threading.Lock()
         self._listening: Listening | None = None
+        self._session: PostgresConnection | None = None  # open as long as this server is
 
     def close(self) -> None:
         """Close all connections; a later call opens new ones."""
         self._stop_listening()
+        self._end_session()
         if pool := self._pool:
             self._pool = None
             pool.close(timeout=0)  # a thread that connects to what does not answer ends by itself
@@ -123,6 +130,13 @@ class PostgresStore(Store):
         """Give the present position, and what callers can see to have changed since an earlier one."""
         with anyio.move_on_after(ANSWER_SECONDS):
             return await anyio.to_thread.run_sync(self._hear, since, abandon_on_cancel=True, limiter=self._threads)
+        raise self._silence()
+
+    async def stay_connected(self) -> None:
+        """See to it that the session of this server is there, for others see by that whether the server is."""
+        with anyio.move_on_after(ANSWER_SECONDS):
+            await anyio.to_thread.run_sync(self._renew_session, abandon_on_cancel=True, limiter=self._threads)
+            return
         raise self._silence()
 
     async def rest(self) -> None:
@@ -180,6 +194,7 @@ class PostgresStore(Store):
             if self._pool is None:
                 with connect(self._url) as db:
                     migrate(db, self._schema)
+                self._begin_session()
                 self._pool = self._new_pool()
             return self._pool
         finally:
@@ -202,6 +217,27 @@ class PostgresStore(Store):
     def _configure(self, db: PostgresConnection) -> None:
         db.execute(BOUNDS.format(schema=self._schema).encode())
         refuse_newer(db)
+
+    def _begin_session(self) -> None:
+        self._end_session()
+        self._session = connect(self._url)
+        self._session.execute("SELECT pg_advisory_lock_shared(%s, hashtext(%s))", (CONNECTED, self.owner))
+
+    def _renew_session(self) -> None:
+        with raise_unusable(self._url):
+            self._opened()
+            try:
+                if self._session:
+                    self._session.execute("SELECT 1")
+                    return
+            except psycopg.OperationalError as error:
+                logger.debug("The session of this server ended, and a new one is begun: %s", error)
+            self._begin_session()
+
+    def _end_session(self) -> None:
+        if session := self._session:
+            self._session = None
+            session.close()
 
     def _hear(self, since: LedgerPosition | None) -> tuple[LedgerPosition, list[Change]]:
         with raise_unusable(self._url):

@@ -3,6 +3,7 @@
 The statements are the same for both. Each job of a transaction sees its own part alone undone if it fails.
 """
 
+import uuid
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
@@ -80,8 +81,11 @@ class Store(ABC):
 
     skip_locked = ""
     """Ends a query for rows to be taken: what others are taking at this moment is passed over."""
+    is_connected = "true"
+    """Tells of a row of `servers` whether that server is still connected, where a store knows; elsewhere it is."""
 
     def __init__(self, threads: int) -> None:
+        self.owner = uuid.uuid4().hex  # who this server is to others, as an owner of leases
         self._threads = anyio.CapacityLimiter(threads)
         self._reads = Batches(self._read, self._threads)
         self._writes = Batches(self._write, self._threads)
@@ -108,6 +112,9 @@ class Store(ABC):
             silence.charged = "unknown"
             raise silence from error
         return written
+
+    async def stay_connected(self) -> None:  # noqa: B027 - one store has nothing to do
+        """Let others see that this server is connected."""
 
     @abstractmethod
     def close(self) -> None:

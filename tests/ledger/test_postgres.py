@@ -141,6 +141,27 @@ async def test_two_servers_take_up_what_is_free_without_taking_anything_twice(ur
     assert sum(map(len, taken.values())) == len(keys)
 
 
+END_SESSIONS = """
+    SELECT pg_terminate_backend(pid) FROM pg_locks
+    WHERE locktype = 'advisory' AND database = (SELECT oid FROM pg_database WHERE datname = current_database())"""
+
+
+async def test_the_tasks_of_a_server_that_is_gone_are_free_at_once_and_of_one_that_is_not_only_when_it_is_silent(
+    url: str, ledger: Ledger
+) -> None:
+    kept, _ = await add(ledger, task())
+    with closing(open_in(url)) as other:
+        assert await ledger.claim([kept.key], EPOCH, EPOCH + 15) == {kept.key}
+        await other.free_tasks_of_silent_servers(EPOCH + 1)
+        assert await ledger.leased() == [kept.key]
+        with other_session(url) as db:
+            db.execute(END_SESSIONS)
+        await other.free_tasks_of_silent_servers(EPOCH + 1)
+        assert (await ledger.leased(), await other.count_servers(EPOCH + 1)) == ([], 0)
+        await ledger.say_alive(EPOCH + 16)
+        assert await other.count_servers(EPOCH + 1) == 1, "it has connected again"
+
+
 async def test_a_server_that_stands_still_in_a_transaction_holds_nobody_up_for_long(url: str, ledger: Ledger) -> None:
     kept, _ = await add(ledger, task())
     with closing(open_in(url)) as other:
