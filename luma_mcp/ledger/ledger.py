@@ -523,7 +523,7 @@ class Ledger:
 
     async def free_tasks_of_silent_servers(self, now: float) -> None:
         """Take the leases of servers that did not say in time that they live, or are gone, and forget these."""
-        lost = f"lease_owner <> '' AND lease_owner NOT IN (SELECT owner FROM {self._living})"
+        lost = f"lease_owner <> '' AND lease_owner NOT IN (SELECT owner FROM {self._living})"  # noqa: S608 - conditions of ours
         found = f"""
             SELECT 1 FROM tasks INDEXED BY tasks_leased WHERE {lost}
             UNION ALL

@@ -45,10 +45,9 @@ def find_programs() -> Path | None:
 
 def unprivileged() -> str | None:
     """Name the user that runs the server where this one may not; None if this one may."""
-    if sys.platform == "win32" or os.geteuid() != 0:
-        return None
-    names = {entry.pw_name for entry in pwd.getpwall()}
-    return "postgres" if "postgres" in names else "nobody"
+    if sys.platform != "win32" and os.geteuid() == 0:
+        return "postgres" if "postgres" in {entry.pw_name for entry in pwd.getpwall()} else "nobody"
+    return None
 
 
 @dataclass
