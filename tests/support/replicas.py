@@ -8,7 +8,7 @@ import subprocess
 import sys
 from collections import Counter
 from collections.abc import AsyncGenerator, Generator, Mapping
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
 from itertools import count
 from pathlib import Path
@@ -89,9 +89,10 @@ class Fleet:
     """Replicas, and callers who call any of them and try the next one where that one is away."""
 
     replicas: list[Replica]
-    http: httpx.AsyncClient
+    clients: AsyncExitStack
     chance: random.Random = field(default_factory=lambda: random.Random(2026))  # noqa: S311 - the same way in every run
     seen: Counter[str] = field(default_factory=Counter[str])  # what came of each try
+    _http: dict[str, httpx.AsyncClient] = field(default_factory=dict[str, httpx.AsyncClient])
 
     async def call(self, token: str, tool: str, **arguments: Any) -> dict[str, Any]:
         """Call a tool as a client of 2026-07-28 does, until some replica answers; give the structured result."""
@@ -103,17 +104,29 @@ class Fleet:
             await anyio.sleep(self.chance.random() * min(AGAIN_SECONDS * 2**tries, MAX_AGAIN_SECONDS))
         raise AssertionError("never")
 
+    async def client_of(self, token: str) -> httpx.AsyncClient:
+        """Give the client of one caller: a thousand connections in one pool would keep this process busy."""
+        if token not in self._http:
+            plain = httpx.AsyncClient(timeout=PATIENCE_SECONDS, trust_env=False, verify=False)  # noqa: S501 - no TLS here
+            self._http[token] = await self.clients.enter_async_context(plain)
+        return self._http[token]
+
     async def call_one(self, url: str, token: str, tool: str, **arguments: Any) -> dict[str, Any] | None:
         """Call a tool at one address; None if nobody is there, or is about to end, which any client may try again."""
-        call = rpc("tools/call", {"name": tool, "arguments": arguments, "_meta": MODERN_META})
-        headers = ACCEPT | modern_headers("tools/call", tool) | {"Authorization": f"Bearer {token}"}
         try:
-            answer = await self.http.post(f"{url}/mcp", json=call, headers=headers)
+            answer = await post_call(await self.client_of(token), url, token, tool, **arguments)
         except httpx.TransportError as error:
             self.seen[type(error).__name__] += 1
             return None
         self.seen[str(answer.status_code)] += 1
         return None if answer.status_code == 503 else message_in(answer)
+
+
+async def post_call(http: httpx.AsyncClient, url: str, token: str, tool: str, **arguments: Any) -> httpx.Response:
+    """Call a tool at an address, as a client of 2026-07-28 does."""
+    call = rpc("tools/call", {"name": tool, "arguments": arguments, "_meta": MODERN_META})
+    headers = ACCEPT | modern_headers("tools/call", tool) | {"Authorization": f"Bearer {token}"}
+    return await http.post(f"{url}/mcp", json=call, headers=headers)
 
 
 def message_in(answer: httpx.Response) -> dict[str, Any]:
@@ -145,13 +158,12 @@ def replicas_of(home: Path, url: str, count: int, **settings: str) -> Generator[
 @asynccontextmanager
 async def fleet_of(replicas: list[Replica]) -> AsyncGenerator[Fleet]:
     """Start replicas, and give the way to them once all take requests."""
-    limits = httpx.Limits(max_connections=None, max_keepalive_connections=None)
-    async with httpx.AsyncClient(limits=limits, timeout=PATIENCE_SECONDS, trust_env=False) as http:
+    async with AsyncExitStack() as clients:
         for replica in replicas:
             replica.start()
         for replica in replicas:
             await replica.answers()
-        yield Fleet(replicas, http)
+        yield Fleet(replicas, clients)
 
 
 def cpu_seconds(pid: int, *, children: bool = False) -> float:

@@ -19,7 +19,7 @@ from tests.support.http_server import PAIRS, TOKENS, WAYS, bearer
 from tests.support.nginx import Proxy, nginx_before
 from tests.support.postgres import PostgresServer
 from tests.support.raw_http import ACCEPT, initialize, rpc
-from tests.support.replicas import Fleet, Replica, replicas_of
+from tests.support.replicas import Replica, message_in, post_call, replicas_of
 from tests.support.rig import SOURCE, structured
 from tests.support.sandbox_process import count_charges, sandbox_process
 from tests.support.stores import use_database
@@ -52,8 +52,7 @@ class Site:
     async def call(self, tool: str, **arguments: Any) -> dict[str, Any]:
         """Call a tool once; nginx alone may repeat it."""
         async with self.plain() as http:
-            answer = await Fleet([], http).call_one(self.proxy.url, TOKENS["ann"], tool, **arguments)
-        assert answer
+            answer = message_in(await post_call(http, self.proxy.url, TOKENS["ann"], tool, **arguments))
         result: dict[str, Any] = answer["result"]["structuredContent"]
         return result
 

@@ -123,7 +123,8 @@ async def listening(fleet: Fleet, replica: Replica) -> AsyncGenerator[AsyncItera
     wanted = {"resourceSubscriptions": ["luma://tasks"]}
     message = rpc("subscriptions/listen", {"notifications": wanted, "_meta": MODERN_META})
     headers = ACCEPT | bearer("ann") | modern_headers("subscriptions/listen")
-    async with fleet.http.stream("POST", f"{replica.url}/mcp", json=message, headers=headers) as answer:
+    http = await fleet.client_of(TOKEN)
+    async with http.stream("POST", f"{replica.url}/mcp", json=message, headers=headers) as answer:
         yield (line async for line in answer.aiter_lines() if line.startswith("data: "))
 
 
@@ -147,7 +148,8 @@ async def ask_person(fleet: Fleet, replica: Replica, said: dict[str, Any]) -> di
     can_ask: dict[str, Any] = {"io.modelcontextprotocol/clientCapabilities": {"elicitation": {"form": {}}}}
     call = rpc("tools/call", {"name": "modify_video", "arguments": ASK, "_meta": MODERN_META | can_ask, **said})
     headers = ACCEPT | bearer("ann") | modern_headers("tools/call", "modify_video")
-    answer = message_in(await fleet.http.post(f"{replica.url}/mcp", json=call, headers=headers))
+    http = await fleet.client_of(TOKEN)
+    answer = message_in(await http.post(f"{replica.url}/mcp", json=call, headers=headers))
     result: dict[str, Any] = answer["result"]
     return result
 
