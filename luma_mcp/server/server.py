@@ -118,6 +118,7 @@ def build_server(app: App) -> Server[App]:
         lifespan=lifespan,
         cache_hints=cache_hints(),
         on_list_tools=tools.list_tools,
+        get_tool_input_schema=tools.input_schema,
         on_list_resources=subscriptions.list_resources,
         on_list_resource_templates=list_templates,
         on_read_resource=subscriptions.read_resource,

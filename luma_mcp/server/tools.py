@@ -248,6 +248,11 @@ class ToolHandlers:
         """Describe all tools as `tools/list` does, without a request."""
         return [tool.described for tool in self._tools.values()]
 
+    def input_schema(self, name: str) -> Mapping[str, Any] | None:
+        """Give what a tool takes, for the SDK to hold headers to: without this it lists all tools at each call."""
+        tool = self._tools.get(name) or self._page_tools.get(name)
+        return tool.described.input_schema if tool else None
+
     def _tools_for(self, ctx: RequestContext) -> Mapping[str, "LumaTool"]:
         return self._attaching if fills_file_parameters(ctx) else self._tools
 
