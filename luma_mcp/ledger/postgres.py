@@ -244,12 +244,13 @@ class PostgresStore(Store):
             if self._listening is None:
                 self._listening = self._listen()
             listening = self._listening
+            told = listening.position
             try:
                 changes = listening.hear()
             except psycopg.Error:
                 self._stop_listening()
                 raise
-        if since and since.ledger != listening.name:
+        if since and since != told:  # others were heard of by whoever was cancelled meanwhile, or on a lost connection
             return listening.position, [Change(None, None, listed=True)]
         return listening.position, changes
 

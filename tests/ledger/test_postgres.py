@@ -217,6 +217,16 @@ async def test_whoever_could_not_listen_is_told_that_anything_may_have_changed(u
     assert (await ledger.changes(later))[1] == [Change(None, None, listed=True)]
 
 
+async def test_what_a_cancelled_call_has_heard_is_not_lost(url: str, ledger: Ledger) -> None:
+    start, _ = await ledger.changes(None)
+    with closing(open_in(url)) as other:
+        await add(other, task())
+    await heard(ledger, start, 1)  # as by a call whose answer nobody had
+    now, changed = await ledger.changes(start)
+    assert changed == [Change(None, None, listed=True)]
+    assert (await ledger.changes(now))[1] == []
+
+
 async def test_who_does_not_listen_keeps_nothing_waiting_in_the_database(url: str, ledger: Ledger) -> None:
     await ledger.changes(None)
     await ledger.stop_watching()
