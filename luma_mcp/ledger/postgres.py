@@ -148,7 +148,7 @@ class PostgresStore(Store):
     def _read(self, batch: Batch[Query]) -> None:
         def read(db: PostgresConnection) -> None:
             for job in batch.left:
-                with fail_alone(job, VALUE_ERRORS, self._unusable):
+                with fail_alone(job, (*VALUE_ERRORS, errors.QueryCanceled), self._unusable):
                     job.succeed(Statements(db).execute(job.work.sql, job.work.values).fetchall())
 
         try:
