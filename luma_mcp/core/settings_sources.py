@@ -264,7 +264,12 @@ def validate_oauth_caller(value: str) -> str:
     name = name.strip()
     if kind not in OAUTH_CALLER_KINDS or not is_filled_in(name) or (kind == "email" and "@" not in name):
         raise ValueError("not a caller")
-    return f"{kind}:{name.lower() if kind == 'email' else name}"
+    return f"{kind}:{fold_email(name) if kind == 'email' else name}"
+
+
+def fold_email(address: str) -> str:
+    """Give what an address is compared by: of another alphabet it is itself, as some of its letters fold to ours."""
+    return address.lower() if address.isascii() else address
 
 
 Folder = Annotated[Path, BeforeValidator(expand_path), AfterValidator(validate_absolute)]

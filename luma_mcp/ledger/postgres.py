@@ -148,7 +148,7 @@ class PostgresStore(Store):
     def _read(self, batch: Batch[Query]) -> None:
         def read(db: PostgresConnection) -> None:
             for job in batch.left:
-                with fail_alone(job, VALUE_ERRORS, self._unusable):
+                with fail_alone(job, (*VALUE_ERRORS, errors.QueryCanceled), self._unusable):
                     job.succeed(Statements(db).execute(job.work.sql, job.work.values).fetchall())
 
         try:
@@ -244,12 +244,13 @@ class PostgresStore(Store):
             if self._listening is None:
                 self._listening = self._listen()
             listening = self._listening
+            told = listening.position
             try:
                 changes = listening.hear()
             except psycopg.Error:
                 self._stop_listening()
                 raise
-        if since and since.ledger != listening.name:
+        if since and since != told:  # others were heard of by whoever was cancelled meanwhile, or on a lost connection
             return listening.position, [Change(None, None, listed=True)]
         return listening.position, changes
 

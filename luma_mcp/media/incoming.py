@@ -16,6 +16,8 @@ from luma_mcp.core.paths import real_path
 from luma_mcp.media.files import check_free_space, megabytes
 from luma_mcp.media.mp4 import HEAD_BYTES, looks_like_video
 
+LOOK_BYTES = 1 << 20  # how often the room on the disk is looked at while something comes: others write, too
+
 
 class Rule(NamedTuple):
     """What may come in, and what is said of the rest."""
@@ -79,5 +81,7 @@ async def write_video(pieces: AsyncIterable[bytes], path: Path, size: int | None
                 first = (first + piece)[:HEAD_BYTES]
                 if len(first) == HEAD_BYTES:
                     rule.check_beginning(first, size)
+            if written // LOOK_BYTES > (written - len(piece)) // LOOK_BYTES:
+                await anyio.to_thread.run_sync(check_free_space, path.parent, 0)
             await file.write(piece)
     return written

@@ -8,7 +8,7 @@ import jwt
 from luma_mcp.app.identity_provider import ALGORITHMS, IdentityProvider, ProviderUnusable
 from luma_mcp.core.models import Clock
 from luma_mcp.core.settings import Settings
-from luma_mcp.core.settings_sources import AUDIENCE
+from luma_mcp.core.settings_sources import AUDIENCE, fold_email
 from luma_mcp.core.text import Json
 from luma_mcp.server.scopes import SCOPES
 from luma_mcp.transports.bearer import CallerNotListed, CallerToken, ProviderUnreachable, TokenRefused
@@ -42,7 +42,7 @@ class AccessTokens:
     async def verify_token(self, token: str) -> CallerToken:
         """Give who comes with a token, with its scopes that are ours; raise `TokenRefused`."""
         claims = await self._read_claims(token)
-        subject, expires_at = subject_of(claims), float(cast("float", claims["exp"]))
+        subject, expires_at = subject_of(claims), end_of(claims)
         name = f"{self._provider.issuer}#{subject}"  # no name of a static token has such signs
         if self._listed.isdisjoint(descriptions(claims)):
             raise CallerNotListed(f"The subject {subject} is none of those who may come in: LUMA_MCP_OAUTH_CALLERS.")
@@ -109,6 +109,14 @@ def subject_of(claims: Json) -> str:
     return subject
 
 
+def end_of(claims: Json) -> float:
+    """Give when a token ends, in POSIX seconds; raise `TokenRefused` for what no clock reaches."""
+    try:
+        return float(cast("float", claims["exp"]))
+    except OverflowError as error:
+        raise TokenRefused(MALFORMED) from error
+
+
 def scopes_of(claims: Json) -> list[str]:
     """Give those scopes that mean something here: `scope` (RFC 9068), or `scp` as some providers write it."""
     given = words_in(claims.get("scope")) | words_in(claims.get("scp"))
@@ -128,5 +136,5 @@ def descriptions(claims: Json) -> set[str]:
     """List whom a token describes, in the words of LUMA_MCP_OAUTH_CALLERS: an e-mail only if it was verified."""
     found = {f"sub:{claims['sub']}", *(f"group:{name}" for name in texts_in(claims.get("groups")))}
     if claims.get("email_verified") is True and isinstance(email := claims.get("email"), str):
-        found.add(f"email:{email.lower()}")
+        found.add(f"email:{fold_email(email)}")
     return found

@@ -36,7 +36,7 @@ class StaticTokens:
 
     def _name_of(self, given: bytes) -> str:
         found = ""
-        for name, known in (*self._fixed, *self._read_file()):
+        for name, known in (*self._read_file(), *self._fixed):  # of a token in both, the settings say whose it is
             found = name if hmac.compare_digest(given, known) else found
         return found
 

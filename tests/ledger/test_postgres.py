@@ -11,12 +11,14 @@ import anyio
 import psycopg
 import pytest
 from psycopg.rows import dict_row
+from pydantic import SecretStr
 
 from luma_mcp.core import failpoints
 from luma_mcp.core.errors import LedgerUnusable, LimitReached
 from luma_mcp.core.models import Change, LedgerPosition, Limits, Status, Task
+from luma_mcp.ledger import postgres
 from luma_mcp.ledger.ledger import Ledger
-from luma_mcp.ledger.postgres import change_of
+from luma_mcp.ledger.postgres import PostgresStore, change_of
 from tests.support.ledgers import NO_LIMITS, add, listed
 from tests.support.postgres import PASSWORD, PostgresServer, open_in
 from tests.support.rig import EPOCH
@@ -215,6 +217,36 @@ async def test_whoever_could_not_listen_is_told_that_anything_may_have_changed(u
     assert changed == [Change(None, None, listed=True)]
     await ledger.stop_watching()
     assert (await ledger.changes(later))[1] == [Change(None, None, listed=True)]
+
+
+async def test_what_a_cancelled_call_has_heard_is_not_lost(url: str, ledger: Ledger) -> None:
+    start, _ = await ledger.changes(None)
+    with closing(open_in(url)) as other:
+        await add(other, task())
+    await heard(ledger, start, 1)  # as by a call whose answer nobody had
+    now, changed = await ledger.changes(start)
+    assert changed == [Change(None, None, listed=True)]
+    assert (await ledger.changes(now))[1] == []
+
+
+async def test_a_question_that_takes_too_long_fails_alone(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(postgres, "BOUNDS", postgres.BOUNDS.replace("'4s'", "'50ms'"))
+    answers = list[str]()
+    with closing(PostgresStore(SecretStr(url), "luma_mcp")) as store:
+
+        async def ask(seconds: int) -> None:
+            try:
+                await store.read("SELECT pg_sleep(?)", (seconds,))
+                answers.append("an answer")
+            except LedgerUnusable as error:
+                answers.append(error.message)
+
+        async with anyio.create_task_group() as group:
+            for seconds in (60, 0):
+                group.start_soon(ask, seconds)
+    assert len(answers) == 2
+    assert answers.count("an answer") == 1
+    assert any("statement timeout" in each for each in answers)
 
 
 async def test_who_does_not_listen_keeps_nothing_waiting_in_the_database(url: str, ledger: Ledger) -> None:

@@ -1,16 +1,20 @@
 """Videos on their way in: written while they can be videos of bearable size, in a folder that nobody else reads."""
 
 import os
+import shutil
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator
+from contextlib import aclosing
 from pathlib import Path
 
 import anyio.lowlevel
 import pytest
 
 from luma_mcp.core.errors import OutputNotWritable, SourceNotFound, SourceTooLarge
+from luma_mcp.media import incoming
 from luma_mcp.media.incoming import Rule, private_file, write_video
 from tests.support.mp4_files import film
+from tests.support.rig import disk_with
 
 pytestmark = [pytest.mark.anyio, pytest.mark.usefixtures("inline_threads")]
 FILM = film()
@@ -57,6 +61,22 @@ async def test_what_turns_out_too_large_is_refused_at_the_bound(tmp_path: Path) 
     with pytest.raises(SourceTooLarge):
         await write_video(pieces, tmp_path / "clip.mp4", None, RULE)
     assert (pieces.taken, (tmp_path / "clip.mp4").stat().st_size) == (2, len(FILM))
+
+
+@pytest.mark.parametrize("size", [None, len(FILM)])
+async def test_what_comes_leaves_room_on_a_disk_that_others_fill(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, size: int | None
+) -> None:
+    async def coming() -> AsyncGenerator[bytes]:
+        yield FILM[:-3]
+        monkeypatch.setattr(shutil, "disk_usage", disk_with(1000))
+        yield FILM[-3:]
+
+    monkeypatch.setattr(incoming, "LOOK_BYTES", 1)
+    with pytest.raises(OutputNotWritable, match="nearly full"):
+        async with aclosing(coming()) as pieces:
+            await write_video(pieces, tmp_path / "clip.mp4", size, RULE)
+    assert (tmp_path / "clip.mp4").stat().st_size == len(FILM) - 3
 
 
 async def test_a_private_file_is_gone_afterwards_with_what_killed_servers_left(tmp_path: Path) -> None:

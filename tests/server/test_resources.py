@@ -102,7 +102,7 @@ async def test_a_task_without_an_id_is_in_the_task_list_but_has_no_resource_of_i
 
 
 async def test_a_title_in_the_list_is_one_short_line(rig: Rig) -> None:
-    prompt = "fog\n\tand\u2028\u202emist \x00 " + "over the hills " * 20
+    prompt = "fog\n\tand\u2028\u202emist \x01 " + "over the hills " * 20
     async with rig.client() as client:
         await client.call_tool("modify_video", ASK | {"prompt": prompt})
         title = (await client.list_resources()).resources[1].title or ""

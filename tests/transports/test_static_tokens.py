@@ -59,6 +59,12 @@ async def test_tokens_of_settings_count_beside_those_of_the_file(home: Path, fil
     assert [await name_of(tokens, token) for token in (ANN, BOB)] == ["", "bob"]
 
 
+async def test_whose_a_token_is_that_stands_in_both_the_settings_say(home: Path, file: Path) -> None:
+    tokens = tokens_in(home, file, auth_tokens=f"bob:{BOB}")
+    file.write_text(f"eve:{BOB}\n")
+    assert await name_of(tokens, BOB) == "bob"
+
+
 async def test_a_line_that_is_wrong_lets_nobody_in_and_keeps_nobody_else_out(
     home: Path, file: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
