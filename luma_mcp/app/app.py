@@ -99,11 +99,7 @@ class App:
         named_by = max(begun + bound, (anyio.current_time() if confirm else begun) + MIN_SUBMIT_SECONDS)
         failpoints.reach("submission.intended")
         try:
-            if joined:
-                await self._go_on(task)
-            else:
-                self.start_tracker()
-                self._parts.tracker.follow_new(task)
+            await (self._go_on(task) if joined else self._follow_new(task))
             if in_background and not task.has_ended(asked_at):
                 found = Outcome(await self._parts.ledger.get(task.key), in_background=True)
             else:
@@ -115,6 +111,10 @@ class App:
         except (LedgerUnusable, TaskNotFound) as error:
             error.charged = "unknown"  # the intent is recorded, and may be on its way
             raise
+
+    async def _follow_new(self, task: Task) -> None:
+        self.start_tracker()
+        self._parts.tracker.follow_new(task)
 
     async def _watch_named(
         self, found: Task, named_by: float, until: float, progress: Progress, *, is_new: bool

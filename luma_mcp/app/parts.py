@@ -146,36 +146,21 @@ def assemble(
     )
     usual_times, changes = UsualTimes(ledger, runapi), Changes(ledger, changed)
     account_checker = AccountChecker(settings, ledger, runapi, now)
-    tracker = Tracker(
-        ledger, runapi, submission, downloads, callbacks, usual_times, settings, now, changed.give, observer
-    )
     signer, received = Signer(ledger, runapi), ReceivedClips(settings.tasks_dir / RECEIVED_FOLDER)
-    source_guard = DownloadGuard(trusted=origin, allow_private=False)  # models name sources
-    return Parts(
-        settings,
-        now,
-        observer,
-        ledger,
-        runapi,
-        uploads,
-        submission,
-        callbacks,
-        tracker,
-        changes,
-        changed,
-        active_requests,
-        background,
-        creator=TaskCreator(settings, ledger, runapi, uploads, account_checker, now),
-        waiter=TaskWaiter(ledger, changes, transfers, active_requests, usual_times, now),
-        saver=saver,
-        videos=VideoFinder(uploads, saver.saved_folders, now),
-        account_checker=account_checker,
-        make_previewer=partial(make_previewer, settings, saver, uploads, Links(ledger, runapi, now), source_guard),
-        logins=KeyLogins(runapi, background),
-        attachments=Attachments(network.clients, settings.tasks_dir / ATTACHED_FOLDER, trusted=origin),
-        upload_desk=UploadDesk(signer, ledger, runapi, uploads, received, now),
-        video_links=VideoLinks(signer, ledger, settings.callback_base_url, now),
+    attachments = Attachments(network.clients, settings.tasks_dir / ATTACHED_FOLDER, trusted=origin)
+    tidies = (downloads.tidy, received.tidy, attachments.tidy)
+    tracker = Tracker(
+        ledger, runapi, submission, downloads, callbacks, usual_times, settings, now, changed.give, observer, tidies
     )
+    source_guard = DownloadGuard(trusted=origin, allow_private=False)  # models name sources
+    previewer = partial(make_previewer, settings, saver, uploads, Links(ledger, runapi, now), source_guard)
+    creator = TaskCreator(settings, ledger, runapi, uploads, account_checker, now)
+    waiter = TaskWaiter(ledger, changes, transfers, active_requests, usual_times, now)
+    desk = UploadDesk(signer, ledger, runapi, uploads, received, now)
+    links, logins = VideoLinks(signer, ledger, settings.callback_base_url, now), KeyLogins(runapi, background)
+    worked = (submission, callbacks, tracker, changes, changed, active_requests, background)
+    seen = (creator, waiter, saver, VideoFinder(uploads, saver.saved_folders, now), account_checker, previewer)
+    return Parts(settings, now, observer, ledger, runapi, uploads, *worked, *seen, logins, attachments, desk, links)
 
 
 def make_previewer(

@@ -28,6 +28,7 @@ from luma_mcp.ledger.schema import COUNT_TASKS
 from luma_mcp.ledger.store import Connection, Cursor, Query, Store, Values, Write, do_each, fail_all, fail_alone
 
 POOL_SECONDS = 3  # until a connection is there
+CLOSING_SECONDS = 0.2  # for threads of the pool: one that connects to what does not answer ends by itself
 ATTEMPTS = 3  # to run a batch that PostgreSQL undid
 MAX_CONNECTIONS = 4  # one that reads, one that writes, and two in place of those that are stuck
 LIFETIME_SECONDS = 300.0  # of a connection: each new one looks at the version of the schema
@@ -116,7 +117,7 @@ class PostgresStore(Store):
         self._end_session()
         if pool := self._pool:
             self._pool = None
-            pool.close(timeout=0)  # a thread that connects to what does not answer ends by itself
+            pool.close(timeout=CLOSING_SECONDS)
 
     def lock_limits(self, db: Connection) -> None:
         """Let nobody else add a task until the end of the transaction."""

@@ -7,11 +7,12 @@ from pathlib import Path
 from typing import cast
 
 import anyio
+import anyio.to_thread
 import httpx
 
 from luma_mcp.core.errors import DownloadFailed, OutputNotWritable, SourceNotAllowed, SourceNotFound
 from luma_mcp.media.downloads import LENGTH, is_packed
-from luma_mcp.media.incoming import Rule, private_file, write_video
+from luma_mcp.media.incoming import Rule, private_file, remove_left_behind, write_video
 from luma_mcp.runapi.connection import HttpClients
 from luma_mcp.runapi.ssrf import DownloadGuard, Purpose
 
@@ -51,6 +52,10 @@ class Attachments:
         async with private_file(self._folder, FILE_NAME, LEFTOVER_SECONDS) as path:
             await self._bring(url, path)
             yield path
+
+    async def tidy(self) -> None:
+        """Remove videos that killed servers left behind."""
+        await anyio.to_thread.run_sync(remove_left_behind, self._folder, LEFTOVER_SECONDS, abandon_on_cancel=True)
 
     async def _bring(self, url: str, path: Path) -> None:
         try:

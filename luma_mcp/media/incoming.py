@@ -56,13 +56,17 @@ async def private_file(folder: Path, name: str, leftover_seconds: float) -> Asyn
 
 
 def make_place(place: Path, leftover_seconds: float) -> None:
-    folder = place.parent
-    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-    for left in folder.iterdir():
-        with suppress(OSError):
+    place.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    remove_left_behind(place.parent, leftover_seconds)
+    place.mkdir(mode=0o700)
+
+
+def remove_left_behind(folder: Path, leftover_seconds: float) -> None:
+    """Remove what killed servers left in a folder of private files, once it is older than anything lasts."""
+    with suppress(OSError):  # there is no folder before the first file
+        for left in folder.iterdir():
             if left.lstat().st_mtime < time.time() - leftover_seconds:
                 shutil.rmtree(left, ignore_errors=True)
-    place.mkdir(mode=0o700)
 
 
 async def write_video(pieces: AsyncIterable[bytes], path: Path, size: int | None, rule: Rule) -> int:

@@ -5,10 +5,11 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 
 import anyio
+import anyio.to_thread
 
 from luma_mcp.core.errors import OutputNotWritable, SourceNotFound
 from luma_mcp.media.clips import MAX_CLIP_BYTES
-from luma_mcp.media.incoming import Rule, private_file, write_video
+from luma_mcp.media.incoming import Rule, private_file, remove_left_behind, write_video
 
 RECEIVE_SECONDS = 3600.0
 LEFTOVER_SECONDS = 3 * RECEIVE_SECONDS
@@ -43,6 +44,10 @@ class ReceivedClips:
         async with private_file(self._folder, FILE_NAME, LEFTOVER_SECONDS) as path:
             await self._write(pieces, path, size)
             yield path
+
+    async def tidy(self) -> None:
+        """Remove clips that killed servers left behind."""
+        await anyio.to_thread.run_sync(remove_left_behind, self._folder, LEFTOVER_SECONDS, abandon_on_cancel=True)
 
     async def _write(self, pieces: AsyncIterable[bytes], path: Path, size: int | None) -> None:
         try:

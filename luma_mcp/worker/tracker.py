@@ -2,7 +2,7 @@
 
 import logging
 import math
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 
@@ -50,7 +50,7 @@ class Tracker:
 
     What is being done for tasks is cancelled with `run`; the ledger keeps how far it was. Looks that were waited for
     share the setting `polls_per_second`, with those of other servers too; a task that somebody asks for is looked at
-    at once.
+    at once. `tidies` remove, now and then, what killed servers left on the disk.
     """
 
     def __init__(
@@ -65,23 +65,16 @@ class Tracker:
         now: Clock,
         notify_changed: Callable[[str], None],
         observer: Observer,
+        tidies: Sequence[Callable[[], Awaitable[None]]],
     ) -> None:
         self._ledger = ledger
         self._runapi = runapi
+        called = self._look_after_call
         self._follower = Follower(
-            ledger,
-            runapi,
-            submission,
-            downloads,
-            callbacks,
-            usual_times,
-            now,
-            notify_changed,
-            self._look_after_call,
-            observer,
+            ledger, runapi, submission, downloads, callbacks, usual_times, now, notify_changed, called, observer
         )
         self._submission = submission
-        self._downloads = downloads
+        self._tidies = tidies
         self._callbacks = callbacks
         self._now = now
         self._notify_changed = notify_changed
@@ -204,7 +197,8 @@ class Tracker:
 
     async def _tidy(self) -> None:
         with anyio.move_on_after(ROUND_SECONDS):  # on a disk that hangs, rounds have to go on
-            await self._downloads.tidy()
+            for tidy in self._tidies:
+                await tidy()
         if self._keep_days is not None:
             await self._ledger.forget(self._now(), self._keep_days)
 

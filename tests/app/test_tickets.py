@@ -1,5 +1,6 @@
 """Tickets: which servers take them, for what and how long, and what becomes of uploads that fail or race."""
 
+import os
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import AsyncExitStack
 from dataclasses import replace
@@ -224,3 +225,17 @@ async def test_a_link_to_a_task_that_is_not_there_any_more_leads_nowhere(home: P
         assert link is not None
         with pytest.raises(TicketUnknown):
             await rig.app.open_linked_video(link.url.rpartition("/")[2])
+
+
+async def test_a_clip_that_a_killed_server_left_behind_is_removed_by_the_next_one(
+    home: Path, inline_threads: None
+) -> None:
+    left, fresh = (home / "data" / "received" / name for name in ("left", "fresh"))
+    for place in (left, fresh):
+        place.mkdir(parents=True)
+        (place / "upload.mp4").write_bytes(b"private")
+    os.utime(left, (0, 0))
+    async with open_rig(home) as rig:
+        rig.app.start_tracker()
+        await anyio.sleep(10)
+    assert (left.exists(), fresh.exists()) == (False, True)
