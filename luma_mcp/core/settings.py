@@ -8,6 +8,7 @@ import logging
 import os
 from collections.abc import Mapping
 from decimal import Decimal
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Annotated, Any, Literal, cast
 
@@ -82,7 +83,7 @@ class Settings(BaseModel):
     )
     database_url: DatabaseUrl | None = setting(
         "a PostgreSQL database that holds the tasks in place of a file in the data folder, for several machines",
-        "an address such as postgresql://user:password@host/name (and needs `pip install 'runapi-luma-mcp[postgres]'`)",
+        "an address such as postgresql://user:password@host/name",
         default=None,
     )
     output_dir: Folder = setting(
@@ -390,10 +391,13 @@ def load_settings(**flags: Any) -> Settings:
     typed, variables, named = load_sources(given)
     found = {**named, **variables, **typed}
     try:
-        return Settings.model_validate({**settings_in_runapi_file(found), **found})
+        settings = Settings.model_validate({**settings_in_runapi_file(found), **found})
     except ValidationError as error:
         name = str(error.errors(include_input=False)[0]["loc"][0])
         raise BadSetting(*describe_accepted(name)) from None
+    if settings.database_url and find_spec("psycopg_pool") is None:
+        raise BadSetting("LUMA_MCP_DATABASE_URL", "needs the extra `postgres`, which is not installed")
+    return settings
 
 
 def describe_accepted(name: str) -> tuple[str, str]:

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from luma_mcp.core import settings_sources
+from luma_mcp.core import settings as settings_module
 from luma_mcp.core.settings import Settings, load_settings
 from luma_mcp.core.settings_sources import BadSetting
 from tests.support.runapi_keys import NEW_KEY, OLD_KEY, write_key
@@ -266,7 +266,7 @@ def test_what_is_no_address_of_a_database_ends_the_start(address: str, monkeypat
 
 
 def test_a_database_needs_what_speaks_to_it(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(settings_sources, "find_spec", lambda name: None)
+    monkeypatch.setattr(settings_module, "find_spec", lambda name: None)
     monkeypatch.setenv("LUMA_MCP_DATABASE_URL", "postgresql://host/luma")
-    with pytest.raises(BadSetting, match=r"runapi-luma-mcp\[postgres\]"):
+    with pytest.raises(BadSetting, match="needs the extra `postgres`"):
         load_settings()

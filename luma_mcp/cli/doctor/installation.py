@@ -30,7 +30,7 @@ from luma_mcp.transports.sockets import check_exposure
 OLDEST_SDK = (2, 3)  # as pyproject.toml asks for, which a test compares
 NEXT_SDK = (3,)  # the first that may be too new
 GET_KEY = "Run `luma-mcp login`: every host's server then finds the key. Or try everything without one, with --sandbox."
-OVER_HTTP = 'See "Serve many clients over HTTP" in README.'
+OVER_HTTP = "See luma_mcp/transports/HTTP.md in the project's pages."
 PAY_AGAIN = "If videos are to be made here, leave --no-spend out, or raise LUMA_MCP_DAILY_LIMIT."
 OWN_FILE = 'It holds {"api_key": "…"}, and only you may write it (chmod 600).'
 
