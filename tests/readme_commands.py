@@ -1,8 +1,8 @@
 """Runs every command block of README, and of the page on HTTP, as a newcomer would, one after the other, in a home.
 
 Usage, in a fresh checkout: python3 tests/readme_commands.py HOME. Needs nothing but Python, pip, uv and bash. The block
-that runs the tests is left to CI. Docker and Claude Code are played: what is passed to them is looked at. `luma-mcp
-login` is left out, as it needs a person: tests/release/test_readme_commands.py plays one.
+that runs the tests is left to CI. Docker, Claude Code and curl are played: what is passed to them is looked at.
+`luma-mcp login` is left out, as it needs a person: tests/release/test_readme_commands.py plays one.
 """
 
 import os
@@ -25,6 +25,7 @@ PLAYED = {
     "docker build": r"--file luma_mcp/release/Dockerfile --tag luma-mcp \.$",
     "docker run": r"(--env (RUNAPI|LUMA_MCP)_\w+ )+--volume luma:/data --read-only --publish [\d.:]+ luma-mcp$",
     "docker compose": r"--file luma_mcp/release/compose.yaml up --detach --build --wait$",
+    "curl -T": r"clip.mp4 https://luma.example.com/uploads/THE-TICKET$",
     "claude mcp": r"add --transport http luma https://\S+/mcp --header Authorization: Bearer secret$",
 }
 
@@ -33,7 +34,7 @@ def main(home: Path) -> None:
     """Run all blocks."""
     programs = home / "played-programs"
     programs.mkdir(parents=True)
-    for name in ("docker", "claude"):
+    for name in ("docker", "claude", "curl"):
         (programs / name).write_text(STAND_IN)
         (programs / name).chmod(0o755)
     path = f"{home}/.local/bin:{home}/luma-mcp/bin:{programs}:{os.environ['PATH']}"
