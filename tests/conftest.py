@@ -81,7 +81,8 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, request: pytest.Fixtur
         use_database(tmp_path, server.new_database())
     for handler in [found for found in logging.root.handlers if isinstance(found.formatter, RedactingFormatter)]:
         logging.root.removeHandler(handler)  # it writes to what was stderr in an earlier test
-    logging.getLogger(AUDIT).setLevel(logging.NOTSET)  # a command of an earlier test may have silenced it
+    for name in ("luma_mcp", AUDIT):
+        logging.getLogger(name).setLevel(logging.NOTSET)  # a command of an earlier test may have set another
     monkeypatch.setenv("HOME", str(tmp_path))
     monkeypatch.chdir(tmp_path)
     return tmp_path
