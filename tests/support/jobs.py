@@ -18,6 +18,7 @@ import trio._core._run
 import trio.testing
 
 from luma_mcp.app import changes
+from luma_mcp.core import backoff
 from tests.support import failing_jobs as failing
 from tests.support import successful_jobs as successful
 from tests.support.rig import ERAS, run_inline
@@ -49,10 +50,10 @@ JOBS: dict[str, Job] = {
 
 async def played(name: str, home: Path, era: str = ERAS[0]) -> str:
     """Play a job and give its transcript: what trio would leave to chance goes the same way each time."""
-    random.seed(0)
     job = JOBS[name]
     with (
-        patch.object(trio._core._run, "_r", random.Random(0)),  # noqa: S311 - guards nothing
+        patch.object(backoff, "random", random.Random(0)),  # noqa: S311 - guards nothing
+        patch.object(trio._core._run, "_r", random.Random(0)),  # noqa: S311 - as above
         patch.object(changes, "CHANGES_INTERVAL_SECONDS", 0.4717),  # half a second could be written as none or one
     ):
         return (await job(home, era)).text((job.__doc__ or "").rstrip("."))
