@@ -10,7 +10,7 @@ from mcp import MCPError
 
 from luma_mcp import __version__
 from luma_mcp.core.errors import InvalidRequest
-from luma_mcp.server.server import INSTRUCTIONS, SAVED_CLAUSE, instructions
+from luma_mcp.server.server import INSTRUCTIONS, SAVED_CLAUSE, build_server, instructions
 from tests.support.model_texts import surface_texts
 from tests.support.rig import ERAS, SOURCE, Rig, ask_raw, open_rig, result_text, settings_for, structured
 from tests.support.surface import FORMS
@@ -100,3 +100,12 @@ def test_the_instructions_are_short_in_every_variant() -> None:
     told = [text.words for text in surface_texts() if text.where.startswith("instructions")]
     assert len(told) > 1
     assert max(map(len, told)) < 2048
+
+
+async def test_the_sdk_is_told_what_each_tool_takes_as_the_list_has_it(rig: Rig) -> None:
+    lookup = build_server(rig.app).get_tool_input_schema
+    async with rig.client() as client:
+        listed = {tool.name: tool.input_schema for tool in (await client.list_tools()).tools}
+    assert lookup is not None
+    assert {name: lookup(name) for name in listed} == listed
+    assert lookup("nowhere") is None
