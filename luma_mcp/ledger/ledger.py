@@ -6,12 +6,10 @@ however long the history is.
 
 import json
 import math
-import secrets
 import uuid
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import Any
 
 from luma_mcp.core.errors import InvalidRequest, TaskNotFound, TaskUnreadable
 from luma_mcp.core.models import (
@@ -30,7 +28,6 @@ from luma_mcp.core.models import (
     Spending,
     Status,
     Task,
-    UploadTicket,
     Usage,
     settled_charge,
     to_micros,
@@ -48,14 +45,14 @@ from luma_mcp.ledger.records import (
     Row,
     failure_to_json,
     is_key,
-    is_url,
     is_valid_row,
     row_of,
     task_of,
-    ticket_of,
 )
 from luma_mcp.ledger.schema import BLOCKS_REPEAT, UNENDED, UNSAVED
 from luma_mcp.ledger.store import Connection, Record, Store
+from luma_mcp.ledger.tickets import LedgerTickets
+from luma_mcp.ledger.uploads import LedgerUploads
 
 MAX_COST_USD = 1_000_000  # no task costs more: what says so was made up
 # Conditions that several statements share.
@@ -105,9 +102,6 @@ COMMITTED = f"""
         WHERE caller = :caller AND status = 'failed' AND created_at > :followed
             AND charged <> 'no' AND coalesce(finished_at, created_at) > :born
     ) AS counted WHERE caller = :caller AND key <> :besides"""  # noqa: S608 - conditions of ours
-REMEMBER_UPLOAD = """
-    INSERT INTO uploads VALUES (?, ?, ?, ?, ?)
-    ON CONFLICT (origin, key_id, digest) DO UPDATE SET url = excluded.url, expires_at = excluded.expires_at"""
 CLEAR_PATH_ELSEWHERE = """
     UPDATE tasks SET video_path = '', wants_file = false WHERE video_path = ? AND key <> ?
         -- as the index `tasks_by_path` has it
@@ -210,87 +204,6 @@ def load_task(row: Record) -> Task:
         return task_of(row)
     except UNREADABLE as error:
         raise TaskUnreadable(f"The task {sanitise_text(str(row['key']))} cannot be read from the ledger.") from error
-
-
-class LedgerUploads:
-    """The table of uploaded clips. Every method raises `LedgerUnusable` when the file cannot be used."""
-
-    def __init__(self, store: Store) -> None:
-        self._store = store
-
-    async def find_upload_url(self, account: tuple[str, str], digest: str, until: float) -> str:
-        """Give the URL that an account (origin, key id) has of a content after `until` (POSIX seconds); else empty."""
-        query = """
-            SELECT url FROM uploads WHERE origin = ? AND key_id = ? AND digest = ? AND expires_at > ?
-                -- RunAPI keeps nothing for longer: this was not written by us, or by another clock
-                AND expires_at < ?"""
-        rows = await self._store.read(query, (*account, digest, until, until + OUTPUT_LIFETIME_SECONDS))
-        return next((row["url"] for row in rows if is_url(row["url"])), "")
-
-    async def remember_upload(
-        self, account: tuple[str, str], digest: str, url: str, expires_at: float, now: float
-    ) -> None:
-        """Note the URL of a content and when it expires (POSIX seconds), and forget those that have expired."""
-
-        def write(db: Connection) -> None:
-            db.execute("DELETE FROM uploads WHERE expires_at <= ?", (now,))
-            db.execute(REMEMBER_UPLOAD, (*account, digest, url, expires_at))
-
-        await self._store.write(write)
-
-    async def forget_upload(self, url: str, now: float) -> None:
-        """Forget a URL that was of no use, and those that have expired."""
-        query = "DELETE FROM uploads WHERE expires_at <= ? OR url = ?"
-        await self._store.write(lambda db: db.execute(query, (now, url)).rowcount)
-
-
-class LedgerTickets:
-    """The table of upload tickets, and of what came by them. Every method raises `LedgerUnusable`, as others do."""
-
-    def __init__(self, store: Store) -> None:
-        self._store = store
-
-    async def add(self, ticket: UploadTicket, now: float) -> None:
-        """Note a new ticket, and forget those by which nothing came in time."""
-
-        def write(db: Connection) -> None:
-            # what has begun to arrive may take as long again
-            db.execute("DELETE FROM tickets WHERE state <> 'arrived' AND expires_at <= ?", (now - DAY_SECONDS,))
-            values = (ticket.id, ticket.caller, ticket.state, ticket.expires_at, ticket.digest, ticket.seconds)
-            db.execute("INSERT INTO tickets VALUES (?, ?, ?, ?, ?, ?)", values)
-
-        await self._store.write(write)
-
-    async def find(self, ticket_id: str) -> UploadTicket | None:
-        """Give a ticket, whosever it is; None for an unknown one."""
-        rows = await self._store.read("SELECT * FROM tickets WHERE id = ?", (ticket_id,))
-        return next((ticket for row in rows if (ticket := ticket_of(row))), None)
-
-    async def secret(self) -> str:
-        """Give the secret of this ledger's tickets, which is made when it is first needed."""
-        query = "SELECT value FROM secrets WHERE name = 'tickets'"
-        if not (rows := await self._store.read(query, ())):
-            insertion = "INSERT INTO secrets VALUES ('tickets', ?) ON CONFLICT (name) DO NOTHING"
-            await self._change(insertion, (secrets.token_hex(32),))
-            rows = await self._store.read(query, ())
-        return str(rows[0]["value"])
-
-    async def claim(self, ticket_id: str, now: float) -> bool:
-        """Let one upload begin; tell whether it may: nobody else's has, and the ticket has not expired."""
-        query = "UPDATE tickets SET state = 'arriving' WHERE id = ? AND state = 'open' AND expires_at > ?"
-        return await self._change(query, (ticket_id, now))
-
-    async def release(self, ticket_id: str) -> bool:
-        """Let another upload begin in place of one that has failed; tell whether one had begun."""
-        return await self._change("UPDATE tickets SET state = 'open' WHERE id = ? AND state = 'arriving'", (ticket_id,))
-
-    async def use(self, ticket_id: str, digest: str, seconds: float | None) -> bool:
-        """Note which content has arrived, for good; tell whether an upload had begun."""
-        query = "UPDATE tickets SET state = 'arrived', digest = ?, seconds = ? WHERE id = ? AND state = 'arriving'"
-        return await self._change(query, (digest, seconds, ticket_id))
-
-    async def _change(self, query: str, values: Sequence[Any]) -> bool:
-        return await self._store.write(lambda db: db.execute(query, values).rowcount == 1)
 
 
 class Ledger:
@@ -441,7 +354,7 @@ class Ledger:
             UPDATE tasks SET wanted_at = ? WHERE key = ?
                 -- afterwards asking prolongs nothing: a task is followed for a time from `wanted_at` on
                 AND task_id = '' AND status IN ('submitting', 'unconfirmed')"""
-        await self._change(query, (now, key))
+        await self._store.change(query, (now, key))
 
     async def resubmit(self, key: str, now: float) -> None:
         """Put an unconfirmed task back to work under its key, now."""
@@ -450,7 +363,7 @@ class Ledger:
                 -- one that was put aside is taken at once
                 aside_until = 0
             WHERE key = :key AND status = 'unconfirmed'"""
-        await self._change(query, {"key": key, "now": now})
+        await self._store.change(query, {"key": key, "now": now})
 
     async def request_save(self, task: Task, name: str, now: float) -> None:
         """Have a finished video saved, under a name if one is given, unless it was saved elsewhere meanwhile.
@@ -468,16 +381,16 @@ class Ledger:
                 -- otherwise it was saved elsewhere meanwhile
                 AND video_path = :path"""
         seen = {"key": task.key, "path": task.video_path}
-        await self._change(query, {**seen, "name": name, "now": now, "owner": self._owner})
+        await self._store.change(query, {**seen, "name": name, "now": now, "owner": self._owner})
 
     async def set_wants_file(self, key: str) -> None:
         """Have a video saved that was not to be, unless it has been."""
         query = "UPDATE tasks SET wants_file = true WHERE key = ? AND video_path = '' AND NOT wants_file"
-        await self._change(query, (key,))
+        await self._store.change(query, (key,))
 
     async def clear_path_elsewhere(self, path: str, key: str) -> None:
         """Note that the file at `path` is that of the task `key` now: those of other tasks there are gone."""
-        await self._change(CLEAR_PATH_ELSEWHERE, (path, key))
+        await self._store.change(CLEAR_PATH_ELSEWHERE, (path, key))
 
     async def clear_wants_file(self, key: str) -> None:
         """Leave a finished video unsaved until somebody asks for it."""
@@ -485,12 +398,14 @@ class Ledger:
             UPDATE tasks SET wants_file = false WHERE key = ? AND status = 'completed' AND video_path = ''
                 -- otherwise somebody has asked for it meanwhile
                 AND error IS NOT NULL"""
-        await self._change(query, (key,))
+        await self._store.change(query, (key,))
 
     async def update_video_urls(self, task: Task) -> None:
         """Write the links of a finished video and what is wrong with them, whoever holds the lease."""
         query = "UPDATE tasks SET video_urls = ?, error = ?, updated_at = ? WHERE key = ? AND status = 'completed'"
-        await self._change(query, (json.dumps(task.video_urls), failure_to_json(task.error), task.updated_at, task.key))
+        await self._store.change(
+            query, (json.dumps(task.video_urls), failure_to_json(task.error), task.updated_at, task.key)
+        )
 
     async def check_writable(self) -> None:
         """Raise `LedgerUnusable` if nothing could be written now."""
@@ -505,8 +420,7 @@ class Ledger:
                     AND NOT ({UNSAVED} AND finished_at > :oldest)
                 LIMIT {CHANGED_AT_ONCE})"""  # noqa: S608 - conditions of ours
         bounds = {"oldest": now - OUTPUT_LIFETIME_SECONDS, "before": now - days * DAY_SECONDS}
-        came_before = "DELETE FROM tickets WHERE expires_at < :before"
-        if await self._change_all(query, bounds) + await self._change(came_before, {"before": bounds["before"]}):
+        if await self._change_all(query, bounds) + await self.tickets.forget(bounds["before"]):
             await self._store.shrink()
 
     # -- leases -------------------------------------------------------------------------------------------------------
@@ -515,7 +429,7 @@ class Ledger:
         """Keep all leases of this server, as far as nobody took them, until a moment in POSIX seconds."""
         await self._store.stay_connected()
         values: Row = {"owner": self._owner, "until": until}
-        await self._change(SAY_ALIVE, values)
+        await self._store.change(SAY_ALIVE, values)
 
     @property
     def _living(self) -> str:
@@ -539,7 +453,7 @@ class Ledger:
         values: Row = {"now": now} | MAX_LEASE_SECONDS
         if await self._store.read(found, values):
             await self._change_all(free, values)
-            await self._change(forget, values)
+            await self._store.change(forget, values)
 
     async def count_servers(self, now: float) -> int:
         """Count the servers that have tasks to follow, this one among them if it has."""
@@ -572,7 +486,7 @@ class Ledger:
                 aside_until = CASE WHEN status = :status OR :status = '' THEN :until ELSE 0 END
             WHERE key = :key AND lease_owner = :owner"""
         values = {"until": until, "key": key, "owner": self._owner, "status": while_status}
-        await self._change(query, values)
+        await self._store.change(query, values)
 
     async def release_all(self) -> None:
         """Give all leases of this server back."""
@@ -738,13 +652,10 @@ class Ledger:
         """Take note that nobody asks for changes for now."""
         await self._store.rest()
 
-    async def _change(self, query: str, values: Sequence[Any] | Row) -> int:
-        return await self._store.write(lambda db: db.execute(query, values).rowcount)
-
     async def _change_all(self, query: str, values: Row) -> int:
         """Run a statement that changes `CHANGED_AT_ONCE` rows at most until it finds no more; give how many it did."""
         changed = 0
-        while found := await self._change(query, values):
+        while found := await self._store.change(query, values):
             changed += found
         return changed
 

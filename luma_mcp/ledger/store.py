@@ -113,6 +113,10 @@ class Store(ABC):
             raise silence from error
         return written
 
+    async def change(self, query: str, values: Values) -> int:
+        """Run one statement in a transaction; give how many rows it changed."""
+        return await self.write(lambda db: db.execute(query, values).rowcount)
+
     async def stay_connected(self) -> None:  # noqa: B027 - one store has nothing to do
         """Let others see that this server is connected."""
 

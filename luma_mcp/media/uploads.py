@@ -212,7 +212,7 @@ class Uploads:
     async def _find_brought(self, digest: str, hint: str) -> str:
         """Give the URL of a clip that was uploaded before its task was made; raise `SourceNotFound`."""
         long_enough = self._now() + MIN_URL_LIFETIME_SECONDS
-        if url := await self._ledger.uploads.find_upload_url(self._runapi.account, digest, long_enough):
+        if url := await self._ledger.uploads.find_url(self._runapi.account, digest, long_enough):
             return url
         came = "attached" if hint == ATTACH_HINT else "uploaded"
         raise SourceNotFound(f"RunAPI does not keep the {came} video any more.", hint=hint)
@@ -220,7 +220,7 @@ class Uploads:
     async def forget_upload(self, task: Task) -> None:
         """Let the clip of a failed task be uploaded anew the next time: RunAPI may have lost it."""
         if task.source_bytes is not None:
-            await self._ledger.uploads.forget_upload(task.source_url, self._now())
+            await self._ledger.uploads.forget(task.source_url, self._now())
 
     async def _allowed(self, path: Path) -> Path:
         """Find an allowed file; callers from other machines do not learn what else there is on this one."""
@@ -279,7 +279,7 @@ class Uploads:
         """
         async with self._alone(clip.digest):
             long_enough = self._now() + lasting
-            if url := await self._ledger.uploads.find_upload_url(self._runapi.account, clip.digest, long_enough):
+            if url := await self._ledger.uploads.find_url(self._runapi.account, clip.digest, long_enough):
                 return url
             try:
                 with self._observer.operation("upload", caller, key):
@@ -298,9 +298,7 @@ class Uploads:
         stored = await self._runapi.confirm_upload(target)
         failpoints.reach("upload.confirmed")
         account = self._runapi.account  # by now, as its key may have been replaced
-        await self._ledger.uploads.remember_upload(
-            account, clip.digest, stored.url, begun + stored.seconds, self._now()
-        )
+        await self._ledger.uploads.remember(account, clip.digest, stored.url, begun + stored.seconds, self._now())
         return stored.url
 
     async def _send(self, key: str, clip: Clip) -> UploadTarget:

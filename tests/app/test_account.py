@@ -242,7 +242,7 @@ async def test_a_server_that_never_pays_says_so_with_and_without_a_key(home: Pat
 
 async def test_what_runapi_did_not_bill_counts_with_the_documented_price(rig: Rig) -> None:
     task = await rig.submit()
-    await rig.parts.ledger._change("UPDATE tasks SET cost_usd = NULL WHERE key = ?", (task.key,))
+    await rig.parts.ledger._store.change("UPDATE tasks SET cost_usd = NULL WHERE key = ?", (task.key,))
     spending = await rig.parts.ledger.spending("local", API_URL, rig.clock())
     assert (spending.today_usd, spending.total_usd) == (0.5, 0.5)
     assert (await rig.parts.ledger.spending("ann", API_URL, rig.clock())).total_usd == 0

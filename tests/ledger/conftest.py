@@ -1,6 +1,6 @@
 """A ledger in every test's home."""
 
-from collections.abc import Callable, Generator
+from collections.abc import Generator
 from contextlib import closing
 from functools import partial
 from pathlib import Path
@@ -9,6 +9,7 @@ import pytest
 
 from luma_mcp.ledger.ledger import Ledger
 from luma_mcp.ledger.schema import create_database
+from tests.support.ledgers import Another
 from tests.support.postgres import PostgresServer, postgres_ledgers
 
 
@@ -32,7 +33,7 @@ def url(postgres: PostgresServer) -> str:
 
 
 @pytest.fixture(params=["sqlite", "postgres"])
-def another(request: pytest.FixtureRequest, path: Path) -> Callable[[], Ledger]:
+def another(request: pytest.FixtureRequest, path: Path) -> Another:
     """Give what opens one more ledger on the same tasks, as another server does."""
     if request.param == "sqlite":
         return partial(Ledger.in_file, path)

@@ -3,7 +3,7 @@
 import hashlib
 import json
 import logging
-from collections.abc import Callable, Generator
+from collections.abc import Generator
 from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
@@ -19,7 +19,7 @@ from luma_mcp.core.observer import Observer, Settled
 from luma_mcp.core.settings import load_settings
 from luma_mcp.ledger.audit import log_charge
 from luma_mcp.ledger.ledger import Ledger
-from tests.support.ledgers import add
+from tests.support.ledgers import Another, add
 from tests.support.rig import EPOCH
 from tests.support.tasks import task
 
@@ -29,7 +29,7 @@ DONE = TaskSnapshot(status=Status.COMPLETED, video_urls=("https://cdn.example/v.
 
 
 @pytest.fixture
-def ledger(another: Callable[[], Ledger]) -> Generator[Ledger]:
+def ledger(another: Another) -> Generator[Ledger]:
     with closing(another()) as opened:
         yield opened
 
@@ -109,7 +109,7 @@ async def test_a_task_that_was_given_up_may_have_been_charged(ledger: Ledger, li
 
 
 async def test_of_two_servers_that_record_an_end_the_first_writes_the_line(
-    ledger: Ledger, another: Callable[[], Ledger], lines: pytest.LogCaptureFixture
+    ledger: Ledger, another: Another, lines: pytest.LogCaptureFixture
 ) -> None:
     running = await taken(ledger)
     await ledger.record(running.read(DONE, EPOCH + 60))

@@ -2,7 +2,7 @@
 
 import math
 import sqlite3
-from collections.abc import Callable, Generator
+from collections.abc import Generator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import replace
@@ -21,7 +21,6 @@ from luma_mcp.core.models import (
     Limits,
     Status,
     Task,
-    UploadTicket,
     VideoRequest,
     new_key,
     to_micros,
@@ -32,14 +31,11 @@ from luma_mcp.ledger.ledger import Ledger, insert
 from luma_mcp.ledger.records import IMMUTABLE_COLUMNS, row_of
 from luma_mcp.ledger.schema import open_database, transaction
 from tests.support.ledger_statements import plans
-from tests.support.ledgers import NO_LIMITS, add, listed
+from tests.support.ledgers import NO_LIMITS, Another, add, listed
 from tests.support.rig import API_URL, EPOCH
 from tests.support.tasks import task
 
 pytestmark = [pytest.mark.anyio, pytest.mark.usefixtures("inline_threads")]
-Another = Callable[[], Ledger]
-"""Opens one more ledger on the same tasks."""
-DIGEST = f"md5:{'A' * 22}==:12345"
 KEY = "550e8400-e29b-41d4-a716-446655440000"
 words = st.text(st.characters(exclude_characters="\0", codec="utf-8"), max_size=60)  # PostgreSQL takes no NUL
 names = st.text("abcXYZ019.-_é霧", max_size=60)
@@ -238,7 +234,7 @@ async def test_what_a_silent_server_had_is_freed_in_pieces_and_all_of_it(
 async def test_a_lease_that_no_server_answers_for_strands_no_task(ledger: Ledger, another: Another) -> None:
     with closing(ledger) as one, closing(another()) as other:
         key = (await add(one, task()))[0].key
-        await one._change("UPDATE tasks SET lease_owner = 'nobody'", ())
+        await one._store.change("UPDATE tasks SET lease_owner = 'nobody'", ())
         assert await other.claim([key], EPOCH + 1, EPOCH + 16) == set()
         await other.free_tasks_of_silent_servers(EPOCH + 1)
         assert await other.claim([key], EPOCH + 1, EPOCH + 16) == {key}
@@ -448,9 +444,9 @@ async def test_sums_of_money_are_exact_and_bounded_whatever_a_ledger_holds(ledge
         assert await committed(ledger) == 10_000 * 100_000 + PRICE
         spending = await ledger.spending("local", API_URL, EPOCH)
         assert (spending.today_usd, spending.total_usd) == (1000.0, 1000.0)
-        await ledger._change("UPDATE tasks SET cost_usd = 1e6 WHERE charged = 'yes'", ())
+        await ledger._store.change("UPDATE tasks SET cost_usd = 1e6 WHERE charged = 'yes'", ())
         assert await committed(ledger) == 10**4 * 10**12 + PRICE
-        await ledger._change("UPDATE tasks SET cost_usd = ? WHERE charged = 'yes'", (math.inf,))
+        await ledger._store.change("UPDATE tasks SET cost_usd = ? WHERE charged = 'yes'", (math.inf,))
         assert await committed(ledger) == 10_001 * PRICE
 
 
@@ -503,59 +499,6 @@ async def test_ended_tasks_are_forgotten_only_when_told_and_the_space_is_freed(f
     assert [found.key for found in await listed(file_ledger)] == [recent.key, running[0].key]
     file_ledger.close()
     assert path.stat().st_size < full / 10
-
-
-async def test_a_ticket_is_claimed_by_one_server_until_it_is_released_or_used(another: Another) -> None:
-    with closing(another()) as one, closing(another()) as other:
-        ticket = UploadTicket("A" * 16, "ann", "open", EPOCH + 60)
-        await one.tickets.add(ticket, EPOCH)
-        assert await other.tickets.find(ticket.id) == ticket
-        claims: list[bool] = []
-
-        async def claim(ledger: Ledger) -> None:
-            claims.append(await ledger.tickets.claim(ticket.id, EPOCH))
-
-        async with anyio.create_task_group() as group:
-            for ledger in (one, other) * 5:
-                group.start_soon(claim, ledger)
-        assert sorted(claims) == [False] * 9 + [True]
-        assert await other.tickets.release(ticket.id)
-        assert not await other.tickets.use(ticket.id, DIGEST, 5.2)
-        assert not await other.tickets.claim(ticket.id, EPOCH + 60)
-        assert await other.tickets.claim(ticket.id, EPOCH + 59)
-        assert await other.tickets.use(ticket.id, DIGEST, 5.2)
-        assert not await one.tickets.release(ticket.id)
-        assert not await one.tickets.claim(ticket.id, EPOCH)
-        used = ticket._replace(state="arrived", digest=DIGEST, seconds=5.2)
-        assert await one.tickets.find(ticket.id) == used
-
-
-async def test_what_came_by_tickets_is_forgotten_with_tasks_and_what_did_not_come_after_a_day(
-    another: Another,
-) -> None:
-    with closing(another()) as ledger:
-        kept, waiting = (UploadTicket(letter * 16, "ann", "open", EPOCH) for letter in "AB")
-        for ticket in (kept, waiting):
-            await ledger.tickets.add(ticket, EPOCH - 60)
-        await ledger.tickets.claim(kept.id, EPOCH - 60)
-        await ledger.tickets.use(kept.id, DIGEST, None)
-        await ledger.tickets.add(UploadTicket("C" * 16, "ann", "open", EPOCH + 90_000), EPOCH + 86_400)
-        assert [await ledger.tickets.find(ticket.id) is None for ticket in (kept, waiting)] == [False, True]
-        await ledger.forget(EPOCH + 2 * 86_400 + 1, 2)
-        assert await ledger.tickets.find(kept.id) is None
-
-
-async def test_all_servers_have_one_secret_for_tickets_however_many_ask_first(another: Another) -> None:
-    found: list[str] = []
-
-    async def ask(ledger: Ledger) -> None:
-        found.append(await ledger.tickets.secret())
-
-    with closing(another()) as one, closing(another()) as other:
-        async with anyio.create_task_group() as group:
-            for ledger in (one, other) * 5:
-                group.start_soon(ask, ledger)
-    assert (len(set(found)), len(found), len(found[0])) == (1, 10, 64)
 
 
 async def test_a_finished_video_that_is_still_to_be_saved_is_not_forgotten(ledger: Ledger) -> None:

@@ -160,9 +160,9 @@ async def issue_and_use_ticket(ledger: Ledger) -> None:
 
 
 async def remember_and_forget_upload(ledger: Ledger) -> None:
-    await ledger.uploads.remember_upload((API_URL, ""), "md5:x:1", "https://x/y", EPOCH + 60, EPOCH)
-    await ledger.uploads.find_upload_url((API_URL, ""), "md5:x:1", EPOCH)
-    await ledger.uploads.forget_upload("https://x/y", EPOCH)
+    await ledger.uploads.remember((API_URL, ""), "md5:x:1", "https://x/y", EPOCH + 60, EPOCH)
+    await ledger.uploads.find_url((API_URL, ""), "md5:x:1", EPOCH)
+    await ledger.uploads.forget("https://x/y", EPOCH)
 
 
 async def remove_while_in_use(ledger: Ledger, path: Path) -> None:

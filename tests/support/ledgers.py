@@ -2,6 +2,7 @@
 
 import os
 import sqlite3
+from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
 
@@ -14,6 +15,8 @@ from tests.support.rig import EPOCH
 from tests.support.tasks import task
 
 NO_LIMITS = Limits()
+Another = Callable[[], Ledger]
+"""Opens one more ledger on the same tasks."""
 
 
 async def add(ledger: Ledger, draft: Task, name: str = "") -> tuple[Task, bool]:
