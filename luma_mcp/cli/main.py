@@ -458,6 +458,8 @@ def parse_command_line(words: Sequence[str]) -> dict[str, Any]:
     top = build_parser(words)
     known, rest = top.parse_known_args(words)
     given = vars(known)
+    if given.pop("no_spend", False):
+        given[NO_SPEND_SETS] = 0
     command = next((command for command in COMMANDS if command.name == given["command"]), None)
     parser = top.commands[command.name] if command else top
     gathers = command.gathers if command else ""
