@@ -2,7 +2,7 @@
 
 from collections.abc import AsyncGenerator, Iterable
 from contextlib import asynccontextmanager
-from typing import Any
+from typing import Any, Literal
 
 import anyio
 import mcp.types as wire
@@ -64,6 +64,16 @@ def require_modern(ctx: RequestContext) -> None:
     """Raise what clients of earlier protocols are told of any method that theirs does not have."""
     if not is_modern(ctx):
         raise MCPError(wire.METHOD_NOT_FOUND, "Method not found", ctx.method)
+
+
+def can_ask(ctx: RequestContext, mode: Literal["form", "url"]) -> bool:
+    """Tell whether the client can show a person a form, or a page; one that names neither means forms."""
+    declared = ctx.session.client_capabilities
+    modes = declared and declared.elicitation
+    if not modes:
+        return False
+    shows = modes.url is not None if mode == "url" else modes.form is not None or modes.url is None
+    return shows and (is_modern(ctx) or ctx.session.can_send_request)
 
 
 @asynccontextmanager
