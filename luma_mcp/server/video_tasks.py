@@ -6,13 +6,13 @@ from typing import Any
 import mcp.types as wire
 
 from luma_mcp.app.app import App, Outcome
-from luma_mcp.core.models import SANDBOX_ORIGIN, Status, Task
+from luma_mcp.app.progress import is_active
+from luma_mcp.core.models import SANDBOX_ORIGIN, Task
 from luma_mcp.server.context import RequestContext, caller_of
-from luma_mcp.server.results import PRICE
+from luma_mcp.server.results import OTHER_CALLBACK_NOTE, PRICE
 from luma_mcp.server.tasks import StartedTask, TaskState
 
 JOINED_NOTE = "This call joined it and adds no cost of its own."
-OTHER_CALLBACK_NOTE = "The callback_url of this call is not called: the task was submitted without it."
 CANNOT_CANCEL = "RunAPI cannot cancel it"
 UNNAMED = "Task that RunAPI has not named yet"
 
@@ -74,8 +74,8 @@ def task_state(task: Task, line: str, result: wire.CallToolResult | None = None)
 def status_message(task: Task, line: str, *, over: bool) -> str:
     """Say in a sentence which task it is, how it goes, and what it costs."""
     name = f"RunAPI task {task.task_id}" if task.task_id else UNNAMED
-    has_failed = task.status in (Status.FAILED, Status.UNCONFIRMED) or (task.status.done and not task.needs_saving)
-    reason = f": {task.error.message.rstrip('.')}" if task.error and has_failed else ""
+    in_line = is_active(task)  # then `line` says what is wrong
+    reason = f": {task.error.message.rstrip('.')}" if task.error and not in_line else ""
     saved = ", saved" if task.video_path else ""
     return f"{name}: {line}{saved}{reason}; {cost_text(task, over=over)}."
 
