@@ -55,7 +55,7 @@ from luma_mcp.server.results import (
     upload_object,
 )
 from luma_mcp.server.scopes import SPEND_SCOPE, allows
-from luma_mcp.server.tasks import StartedTask, created, knows_tasks
+from luma_mcp.server.tasks import StartedTask, create_task_result, knows_tasks
 from luma_mcp.server.tool_arguments import check_misspellings, coerce_arguments, ignored_names
 from luma_mcp.server.tool_schemas import input_schema, output_schema
 from luma_mcp.server.video_tasks import started_task
@@ -266,7 +266,7 @@ class ToolHandlers:
     async def call_tool(self, ctx: RequestContext, params: wire.CallToolRequestParams) -> HandlerResult:
         """Answer `tools/call`; failures are results, never raised. A call that goes on is answered by its task."""
         answer = await self.run_tool(ctx, params)
-        return created(answer.state) if isinstance(answer, StartedTask) else answer
+        return create_task_result(answer.state) if isinstance(answer, StartedTask) else answer
 
     async def run_tool(self, ctx: RequestContext, params: wire.CallToolRequestParams) -> Answer:
         """Run a tool, and give its answer; failures are answers, never raised, and a question to a person is one."""
