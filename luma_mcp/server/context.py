@@ -22,6 +22,7 @@ RequestContext = ServerRequestContext[App, Any]
 PageParams = wire.PaginatedRequestParams | None
 DISCONNECTED_KEY = "luma_mcp.gone"  # in a request's scope: the event set when its client leaves
 MAX_SHOWN_NAME = 80
+CACHE_TTL_MS = 300_000  # for which clients may keep what stays as it is while a server runs
 PERSON_SECONDS = 30.0  # for which a call waits for a person, whatever it asks: common hosts cut one at 60
 INVALID_PARAMS_ERRORS = (InvalidRequest, TaskNotFound, SourceNotAllowed, SourceNotFound)
 
