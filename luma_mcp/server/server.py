@@ -28,7 +28,7 @@ from luma_mcp.server.results import error_code_in, text_fields
 from luma_mcp.server.skills import add_skills
 from luma_mcp.server.subscriptions import Subscriptions
 from luma_mcp.server.tasks import add_tasks
-from luma_mcp.server.tools import ToolHandlers, task_result
+from luma_mcp.server.tools import ToolHandlers
 from luma_mcp.server.video_tasks import VideoTasks
 
 SERVER_NAME = "luma"
@@ -106,7 +106,7 @@ def build_server(app: App) -> Server[App]:
 
     forms = luma_prompts()
     tools, prompts = ToolHandlers(app.settings), PromptHandlers(forms)
-    tasks = VideoTasks(task_result)
+    tasks = VideoTasks()
     subscriptions = Subscriptions(app, tasks)
     server = LumaServer(
         SERVER_NAME,

@@ -1,6 +1,6 @@
 """The tasks of `modify_video` as MCP clients see tasks, whichever server on the ledger they ask."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import mcp.types as wire
@@ -11,20 +11,15 @@ from luma_mcp.core.models import SANDBOX_ORIGIN, Task
 from luma_mcp.server.context import RequestContext, caller_of
 from luma_mcp.server.results import OTHER_CALLBACK_NOTE, PRICE
 from luma_mcp.server.tasks import StartedTask, TaskState
+from luma_mcp.server.tool_results import task_result
 
 JOINED_NOTE = "This call joined it and adds no cost of its own."
 CANNOT_CANCEL = "RunAPI cannot cancel it"
 UNNAMED = "Task that RunAPI has not named yet"
 
-MakeResult = Callable[[App, Outcome], wire.CallToolResult]
-"""Gives what the tool `get_task` answers about a task."""
-
 
 class VideoTasks:
     """The source of the ledger's tasks. A task's id is its key there, which nobody can guess."""
-
-    def __init__(self, make_result: MakeResult) -> None:
-        self._make_result = make_result
 
     async def read(self, ctx: RequestContext, task_id: str) -> TaskState:
         """Give a task as it stands, and have it followed here: whoever followed it may be gone."""
@@ -36,7 +31,7 @@ class VideoTasks:
         if not app.is_over(task):
             return task_state(task, await app.describe(task))
         outcome = await app.outcome(task, only_lost_need_take=True)
-        return task_state(outcome.task, await app.describe(outcome.task), self._make_result(app, outcome))
+        return task_state(outcome.task, await app.describe(outcome.task), task_result(app, outcome))
 
     async def answer(self, ctx: RequestContext, task_id: str, responses: Mapping[str, Any]) -> None:
         """Ignore the answers: a video task asks for nothing."""
