@@ -35,7 +35,6 @@ COMPUTED: dict[str, Any] = {
     "properties": {"seconds": {"type": "number"}, "label": {"type": "string"}},
 }
 FILE: dict[str, Any] = {"type": "object", "properties": {"filename": {"type": "string"}}}
-METHODS = ("tasks/get", "tasks/update", "tasks/cancel")
 
 
 @dataclass
