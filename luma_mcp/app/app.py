@@ -251,7 +251,7 @@ class App:
         """Look up a task of the caller's in the ledger; raise `TaskNotFound`, or `InvalidRequest` for what is no id."""
         task = await self._parts.ledger.find(caller, parse_task_id(task_id))
         if task is None:
-            raise TaskNotFound(f"There is no task {task_id[:80]!r} in this server's ledger.")
+            raise no_such_task(task_id)
         return task
 
     async def wait(self, key: str, seconds: float, progress: Progress) -> Task:
@@ -354,13 +354,12 @@ class App:
 
     async def follow_task(self, key: str, caller: str) -> Task:
         """Give a task of the caller's by its key, after having it followed; raise `TaskNotFound`."""
-        unknown = TaskNotFound(f"There is no task {key[:80]!r} in this server's ledger.")
         try:
             task = await self._parts.ledger.get(key)
         except TaskNotFound:
-            raise unknown from None
+            raise no_such_task(key) from None
         if task.caller != caller:
-            raise unknown
+            raise no_such_task(key)
         self._follow(task)
         return task
 
@@ -522,6 +521,10 @@ async def confirm_with_progress(confirm: Confirm, progress: Progress, charge: Ch
     async with background_work() as group:
         group.start_soon(progress.report_standstill, WAITING_FOR_YES)
         await confirm(charge)
+
+
+def no_such_task(name: str) -> TaskNotFound:
+    return TaskNotFound(f"There is no task {name[:80]!r} in this server's ledger.")
 
 
 def next_page_cursor(task: Task) -> str:

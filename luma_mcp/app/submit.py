@@ -68,11 +68,12 @@ class TaskCreator:
     async def _confirm_and_add(self, draft: Task, name: str, confirm: Confirm | None) -> tuple[Task, bool]:
         """Record a draft once a person has said yes, where one has to; join what others have recorded meanwhile.
 
-        An attached clip is sent before the task is recorded, so the limits come first for it, too.
+        RunAPI is asked for the price where it matters; before a person is asked or an attached clip is sent, which
+        comes before the task is recorded, the limits are looked at too.
         """
         sends = isinstance(parse_source(draft.request.source), AttachedClip)
-        asks = confirm is not None or sends or self.settings.daily_budget is not None
-        limits = await self.account_checker.check_limits(draft.caller) if asks else self.settings.limits
+        needs_price = confirm is not None or sends or self.settings.daily_budget is not None
+        limits = await self.account_checker.check_limits(draft.caller) if needs_price else self.settings.limits
         if confirm is not None:
             await confirm(Charge(draft.request, name, limits.price, self.settings.sandbox))
             draft = replace(draft, created_at=self.now(), updated_at=self.now(), wanted_at=self.now())

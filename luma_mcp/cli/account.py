@@ -15,7 +15,6 @@ from luma_mcp.server.results import account_object, json_text
 
 PLAY = "This is the sandbox: all amounts are simulated."
 NO_KEY = "There is no RunAPI key yet: luma-mcp login gets one at {address} (--sandbox tries without)."
-LIMITS_END = "unless a limit is raised (--max-active, --daily-limit, --daily-budget)"
 
 
 def run_account(settings: Settings, *, as_json: bool) -> int:
@@ -59,7 +58,9 @@ def account_lines(account: Account) -> Iterator[tuple[str, str]]:
         left, allowed = format_usd(limits.budget_left(used)), format_usd(limits.budget)
         yield "budget", f"{left} of {allowed} USD left in 24 hours (--daily-budget)"
     if account.tasks_left is not None:
-        yield "available", f"{account.tasks_left} more right now" + ("" if account.tasks_left else f", {LIMITS_END}")
+        refusal = account.refusal
+        end = f", unless {refusal.variable} is raised" if refusal else ""
+        yield "available", f"{account.tasks_left} more right now{end}"
 
 
 def account_spending(balance: Balance) -> str:

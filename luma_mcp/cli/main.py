@@ -321,19 +321,19 @@ address of a server that you start yourself, and the token for it.
             "output_dir",
             "save",
             "media_roots",
-            "daily_limit",
-            "max_active",
+            *LIMITS,
+            "confirm",
             *ADDRESS,
-            *WAITS,
+            "wait_seconds",
             "data_dir",
             "env_file",
         ),
         unshown=(
-            "daily_budget",
-            "confirm",
+            "max_wait_seconds",
             "callback_hosts",
             "polls_per_second",
             "keep_days",
+            "legacy_tasks",
             "base_url",
             "allow_private",
             "log_level",
@@ -353,7 +353,7 @@ costs nothing, never shows a key. Each problem comes with its fix.
         run="luma_mcp.cli.doctor.run:run_doctor",
         add_arguments=doctor_arguments,
         settings=("sandbox", *SAVING, "save", *LIMITS, *WAITS, *AT_RUNAPI),
-        unshown=("confirm", "callback_hosts", "polls_per_second", "keep_days"),
+        unshown=("confirm", "callback_hosts", "polls_per_second", "keep_days", "legacy_tasks"),
         takes="flags",
         exits=EXIT_HELP,
     ),
@@ -457,6 +457,8 @@ def parse_command_line(words: Sequence[str]) -> dict[str, Any]:
     top = build_parser(words)
     known, rest = top.parse_known_args(words)
     given = vars(known)
+    if given.pop("no_spend", False):
+        given[NO_SPEND_SETS] = 0
     command = next((command for command in COMMANDS if command.name == given["command"]), None)
     parser = top.commands[command.name] if command else top
     gathers = command.gathers if command else ""

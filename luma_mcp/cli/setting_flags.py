@@ -55,7 +55,7 @@ FLAGS: Mapping[str, SettingFlag] = {
     "log_level": SettingFlag("{DEBUG,INFO,WARNING,ERROR}", "how much is logged on stderr (INFO)"),
 }
 ALL = tuple(FLAGS)
-NO_SPEND = "--no-spend"  # short for `--daily-limit 0`
+NO_SPEND = "--no-spend"  # means `--daily-limit 0`, whatever limit is given beside it
 NO_SPEND_SETS = "daily_limit"
 NO_SPEND_MEANING = "never pay: look, join, save and preview only"
 RULE = """\
@@ -83,6 +83,4 @@ def add_setting_flags(group: argparse._ArgumentGroup, settings: Iterable[str], *
         group.add_argument(flag_name(name), dest=name, default=argparse.SUPPRESS, help=meaning, **kind)
         if name == NO_SPEND_SETS:
             words = NO_SPEND_MEANING if shown else argparse.SUPPRESS
-            group.add_argument(
-                NO_SPEND, dest=name, action="store_const", const=0, default=argparse.SUPPRESS, help=words
-            )
+            group.add_argument(NO_SPEND, action="store_true", default=argparse.SUPPRESS, help=words)

@@ -210,8 +210,8 @@ class Settings(BaseModel):
         default="",
     )
     legacy_tasks: bool = setting(
-        "answer hosts of the protocol 2025-11-25 by tasks too, where they ask for them; some freeze the chat until the"
-        " end",
+        "answer hosts of the protocol 2025-11-25 by tasks too, where they ask for them; VS Code then freezes the chat"
+        " until the end",
         "true or false",
         default=False,
     )

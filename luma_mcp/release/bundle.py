@@ -15,8 +15,8 @@ from luma_mcp.core.models import PRICE_USD
 from luma_mcp.core.settings import Settings
 from luma_mcp.core.text import Json
 from luma_mcp.hosts.existing import DISTRIBUTION
-from luma_mcp.release.server_json import DESCRIPTION
-from luma_mcp.server.server import TITLE, WEBSITE
+from luma_mcp.release.plugin import ABOUT
+from luma_mcp.server.server import TITLE
 from luma_mcp.server.tools import ToolHandlers
 
 SIZE = 512
@@ -90,16 +90,10 @@ def manifest() -> Json:
     """Describe the bundle (MCPB 0.4); each field of its form has a default, or placeholders would reach the server."""
     return {
         "manifest_version": "0.4",
-        "name": DISTRIBUTION,
+        **ABOUT,
         "display_name": TITLE,
-        "version": __version__,
-        "description": DESCRIPTION,
         "long_description": LONG_DESCRIPTION,
-        "author": {"name": "The luma_mcp developers"},
-        "homepage": WEBSITE,
         "icon": "icon.png",
-        "license": "MIT",
-        "keywords": ["video", "luma", "runapi", "video-to-video"],
         "server": {
             "type": "uv",
             "entry_point": "luma_mcp/__main__.py",

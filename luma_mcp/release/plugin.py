@@ -32,7 +32,7 @@ ABOUT_FOR_CODEX: Json = {
         "displayName": TITLE,
         "shortDescription": "Change existing videos with Luma",
         "longDescription": DESCRIPTION,
-        "developerName": "The luma_mcp developers",
+        "developerName": ABOUT["author"]["name"],
         "category": "Creativity",
         "websiteURL": WEBSITE,
         "defaultPrompt": ["Make my clip a foggy autumn morning."],

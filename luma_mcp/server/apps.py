@@ -6,13 +6,12 @@ from typing import Any
 import mcp.types as wire
 
 from luma_mcp.core.text import is_list
-from luma_mcp.server.context import RequestContext
+from luma_mcp.server.context import CACHE_TTL_MS, RequestContext
 from luma_mcp.viewer.page import RESULT_DOMAINS, page_html
 
 EXTENSION_ID = "io.modelcontextprotocol/ui"
 APP_MIME_TYPE = "text/html;profile=mcp-app"
 PAGE_URI = "ui://luma/task.html"
-PAGE_TTL_MS = 300_000
 PIECE_BYTES = 499_998  # of a video in one answer: what hosts pass on, in whole groups of base64, which can be joined
 SHOWS_PAGE: Mapping[str, Any] = {  # of the tool whose answer the page shows; the page itself may not call it
     "ui": {"resourceUri": PAGE_URI, "visibility": ["model"]},
@@ -38,4 +37,4 @@ def read_page() -> wire.ReadResourceResult:
     page = wire.TextResourceContents(
         uri=PAGE_URI, mime_type=APP_MIME_TYPE, text=page_html("app"), _meta=dict(ABOUT_PAGE)
     )
-    return wire.ReadResourceResult(contents=[page], ttl_ms=PAGE_TTL_MS, cache_scope="public")
+    return wire.ReadResourceResult(contents=[page], ttl_ms=CACHE_TTL_MS, cache_scope="public")

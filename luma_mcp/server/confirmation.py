@@ -19,7 +19,7 @@ from luma_mcp.app.submit import Charge, Confirm
 from luma_mcp.core.errors import ConfirmationDeclined, ConfirmationUnavailable
 from luma_mcp.core.models import format_usd
 from luma_mcp.core.uris import clip_digest_of, upload_id_of
-from luma_mcp.server.context import PERSON_SECONDS, RequestContext, ToolContext, is_modern, waiting_within
+from luma_mcp.server.context import PERSON_SECONDS, RequestContext, ToolContext, can_ask, is_modern, waiting_within
 from luma_mcp.server.prompts import quote_user_text
 
 STATE_SECONDS = 3600  # between two calls
@@ -53,7 +53,7 @@ def confirmation_by(ctx: ToolContext) -> Confirm:
     """
 
     async def confirm(charge: Charge) -> None:
-        if not can_ask(ctx.request_context):
+        if not can_ask(ctx.request_context, "form"):
             raise ConfirmationUnavailable
         if is_modern(ctx.request_context):
             check_answer(answer_between_calls(ctx, charge))
@@ -61,15 +61,6 @@ def confirmation_by(ctx: ToolContext) -> Confirm:
             check_answer(await answer_during_call(ctx.request_context, charge, ctx.person_seconds))
 
     return confirm
-
-
-def can_ask(ctx: RequestContext) -> bool:
-    """Tell whether the client can show a form; one that names no mode means forms."""
-    declared = ctx.session.client_capabilities
-    asks = declared and declared.elicitation
-    if not asks or (asks.form is None and asks.url is not None):
-        return False
-    return is_modern(ctx) or ctx.session.can_send_request
 
 
 def check_answer(answer: wire.ElicitResult) -> None:

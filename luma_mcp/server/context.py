@@ -2,7 +2,7 @@
 
 from collections.abc import AsyncGenerator, Iterable
 from contextlib import asynccontextmanager
-from typing import Any
+from typing import Any, Literal
 
 import anyio
 import mcp.types as wire
@@ -22,6 +22,7 @@ RequestContext = ServerRequestContext[App, Any]
 PageParams = wire.PaginatedRequestParams | None
 DISCONNECTED_KEY = "luma_mcp.gone"  # in a request's scope: the event set when its client leaves
 MAX_SHOWN_NAME = 80
+CACHE_TTL_MS = 300_000  # for which clients may keep what stays as it is while a server runs
 PERSON_SECONDS = 30.0  # for which a call waits for a person, whatever it asks: common hosts cut one at 60
 INVALID_PARAMS_ERRORS = (InvalidRequest, TaskNotFound, SourceNotAllowed, SourceNotFound)
 
@@ -64,6 +65,16 @@ def require_modern(ctx: RequestContext) -> None:
     """Raise what clients of earlier protocols are told of any method that theirs does not have."""
     if not is_modern(ctx):
         raise MCPError(wire.METHOD_NOT_FOUND, "Method not found", ctx.method)
+
+
+def can_ask(ctx: RequestContext, mode: Literal["form", "url"]) -> bool:
+    """Tell whether the client can show a person a form, or a page; one that names neither means forms."""
+    declared = ctx.session.client_capabilities
+    modes = declared and declared.elicitation
+    if not modes:
+        return False
+    shows = modes.url is not None if mode == "url" else modes.form is not None or modes.url is None
+    return shows and (is_modern(ctx) or ctx.session.can_send_request)
 
 
 @asynccontextmanager

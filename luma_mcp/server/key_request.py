@@ -20,7 +20,7 @@ from luma_mcp.core.errors import LumaError, MissingApiKey
 from luma_mcp.core.models import LOCAL_CALLER
 from luma_mcp.core.settings import Settings
 from luma_mcp.core.text import is_object
-from luma_mcp.server.context import RequestContext, ToolContext, caller_of, is_modern, waiting_within
+from luma_mcp.server.context import RequestContext, ToolContext, caller_of, can_ask, is_modern, waiting_within
 
 QUESTION = "runapi_key"  # its name among the questions of a call
 MESSAGE = (
@@ -75,11 +75,8 @@ def login_pending_error() -> MissingApiKey:
 
 def may_offer(ctx: RequestContext) -> bool:
     """Tell whether a key may be set for whoever asks, and whether the client can show a page."""
-    if not serves_one_user(ctx.lifespan_context.settings) or caller_of(ctx) != LOCAL_CALLER:
-        return False
-    declared = ctx.session.client_capabilities
-    shows_pages = bool(declared and declared.elicitation and declared.elicitation.url is not None)
-    return shows_pages and (is_modern(ctx) or ctx.session.can_send_request)
+    is_user_here = serves_one_user(ctx.lifespan_context.settings) and caller_of(ctx) == LOCAL_CALLER
+    return is_user_here and can_ask(ctx, "url")
 
 
 def serves_one_user(settings: Settings) -> bool:

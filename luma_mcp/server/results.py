@@ -56,6 +56,7 @@ SANDBOX_TASKS_STEP = (
 PRICE = f"{PRICE_USD:.2f} USD"  # of one task
 TAKE_COST = f"costs {PRICE} when it succeeds"
 SANDBOX_TAKE_COST = "is free in the sandbox"
+OTHER_CALLBACK_NOTE = "The callback_url of this call is not called: the task was submitted without it."
 StatusWord = Annotated[str, Field(json_schema_extra={"enum": [*Status]})]
 Timestamp = Annotated[str, Field(description="RFC 3339, UTC", json_schema_extra={"format": "date-time"})]
 PLAY_MONEY = "This is the sandbox: all amounts are simulated."
@@ -363,7 +364,7 @@ def next_step_sentences(outcome: Outcome, now: float, *, remote: bool, wait: int
     if outcome.joined:
         yield f"{call_cost(outcome)}: the same request was made at {format_timestamp(task.created_at)}."
     if outcome.joined and outcome.other_callback:
-        yield "The callback_url of this call is not called: the task was submitted without it."
+        yield OTHER_CALLBACK_NOTE
     if outcome.left_to_others:
         yield LEFT_STEP
         return

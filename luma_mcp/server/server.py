@@ -20,7 +20,7 @@ from luma_mcp.core.settings import Settings
 from luma_mcp.core.text import SURROGATE_MESSAGE, has_valid_unicode, is_object, replace_surrogates
 from luma_mcp.server.apps import EXTENSIONS
 from luma_mcp.server.completions import Completions
-from luma_mcp.server.context import RequestContext, caller_of, disconnect_event, protocol_error
+from luma_mcp.server.context import CACHE_TTL_MS, RequestContext, caller_of, disconnect_event, protocol_error
 from luma_mcp.server.legacy_tasks import LegacyTasks
 from luma_mcp.server.prompts import PromptHandlers, luma_prompts
 from luma_mcp.server.resources import list_templates
@@ -28,7 +28,7 @@ from luma_mcp.server.results import error_code_in, text_fields
 from luma_mcp.server.skills import add_skills
 from luma_mcp.server.subscriptions import Subscriptions
 from luma_mcp.server.tasks import add_tasks
-from luma_mcp.server.tools import ToolHandlers, task_result
+from luma_mcp.server.tools import ToolHandlers
 from luma_mcp.server.video_tasks import VideoTasks
 
 SERVER_NAME = "luma"
@@ -39,7 +39,6 @@ CACHEABLE_METHODS: tuple[CacheableMethod, ...] = (
     "prompts/list",
     "resources/templates/list",
 )
-CACHE_TTL_MS = 300_000
 PROBE_METHODS = frozenset({"initialize", "server/discover", "ping", "notifications/initialized"})
 INSTRUCTIONS = """\
 This server modifies existing videos with Luma at RunAPI: a prompt and a source clip in, the re-rendered clip out{kept}.
@@ -107,7 +106,7 @@ def build_server(app: App) -> Server[App]:
 
     forms = luma_prompts()
     tools, prompts = ToolHandlers(app.settings), PromptHandlers(forms)
-    tasks = VideoTasks(task_result)
+    tasks = VideoTasks()
     subscriptions = Subscriptions(app, tasks)
     server = LumaServer(
         SERVER_NAME,

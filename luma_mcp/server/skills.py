@@ -15,13 +15,12 @@ from mcp.shared.exceptions import MCPError
 
 from luma_mcp.app.app import App
 from luma_mcp.core.addresses import MAX_URL_LENGTH
-from luma_mcp.server.context import PageParams, RequestContext, reject_cursor, require_modern
+from luma_mcp.server.context import CACHE_TTL_MS, PageParams, RequestContext, reject_cursor, require_modern
 
 EXTENSION_ID = "io.modelcontextprotocol/skills"
 SKILL_NAME = "modify-video"
 SKILL_URI = f"skill://{SKILL_NAME}/SKILL.md"
 MARKDOWN_MIME_TYPE = "text/markdown"
-SKILL_TTL_MS = 300_000
 FENCE = "---\n"
 
 
@@ -76,10 +75,10 @@ def skill_entry() -> dict[str, Any]:
 
 
 def cacheable(answer: dict[str, Any]) -> HandlerResult:
-    return {"resultType": "complete", **answer, "ttlMs": SKILL_TTL_MS, "cacheScope": "public"}
+    return {"resultType": "complete", **answer, "ttlMs": CACHE_TTL_MS, "cacheScope": "public"}
 
 
 def read_skill() -> wire.ReadResourceResult:
     """Answer `resources/read` for the skill's file."""
     file = wire.TextResourceContents(uri=SKILL_URI, mime_type=MARKDOWN_MIME_TYPE, text=skill_text())
-    return wire.ReadResourceResult(contents=[file], ttl_ms=SKILL_TTL_MS, cache_scope="public")
+    return wire.ReadResourceResult(contents=[file], ttl_ms=CACHE_TTL_MS, cache_scope="public")

@@ -16,7 +16,7 @@ from mcp_types import HEADER_MISMATCH, MISSING_REQUIRED_CLIENT_CAPABILITY
 from pydantic import Field
 
 from luma_mcp.app.app import App
-from luma_mcp.app.changes import ChangeSet
+from luma_mcp.app.changes import ALL_TASKS, ChangeSet
 from luma_mcp.core.text import Json, is_list
 from luma_mcp.server.context import RequestContext, is_modern, require_modern
 from luma_mcp.server.results import format_timestamp
@@ -42,7 +42,7 @@ class TaskState:
     result: wire.CallToolResult | None = None  # of a completed task, a tool's failure too
     error: wire.ErrorData | None = None  # of a failed task, which no tool's failure is
     input_requests: Mapping[str, Any] = field(default_factory=dict[str, Any])  # what an `input_required` one waits for
-    change_id: str = ""  # under which a `ChangeSet` names the task; empty if any change may concern it
+    change_id: str = ALL_TASKS  # under which a `ChangeSet` names the task; `ALL_TASKS` if any change may concern it
 
     @property
     def is_over(self) -> bool:
@@ -51,7 +51,7 @@ class TaskState:
 
     @property
     def version(self) -> tuple[TaskStatus, float]:
-        """Other than before where there is news; the message alone is none, for it counts seconds."""
+        """What a client is told again of when it changes; not the message, which counts seconds."""
         return self.status, self.updated_at
 
 
@@ -75,12 +75,12 @@ class TaskWatch:
         return list(self._change_ids)
 
     def changed(self, news: ChangeSet) -> list[TaskChanged]:
-        """List the tasks that the news may be about."""
+        """List the tasks that the news may be about: of a task without a name all, for `ALL_TASKS` is among them."""
         found = [task_id for task_id, known_as in self._change_ids.items() if known_as in news.task_ids]
         return [TaskChanged(task_id) for task_id in (self.ids if news.anything else found)]
 
     def is_news(self, state: TaskState) -> bool:
-        """Tell whether the client was not told yet that a task stands so, and take it that it is told now."""
+        """Tell whether a task is other than the client was last told, and remember that it is told now."""
         task_id, told = state.task_id, self._told.get(state.task_id)
         self._told[task_id] = state.version
         if state.is_over:
@@ -135,7 +135,7 @@ class TaskHandlers:
         self._source = source
 
     async def get(self, ctx: RequestContext, params: TaskIdParams) -> HandlerResult:
-        return {"resultType": "complete", **detailed(await self._source.read(ctx, params.task_id))}
+        return {"resultType": "complete", **detailed_task(await self._source.read(ctx, params.task_id))}
 
     async def update(self, ctx: RequestContext, params: TaskUpdateParams) -> HandlerResult:
         await self._source.answer(ctx, params.task_id, params.input_responses)
@@ -201,19 +201,19 @@ def wanted_task_ids(ctx: RequestContext, asked: wire.SubscriptionFilter) -> list
 def task_notification(state: TaskState, meta: Mapping[str, Any]) -> wire.ServerNotification:
     """Tell a listening client how a task stands; the SDK's type of notifications leaves out those of extensions."""
     told = wire.Notification[dict[str, Any], str](
-        method="notifications/tasks", params={**detailed(state), "_meta": dict(meta)}
+        method="notifications/tasks", params={**detailed_task(state), "_meta": dict(meta)}
     )
     return cast("wire.ServerNotification", told)
 
 
-def created(state: TaskState) -> dict[str, Any]:
-    """Give a task as the answer to the call that began it: `CreateTaskResult`."""
-    return {"resultType": "task", **summary(state)}
+def create_task_result(state: TaskState) -> dict[str, Any]:
+    """Give a task as the answer to the call that began it."""
+    return {"resultType": "task", **task_fields(state)}
 
 
-def detailed(state: TaskState) -> dict[str, Any]:
-    """Give a task with its result, its error, or what it waits for: `DetailedTask`."""
-    told = summary(state)
+def detailed_task(state: TaskState) -> dict[str, Any]:
+    """Give a task with its result, its error, or what it waits for."""
+    told = task_fields(state)
     if state.status == "completed" and state.result is not None:
         told["result"] = state.result.model_dump(by_alias=True, mode="json", exclude_none=True)
     if state.status == "failed" and state.error is not None:
@@ -223,7 +223,7 @@ def detailed(state: TaskState) -> dict[str, Any]:
     return told
 
 
-def summary(state: TaskState) -> dict[str, Any]:
+def task_fields(state: TaskState) -> dict[str, Any]:
     return {
         "taskId": state.task_id,
         "status": state.status,

@@ -18,7 +18,7 @@ from mcp.types import CallToolResult, ImageContent, TextContent
 from pydantic import Field
 from pydantic.config import JsonDict
 
-from luma_mcp.app.app import App, Outcome
+from luma_mcp.app.app import App
 from luma_mcp.app.progress import Progress
 from luma_mcp.core.concurrency import guarded
 from luma_mcp.core.errors import LumaError
@@ -45,18 +45,14 @@ from luma_mcp.server.results import (
     UploadObject,
     VideoPiece,
     account_object,
-    advised_wait,
-    failure_object,
-    is_failure,
-    json_text,
-    task_object,
     task_page,
     text_fields,
     upload_object,
 )
 from luma_mcp.server.scopes import SPEND_SCOPE, allows
-from luma_mcp.server.tasks import StartedTask, created, knows_tasks
+from luma_mcp.server.tasks import StartedTask, create_task_result, knows_tasks
 from luma_mcp.server.tool_arguments import check_misspellings, coerce_arguments, ignored_names
+from luma_mcp.server.tool_results import failure_result, task_result, tool_result
 from luma_mcp.server.tool_schemas import input_schema, output_schema
 from luma_mcp.server.video_tasks import started_task
 
@@ -266,7 +262,7 @@ class ToolHandlers:
     async def call_tool(self, ctx: RequestContext, params: wire.CallToolRequestParams) -> HandlerResult:
         """Answer `tools/call`; failures are results, never raised. A call that goes on is answered by its task."""
         answer = await self.run_tool(ctx, params)
-        return created(answer.state) if isinstance(answer, StartedTask) else answer
+        return create_task_result(answer.state) if isinstance(answer, StartedTask) else answer
 
     async def run_tool(self, ctx: RequestContext, params: wire.CallToolRequestParams) -> Answer:
         """Run a tool, and give its answer; failures are answers, never raised, and a question to a person is one."""
@@ -384,17 +380,6 @@ def progress_for(ctx: Context[App], wait_seconds: int) -> Progress | None:
     return Progress(ctx.report_progress) if wait_seconds or meta.get("progress_token") is not None else None
 
 
-def task_result(app: App, outcome: Outcome) -> CallToolResult:
-    now, remote, wait = app.now(), app.settings.serves_http, advised_wait(app.settings)
-    return tool_result(task_object(outcome, now, remote=remote, wait=wait), failed=is_failure(outcome.task, now))
-
-
-def failure_result(error: LumaError, *, structured: bool = True) -> CallToolResult:
-    """Give a failure; without structure for a tool that has no schema for it."""
-    result = tool_result(failure_object(error), failed=True)
-    return result if structured else CallToolResult(content=result.content, is_error=True)
-
-
 def add_ignored_arguments(answer: CallToolResult, names: Sequence[str]) -> CallToolResult:
     """Add the names of ignored arguments to an answer; `next_step` stays last."""
     given: object = answer.structured_content
@@ -404,10 +389,3 @@ def add_ignored_arguments(answer: CallToolResult, names: Sequence[str]) -> CallT
         return answer.with_note(f"Arguments that modify_video does not have, and ignored: {', '.join(names)}.")
     step = {"next_step": given["next_step"]} if "next_step" in given else {}
     return tool_result({**given, "ignored_arguments": [*names], **step}, failed=answer.is_error is True)
-
-
-def tool_result(answer: Mapping[str, Any], *, failed: bool = False) -> CallToolResult:
-    """Give an answer as text and as structure: hosts show the model one or the other, and some fail on more."""
-    return CallToolResult(
-        content=[TextContent(type="text", text=json_text(answer))], structured_content=dict(answer), is_error=failed
-    )

@@ -1,30 +1,25 @@
 """The tasks of `modify_video` as MCP clients see tasks, whichever server on the ledger they ask."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import mcp.types as wire
 
 from luma_mcp.app.app import App, Outcome
-from luma_mcp.core.models import SANDBOX_ORIGIN, Status, Task
+from luma_mcp.app.progress import is_active
+from luma_mcp.core.models import SANDBOX_ORIGIN, Task
 from luma_mcp.server.context import RequestContext, caller_of
-from luma_mcp.server.results import PRICE
+from luma_mcp.server.results import OTHER_CALLBACK_NOTE, PRICE
 from luma_mcp.server.tasks import StartedTask, TaskState
+from luma_mcp.server.tool_results import task_result
 
 JOINED_NOTE = "This call joined it and adds no cost of its own."
-OTHER_CALLBACK_NOTE = "The callback_url of this call is not called: the task was submitted without it."
 CANNOT_CANCEL = "RunAPI cannot cancel it"
 UNNAMED = "Task that RunAPI has not named yet"
-
-MakeResult = Callable[[App, Outcome], wire.CallToolResult]
-"""Gives what the tool `get_task` answers about a task."""
 
 
 class VideoTasks:
     """The source of the ledger's tasks. A task's id is its key there, which nobody can guess."""
-
-    def __init__(self, make_result: MakeResult) -> None:
-        self._make_result = make_result
 
     async def read(self, ctx: RequestContext, task_id: str) -> TaskState:
         """Give a task as it stands, and have it followed here: whoever followed it may be gone."""
@@ -36,7 +31,7 @@ class VideoTasks:
         if not app.is_over(task):
             return task_state(task, await app.describe(task))
         outcome = await app.outcome(task, only_lost_need_take=True)
-        return task_state(outcome.task, await app.describe(outcome.task), self._make_result(app, outcome))
+        return task_state(outcome.task, await app.describe(outcome.task), task_result(app, outcome))
 
     async def answer(self, ctx: RequestContext, task_id: str, responses: Mapping[str, Any]) -> None:
         """Ignore the answers: a video task asks for nothing."""
@@ -74,8 +69,8 @@ def task_state(task: Task, line: str, result: wire.CallToolResult | None = None)
 def status_message(task: Task, line: str, *, over: bool) -> str:
     """Say in a sentence which task it is, how it goes, and what it costs."""
     name = f"RunAPI task {task.task_id}" if task.task_id else UNNAMED
-    has_failed = task.status in (Status.FAILED, Status.UNCONFIRMED) or (task.status.done and not task.needs_saving)
-    reason = f": {task.error.message.rstrip('.')}" if task.error and has_failed else ""
+    in_line = is_active(task)  # then `line` says what is wrong
+    reason = f": {task.error.message.rstrip('.')}" if task.error and not in_line else ""
     saved = ", saved" if task.video_path else ""
     return f"{name}: {line}{saved}{reason}; {cost_text(task, over=over)}."
 

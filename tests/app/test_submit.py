@@ -257,7 +257,7 @@ async def test_unknown_outcomes_count_as_running_while_they_may_be(home: Path) -
         rig.sandbox.faults.inject(Fault("drop_after", times=1000))
         for prompt in ("one", "two"):
             assert (await rig.submit(prompt)).status is Status.UNCONFIRMED
-        with pytest.raises(Exception, match="LUMA_MCP_MAX_ACTIVE"):
+        with pytest.raises(LimitReached, match="LUMA_MCP_MAX_ACTIVE"):
             await rig.submit("three")
         assert rig.task_count() == 2
 

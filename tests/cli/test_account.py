@@ -25,20 +25,21 @@ def test_a_person_sees_price_balance_spending_and_what_the_limits_leave() -> Non
     assert told["available"] == "7 more right now"
 
 
-def test_what_is_not_known_is_not_made_up_and_a_reached_limit_names_its_flags() -> None:
+def test_what_is_not_known_is_not_made_up_and_a_reached_limit_names_its_setting() -> None:
     told = told_of(Account(Spending(today_usd=0.0, total_usd=0.0, used=Usage(active=1, submitted=1)), Limits(1, None)))
     assert (told["price"], told["balance"]) == ("not known", "not known")
     assert "no limit set" in told["24 hours"]
-    assert "--max-active" in told["available"]
+    assert told["available"] == "0 more right now, unless LUMA_MCP_MAX_ACTIVE is raised"
 
 
 def test_what_is_left_of_a_budget_and_a_server_that_never_pays_are_told() -> None:
     spending = Spending(today_usd=1.0, total_usd=1.0, used=Usage(active=1, submitted=2, committed=1_000_000))
     told = told_of(Account(spending, Limits(20, None, 1_250_000)))
     assert told["budget"].startswith("0.25 of 1.25 USD left")
-    assert told["available"].startswith("0 more right now")
-    assert "--daily-budget" in told["available"]
-    assert "never pays" in told_of(Account(spending, Limits(20, 0)))["24 hours"]
+    assert told["available"] == "0 more right now, unless LUMA_MCP_DAILY_BUDGET is raised"
+    never = told_of(Account(spending, Limits(20, 0)))
+    assert "never pays" in never["24 hours"]
+    assert never["available"] == "0 more right now, unless LUMA_MCP_DAILY_LIMIT is raised"
 
 
 def test_in_the_sandbox_it_says_that_the_money_is_simulated(capsys: pytest.CaptureFixture[str]) -> None:

@@ -53,3 +53,17 @@ def test_no_spend_is_short_for_a_daily_limit_of_none(capsys: pytest.CaptureFixtu
     with pytest.raises(SystemExit):
         parse_command_line(["wait", "--no-spend"])
     assert "--no-spend" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("command", [[], ["account"], ["modify", "a.mp4", "fog"]])
+@pytest.mark.parametrize("flags", [["--no-spend", "--daily-limit=3"], ["--daily-limit=3", "--no-spend"]])
+def test_no_limit_given_beside_no_spend_makes_a_server_that_pays(command: list[str], flags: list[str]) -> None:
+    first, second = flags
+    for words in ([*flags, *command], [*command, *flags], [first, *command, second]):
+        assert parse_command_line(words)["daily_limit"] == 0
+
+
+def test_every_setting_of_a_server_that_a_host_starts_can_be_put_into_the_hosts_entry() -> None:
+    over_http = {"auth_tokens_file", "oauth_issuer", "oauth_audience", "oauth_callers", "allowed_hosts"}
+    for name in FLAGS.keys() - over_http:
+        assert name in parse_command_line(["config", "zed", flag_name(name), *(["1"] if FLAGS[name].value else [])])

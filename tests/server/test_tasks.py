@@ -14,9 +14,16 @@ from mcp_types import MISSING_REQUIRED_CLIENT_CAPABILITY as MISSING
 
 from luma_mcp.app.changes import ALL_TASKS, ChangeSet
 from luma_mcp.server import tasks
-from luma_mcp.server.tasks import EXTENSION_ID, METHODS, TaskChanged, TaskState, TaskStatus, TaskWatch
-from luma_mcp.server.tasks import created as as_created
-from luma_mcp.server.tasks import detailed as in_detail
+from luma_mcp.server.tasks import (
+    EXTENSION_ID,
+    METHODS,
+    TaskChanged,
+    TaskState,
+    TaskStatus,
+    TaskWatch,
+    create_task_result,
+    detailed_task,
+)
 from tests.support.http_server import ASK, PAIRS, PATHS, Hosted, hosted
 from tests.support.rig import ERAS, MODERN_META, Rig, ask_raw, structured
 from tests.support.task_client import MODERN, TASKS_META, TaskFollower, ask, begin
@@ -32,7 +39,7 @@ def state(status: TaskStatus = "working", **facts: Any) -> TaskState:
 
 
 def test_a_created_task_has_all_that_a_client_needs_to_follow_it() -> None:
-    assert as_created(state(message="It goes.")) == {
+    assert create_task_result(state(message="It goes.")) == {
         "resultType": "task",
         "taskId": "a",
         "status": "working",
@@ -42,8 +49,8 @@ def test_a_created_task_has_all_that_a_client_needs_to_follow_it() -> None:
         "ttlMs": None,
         "pollIntervalMs": 5000,
     }
-    assert "statusMessage" not in as_created(state())
-    backwards = as_created(state(updated_at=5.0))
+    assert "statusMessage" not in create_task_result(state())
+    backwards = create_task_result(state(updated_at=5.0))
     assert backwards["lastUpdatedAt"] == backwards["createdAt"]
 
 
@@ -67,7 +74,7 @@ def test_a_created_task_has_all_that_a_client_needs_to_follow_it() -> None:
     ],
 )
 def test_a_task_in_detail_has_what_belongs_to_its_status(shown: TaskState, part: dict[str, Any]) -> None:
-    told = in_detail(shown)
+    told = detailed_task(shown)
     assert {name: told[name] for name in ("result", "error", "inputRequests") if name in told} == part
 
 

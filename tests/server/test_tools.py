@@ -55,17 +55,6 @@ async def test_a_clip_is_modified_with_rising_progress_and_saved(rig: Rig, era: 
     assert told.reports[-1][:2] == (100, 100)
 
 
-@pytest.mark.parametrize("era", ERAS)
-async def test_text_and_structure_say_the_same(rig: Rig, era: str) -> None:
-    async with rig.client(era) as client:
-        good = await client.call_tool("modify_video", ASK | {"prompt": 'a "狐" & <fog>\nnext line'})
-        bad = await client.call_tool("get_task", {"task_id": "unknown"})
-        many = await client.call_tool("list_tasks", {})
-    for result in (good, bad, many):
-        assert json.loads(result_text(result)) == structured(result)
-    assert structured(good)["prompt"] == 'a "狐" & <fog>\nnext line'
-
-
 async def test_a_call_ends_at_its_bound_with_a_normal_result_and_the_work_goes_on(
     home: Path, inline_threads: None
 ) -> None:
@@ -373,27 +362,6 @@ async def test_a_result_can_be_the_source_of_the_next_edit(rig: Rig) -> None:
     assert second["status"] == "completed"
     sent = rig.sandbox.state.generations()[-1].body["source_video_url"]
     assert sent == first["video_urls"][0]
-
-
-@pytest.mark.parametrize("era", ERAS)
-async def test_a_result_is_text_and_structure_and_no_link(rig: Rig, era: str) -> None:
-    async with rig.client(era) as client:
-        running = await client.call_tool("modify_video", ASK)
-        asked = {"task_id": structured(running)["task_id"]}
-        done = await client.call_tool("get_task", asked | {"wait_seconds": 40})
-        others = [
-            await client.call_tool("get_task", asked),
-            await client.call_tool("save_video", asked),
-            await client.call_tool("list_tasks", {}),
-            await client.call_tool("check_account", {}),
-            await client.call_tool("get_task", {"task_id": "unknown"}),
-        ]
-    assert structured(done)["status"] == "completed"
-    for result in (running, done, *others):
-        (text,) = result.content
-        assert isinstance(text, TextContent)
-        assert (text.annotations, text.meta) == (None, None)
-        assert json.loads(text.text) == result.structured_content
 
 
 @pytest.mark.parametrize(

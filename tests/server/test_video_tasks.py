@@ -14,7 +14,8 @@ from luma_mcp.core.errors import GenerationFailed, LedgerUnusable
 from luma_mcp.core.models import DAY_SECONDS, SANDBOX_ORIGIN, Limits, Status, Task, VideoRequest
 from luma_mcp.sandbox.faults import Fault
 from luma_mcp.sandbox.transport import open_asgi_transport
-from luma_mcp.server.video_tasks import CANNOT_CANCEL, JOINED_NOTE, OTHER_CALLBACK_NOTE, status_message
+from luma_mcp.server.results import OTHER_CALLBACK_NOTE
+from luma_mcp.server.video_tasks import CANNOT_CANCEL, JOINED_NOTE, status_message
 from tests.support.networks import SlowOutput
 from tests.support.rig import (
     MODERN_META,

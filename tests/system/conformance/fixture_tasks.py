@@ -14,7 +14,14 @@ from luma_mcp.app.app import App
 from luma_mcp.core.errors import TaskNotFound
 from luma_mcp.core.models import new_key
 from luma_mcp.server.context import RequestContext
-from luma_mcp.server.tasks import TaskHandlers, TaskIdParams, TaskState, created, knows_tasks, require_extension
+from luma_mcp.server.tasks import (
+    TaskHandlers,
+    TaskIdParams,
+    TaskState,
+    create_task_result,
+    knows_tasks,
+    require_extension,
+)
 from tests.system.conformance.fixture_kinds import Call, Fixtures, says
 from tests.system.conformance.fixture_questions import NAME, asked
 from tests.system.conformance.fixture_requests import question
@@ -28,7 +35,6 @@ COMPUTED: dict[str, Any] = {
     "properties": {"seconds": {"type": "number"}, "label": {"type": "string"}},
 }
 FILE: dict[str, Any] = {"type": "object", "properties": {"filename": {"type": "string"}}}
-METHODS = ("tasks/get", "tasks/update", "tasks/cancel")
 
 
 @dataclass
@@ -174,7 +180,7 @@ class TaskFixtures:
         job = self._jobs[state.task_id] = Job(state)
         self._app.start_background(partial(run, job, work), "fixture task")
         if knows_tasks(call.ctx):
-            return created(job.state)
+            return create_task_result(job.state)
         await job.ended.wait()
         return job.state.result
 

@@ -20,9 +20,10 @@ from luma_mcp.app.app import App
 from luma_mcp.server.context import RequestContext
 from luma_mcp.server.server import build_server
 from luma_mcp.server.skills import MARKDOWN_MIME_TYPE, SKILL_URI, frontmatter, skill_text
+from luma_mcp.server.tasks import METHODS
 from tests.system.conformance import fixture_content, fixture_dialogues, fixture_prompts, fixture_questions
 from tests.system.conformance.fixture_resources import RESOURCES, TEMPLATES, WATCHED, read
-from tests.system.conformance.fixture_tasks import METHODS, TaskFixtures
+from tests.system.conformance.fixture_tasks import TaskFixtures
 
 Handler = Callable[[RequestContext, Any], Awaitable[HandlerResult]]
 
