@@ -22,7 +22,7 @@ from mcp_types.version import HANDSHAKE_PROTOCOL_VERSIONS
 from luma_mcp.app.app import App
 from luma_mcp.app.changes import ALL_TASKS, ChangeSet
 from luma_mcp.core.concurrency import background_work, guarded
-from luma_mcp.core.errors import InvalidRequest, LumaError
+from luma_mcp.core.errors import InvalidRequest, LumaError, TaskNotFound, TaskUnreadable
 from luma_mcp.core.uris import TASKS_URI, task_id_of, task_uri
 from luma_mcp.server.apps import PAGE_URI, read_page
 from luma_mcp.server.context import PageParams, RequestContext, caller_of, reject_cursor
@@ -148,10 +148,13 @@ class Subscriptions:
             stop()
 
     async def _wanted_tasks(self, ctx: RequestContext, asked: wire.SubscriptionFilter) -> list[TaskState]:
-        """Give those tasks that a client wants to hear of and may; raise the protocol's error if it knows no tasks."""
+        """Give those tasks that a client wants to hear of and may; raise the protocol's error if it knows no tasks.
+
+        Raises `LedgerUnusable`: a ledger that cannot be read does not show that there is no such task.
+        """
         found: list[TaskState] = []
         for task_id in wanted_task_ids(ctx, asked):
-            with suppress(LumaError):
+            with suppress(TaskNotFound, TaskUnreadable):
                 found.append(await self._tasks.read(ctx, task_id))
         return found
 
@@ -240,7 +243,10 @@ class Subscriptions:
 
 
 async def supported_filter(ctx: RequestContext, asked: wire.SubscriptionFilter) -> wire.SubscriptionFilter:
-    """Give the part of the filter that can change here; raise `InvalidRequest` if it asks for too much."""
+    """Give the part of the filter that can change here; raise `InvalidRequest` if it asks for too much.
+
+    Raises `LedgerUnusable`.
+    """
     uris = list(dict.fromkeys(asked.resource_subscriptions or []))
     check_number(uris)
     known = [uri for uri in uris if await is_subscribable(ctx, uri)]
@@ -252,7 +258,7 @@ async def supported_filter(ctx: RequestContext, asked: wire.SubscriptionFilter) 
 async def is_subscribable(ctx: RequestContext, uri: str) -> bool:
     try:
         return uri == TASKS_URI or bool(await find_task(ctx, uri))
-    except (MCPError, LumaError):
+    except (MCPError, TaskUnreadable):
         return False
 
 
