@@ -5,8 +5,8 @@ that did, or that once listed or read resources, also hear when the list changes
 """
 
 from collections import Counter
-from collections.abc import Iterable
-from contextlib import suppress
+from collections.abc import Generator, Iterable
+from contextlib import contextmanager, suppress
 from typing import Any
 
 import anyio
@@ -125,27 +125,33 @@ class Subscriptions:
         self, ctx: RequestContext, params: wire.SubscriptionsListenRequestParams
     ) -> wire.SubscriptionsListenResult:
         """Serve `subscriptions/listen`; the acknowledgement names only what exists and can change here."""
-        caller = caller_of(ctx)
+        with self._counted_stream(caller_of(ctx)):
+            served = await supported_filter(ctx, params.notifications)
+            tasks = await self._wanted_tasks(ctx, params.notifications)
+            if tasks:
+                served = wire.SubscriptionFilter.model_validate(
+                    {**dict(served), "taskIds": [state.task_id for state in tasks]}
+                )
+            interest = Subscription(
+                served.resource_subscriptions or (), the_list=served.resources_list_changed is True, tasks=tasks
+            )
+            stop = await self._app.add_change_listener(caller_of(ctx), interest.queue_events)
+            try:
+                return await self._serve_stream(ctx, served, interest)
+            finally:
+                stop()
+
+    @contextmanager
+    def _counted_stream(self, caller: str) -> Generator[None]:
         if self._streams[caller] >= MAX_LISTEN_STREAMS:
             raise MCPError(wire.INTERNAL_ERROR, f"At most {MAX_LISTEN_STREAMS} streams can be open.")
-        served = await supported_filter(ctx, params.notifications)
-        tasks = await self._wanted_tasks(ctx, params.notifications)
-        if tasks:
-            served = wire.SubscriptionFilter.model_validate(
-                {**dict(served), "taskIds": [state.task_id for state in tasks]}
-            )
-        interest = Subscription(
-            served.resource_subscriptions or (), the_list=served.resources_list_changed is True, tasks=tasks
-        )
-        stop = await self._app.add_change_listener(caller, interest.queue_events)
         self._streams[caller] += 1
         try:
-            return await self._serve_stream(ctx, served, interest)
+            yield
         finally:
             self._streams[caller] -= 1
             if not self._streams[caller]:
                 del self._streams[caller]  # callers come and go
-            stop()
 
     async def _wanted_tasks(self, ctx: RequestContext, asked: wire.SubscriptionFilter) -> list[TaskState]:
         """Give those tasks that a client wants to hear of and may; raise the protocol's error if it knows no tasks.

@@ -333,6 +333,23 @@ async def test_a_server_holds_so_many_streams_and_no_more(rig: Rig, monkeypatch:
             pass
 
 
+async def test_streams_that_are_asked_for_at_once_are_counted_too(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(subscriptions, "MAX_LISTEN_STREAMS", 2)
+    refused: list[str] = []
+
+    async def listen() -> None:
+        with pytest.raises(MCPError) as error:
+            await ask(client, "subscriptions/listen", notifications={"resourceSubscriptions": ["luma://tasks/a"]})
+        refused.append(error.value.message)
+
+    async with rig.client(MODERN) as client, anyio.create_task_group() as group:
+        for _ in range(5):
+            group.start_soon(listen)
+        await anyio.sleep(1)
+        group.cancel_scope.cancel()
+    assert refused == ["At most 2 streams can be open."] * 3
+
+
 async def test_what_changes_again_before_it_was_told_is_told_once() -> None:
     interest = Subscription([TASKS_URI, task_uri("1"), task_uri("2")], the_list=True)
     for _ in range(5000):
