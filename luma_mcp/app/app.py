@@ -25,7 +25,15 @@ from luma_mcp.app.videos import VideoFile, read_piece
 from luma_mcp.app.wait import is_named
 from luma_mcp.core import failpoints
 from luma_mcp.core.concurrency import background_work
-from luma_mcp.core.errors import InvalidApiKey, InvalidRequest, LedgerUnusable, LumaError, SourceNotFound, TaskNotFound
+from luma_mcp.core.errors import (
+    InvalidApiKey,
+    InvalidRequest,
+    LedgerUnusable,
+    LumaError,
+    ServiceUnavailable,
+    SourceNotFound,
+    TaskNotFound,
+)
 from luma_mcp.core.filenames import validate_filename
 from luma_mcp.core.models import CLOCK_STEP_SECONDS, FOLLOW_SECONDS, Clock, Status, Task, UploadTicket, VideoRequest
 from luma_mcp.core.observer import Fail, Observer
@@ -46,6 +54,12 @@ if TYPE_CHECKING:
 MIN_SUBMIT_SECONDS = 5.0
 LEFT_TO_OTHERS = "not confirmed by RunAPI, and left to other servers, as this one never pays"
 WAITING_FOR_YES = "waiting for the user's yes"
+OUT_OF_REACH = (
+    "How this task ended is not known here: it was made with another RunAPI key, or at another address of RunAPI."
+)
+OUT_OF_REACH_HINT = (
+    "Tell the user. Ask for it in the host where it was made, or have the task list of that RunAPI account looked at."
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,7 +115,8 @@ class App:
         try:
             await (self._go_on(task) if joined else self._follow_new(task))
             if in_background and not task.has_ended(asked_at):
-                found = Outcome(await self._parts.ledger.get(task.key), in_background=True)
+                standing = self.as_left(await self._parts.ledger.get(task.key))
+                found = replace(await self.outcome(standing, only_lost_need_take=True), in_background=True)
             else:
                 task = await self._watch_named(task, named_by, begun + bound, progress, is_new=not joined)
                 found = await self.outcome(task, only_lost_need_take=not (joined or task.status.done))
@@ -364,15 +379,23 @@ class App:
         return task
 
     def is_over(self, task: Task) -> bool:
-        """Tell whether a task has ended, or is older than a day and cannot be followed by this server."""
+        """Tell whether a task has ended, or is older than a day and out of this server's reach."""
+        return self.as_left(task).has_ended(self.now())
+
+    def as_left(self, task: Task) -> Task:
+        """Give a task as it stands; one that is older than a day and belongs to another RunAPI account is given up on.
+
+        Of a finished one, that account's address alone matters: it is where the video would still be saved.
+        """
         now = self.now()
         if task.has_ended(now) or task.asked_at + FOLLOW_SECONDS > now:
-            return task.has_ended(now)
-        try:
-            self.check_can_follow(task)
-        except LumaError:
-            return True
-        return False
+            return task
+        self._parts.runapi.look_for_key()
+        origin, key_id = self._parts.runapi.account
+        if task.status.done:
+            return replace(task, wants_file=task.origin == origin)
+        reachable = task.account == (origin, key_id)
+        return task if reachable else task.left(ServiceUnavailable(OUT_OF_REACH, hint=OUT_OF_REACH_HINT).failure(), now)
 
     async def describe(self, task: Task) -> str:
         """Say in one line how a task goes, as progress messages do, or that this server does nothing for it."""

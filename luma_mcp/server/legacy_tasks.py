@@ -28,16 +28,22 @@ TOOL = "modify_video"  # the only one that takes long
 LISTED = 20  # on a page
 CAPABILITY: Mapping[str, Any] = {"list": {}, "cancel": {}, "requests": {"tools": {"call": {}}}}
 CANCEL_REFUSAL = "RunAPI cannot cancel a task: it goes on, and is charged if it succeeds."
+OVER_REFUSAL = "The task is over already, so that nothing is left to cancel."
 ENDING = "This server ends. The task goes on: ask for its result again."
 
 RunTool = Callable[[RequestContext, wire.CallToolRequestParams], Awaitable[Answer]]
 Handler = Callable[[RequestContext], Awaitable[HandlerResult]]
 
 
+def may_ask_for_tasks(ctx: RequestContext) -> bool:
+    """Tell whether a client speaks the revision that has such requests, to a server that answers them."""
+    return ctx.protocol_version == PROTOCOL_VERSION and ctx.lifespan_context.settings.legacy_tasks
+
+
 def asks_for_task(ctx: RequestContext) -> bool:
-    """Tell whether a client asks for a task, in the revision that has such requests and on a server that answers."""
+    """Tell whether a client asks for a task, and may."""
     is_asked = ctx.method == "tools/call" and is_object((ctx.params or {}).get("task"))
-    return is_asked and ctx.protocol_version == PROTOCOL_VERSION and ctx.lifespan_context.settings.legacy_tasks
+    return is_asked and may_ask_for_tasks(ctx)
 
 
 def offer_task(tool: wire.Tool) -> wire.Tool:
@@ -103,8 +109,8 @@ class LegacyTasks:
 
     async def _cancel(self, ctx: RequestContext) -> HandlerResult:
         """Refuse: that revision wants a cancelled task to be over, and none of RunAPI's is."""
-        await self._tasks.cancel(ctx, parse(TaskIdParams, ctx).task_id)
-        raise MCPError(wire.INVALID_PARAMS, CANCEL_REFUSAL)
+        state = await self._tasks.read(ctx, parse(TaskIdParams, ctx).task_id)
+        raise MCPError(wire.INVALID_PARAMS, OVER_REFUSAL if state.is_over else CANCEL_REFUSAL)
 
 
 def with_capability(introduction: HandlerResult) -> HandlerResult:

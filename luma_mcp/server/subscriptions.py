@@ -5,8 +5,8 @@ that did, or that once listed or read resources, also hear when the list changes
 """
 
 from collections import Counter
-from collections.abc import Iterable
-from contextlib import suppress
+from collections.abc import Generator, Iterable
+from contextlib import contextmanager, suppress
 from typing import Any
 
 import anyio
@@ -22,7 +22,7 @@ from mcp_types.version import HANDSHAKE_PROTOCOL_VERSIONS
 from luma_mcp.app.app import App
 from luma_mcp.app.changes import ALL_TASKS, ChangeSet
 from luma_mcp.core.concurrency import background_work, guarded
-from luma_mcp.core.errors import InvalidRequest, LumaError
+from luma_mcp.core.errors import InvalidRequest, LumaError, TaskNotFound, TaskUnreadable
 from luma_mcp.core.uris import TASKS_URI, task_id_of, task_uri
 from luma_mcp.server.apps import PAGE_URI, read_page
 from luma_mcp.server.context import PageParams, RequestContext, caller_of, reject_cursor
@@ -125,33 +125,42 @@ class Subscriptions:
         self, ctx: RequestContext, params: wire.SubscriptionsListenRequestParams
     ) -> wire.SubscriptionsListenResult:
         """Serve `subscriptions/listen`; the acknowledgement names only what exists and can change here."""
-        caller = caller_of(ctx)
+        with self._counted_stream(caller_of(ctx)):
+            served = await supported_filter(ctx, params.notifications)
+            tasks = await self._wanted_tasks(ctx, params.notifications)
+            if tasks:
+                served = wire.SubscriptionFilter.model_validate(
+                    {**dict(served), "taskIds": [state.task_id for state in tasks]}
+                )
+            interest = Subscription(
+                served.resource_subscriptions or (), the_list=served.resources_list_changed is True, tasks=tasks
+            )
+            stop = await self._app.add_change_listener(caller_of(ctx), interest.queue_events)
+            try:
+                return await self._serve_stream(ctx, served, interest)
+            finally:
+                stop()
+
+    @contextmanager
+    def _counted_stream(self, caller: str) -> Generator[None]:
         if self._streams[caller] >= MAX_LISTEN_STREAMS:
             raise MCPError(wire.INTERNAL_ERROR, f"At most {MAX_LISTEN_STREAMS} streams can be open.")
-        served = await supported_filter(ctx, params.notifications)
-        tasks = await self._wanted_tasks(ctx, params.notifications)
-        if tasks:
-            served = wire.SubscriptionFilter.model_validate(
-                {**dict(served), "taskIds": [state.task_id for state in tasks]}
-            )
-        interest = Subscription(
-            served.resource_subscriptions or (), the_list=served.resources_list_changed is True, tasks=tasks
-        )
-        stop = await self._app.add_change_listener(caller, interest.queue_events)
         self._streams[caller] += 1
         try:
-            return await self._serve_stream(ctx, served, interest)
+            yield
         finally:
             self._streams[caller] -= 1
             if not self._streams[caller]:
                 del self._streams[caller]  # callers come and go
-            stop()
 
     async def _wanted_tasks(self, ctx: RequestContext, asked: wire.SubscriptionFilter) -> list[TaskState]:
-        """Give those tasks that a client wants to hear of and may; raise the protocol's error if it knows no tasks."""
+        """Give those tasks that a client wants to hear of and may; raise the protocol's error if it knows no tasks.
+
+        Raises `LedgerUnusable`: a ledger that cannot be read does not show that there is no such task.
+        """
         found: list[TaskState] = []
         for task_id in wanted_task_ids(ctx, asked):
-            with suppress(LumaError):
+            with suppress(TaskNotFound, TaskUnreadable):
                 found.append(await self._tasks.read(ctx, task_id))
         return found
 
@@ -240,7 +249,10 @@ class Subscriptions:
 
 
 async def supported_filter(ctx: RequestContext, asked: wire.SubscriptionFilter) -> wire.SubscriptionFilter:
-    """Give the part of the filter that can change here; raise `InvalidRequest` if it asks for too much."""
+    """Give the part of the filter that can change here; raise `InvalidRequest` if it asks for too much.
+
+    Raises `LedgerUnusable`.
+    """
     uris = list(dict.fromkeys(asked.resource_subscriptions or []))
     check_number(uris)
     known = [uri for uri in uris if await is_subscribable(ctx, uri)]
@@ -252,7 +264,7 @@ async def supported_filter(ctx: RequestContext, asked: wire.SubscriptionFilter) 
 async def is_subscribable(ctx: RequestContext, uri: str) -> bool:
     try:
         return uri == TASKS_URI or bool(await find_task(ctx, uri))
-    except (MCPError, LumaError):
+    except (MCPError, TaskUnreadable):
         return False
 
 

@@ -80,13 +80,16 @@ class TaskWatch:
         return [TaskChanged(task_id) for task_id in (self.ids if news.anything else found)]
 
     def is_news(self, state: TaskState) -> bool:
-        """Tell whether a task is other than the client was last told, and remember that it is told now."""
+        """Tell whether a task is other than the client was last told, and remember that it is told now.
+
+        Once it was told that a task is over, nothing is news of it.
+        """
         task_id, told = state.task_id, self._told.get(state.task_id)
-        self._told[task_id] = state.version
+        if task_id not in self._change_ids:
+            return False
+        self._told[task_id], self._change_ids[task_id] = state.version, state.change_id
         if state.is_over:
-            self._change_ids.pop(task_id, None)
-        elif task_id in self._change_ids:
-            self._change_ids[task_id] = state.change_id
+            del self._change_ids[task_id]
         return told != state.version
 
 

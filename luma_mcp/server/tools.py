@@ -36,7 +36,7 @@ from luma_mcp.server.file_parameters import (
     with_file_parameter,
 )
 from luma_mcp.server.key_request import Answer, lacks_key, offer_login
-from luma_mcp.server.legacy_tasks import asks_for_task, offer_task
+from luma_mcp.server.legacy_tasks import asks_for_task, may_ask_for_tasks, offer_task
 from luma_mcp.server.results import (
     SANDBOX_TASKS_STEP,
     AccountObject,
@@ -230,7 +230,6 @@ class ToolHandlers:
             *([luma_tool(request_upload, "Upload a clip", READS_LOCALLY, settings)] if settings.takes_uploads else ()),
         )
         self._tools = {tool.described.name: tool for tool in made}
-        self._offers_tasks = settings.legacy_tasks
         reader = luma_tool(read_video_bytes, "Read a video", READS_LOCALLY, settings, meta=FOR_PAGE_ALONE)
         self._page_tools = {reader.described.name: reader}
         taking_files = {
@@ -257,7 +256,7 @@ class ToolHandlers:
         reject_cursor(params)
         page_tools = self._page_tools.values() if shows_pages(ctx) else ()
         tools = [tool.described for tool in (*self._tools_for(ctx).values(), *page_tools)]
-        return wire.ListToolsResult(tools=[*map(offer_task, tools)] if self._offers_tasks else tools)
+        return wire.ListToolsResult(tools=[*map(offer_task, tools)] if may_ask_for_tasks(ctx) else tools)
 
     async def call_tool(self, ctx: RequestContext, params: wire.CallToolRequestParams) -> HandlerResult:
         """Answer `tools/call`; failures are results, never raised. A call that goes on is answered by its task."""

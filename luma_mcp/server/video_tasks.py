@@ -30,7 +30,7 @@ class VideoTasks:
         """Give a task of the caller's as it stands, with what `get_task` answers once it is over."""
         if not app.is_over(task):
             return task_state(task, await app.describe(task))
-        outcome = await app.outcome(task, only_lost_need_take=True)
+        outcome = await app.outcome(app.as_left(task), only_lost_need_take=True)
         return task_state(outcome.task, await app.describe(outcome.task), task_result(app, outcome))
 
     async def answer(self, ctx: RequestContext, task_id: str, responses: Mapping[str, Any]) -> None:

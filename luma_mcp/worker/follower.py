@@ -120,8 +120,7 @@ class Follower:
             task, wait = await self._poll(task, followed)
             if not task.status.done:
                 followed.task = task
-                is_too_old = task.generating_seconds(self.now()) >= FOLLOW_SECONDS
-                return None if is_too_old else LookAgain(wait)
+                return None if self._is_too_old(task) else LookAgain(wait)
             task = await self.ledger.get_held(task.key)  # somebody may have asked for its file meanwhile
         if task.status is Status.FAILED:
             await self.submission.forget_upload(task)
@@ -177,7 +176,7 @@ class Follower:
 
     async def _note_reading(self, task: Task, reading: TaskSnapshot) -> Task:
         read = task.read(reading, self.now())
-        if not read.status.done and read.generating_seconds(self.now()) >= FOLLOW_SECONDS:
+        if not read.status.done and self._is_too_old(read):
             read = read.left(TaskUnfinished().failure(), self.now())
         return await self._record(task, read)
 
@@ -190,7 +189,13 @@ class Follower:
         counted = replace(task, failures=task.failures + 1)
         if unknown:
             return await self._record(task, counted.left(TaskNeverKnown().failure(), self.now()))
+        if self._is_too_old(task):
+            failure = following_failure(error, keeps_asking=TaskUnfinished.hint)
+            return await self._record(task, counted.left(failure, self.now()))
         return await self._record(task, counted.troubled(following_failure(error), self.now()))
+
+    def _is_too_old(self, task: Task) -> bool:
+        return task.generating_seconds(self.now()) >= FOLLOW_SECONDS
 
     async def _until_next(self, task: Task, reading: TaskSnapshot) -> float:
         elapsed, called_back = task.generating_seconds(self.now()), bool(task.callback) and self.callbacks.is_reliable
@@ -245,7 +250,7 @@ class Follower:
         return written
 
 
-def following_failure(error: LumaError) -> Failure:
+def following_failure(error: LumaError, keeps_asking: str = KEEPS_ASKING) -> Failure:
     """Describe what keeps a running task from being polled; hints that are about submitting are replaced."""
-    hint = error.hint if isinstance(error, CONFIGURATION_ERRORS) else KEEPS_ASKING
+    hint = error.hint if isinstance(error, CONFIGURATION_ERRORS) else keeps_asking
     return replace(error.failure(), charged="unknown", retry_safe=True, hint=hint)

@@ -10,8 +10,9 @@ from mcp import Client, MCPError
 from mcp_types import INTERNAL_ERROR, INVALID_PARAMS, METHOD_NOT_FOUND, CallToolResult, TextContent
 
 from luma_mcp.sandbox.faults import Fault
-from luma_mcp.server.legacy_tasks import CANCEL_REFUSAL, RELATED_TASK_KEY, refusal
+from luma_mcp.server.legacy_tasks import CANCEL_REFUSAL, OVER_REFUSAL, RELATED_TASK_KEY, refusal
 from tests.support.http_server import hosted
+from tests.support.raw_http import ACCEPT, rpc
 from tests.support.rig import ERAS, SOURCE, ProgressRecorder, Rig, open_rig
 from tests.support.task_client import begin
 
@@ -112,6 +113,9 @@ async def test_a_task_cannot_be_cancelled_and_an_unknown_one_not_be_found(willin
         task_id = (await call(client, ASK))["task"]["taskId"]
         error = await error_of(client, "tasks/cancel", taskId=task_id)
         assert (error.code, error.message) == (INVALID_PARAMS, CANCEL_REFUSAL)
+        await ask(client, "tasks/result", taskId=task_id)
+        error = await error_of(client, "tasks/cancel", taskId=task_id)
+        assert (error.code, error.message) == (INVALID_PARAMS, OVER_REFUSAL)
         for method in ("tasks/get", "tasks/result", "tasks/cancel"):
             assert (await error_of(client, method, taskId="nope")).code == INVALID_PARAMS
             assert (await error_of(client, method)).code == INVALID_PARAMS
@@ -177,6 +181,9 @@ async def test_an_earlier_revision_knows_nothing_of_tasks(home: Path, revision: 
     hello = {"protocolVersion": revision, "capabilities": {}, "clientInfo": {"name": "test", "version": "1"}}
     async with hosted(home, legacy_tasks=True) as server, server.plain() as http:
         message = {"jsonrpc": "2.0", "id": 1, "method": "initialize", "params": hello}
-        answer = await http.post("/mcp", json=message, headers={"accept": "application/json, text/event-stream"})
+        answer = await http.post("/mcp", json=message, headers=ACCEPT)
+        session = {"mcp-session-id": answer.headers["mcp-session-id"], "mcp-protocol-version": revision}
+        listed = await http.post("/mcp", json=rpc("tools/list", {}), headers=ACCEPT | session)
     assert f'"protocolVersion":"{revision}"' in answer.text
     assert ('"tasks":' in answer.text) is offered
+    assert ('"taskSupport":' in listed.text) is offered

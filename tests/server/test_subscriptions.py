@@ -15,7 +15,7 @@ from mcp_types import INVALID_PARAMS, JSONRPCMessage, JSONRPCNotification, JSONR
 
 from luma_mcp.app.app import App, open_app
 from luma_mcp.app.changes import ALL_TASKS, Changes, ChangeSet
-from luma_mcp.core.errors import GenerationFailed, InvalidRequest, LedgerUnusable
+from luma_mcp.core.errors import GenerationFailed, InvalidRequest, LedgerUnusable, TaskUnreadable
 from luma_mcp.core.uris import TASKS_URI, task_uri
 from luma_mcp.ledger.schema import create_database
 from luma_mcp.server import subscriptions
@@ -24,6 +24,7 @@ from luma_mcp.server.subscriptions import MAX_SUBSCRIBED_URIS, Subscription
 from luma_mcp.server.tasks import TaskChanged
 from tests.support.change_listener import LIST, ChangeRecorder, listening_to_changes, subscribe, unsubscribe
 from tests.support.rig import ERAS, SOURCE, Rig, VirtualClock, open_rig, sandbox_for, settings_for, structured
+from tests.support.task_client import ask
 
 pytestmark = pytest.mark.anyio
 ASK = {"prompt": "fog", "source_video_url": SOURCE, "wait_seconds": 0}
@@ -269,7 +270,7 @@ async def test_a_task_that_cannot_be_read_keeps_nobody_from_hearing_of_others(
     rig: Rig, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async def fail(*_: object) -> None:
-        raise LedgerUnusable("The task cannot be read.")
+        raise TaskUnreadable("The task cannot be read.")
 
     monkeypatch.setattr(rig.parts.ledger, "find", fail)
     async with (
@@ -277,6 +278,26 @@ async def test_a_task_that_cannot_be_read_keeps_nobody_from_hearing_of_others(
         client.listen(resource_subscriptions=[TASKS_URI, "luma://tasks/broken"]) as stream,
     ):
         assert stream.honored.resource_subscriptions == [TASKS_URI]
+
+
+@pytest.mark.parametrize(
+    ("method", "wanted"),
+    [("find", {"resourceSubscriptions": ["luma://tasks/a", "luma://tasks/b"]}), ("get", {"taskIds": ["a", "b"]})],
+)
+async def test_tasks_are_not_unknown_while_the_ledger_cannot_be_read(
+    rig: Rig, monkeypatch: pytest.MonkeyPatch, method: str, wanted: dict[str, Any]
+) -> None:
+    asked = []
+
+    async def fail(*given: object) -> None:
+        asked.append(given)
+        raise LedgerUnusable("disk I/O error")
+
+    monkeypatch.setattr(rig.parts.ledger, method, fail)
+    async with rig.client(MODERN) as client:
+        with anyio.fail_after(SOON), pytest.raises(MCPError, match="disk I/O error"):
+            await ask(client, "subscriptions/listen", notifications=wanted)
+    assert len(asked) == 1, "a database that is away is not waited for once for each task"
 
 
 async def test_a_client_can_subscribe_to_a_thousand_resources_and_no_more(rig: Rig) -> None:
@@ -310,6 +331,23 @@ async def test_a_server_holds_so_many_streams_and_no_more(rig: Rig, monkeypatch:
         await anyio.sleep(1)
         async with client.listen(resources_list_changed=True):
             pass
+
+
+async def test_streams_that_are_asked_for_at_once_are_counted_too(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(subscriptions, "MAX_LISTEN_STREAMS", 2)
+    refused: list[str] = []
+
+    async def listen() -> None:
+        with pytest.raises(MCPError) as error:
+            await ask(client, "subscriptions/listen", notifications={"resourceSubscriptions": ["luma://tasks/a"]})
+        refused.append(error.value.message)
+
+    async with rig.client(MODERN) as client, anyio.create_task_group() as group:
+        for _ in range(5):
+            group.start_soon(listen)
+        await anyio.sleep(1)
+        group.cancel_scope.cancel()
+    assert refused == ["At most 2 streams can be open."] * 3
 
 
 async def test_what_changes_again_before_it_was_told_is_told_once() -> None:

@@ -85,6 +85,7 @@ def test_a_watched_task_is_news_at_first_when_it_changed_and_when_it_is_over() -
     assert watch.ids == ["a"]
     assert watch.is_news(state("completed", updated_at=30.0))
     assert watch.ids == []
+    assert not watch.is_news(state("completed", updated_at=40.0)), "whatever is read of it later"
 
 
 def test_a_watched_task_is_looked_at_when_a_change_may_concern_it() -> None:

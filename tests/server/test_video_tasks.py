@@ -9,10 +9,10 @@ import pytest
 from mcp import MCPError
 from mcp_types import INVALID_PARAMS
 
-from luma_mcp.app.app import LEFT_TO_OTHERS, open_app
+from luma_mcp.app.app import LEFT_TO_OTHERS, OUT_OF_REACH, open_app
 from luma_mcp.core.errors import GenerationFailed, LedgerUnusable
 from luma_mcp.core.models import DAY_SECONDS, SANDBOX_ORIGIN, Limits, Status, Task, VideoRequest
-from luma_mcp.sandbox.faults import Fault
+from luma_mcp.sandbox.faults import Fault, Kind
 from luma_mcp.sandbox.transport import open_asgi_transport
 from luma_mcp.server.results import OTHER_CALLBACK_NOTE
 from luma_mcp.server.video_tasks import CANNOT_CANCEL, JOINED_NOTE, status_message
@@ -198,8 +198,45 @@ async def test_a_task_of_a_key_that_is_gone_is_over_after_a_day(home: Path, inli
         assert (await ask(client, "tasks/get", taskId=task_id))["status"] == "working"
         clock.jumped += DAY_SECONDS
         over = await ask(client, "tasks/get", taskId=task_id)
-    assert over["status"] == "completed"
-    assert not over["result"]["structuredContent"]["done"]
+        again = await begin(client, **ASK)
+    error = over["result"]["structuredContent"]["error"]
+    assert (over["status"], over["result"]["isError"]) == ("completed", True)
+    assert (error["message"], error["charged"]) == (OUT_OF_REACH, "unknown")
+    assert (again["taskId"], again["status"]) == (task_id, "completed")
+
+
+async def test_a_video_that_only_a_server_elsewhere_would_save_is_over_after_a_day(
+    home: Path, inline_threads: None
+) -> None:
+    clock = VirtualClock()
+    async with open_rig(home, clock=clock) as rig, rig.client(MODERN) as client:
+        rig.sandbox.faults.inject(Fault("slow", "output", seconds=MINUTE))
+        task_id = (await begin(client, **ASK))["taskId"]
+        await anyio.sleep(MINUTE / 2)
+    elsewhere = "https://elsewhere.example.com"
+    async with open_rig(home, clock=clock, base_url=elsewhere) as rig, rig.client(MODERN) as client:
+        assert (await ask(client, "tasks/get", taskId=task_id))["status"] == "working"
+        clock.jumped += DAY_SECONDS
+        over = await ask(client, "tasks/get", taskId=task_id)
+    assert (over["status"], over["result"]["isError"]) == ("completed", False)
+    assert over["result"]["structuredContent"]["video_urls"]
+
+
+@pytest.mark.parametrize("refusal", ["401", "503"])
+async def test_a_task_that_runapi_tells_nothing_of_is_over_after_a_day(
+    home: Path, inline_threads: None, refusal: Kind
+) -> None:
+    endless = sandbox_for(home, seconds=10 * DAY_SECONDS)
+    async with open_rig(home, sandbox=endless) as rig, rig.client(MODERN) as client:
+        task_id = (await begin(client, **ASK))["taskId"]
+        await anyio.sleep(2)
+        rig.sandbox.faults.inject(Fault(refusal, "read", times=10**6))
+        rig.clock.jumped += DAY_SECONDS - MINUTE
+        assert (await ask(client, "tasks/get", taskId=task_id))["status"] == "working"
+        over = await until_over(client, task_id)
+    error = over["result"]["structuredContent"]["error"]
+    assert (over["result"]["isError"], error["charged"], refusal in error["message"]) == (True, "unknown", True)
+    assert "keeps asking" not in error["hint"]
 
 
 async def test_cancelling_is_acknowledged_and_changes_nothing(rig: Rig) -> None:
