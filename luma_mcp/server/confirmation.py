@@ -2,7 +2,8 @@
 
 In 2026-07-28 the question is the answer to the call, and the client calls again with what the person said and with the
 state that it was given: a signature over the question, so that a yes counts for that request and price, and for nothing
-else. Before, the question is a request to the client while the call waits. A yes that is played again finds its task.
+else. Before, the question is a request to the client while the call waits. A yes that is played again finds its task;
+it counts in no other ledger than that of the server that asked, as only there the task is found.
 """
 
 import base64
@@ -56,7 +57,7 @@ def confirmation_by(ctx: ToolContext) -> Confirm:
         if not can_ask(ctx.request_context):
             raise ConfirmationUnavailable
         if is_modern(ctx.request_context):
-            check_answer(answer_between_calls(ctx, charge))
+            check_answer(await answer_between_calls(ctx, charge))
         else:
             check_answer(await answer_during_call(ctx.request_context, charge, ctx.person_seconds))
 
@@ -80,10 +81,10 @@ def check_answer(answer: wire.ElicitResult) -> None:
         raise ConfirmationDeclined(ANSWERED_OTHERWISE.format(action="no"))
 
 
-def answer_between_calls(ctx: ToolContext, charge: Charge) -> wire.ElicitResult:
+async def answer_between_calls(ctx: ToolContext, charge: Charge) -> wire.ElicitResult:
     """Give the answer that came with a call to exactly this question; raise `QuestionPending` if it was not asked."""
     app = ctx.request_context.lifespan_context
-    secret, now = app.derive_secret("confirmation"), app.now()
+    secret, now = await app.secret("confirmation"), app.now()
     answer, state = (ctx.input_responses or {}).get(QUESTION), ctx.request_state or ""
     if answer is None and not state.startswith(f"{QUESTION}."):
         asked = wire.ElicitRequest(params=question(charge))

@@ -440,6 +440,16 @@ async def test_nobody_but_who_was_asked_can_say_yes(home: Path) -> None:
 
 
 @on_virtual_time
+async def test_a_yes_counts_in_no_other_ledger(home: Path) -> None:
+    async with asking(home) as rig, rig.client(MODERN) as client:
+        yes = answered(await call(client, ASK), YES)
+        assert (await call(client, ASK, **yes))["structuredContent"]["status"] == "completed"
+        async with asking(home / "new", clock=rig.clock, sandbox=rig.sandbox) as anew, anew.client(MODERN) as other:
+            assert error_of(await call(other, ASK, **yes))["code"] == "confirmation_declined"
+            assert (rig.creates(), await recorded(anew)) == (1, 0)
+
+
+@on_virtual_time
 async def test_what_is_signed_shows_nothing_of_the_key(home: Path) -> None:
     async with asking(home) as rig, rig.client(MODERN) as client:
         asked = await call(client, ASK)
