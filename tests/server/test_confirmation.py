@@ -253,6 +253,7 @@ async def test_each_new_task_is_asked_for(home: Path, era: str) -> None:
         ({}, ASK | {"prompt": " "}, "invalid_request"),
         ({}, ASK | {"callback_url": "http://127.0.0.1/x"}, "source_not_allowed"),
         ({}, ASK | {"source_video_url": "luma://tasks/none"}, "source_not_found"),
+        ({}, ASK | {"source_video_url": "luma://clips/md5:AAAAAAAAAAAAAAAAAAAAAA==:5"}, "source_not_found"),
         ({"daily_limit": 0}, ASK, "limit_reached"),
         ({"daily_budget": "0.49"}, ASK, "limit_reached"),
     ],
