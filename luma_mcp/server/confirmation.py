@@ -18,7 +18,7 @@ from pydantic import ValidationError
 
 from luma_mcp.app.submit import Charge, Confirm
 from luma_mcp.core.errors import ConfirmationDeclined, ConfirmationUnavailable
-from luma_mcp.core.models import format_usd
+from luma_mcp.core.models import CLOCK_STEP_SECONDS, format_usd
 from luma_mcp.core.uris import clip_digest_of, upload_id_of
 from luma_mcp.server.context import PERSON_SECONDS, RequestContext, ToolContext, is_modern, waiting_within
 from luma_mcp.server.prompts import quote_user_text
@@ -156,7 +156,7 @@ def is_signed(state: str, charge: Charge, secret: bytes, now: float) -> bool:
     until, _, signed = rest.partition(".")
     if name != QUESTION or not (until.isascii() and until.isdigit() and len(until) <= len(str(round(now)))):
         return False
-    in_time = now <= int(until) <= now + STATE_SECONDS + 1
+    in_time = now <= int(until) <= now + STATE_SECONDS + CLOCK_STEP_SECONDS
     return in_time and hmac.compare_digest(signed.encode(), signature(charge, secret, int(until)).encode())
 
 

@@ -11,6 +11,7 @@ import pytest
 from mcp import MCPError
 from mcp_types import ElicitResult, ErrorData, InputRequiredResult
 
+from luma_mcp.core.models import CLOCK_STEP_SECONDS
 from luma_mcp.sandbox import account
 from luma_mcp.sandbox.faults import Fault
 from luma_mcp.server.confirmation import MAX_SHOWN_PROMPT, STATE_SECONDS
@@ -402,6 +403,17 @@ async def test_a_yes_that_comes_too_late_is_none(home: Path) -> None:
         rig.clock.jumped += STATE_SECONDS + 1
         assert error_of(await call(client, ASK, **yes))["code"] == "confirmation_declined"
         rig.clock.jumped -= 2
+        await call(client, ASK, **yes)
+        assert rig.creates() == 1
+
+
+@on_virtual_time
+async def test_a_yes_counts_though_the_clock_of_the_server_that_takes_it_is_behind(home: Path) -> None:
+    async with asking(home) as rig, rig.client(MODERN) as client:
+        yes = answered(await call(client, ASK), YES)
+        rig.clock.jumped -= CLOCK_STEP_SECONDS + 1
+        assert error_of(await call(client, ASK, **yes))["code"] == "confirmation_declined"
+        rig.clock.jumped += 1
         await call(client, ASK, **yes)
         assert rig.creates() == 1
 
