@@ -33,7 +33,8 @@ NOT_ANSWERED = f"Nobody agreed to the charge in the {PERSON_SECONDS:.0f} seconds
 SERVER_ENDED = "This server ended before anybody agreed to the charge, so nothing was sent."
 UNUSABLE_ANSWER = "The host's answer to the question about the charge cannot be used, so nothing was sent."
 OTHER_QUESTION = (
-    "The host's answer is to a question about another request or price, or came after an hour, so nothing was sent."
+    "The host's answer is to a question about another request, price, RunAPI key or ledger, or came after an hour, so"
+    " nothing was sent."
 )
 
 logger = logging.getLogger(__name__)
@@ -151,7 +152,7 @@ def sign(charge: Charge, secret: bytes, now: float) -> str:
 
 
 def is_signed(state: str, charge: Charge, secret: bytes, now: float) -> bool:
-    """Tell whether a state belongs to this question of this account, and may still be answered."""
+    """Tell whether a state belongs to this question, account and ledger, and may still be answered."""
     name, _, rest = state.partition(".")
     until, _, signed = rest.partition(".")
     if name != QUESTION or not (until.isascii() and until.isdigit() and len(until) <= len(str(round(now)))):
