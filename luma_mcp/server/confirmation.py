@@ -122,7 +122,7 @@ def question(charge: Charge) -> wire.ElicitRequestFormParams:
         f"Modify this video with Luma for {price}?",
         "",
         f"Prompt: {shown(request.prompt, MAX_SHOWN_PROMPT)}",
-        f"Clip: {clip_words(request.source)}",
+        f"Clip: {clip_words(charge)}",
         f"Take: {request.take}",
         f"Price: {cost}",
     ]
@@ -133,10 +133,11 @@ def question(charge: Charge) -> wire.ElicitRequestFormParams:
     return wire.ElicitRequestFormParams(message="\n".join(lines), requested_schema=schema)
 
 
-def clip_words(source: str) -> str:
+def clip_words(charge: Charge) -> str:
+    source = charge.request.source
     if clip_digest_of(source):
-        return "the attached video"
-    return "the uploaded video" if upload_id_of(source) else shown(source, MAX_SHOWN_SOURCE)
+        return f"the attached video ({charge.measures})"
+    return f"the uploaded video ({charge.measures})" if upload_id_of(source) else shown(source, MAX_SHOWN_SOURCE)
 
 
 def shown(words: str, length: int) -> str:
