@@ -254,9 +254,9 @@ class App:
         with self._parts.ledger.report_damage_once():
             return await self._parts.account_checker.check(caller)
 
-    def derive_secret(self, purpose: str) -> bytes:
-        """Give a secret for one purpose that all servers of this RunAPI account share, and nobody else has."""
-        return self._parts.runapi.derive_secret(purpose)
+    async def secret(self, purpose: str) -> bytes:
+        """Give a secret for one purpose that the account's servers on this ledger share; raise `LedgerUnusable`."""
+        return await self._parts.signer.secret(purpose)
 
     async def spent_this_month(self, caller: str) -> float:
         """Give in USD what the caller spent through this server since the month began, in UTC; `LedgerUnusable`."""

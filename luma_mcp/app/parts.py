@@ -75,6 +75,7 @@ class Parts:
     attachments: Attachments
     upload_desk: UploadDesk
     video_links: VideoLinks
+    signer: Signer
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,7 +161,8 @@ def assemble(
     links, logins = VideoLinks(signer, ledger, settings.callback_base_url, now), KeyLogins(runapi, background)
     worked = (submission, callbacks, tracker, changes, changed, active_requests, background)
     seen = (creator, waiter, saver, VideoFinder(uploads, saver.saved_folders, now), account_checker, previewer)
-    return Parts(settings, now, observer, ledger, runapi, uploads, *worked, *seen, logins, attachments, desk, links)
+    offered = (logins, attachments, desk, links, signer)
+    return Parts(settings, now, observer, ledger, runapi, uploads, *worked, *seen, *offered)
 
 
 def make_previewer(

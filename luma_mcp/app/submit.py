@@ -12,7 +12,7 @@ from luma_mcp.core.errors import InvalidRequest, SourceNotAllowed, SpendingSwitc
 from luma_mcp.core.models import MAX_TAKES, MODEL, Clock, Task, VideoRequest, new_key
 from luma_mcp.core.settings import Settings
 from luma_mcp.ledger.ledger import Ledger
-from luma_mcp.media.clips import Clip
+from luma_mcp.media.clips import Clip, describe_measures
 from luma_mcp.media.files import check_writable
 from luma_mcp.media.sources import AttachedClip, PublicUrl, check_public_url, parse_source
 from luma_mcp.media.uploads import Uploads
@@ -33,6 +33,7 @@ class Charge:
     name: str  # of the request, whichever take; the clip's content is in it, and whose request it is
     price: int  # millionths of a USD, charged if the task succeeds
     is_simulated: bool  # the sandbox charges nothing
+    measures: str  # of a clip whose file is known: how large and how long it is
 
 
 Confirm = Callable[[Charge], Awaitable[None]]
@@ -75,7 +76,8 @@ class TaskCreator:
         needs_price = confirm is not None or sends or self.settings.daily_budget is not None
         limits = await self.account_checker.check_limits(draft.caller) if needs_price else self.settings.limits
         if confirm is not None:
-            await confirm(Charge(draft.request, name, limits.price, self.settings.sandbox))
+            measures = describe_measures(draft.source_bytes, draft.source_seconds) if draft.source_bytes else ""
+            await confirm(Charge(draft.request, name, limits.price, self.settings.sandbox, measures))
             draft = replace(draft, created_at=self.now(), updated_at=self.now(), wanted_at=self.now())
         await self.uploads.bring_attached(draft)
         return await self.ledger.join_or_add(draft, name, limits, lease_until=self.now() + LEASE_SECONDS)

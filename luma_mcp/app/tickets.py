@@ -75,10 +75,14 @@ class Signer:
             raise TicketUnknown
         return content
 
-    async def _signature(self, kind: TicketKind, content: bytes) -> bytes:
+    async def secret(self, purpose: str) -> bytes:
+        """Give a secret for one purpose that the account's servers on this ledger share; raise `LedgerUnusable`."""
         self.runapi.look_for_key()
         shared = await self.ledger.tickets.secret()
-        secret = hmac.digest(self.runapi.derive_secret("tickets"), shared.encode(), "sha256")
+        return hmac.digest(self.runapi.derive_secret(purpose), shared.encode(), "sha256")
+
+    async def _signature(self, kind: TicketKind, content: bytes) -> bytes:
+        secret = await self.secret("tickets")
         return hmac.digest(secret, kind.encode() + b"\0" + content, "sha256")[:SIGNATURE_BYTES]
 
 

@@ -64,8 +64,7 @@ class Clip(NamedTuple):
         return f"md5:{self.md5}:{self.size}"
 
     def __str__(self) -> str:
-        lasting = f", {self.seconds:.1f} s" if self.seconds else ""
-        return f"{self.path.name} ({megabytes(self.size)}{lasting})"
+        return f"{self.path.name} ({describe_measures(self.size, self.seconds)})"
 
     async def pieces(self, moved: Transfer) -> AsyncGenerator[bytes]:
         """Yield the bytes, counting them in `moved.done`; raise `SourceNotFound` if the file has changed since."""
@@ -78,6 +77,11 @@ class Clip(NamedTuple):
                 moved.done += len(piece)
             if piece or moved.done != self.size:
                 raise changed_clip_error(self)
+
+
+def describe_measures(size: int, seconds: float | None) -> str:
+    """Say how large (bytes) and how long a clip is."""
+    return megabytes(size) + (f", {seconds:.1f} s" if seconds else "")
 
 
 class Content:

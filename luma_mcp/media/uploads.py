@@ -128,9 +128,14 @@ class Uploads:
         return clip
 
     async def check_kept(self, source: str, digest: str) -> None:
-        """Raise `SourceNotFound` for a clip that was uploaded by a ticket and that RunAPI does not keep any more."""
-        if isinstance(parse_source(source), UploadedClip):
-            await self._find_brought(digest, UPLOAD_AGAIN_HINT)
+        """Raise `SourceNotFound` for a clip that RunAPI keeps no more (sent by a ticket), or that no call brings."""
+        match parse_source(source):
+            case UploadedClip():
+                await self._find_brought(digest, UPLOAD_AGAIN_HINT)
+            case AttachedClip():
+                self._handed_over(digest)
+            case _:
+                return
 
     async def _find_uploaded(self, upload_id: str, caller: str) -> Clip:
         ticket = await self._ledger.tickets.find(upload_id)
@@ -146,9 +151,7 @@ class Uploads:
         found = parse_source(task.request.source)
         if not isinstance(found, AttachedClip):
             return
-        clip = self._find_attached(found.digest)
-        if clip is None:
-            raise SourceNotFound("source_video_url: the attached video is not kept here.", hint=ATTACH_HINT)
+        clip = self._handed_over(found.digest)
         with anyio.move_on_after(BRING_SECONDS):
             await self._upload_once(clip, task.caller, task.key)
             return
@@ -158,6 +161,11 @@ class Uploads:
 
     def _find_attached(self, digest: str) -> Clip | None:
         return next((clip for clip in self._attached if clip.digest == digest), None)
+
+    def _handed_over(self, digest: str) -> Clip:
+        if clip := self._find_attached(digest):
+            return clip
+        raise SourceNotFound("source_video_url: the attached video is not kept here.", hint=ATTACH_HINT)
 
     async def saved_output(self, source: str, caller: str) -> Clip | None:
         """Give the saved clip of an earlier task that must be uploaded because its link does not last; else None.

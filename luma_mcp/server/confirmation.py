@@ -2,7 +2,8 @@
 
 In 2026-07-28 the question is the answer to the call, and the client calls again with what the person said and with the
 state that it was given: a signature over the question, so that a yes counts for that request and price, and for nothing
-else. Before, the question is a request to the client while the call waits. A yes that is played again finds its task.
+else. Before, the question is a request to the client while the call waits. A yes that is played again finds its task;
+it counts in no other ledger than that of the server that asked, as only there the task is found.
 """
 
 import base64
@@ -17,7 +18,7 @@ from pydantic import ValidationError
 
 from luma_mcp.app.submit import Charge, Confirm
 from luma_mcp.core.errors import ConfirmationDeclined, ConfirmationUnavailable
-from luma_mcp.core.models import format_usd
+from luma_mcp.core.models import CLOCK_STEP_SECONDS, format_usd
 from luma_mcp.core.uris import clip_digest_of, upload_id_of
 from luma_mcp.server.context import PERSON_SECONDS, RequestContext, ToolContext, can_ask, is_modern, waiting_within
 from luma_mcp.server.prompts import quote_user_text
@@ -32,7 +33,8 @@ NOT_ANSWERED = f"Nobody agreed to the charge in the {PERSON_SECONDS:.0f} seconds
 SERVER_ENDED = "This server ended before anybody agreed to the charge, so nothing was sent."
 UNUSABLE_ANSWER = "The host's answer to the question about the charge cannot be used, so nothing was sent."
 OTHER_QUESTION = (
-    "The host's answer is to a question about another request or price, or came after an hour, so nothing was sent."
+    "The host's answer is to a question about another request, price, RunAPI key or ledger, or came after an hour, so"
+    " nothing was sent."
 )
 
 logger = logging.getLogger(__name__)
@@ -56,7 +58,7 @@ def confirmation_by(ctx: ToolContext) -> Confirm:
         if not can_ask(ctx.request_context, "form"):
             raise ConfirmationUnavailable
         if is_modern(ctx.request_context):
-            check_answer(answer_between_calls(ctx, charge))
+            check_answer(await answer_between_calls(ctx, charge))
         else:
             check_answer(await answer_during_call(ctx.request_context, charge, ctx.person_seconds))
 
@@ -71,10 +73,10 @@ def check_answer(answer: wire.ElicitResult) -> None:
         raise ConfirmationDeclined(ANSWERED_OTHERWISE.format(action="no"))
 
 
-def answer_between_calls(ctx: ToolContext, charge: Charge) -> wire.ElicitResult:
+async def answer_between_calls(ctx: ToolContext, charge: Charge) -> wire.ElicitResult:
     """Give the answer that came with a call to exactly this question; raise `QuestionPending` if it was not asked."""
     app = ctx.request_context.lifespan_context
-    secret, now = app.derive_secret("confirmation"), app.now()
+    secret, now = await app.secret("confirmation"), app.now()
     answer, state = (ctx.input_responses or {}).get(QUESTION), ctx.request_state or ""
     if answer is None and not state.startswith(f"{QUESTION}."):
         asked = wire.ElicitRequest(params=question(charge))
@@ -111,7 +113,7 @@ def question(charge: Charge) -> wire.ElicitRequestFormParams:
         f"Modify this video with Luma for {price}?",
         "",
         f"Prompt: {shown(request.prompt, MAX_SHOWN_PROMPT)}",
-        f"Clip: {clip_words(request.source)}",
+        f"Clip: {clip_words(charge)}",
         f"Take: {request.take}",
         f"Price: {cost}",
     ]
@@ -122,10 +124,11 @@ def question(charge: Charge) -> wire.ElicitRequestFormParams:
     return wire.ElicitRequestFormParams(message="\n".join(lines), requested_schema=schema)
 
 
-def clip_words(source: str) -> str:
+def clip_words(charge: Charge) -> str:
+    source = charge.request.source
     if clip_digest_of(source):
-        return "the attached video"
-    return "the uploaded video" if upload_id_of(source) else shown(source, MAX_SHOWN_SOURCE)
+        return f"the attached video ({charge.measures})"
+    return f"the uploaded video ({charge.measures})" if upload_id_of(source) else shown(source, MAX_SHOWN_SOURCE)
 
 
 def shown(words: str, length: int) -> str:
@@ -141,12 +144,12 @@ def sign(charge: Charge, secret: bytes, now: float) -> str:
 
 
 def is_signed(state: str, charge: Charge, secret: bytes, now: float) -> bool:
-    """Tell whether a state belongs to this question of this account, and may still be answered."""
+    """Tell whether a state belongs to this question, account and ledger, and may still be answered."""
     name, _, rest = state.partition(".")
     until, _, signed = rest.partition(".")
     if name != QUESTION or not (until.isascii() and until.isdigit() and len(until) <= len(str(round(now)))):
         return False
-    in_time = now <= int(until) <= now + STATE_SECONDS + 1
+    in_time = now <= int(until) <= now + STATE_SECONDS + CLOCK_STEP_SECONDS
     return in_time and hmac.compare_digest(signed.encode(), signature(charge, secret, int(until)).encode())
 
 

@@ -10,6 +10,7 @@ learns the address. In all other cases the answer is what it is without this mod
 import logging
 import secrets
 from collections.abc import Awaitable, Callable
+from typing import TypeGuard
 
 import mcp.types as wire
 from mcp.shared.exceptions import MCPError
@@ -37,9 +38,9 @@ Refuse = Callable[[LumaError], wire.CallToolResult]
 logger = logging.getLogger(__name__)
 
 
-def lacks_key(answer: wire.CallToolResult) -> bool:
+def lacks_key(answer: Answer) -> TypeGuard[wire.CallToolResult]:
     """Tell whether an answer says that a call was refused because there is no RunAPI key."""
-    told = answer.structured_content or {}
+    told = (isinstance(answer, wire.CallToolResult) and answer.structured_content) or {}
     error = told.get("error")
     return is_object(error) and error["code"] == MissingApiKey.code and "task_id" not in told
 
@@ -60,11 +61,12 @@ async def offer_login(call: ToolContext, refused: wire.CallToolResult, again: Ag
         return refused
     if login is None or isinstance(login, wire.InputRequiredResult):
         return login or refused
+    answer = await again()
+    if not lacks_key(answer):  # the key may have come by another way meanwhile, too
+        return answer
     if not login.ended.is_set():
         return refuse(login_pending_error())
-    if login.failure:
-        return refused if isinstance(login.failure, MissingApiKey) else refuse(login.failure)
-    return await again()
+    return refused if isinstance(login.failure, MissingApiKey | None) else refuse(login.failure)
 
 
 def login_pending_error() -> MissingApiKey:

@@ -270,7 +270,7 @@ class ToolHandlers:
             return failure_result(unknown_name("tool", params.name, self._tools))
         arguments, context = params.arguments or {}, ToolContext(ctx, params)
         answer = await tool.run(arguments, context)
-        if not (isinstance(answer, CallToolResult) and lacks_key(answer)):
+        if not lacks_key(answer):
             return answer
         again = partial(tool.run, arguments | NO_WAIT, context)  # the person was waited for
         return await offer_login(context, answer, again, failure_result)

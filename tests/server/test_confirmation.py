@@ -11,6 +11,7 @@ import pytest
 from mcp import MCPError
 from mcp_types import ElicitResult, ErrorData, InputRequiredResult
 
+from luma_mcp.core.models import CLOCK_STEP_SECONDS
 from luma_mcp.sandbox import account
 from luma_mcp.sandbox.faults import Fault
 from luma_mcp.server.confirmation import MAX_SHOWN_PROMPT, STATE_SECONDS
@@ -253,6 +254,7 @@ async def test_each_new_task_is_asked_for(home: Path, era: str) -> None:
         ({}, ASK | {"prompt": " "}, "invalid_request"),
         ({}, ASK | {"callback_url": "http://127.0.0.1/x"}, "source_not_allowed"),
         ({}, ASK | {"source_video_url": "luma://tasks/none"}, "source_not_found"),
+        ({}, ASK | {"source_video_url": "luma://clips/md5:AAAAAAAAAAAAAAAAAAAAAA==:5"}, "source_not_found"),
         ({"daily_limit": 0}, ASK, "limit_reached"),
         ({"daily_budget": "0.49"}, ASK, "limit_reached"),
     ],
@@ -406,6 +408,17 @@ async def test_a_yes_that_comes_too_late_is_none(home: Path) -> None:
 
 
 @on_virtual_time
+async def test_a_yes_counts_though_the_clock_of_the_server_that_takes_it_is_behind(home: Path) -> None:
+    async with asking(home) as rig, rig.client(MODERN) as client:
+        yes = answered(await call(client, ASK), YES)
+        rig.clock.jumped -= CLOCK_STEP_SECONDS + 1
+        assert error_of(await call(client, ASK, **yes))["code"] == "confirmation_declined"
+        rig.clock.jumped += 1
+        await call(client, ASK, **yes)
+        assert rig.creates() == 1
+
+
+@on_virtual_time
 @pytest.mark.parametrize("forged", ["", "charge", "charge.", "charge.1790003600.x", "charge.99999999999999999999.x"])
 async def test_a_yes_to_a_question_that_nobody_asked_is_none(home: Path, forged: str) -> None:
     async with asking(home) as rig, rig.client(MODERN) as client:
@@ -437,6 +450,16 @@ async def test_nobody_but_who_was_asked_can_say_yes(home: Path) -> None:
     async with asking(home, api_key="runapi_live_other_account_1") as rig, rig.client(MODERN) as client:
         assert error_of(await call(client, ASK, **yes))["code"] == "confirmation_declined"
         assert rig.creates() == 0
+
+
+@on_virtual_time
+async def test_a_yes_counts_in_no_other_ledger(home: Path) -> None:
+    async with asking(home) as rig, rig.client(MODERN) as client:
+        yes = answered(await call(client, ASK), YES)
+        assert (await call(client, ASK, **yes))["structuredContent"]["status"] == "completed"
+        async with asking(home / "new", clock=rig.clock, sandbox=rig.sandbox) as anew, anew.client(MODERN) as other:
+            assert error_of(await call(other, ASK, **yes))["code"] == "confirmation_declined"
+            assert (rig.creates(), await recorded(anew)) == (1, 0)
 
 
 @on_virtual_time

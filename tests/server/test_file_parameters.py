@@ -1,6 +1,7 @@
 """A video attached in ChatGPT: an argument for OpenAI's hosts over HTTP, and a clip uploaded within the call."""
 
 import json
+import re
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -209,7 +210,8 @@ async def test_an_attached_video_is_uploaded_after_a_persons_yes_alone(
         assert ("error" in told, uploaded) == (not sent, [0])
         assert (puts(server), server.task_count(), left_behind(server.parts)) == (sent, sent, [])
         assert len(files.asked) == (1 if era == ERAS[0] else 2), "between calls nothing is kept"
-    assert "Clip: the attached video" in person.questions[0].splitlines()
+    (words,) = [line for line in person.questions[0].splitlines() if line.startswith("Clip: ")]
+    assert re.fullmatch(r"Clip: the attached video \(\d+\.\d MB, \d+\.\d s\)", words)
     assert tool.meta is not None
     assert tool.meta["anthropic/requiresUserInteraction"] is True
 

@@ -300,6 +300,24 @@ async def test_a_page_that_nobody_finishes_is_told_in_half_a_minute_and_offered_
     assert not runapi_file(home).exists()
 
 
+@pytest.mark.parametrize("era", ERAS)
+async def test_a_key_that_comes_by_another_way_is_found_while_the_page_is_open(home: Path, era: str) -> None:
+    async with open_key_rig(home) as opened:
+
+        async def log_in_elsewhere_later() -> None:
+            await anyio.sleep(PERSON_SECONDS / 2)
+            store_key(SecretStr(NEW_KEY), opened.rig.app.origin, USUAL_BASE_URL)
+
+        person = PersonAtHost(only_open)
+        async with (
+            opened.rig.client(era, elicitation_callback=person) as client,
+            anyio.create_task_group() as group,
+        ):
+            group.start_soon(log_in_elsewhere_later)
+            assert structured(await client.call_tool("modify_video", ASK))["task_id"]
+    assert (len(person.shown), opened.network.exchanges) == (1, [])
+
+
 async def test_between_the_calls_of_the_modern_era_nothing_waits(home: Path) -> None:
     async with (
         open_key_rig(home) as opened,

@@ -19,6 +19,7 @@ from luma_mcp.transports.uploads import MAX_UPLOADS, STILL_GOOD
 from tests.support.gallery_client import API, browsing
 from tests.support.http_server import Hosted, dialled
 from tests.support.mp4_files import film
+from tests.support.persons import NO, Person, said
 from tests.support.rig import disk_with
 from tests.support.tickets import (
     CLIP,
@@ -80,6 +81,22 @@ async def test_an_uploaded_clip_is_its_callers_alone(home: Path) -> None:
         unknown = await call(server, "bob", "modify_video", prompt="fog", source_video_url=upload_uri("A" * 16))
         assert (task["error"], server.task_count()) == (unknown["error"], 0)
         assert task["error"]["code"] == "source_not_found"
+
+
+async def test_a_person_who_is_to_pay_is_told_how_large_and_how_long_the_uploaded_clip_is(home: Path) -> None:
+    person = Person(said(NO))
+    async with (
+        ticket_server(home, confirm="ask") as server,
+        server.client("/mcp", "legacy", "ann", elicitation_callback=person) as client,
+    ):
+        for size in (100_000, 300_000):
+            path, source = await offered(server)
+            await put(server, path, film(b"x" * size))
+            await client.call_tool("modify_video", {"prompt": "fog", "source_video_url": source})
+    assert [question.splitlines()[3] for question in person.questions] == [
+        "Clip: the uploaded video (0.1 MB, 5.0 s)",
+        "Clip: the uploaded video (0.3 MB, 5.0 s)",
+    ]
 
 
 async def test_before_it_has_arrived_a_clip_is_waited_for_at_no_cost(home: Path) -> None:
