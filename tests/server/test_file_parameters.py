@@ -70,6 +70,23 @@ async def test_chatgpt_is_shown_one_object_beside_the_address(home: Path, era: s
     assert [name for name in taken if name != ATTACHED] == list(pinned)
 
 
+@pytest.mark.parametrize(
+    ("name", "sees"),
+    [
+        ("openai-mcp", True),
+        ("openai-mcp (Codex)", True),
+        ("openai-mcp (a product to come)", True),
+        ("openai-mcp-proxy", False),
+        ("not openai-mcp (ChatGPT)", False),
+        ("ChatGPT", False),
+    ],
+)
+async def test_hosts_of_openai_are_known_whichever_product_their_name_tells(home: Path, name: str, sees: bool) -> None:
+    about = CHATGPT.model_copy(update={"name": name})
+    async with hosted(home) as server, server.client("/mcp", ERAS[0], client_info=about) as client:
+        assert (ATTACHED in (await modify_tool(client)).input_schema["properties"]) is sees
+
+
 @pytest.mark.parametrize("era", ERAS)
 async def test_no_other_host_sees_or_is_served_by_that_argument(home: Path, era: str) -> None:
     async with hosted(home) as server, server.client("/mcp", era) as client:
