@@ -90,7 +90,7 @@ class App:
         for RunAPI to name the task; `in_background` for nothing, unless it had ended. Raises a `LumaError` charged
         "no" if nothing was submitted, "unknown" if the ledger fails afterwards, and what `confirm` raises.
         """
-        bound, begun, asked_at = self._bound(wait_seconds), anyio.current_time(), self.now()
+        bound, begun, asked_at = self.wait_bound(wait_seconds), anyio.current_time(), self.now()
         asks = partial(confirm_with_progress, confirm, progress) if confirm else None
         with self._parts.ledger.report_damage_once():
             task, joined = await self._parts.creator.join_or_add(
@@ -138,7 +138,7 @@ class App:
 
         `progress` is None for a caller who wants none. Hosts ask often, so each step that can be spared is.
         """
-        bound = self._bound(wait_seconds)
+        bound = self.wait_bound(wait_seconds)
         begun = anyio.current_time()
         with self._parts.ledger.report_damage_once():
             task = await self.find(task_id, caller)
@@ -160,7 +160,7 @@ class App:
             raise
 
     async def _save_video(self, task_id: str, caller: str, name: str, progress: Progress) -> Outcome:
-        bound, begun = self._bound(-1), anyio.current_time()
+        bound, begun = self.wait_bound(-1), anyio.current_time()
         with self._parts.ledger.report_damage_once():
             task = await self.find(task_id, caller)
         if task.status is not Status.COMPLETED and task.is_lost(self.now()):
@@ -406,7 +406,8 @@ class App:
     def _leaves_to_others(self, task: Task) -> bool:
         return self.settings.never_pays and not (task.task_id or task.status.done)
 
-    def _bound(self, wait_seconds: int) -> float:
+    def wait_bound(self, wait_seconds: int) -> float:
+        """Give the seconds that a call waits for which `wait_seconds` were asked; raise `InvalidRequest`."""
         if not -1 <= wait_seconds <= WAIT_LIMIT_SECONDS:
             raise InvalidRequest(
                 f"wait_seconds must be from 0 to {WAIT_LIMIT_SECONDS} (-1 means the setting"

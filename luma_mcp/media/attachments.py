@@ -68,6 +68,9 @@ class Attachments:
             self._connection.check_proxy(url)
             with anyio.move_on_after(FETCH_SECONDS):
                 return await self._receive(httpx.URL(url), path)
+        except SourceNotAllowed as error:
+            error.hint = AGAIN_HINT
+            raise
         except (httpx.HTTPError, httpx.InvalidURL, DownloadFailed) as error:
             failed = f"The attached video could not be fetched ({type(error).__name__})."
             raise SourceNotFound(failed, hint=AGAIN_HINT) from None  # the error's own words may hold the link

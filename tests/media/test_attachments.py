@@ -11,7 +11,7 @@ import pytest
 
 from luma_mcp.core.errors import OutputNotWritable, SourceNotAllowed, SourceNotFound
 from luma_mcp.media import attachments
-from luma_mcp.media.attachments import FETCH_SECONDS, FILE_NAME, Attachments
+from luma_mcp.media.attachments import AGAIN_HINT, FETCH_SECONDS, FILE_NAME, Attachments
 from luma_mcp.runapi.connection import HttpClients
 from tests.support.attached_files import CLIP, LINK, AttachedFiles, EndlessBody, LargeBody, body
 from tests.support.rig import API_URL
@@ -64,10 +64,10 @@ async def test_a_video_is_there_for_as_long_as_it_is_needed_for_this_user_alone(
 async def test_only_public_https_addresses_are_asked(
     fetching: Attachments, files: AttachedFiles, home: Path, link: str
 ) -> None:
-    with pytest.raises(SourceNotAllowed):
+    with pytest.raises(SourceNotAllowed) as refused:
         async with fetching.fetched(link):
             pass
-    assert (files.asked, left_in(home)) == ([], [])
+    assert (refused.value.hint, files.asked, left_in(home)) == (AGAIN_HINT, [], [])
 
 
 @pytest.mark.parametrize("target", ["https://127.0.0.1/", "http://files.example/", "https://192.168.1.1/clip.mp4"])
