@@ -13,6 +13,7 @@ LumaError
 │   ├── ActiveLimitReached
 │   ├── DailyLimitReached
 │   ├── BudgetSpent
+│   │   └── BudgetTooSmall
 │   └── SpendingSwitchedOff
 ├── ConfirmationDeclined     confirmation_declined
 ├── ConfirmationUnavailable  confirmation_unavailable
@@ -207,6 +208,15 @@ class BudgetSpent(LimitReached):
             f"{committed} USD were charged in 24 hours or may be for what runs, and {self.variable} allows {allowed}:"
             f" {left} USD are left, and another task costs {price}."
         )
+
+
+class BudgetTooSmall(BudgetSpent):
+    """A task costs more than the user allows in 24 hours, so there is never room for one."""
+
+    hint = (
+        "Waiting does not help: a task costs more than the whole budget. Have it raised in this server's settings, or"
+        " have LUMA_MCP_DAILY_LIMIT=0 set in its place if nothing is to be spent."
+    )
 
 
 class SpendingSwitchedOff(LimitReached):

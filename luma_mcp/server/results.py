@@ -18,8 +18,10 @@ from luma_mcp.core.errors import (
     KEEPS_ASKING,
     ActiveLimitReached,
     BudgetSpent,
+    BudgetTooSmall,
     DailyLimitReached,
     Failure,
+    LimitReached,
     LumaError,
     MissingApiKey,
     TaskNotFound,
@@ -78,10 +80,11 @@ BUDGET_STEP = (
     "The budget of 24 hours does not pay for another task: wait until older charges are longer ago, or have"
     " LUMA_MCP_DAILY_BUDGET raised."
 )
-LIMIT_STEPS = {
-    ActiveLimitReached.variable: ACTIVE_LIMIT_STEP,
-    DailyLimitReached.variable: DAILY_LIMIT_STEP,
-    BudgetSpent.variable: BUDGET_STEP,
+LIMIT_STEPS: Mapping[type[LimitReached], str] = {
+    ActiveLimitReached: ACTIVE_LIMIT_STEP,
+    DailyLimitReached: DAILY_LIMIT_STEP,
+    BudgetSpent: BUDGET_STEP,
+    BudgetTooSmall: BudgetTooSmall.hint,
 }
 READY_STEP = "Nothing to do: another task can be submitted."
 
@@ -476,7 +479,7 @@ def account_step(account: Account, origin: str) -> str:
     if account.failure is not None:
         return account.failure.hint
     if account.refusal is not None:
-        return LIMIT_STEPS[account.refusal.variable]
+        return LIMIT_STEPS[type(account.refusal)]
     if account.balance and account.price and account.balance.usd < account.price.usd:
         return LOW_BALANCE_STEP
     return PLAY_MONEY if origin == SANDBOX_ORIGIN else READY_STEP
