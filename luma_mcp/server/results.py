@@ -4,6 +4,7 @@ import json
 from bisect import bisect_right
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Annotated, Any, Literal, TypeVar, cast
 
@@ -254,7 +255,7 @@ def task_object(outcome: Outcome, now: float, *, remote: bool = False, wait: int
         "finished_at": if_known(task.finished_at, format_timestamp),
         "expires_at": if_known(link.expires_at if link else task.expires_at, format_timestamp),
         "cost_usd": task.cost_usd,
-        "error": if_known(task.error, error_object),
+        "error": if_known(task_failure(outcome), error_object),
         "next_step": " ".join(next_step_sentences(outcome, now, remote=remote, wait=wait)),
     }
     return cast("TaskObject", without_unknown(answer))
@@ -358,6 +359,12 @@ def error_object(failure: Failure) -> ErrorObject:
         "retry_safe": failure.retry_safe,
         "hint": failure.hint,
     }
+
+
+def task_failure(outcome: Outcome) -> Failure | None:
+    """Give what went wrong with a task, with no advice to repeat a call that this server would not send."""
+    failure = outcome.task.error
+    return replace(failure, hint=LEFT_STEP) if failure and outcome.left_to_others else failure
 
 
 def next_step_sentences(outcome: Outcome, now: float, *, remote: bool, wait: int) -> Iterator[str]:

@@ -97,6 +97,7 @@ async def test_a_server_that_never_pays_sends_nothing_again_when_its_request_is_
         told = structured(await client.call_tool("modify_video", ASK))
         assert (told["status"], told["joined"]) == ("unconfirmed", True)
         assert "this server never pays" in told["next_step"]
+        assert "do not repeat the call here" in told["error"]["hint"]
         await anyio.sleep(HOUR)
         assert looker.creates() == before
     async with open_rig(home, clock=clock, sandbox=sandbox) as payer:
