@@ -68,6 +68,7 @@ ADVICE: Mapping[type[LumaError], str] = {
     errors.GenerationFailed: "Change the prompt, or try another clip.",
     errors.SubmissionUnconfirmed: RESEND,
     errors.OutputNotWritable: "Make it writable and free some room there, or name another folder with --output.",
+    errors.DataNotWritable: HINT_AS_IT_IS,
     errors.LedgerUnusable: HINT_AS_IT_IS,
     errors.TaskUnreadable: HINT_AS_IT_IS,
     errors.LedgerDamaged: "luma-mcp tasks shows what could be read. Look at your RunAPI account before paying again.",

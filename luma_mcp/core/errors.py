@@ -31,6 +31,7 @@ LumaError
 ├── GenerationFailed         generation_failed
 ├── SubmissionUnconfirmed    submission_unconfirmed
 ├── OutputNotWritable        output_not_writable
+│   ├── DataNotWritable
 │   ├── LedgerUnusable
 │   │   ├── LedgerDamaged
 │   │   └── TaskUnreadable
@@ -401,6 +402,15 @@ class OutputNotWritable(LumaError):
 
     code = "output_not_writable"
     hint = "Make the folder writable, or name another one with LUMA_MCP_OUTPUT_DIR."
+
+
+class DataNotWritable(OutputNotWritable):
+    """A folder of this server's own, below the data folder, cannot be written."""
+
+    hint = (
+        "Make the data folder writable and free some room on its disk; or move it, with the ledger in it, and name its"
+        " new place with LUMA_MCP_DATA_DIR."
+    )
 
 
 class LedgerUnusable(OutputNotWritable):

@@ -10,7 +10,7 @@ import anyio
 import anyio.to_thread
 import httpx
 
-from luma_mcp.core.errors import DownloadFailed, OutputNotWritable, SourceNotAllowed, SourceNotFound
+from luma_mcp.core.errors import DataNotWritable, DownloadFailed, SourceNotAllowed, SourceNotFound
 from luma_mcp.media.downloads import LENGTH, is_packed
 from luma_mcp.media.incoming import Rule, private_file, remove_left_behind, write_video
 from luma_mcp.runapi.connection import HttpClients
@@ -61,7 +61,7 @@ class Attachments:
         try:
             await self._fetch(url, path)
         except OSError as error:
-            raise OutputNotWritable(f"{self._folder} cannot be written: {error.strerror}.") from error
+            raise DataNotWritable(f"{self._folder} cannot be written: {error.strerror}.") from error
 
     async def _fetch(self, url: str, path: Path) -> None:
         try:

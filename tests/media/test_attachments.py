@@ -1,6 +1,7 @@
 """Attached videos: fetched from the public internet alone, bounded in size and time, and gone with their call."""
 
 import os
+import shutil
 import time
 from collections.abc import AsyncGenerator
 from pathlib import Path
@@ -9,12 +10,12 @@ import anyio
 import httpx
 import pytest
 
-from luma_mcp.core.errors import OutputNotWritable, SourceNotAllowed, SourceNotFound
+from luma_mcp.core.errors import DataNotWritable, OutputNotWritable, SourceNotAllowed, SourceNotFound
 from luma_mcp.media import attachments
 from luma_mcp.media.attachments import AGAIN_HINT, FETCH_SECONDS, FILE_NAME, Attachments
 from luma_mcp.runapi.connection import HttpClients
 from tests.support.attached_files import CLIP, LINK, AttachedFiles, EndlessBody, LargeBody, body
-from tests.support.rig import API_URL
+from tests.support.rig import API_URL, disk_with
 
 pytestmark = [pytest.mark.anyio, pytest.mark.usefixtures("inline_threads")]
 
@@ -165,6 +166,18 @@ async def test_what_a_killed_server_left_is_removed_by_the_next_one(fetching: At
 
 async def test_a_folder_that_cannot_be_made_is_told(fetching: Attachments, home: Path) -> None:
     (home / "attached").write_text("a file")
-    with pytest.raises(OutputNotWritable):
+    with pytest.raises(DataNotWritable) as refused:
         async with fetching.fetched(LINK):
             pass
+    assert "LUMA_MCP_DATA_DIR" in refused.value.hint
+
+
+async def test_a_full_disk_is_told_as_that_of_the_data_folder(
+    fetching: Attachments, home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(shutil, "disk_usage", disk_with(1000))
+    with pytest.raises(OutputNotWritable, match="disk of the data folder") as refused:
+        async with fetching.fetched(LINK):
+            pass
+    assert "LUMA_MCP_DATA_DIR" in refused.value.hint
+    assert left_in(home) == []
