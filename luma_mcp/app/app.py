@@ -58,6 +58,7 @@ class Outcome:
     nothing_sent: bool = False  # RunAPI had the task before this call: the call itself cost nothing
     other_callback: bool = False  # the task was submitted without the callback_url of this call
     next_take: int = 0  # the lowest take that the request never had; 0 if it had all
+    offers_take: bool = True  # this server would make another take
     own_clip: bool = False  # the sandbox gave the caller's clip back as it was
     left_to_others: bool = False  # RunAPI has not confirmed the task, and this server never sends any
     in_background: bool = False  # the call did not wait: the task goes on
@@ -401,7 +402,10 @@ class App:
         needs_take = not only_lost_need_take or task.is_lost(self.now() + CLOCK_STEP_SECONDS)
         next_take = await self._parts.ledger.unused_take(task.key) if needs_take else 0
         left, link = self._leaves_to_others(task), await self._parts.video_links.link(task)
-        return Outcome(task, next_take=next_take, own_clip=own_clip, left_to_others=left, video_link=link)
+        pays = not self.settings.never_pays
+        return Outcome(
+            task, next_take=next_take, offers_take=pays, own_clip=own_clip, left_to_others=left, video_link=link
+        )
 
     def _leaves_to_others(self, task: Task) -> bool:
         return self.settings.never_pays and not (task.task_id or task.status.done)

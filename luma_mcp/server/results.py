@@ -398,7 +398,7 @@ def has_take_offer(outcome: Outcome, now: float) -> bool:
     task = outcome.task
     settles_itself = task.status is Status.UNCONFIRMED and task.error is not None and task.error.retry_safe
     completed = outcome.joined and task.status is Status.COMPLETED
-    return completed or (task.is_lost(now) and not settles_itself)
+    return outcome.offers_take and (completed or (task.is_lost(now) and not settles_itself))
 
 
 def take_offer(task: Task, take: int, now: float) -> str:
