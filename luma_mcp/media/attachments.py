@@ -25,7 +25,9 @@ AGAIN_HINT = "Nothing was submitted. Have the user attach the video again, or gi
 SMALLER_HINT = "Nothing was submitted. Have the user attach a shorter or smaller clip, or give a public link to it."
 KIND_HINT = "Nothing was submitted. Have the user attach an MP4 or MOV video."
 RULE = Rule("The attached video", MAX_ATTACHED_BYTES, SMALLER_HINT, KIND_HINT)
-ATTACHING = Purpose("The attached video's address", "is not fetched", SourceNotAllowed, AGAIN_HINT)
+ATTACHING = Purpose(  # callers give any name, and are not told where it leads
+    "The attached video's address", "is not fetched", SourceNotAllowed, AGAIN_HINT, tells_peer=False
+)
 
 
 class AttachmentGuard(DownloadGuard):

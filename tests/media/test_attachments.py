@@ -2,18 +2,21 @@
 
 import os
 import shutil
+import socket
 import time
 from collections.abc import AsyncGenerator
+from contextlib import suppress
 from pathlib import Path
 
 import anyio
 import httpx
 import pytest
+from anyio.abc import SocketAttribute, SocketStream
 
 from luma_mcp.core.errors import DataNotWritable, OutputNotWritable, SourceNotAllowed, SourceNotFound
 from luma_mcp.media import attachments
 from luma_mcp.media.attachments import AGAIN_HINT, FETCH_SECONDS, FILE_NAME, Attachments
-from luma_mcp.runapi.connection import HttpClients
+from luma_mcp.runapi.connection import HttpClients, open_http_clients
 from tests.support.attached_files import CLIP, LINK, AttachedFiles, EndlessBody, LargeBody, body
 from tests.support.rig import API_URL, disk_with
 
@@ -80,6 +83,33 @@ async def test_a_redirect_to_where_nothing_is_fetched_is_not_followed(
         async with fetching.fetched(LINK):
             pass
     assert (files.asked, left_in(home)) == ([LINK], [])
+
+
+@pytest.mark.sockets
+async def test_a_public_name_that_leads_into_this_network_is_sent_nothing_and_its_address_is_not_told(
+    home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = socket.getaddrinfo
+    monkeypatch.setattr(socket, "getaddrinfo", lambda _, *more, **named: real("127.0.0.1", *more, **named))
+    got: list[bytes] = []
+
+    async def note(stream: SocketStream) -> None:
+        async with stream:
+            with suppress(anyio.EndOfStream, anyio.BrokenResourceError):
+                got.append(await stream.receive())
+
+    listener = await anyio.create_tcp_listener(local_host="127.0.0.1")
+    port = listener.extra(SocketAttribute.local_port)  # noqa: S610 - no database is near
+    async with open_http_clients(None) as clients, listener, anyio.create_task_group() as serving:
+        serving.start_soon(listener.serve, note)
+        with pytest.raises(SourceNotAllowed, match=r"address inside\.example is private") as refused:
+            async with Attachments(clients, home / "attached", trusted=API_URL).fetched(
+                f"https://inside.example:{port}/"
+            ):
+                pass
+        serving.cancel_scope.cancel()
+    assert "127.0.0.1" not in refused.value.message
+    assert (got, left_in(home)) == ([], [])
 
 
 async def test_redirects_end(fetching: Attachments, files: AttachedFiles) -> None:
