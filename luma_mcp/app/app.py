@@ -72,6 +72,7 @@ class Outcome:
     nothing_sent: bool = False  # RunAPI had the task before this call: the call itself cost nothing
     other_callback: bool = False  # the task was submitted without the callback_url of this call
     next_take: int = 0  # the lowest take that the request never had; 0 if it had all
+    offers_take: bool = True  # this server would make another take
     own_clip: bool = False  # the sandbox gave the caller's clip back as it was
     left_to_others: bool = False  # RunAPI has not confirmed the task, and this server never sends any
     in_background: bool = False  # the call did not wait: the task goes on
@@ -104,7 +105,7 @@ class App:
         for RunAPI to name the task; `in_background` for nothing, unless it had ended. Raises a `LumaError` charged
         "no" if nothing was submitted, "unknown" if the ledger fails afterwards, and what `confirm` raises.
         """
-        bound, begun, asked_at = self._bound(wait_seconds), anyio.current_time(), self.now()
+        bound, begun, asked_at = self.wait_bound(wait_seconds), anyio.current_time(), self.now()
         asks = partial(confirm_with_progress, confirm, progress) if confirm else None
         with self._parts.ledger.report_damage_once():
             task, joined = await self._parts.creator.join_or_add(
@@ -153,7 +154,7 @@ class App:
 
         `progress` is None for a caller who wants none. Hosts ask often, so each step that can be spared is.
         """
-        bound = self._bound(wait_seconds)
+        bound = self.wait_bound(wait_seconds)
         begun = anyio.current_time()
         with self._parts.ledger.report_damage_once():
             task = await self.find(task_id, caller)
@@ -175,7 +176,7 @@ class App:
             raise
 
     async def _save_video(self, task_id: str, caller: str, name: str, progress: Progress) -> Outcome:
-        bound, begun = self._bound(-1), anyio.current_time()
+        bound, begun = self.wait_bound(-1), anyio.current_time()
         with self._parts.ledger.report_damage_once():
             task = await self.find(task_id, caller)
         if task.status is not Status.COMPLETED and task.is_lost(self.now()):
@@ -423,12 +424,16 @@ class App:
         needs_take = not only_lost_need_take or task.is_lost(self.now() + CLOCK_STEP_SECONDS)
         next_take = await self._parts.ledger.unused_take(task.key) if needs_take else 0
         left, link = self._leaves_to_others(task), await self._parts.video_links.link(task)
-        return Outcome(task, next_take=next_take, own_clip=own_clip, left_to_others=left, video_link=link)
+        pays = not self.settings.never_pays
+        return Outcome(
+            task, next_take=next_take, offers_take=pays, own_clip=own_clip, left_to_others=left, video_link=link
+        )
 
     def _leaves_to_others(self, task: Task) -> bool:
         return self.settings.never_pays and not (task.task_id or task.status.done)
 
-    def _bound(self, wait_seconds: int) -> float:
+    def wait_bound(self, wait_seconds: int) -> float:
+        """Give the seconds that a call waits for which `wait_seconds` were asked; raise `InvalidRequest`."""
         if not -1 <= wait_seconds <= WAIT_LIMIT_SECONDS:
             raise InvalidRequest(
                 f"wait_seconds must be from 0 to {WAIT_LIMIT_SECONDS} (-1 means the setting"

@@ -68,6 +68,7 @@ ADVICE: Mapping[type[LumaError], str] = {
     errors.GenerationFailed: "Change the prompt, or try another clip.",
     errors.SubmissionUnconfirmed: RESEND,
     errors.OutputNotWritable: "Make it writable and free some room there, or name another folder with --output.",
+    errors.DataNotWritable: HINT_AS_IT_IS,
     errors.LedgerUnusable: HINT_AS_IT_IS,
     errors.TaskUnreadable: HINT_AS_IT_IS,
     errors.LedgerDamaged: "luma-mcp tasks shows what could be read. Look at your RunAPI account before paying again.",
@@ -124,10 +125,12 @@ def print_failure(failure: Failure) -> None:
     print_explanation(failure, advice_for_code(failure, "TASK_ID"), charge=False)
 
 
-def print_task_failure(failure: Failure, task_id: str, *, lost: bool, charge: bool = True) -> None:
-    """Tell how a task failed; of one that is lost, trying again brings nothing back."""
+def print_task_failure(
+    failure: Failure, task_id: str, *, lost: bool, charge: bool = True, never_sent: bool = False
+) -> None:
+    """Tell how a task failed; of one that is lost, or never sent from here, trying again brings nothing."""
     advice = "" if lost and failure.code != errors.SubmissionUnconfirmed.code else advice_for_code(failure, task_id)
-    print_explanation(failure, advice, charge=charge)
+    print_explanation(failure, ADVICE[errors.SpendingSwitchedOff] if never_sent else advice, charge=charge)
 
 
 def print_explanation(failure: Failure, advice: str, *, charge: bool) -> None:

@@ -35,7 +35,8 @@ def print_summary(outcome: Outcome, now: float, size: int | None, telling: Telli
     if outcome.joined:
         print_message(joined_line(outcome, telling.begun))
     if task.error:
-        print_task_failure(task.error, task.task_id, lost=task.is_lost(now), charge=task.status is not Status.COMPLETED)
+        unpaid, left = task.status is not Status.COMPLETED, outcome.left_to_others
+        print_task_failure(task.error, task.task_id, lost=task.is_lost(now), charge=unpaid, never_sent=left)
     for label, told in summary_lines(outcome, now, size, telling.flags):
         if not telling.brief or label in OF_FILE:
             print_message(f"{label:<{LABEL_WIDTH}}{told}")

@@ -13,6 +13,7 @@ LumaError
 │   ├── ActiveLimitReached
 │   ├── DailyLimitReached
 │   ├── BudgetSpent
+│   │   └── BudgetTooSmall
 │   └── SpendingSwitchedOff
 ├── ConfirmationDeclined     confirmation_declined
 ├── ConfirmationUnavailable  confirmation_unavailable
@@ -30,6 +31,7 @@ LumaError
 ├── GenerationFailed         generation_failed
 ├── SubmissionUnconfirmed    submission_unconfirmed
 ├── OutputNotWritable        output_not_writable
+│   ├── DataNotWritable
 │   ├── LedgerUnusable
 │   │   ├── LedgerDamaged
 │   │   └── TaskUnreadable
@@ -207,6 +209,15 @@ class BudgetSpent(LimitReached):
             f"{committed} USD were charged in 24 hours or may be for what runs, and {self.variable} allows {allowed}:"
             f" {left} USD are left, and another task costs {price}."
         )
+
+
+class BudgetTooSmall(BudgetSpent):
+    """A task costs more than the user allows in 24 hours, so there is never room for one."""
+
+    hint = (
+        "Waiting does not help: a task costs more than the whole budget. Have it raised in this server's settings, or"
+        " have LUMA_MCP_DAILY_LIMIT=0 set in its place if nothing is to be spent."
+    )
 
 
 class SpendingSwitchedOff(LimitReached):
@@ -391,6 +402,15 @@ class OutputNotWritable(LumaError):
 
     code = "output_not_writable"
     hint = "Make the folder writable, or name another one with LUMA_MCP_OUTPUT_DIR."
+
+
+class DataNotWritable(OutputNotWritable):
+    """A folder of this server's own, below the data folder, cannot be written."""
+
+    hint = (
+        "Make the data folder writable and free some room on its disk; or move it, with the ledger in it, and name its"
+        " new place with LUMA_MCP_DATA_DIR."
+    )
 
 
 class LedgerUnusable(OutputNotWritable):

@@ -13,6 +13,7 @@ from typing import NamedTuple
 from luma_mcp.core.errors import (
     ActiveLimitReached,
     BudgetSpent,
+    BudgetTooSmall,
     Charged,
     DailyLimitReached,
     Failure,
@@ -148,7 +149,8 @@ class Limits:
             return DailyLimitReached(used.submitted, self.daily)
         if self.budget is not None and used.committed + self.price > self.budget:
             money = (used.committed, self.budget, self.budget_left(used), self.price)
-            return BudgetSpent(*(format_usd(amount) for amount in money))
+            kind = BudgetTooSmall if self.price > self.budget else BudgetSpent
+            return kind(*(format_usd(amount) for amount in money))
         if self.active is not None and used.active >= self.active:
             return ActiveLimitReached(used.active, self.active)
         return None
@@ -159,8 +161,10 @@ class Limits:
 
     def tasks_left(self, used: Usage) -> int | None:
         """Count how many more tasks the limits allow now; None for any number."""
+        if self.refusal(used):
+            return 0
         bounds = ((self.active, used.active), (self.daily, used.submitted))
-        left = [max(0, allowed - so_far) for allowed, so_far in bounds if allowed is not None]
+        left = [allowed - so_far for allowed, so_far in bounds if allowed is not None]
         if self.budget is not None and self.price:
             left.append(self.budget_left(used) // self.price)
         return min(left) if left else None

@@ -15,7 +15,6 @@ from luma_mcp.core.errors import InvalidRequest, TaskNotFound, TaskUnreadable
 from luma_mcp.core.models import (
     CLOCK_STEP_SECONDS,
     DAY_SECONDS,
-    FOLLOW_SECONDS,
     MAX_TAKES,
     MICROS,
     MODEL,
@@ -90,17 +89,12 @@ COST = f"""
 """What a task counts with, in whole millionths of a USD: sums of these are exact, and stay far below what overflows."""
 COMMITTED = f"""
     SELECT CAST(coalesce(sum({COST}), 0) AS BIGINT) AS cost FROM (
-        SELECT charged, cost_usd, caller, key FROM tasks
-        WHERE status = 'completed' AND model = :model AND finished_at > :born
+        SELECT charged, cost_usd, caller, key FROM tasks INDEXED BY tasks_by_end
+        WHERE model = :model AND status IN ('completed', 'failed') AND finished_at > :born AND {BLOCKS_REPEAT}
         UNION ALL
         -- what runs, waits to be sent, or is in doubt
         SELECT charged, cost_usd, caller, key FROM tasks INDEXED BY tasks_unended
         WHERE {UNENDED} AND caller = :caller AND wanted_at > :born
-        UNION ALL
-        -- what failed at a cost, or nobody knows at which: none is followed for longer
-        SELECT charged, cost_usd, caller, key FROM tasks
-        WHERE caller = :caller AND status = 'failed' AND created_at > :followed
-            AND charged <> 'no' AND coalesce(finished_at, created_at) > :born
     ) AS counted WHERE caller = :caller AND key <> :besides"""  # noqa: S608 - conditions of ours
 CLEAR_PATH_ELSEWHERE = """
     UPDATE tasks SET video_path = '', wants_file = false WHERE video_path = ? AND key <> ?
@@ -184,7 +178,7 @@ def check_limits(db: Connection, limits: Limits, caller: str, now: float, *, bes
     values = limit_values(caller, now, besides)
     active = db.execute(ACTIVE, values).fetchone()["tasks"]
     submitted = 0 if limits.daily is None else db.execute(SUBMITTED, values).fetchone()["tasks"]
-    money = values | money_values(now, limits.price)
+    money = values | money_values(limits.price)
     committed = 0 if limits.budget is None else db.execute(COMMITTED, money).fetchone()["cost"]
     if refusal := limits.refusal(Usage(active, submitted, committed)):
         raise refusal
@@ -194,8 +188,8 @@ def limit_values(caller: str, now: float, besides: str = "") -> Row:
     return {"caller": caller, "besides": besides, "born": now - DAY_SECONDS, "doubted": now - REPLAY_SECONDS}
 
 
-def money_values(now: float, price: int) -> Row:
-    return {"price": price, "model": MODEL, "followed": now - DAY_SECONDS - FOLLOW_SECONDS}
+def money_values(price: int) -> Row:
+    return {"price": price, "model": MODEL}
 
 
 def load_task(row: Record) -> Task:
@@ -570,6 +564,8 @@ class Ledger:
         query = """
             SELECT finished_at - coalesce(sent_at, created_at) AS seconds FROM tasks
             WHERE status = 'completed' AND model = ? AND origin = ?
+                -- as the index `tasks_by_end` has it
+                AND finished_at IS NOT NULL
                 -- a clock was set back, or nobody was there to see the end
                 AND finished_at - coalesce(sent_at, created_at) BETWEEN 0 AND ?
             ORDER BY finished_at DESC LIMIT ?"""
@@ -590,7 +586,7 @@ class Ledger:
         values = limit_values(caller, now)
         active = (await self._store.read(ACTIVE, values))[0]["tasks"]
         submitted = (await self._store.read(SUBMITTED, values))[0]["tasks"]
-        committed = (await self._store.read(COMMITTED, values | money_values(now, price)))[0]["cost"]
+        committed = (await self._store.read(COMMITTED, values | money_values(price)))[0]["cost"]
         return Spending(spent["today"] / MICROS, spent["total"] / MICROS, Usage(active, submitted, committed))
 
     async def spent_since(self, caller: str, origin: str, since: float) -> float:

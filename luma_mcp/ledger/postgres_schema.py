@@ -58,7 +58,7 @@ MIGRATIONS = (
     CREATE UNIQUE INDEX tasks_that_count ON tasks (caller, name, take)
         WHERE NOT (status = 'failed' AND charged = 'no');
     CREATE INDEX tasks_by_status ON tasks (caller, status, created_at DESC, key DESC);
-    CREATE INDEX tasks_by_end ON tasks (model, finished_at) WHERE status = 'completed';
+    CREATE INDEX tasks_by_end ON tasks (model, status, finished_at) WHERE finished_at IS NOT NULL;
     CREATE INDEX tasks_unended ON tasks (caller, wanted_at, status, sent_at, key)
         WHERE status NOT IN ('completed', 'failed');
     CREATE INDEX tasks_free ON tasks (wanted_at) WHERE lease_owner = '' AND status NOT IN ('completed', 'failed');

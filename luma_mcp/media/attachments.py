@@ -10,7 +10,7 @@ import anyio
 import anyio.to_thread
 import httpx
 
-from luma_mcp.core.errors import DownloadFailed, OutputNotWritable, SourceNotAllowed, SourceNotFound
+from luma_mcp.core.errors import DataNotWritable, DownloadFailed, SourceNotAllowed, SourceNotFound
 from luma_mcp.media.downloads import LENGTH, is_packed
 from luma_mcp.media.incoming import Rule, private_file, remove_left_behind, write_video
 from luma_mcp.runapi.connection import HttpClients
@@ -25,7 +25,9 @@ AGAIN_HINT = "Nothing was submitted. Have the user attach the video again, or gi
 SMALLER_HINT = "Nothing was submitted. Have the user attach a shorter or smaller clip, or give a public link to it."
 KIND_HINT = "Nothing was submitted. Have the user attach an MP4 or MOV video."
 RULE = Rule("The attached video", MAX_ATTACHED_BYTES, SMALLER_HINT, KIND_HINT)
-ATTACHING = Purpose("The attached video's address", "is not fetched", SourceNotAllowed, AGAIN_HINT)
+ATTACHING = Purpose(  # callers give any name, and are not told where it leads
+    "The attached video's address", "is not fetched", SourceNotAllowed, AGAIN_HINT, tells_peer=False
+)
 
 
 class AttachmentGuard(DownloadGuard):
@@ -61,13 +63,16 @@ class Attachments:
         try:
             await self._fetch(url, path)
         except OSError as error:
-            raise OutputNotWritable(f"{self._folder} cannot be written: {error.strerror}.") from error
+            raise DataNotWritable(f"{self._folder} cannot be written: {error.strerror}.") from error
 
     async def _fetch(self, url: str, path: Path) -> None:
         try:
             self._connection.check_proxy(url)
             with anyio.move_on_after(FETCH_SECONDS):
                 return await self._receive(httpx.URL(url), path)
+        except SourceNotAllowed as error:
+            error.hint = AGAIN_HINT
+            raise
         except (httpx.HTTPError, httpx.InvalidURL, DownloadFailed) as error:
             failed = f"The attached video could not be fetched ({type(error).__name__})."
             raise SourceNotFound(failed, hint=AGAIN_HINT) from None  # the error's own words may hold the link

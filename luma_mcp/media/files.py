@@ -24,6 +24,7 @@ from luma_mcp.media.mp4 import find_flaw, is_chained
 from luma_mcp.media.sources import is_on_other_machine, is_visible_in
 
 MAX_DESCRIPTOR_PATH = 1 << 15
+ROOM_HINT = "Free some space, or name a folder on another disk with LUMA_MCP_OUTPUT_DIR."
 MIN_FREE_BYTES = 32 << 20  # left free for the ledger and for everything else on the disk
 NO_LINK = getattr(os, "O_NOFOLLOW", 0)
 PLAIN = os.O_RDONLY | NO_LINK | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
@@ -86,16 +87,16 @@ def new_part(folder: Path, key: str) -> Path:
     return folder / f".{key}-{uuid.uuid4().hex[:8]}.part"
 
 
-def check_free_space(folder: Path, size: int) -> None:
+def check_free_space(folder: Path, size: int, *, what: str = "output folder", hint: str = ROOM_HINT) -> None:
     """Raise `OutputNotWritable` if a file of `size` bytes would leave less than `MIN_FREE_BYTES` on the disk."""
     free = shutil.disk_usage(folder).free
     if free < size + MIN_FREE_BYTES:
         raise OutputNotWritable(
-            f"The disk of the output folder {folder} is nearly full: {megabytes(free)} are free, and a video of"
+            f"The disk of the {what} {folder} is nearly full: {megabytes(free)} are free, and a video of"
             f" {megabytes(size)} needs {megabytes(size + MIN_FREE_BYTES)}."
             if size
-            else f"The disk of the output folder {folder} is nearly full: {megabytes(free)} are free.",
-            hint="Free some space, or name a folder on another disk with LUMA_MCP_OUTPUT_DIR.",
+            else f"The disk of the {what} {folder} is nearly full: {megabytes(free)} are free.",
+            hint=hint,
         )
 
 

@@ -5,13 +5,14 @@ import time
 import uuid
 from collections.abc import AsyncGenerator, AsyncIterable
 from contextlib import asynccontextmanager, suppress
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
 import anyio
 import anyio.to_thread
 
-from luma_mcp.core.errors import OutputNotWritable, SourceNotFound, SourceTooLarge
+from luma_mcp.core.errors import DataNotWritable, SourceNotFound, SourceTooLarge
 from luma_mcp.core.paths import real_path
 from luma_mcp.media.files import check_free_space, megabytes
 from luma_mcp.media.mp4 import HEAD_BYTES, looks_like_video
@@ -40,7 +41,7 @@ class Rule(NamedTuple):
 
 @asynccontextmanager
 async def private_file(folder: Path, name: str, leftover_seconds: float) -> AsyncGenerator[Path]:
-    """Give a path for a file of this user's alone, which is removed afterwards; raise `OutputNotWritable`.
+    """Give a path for a file of this user's alone, which is removed afterwards; raise `DataNotWritable`.
 
     What killed servers left behind in the folder is removed once it is older than `leftover_seconds`.
     """
@@ -49,7 +50,7 @@ async def private_file(folder: Path, name: str, leftover_seconds: float) -> Asyn
         try:
             await anyio.to_thread.run_sync(make_place, place, leftover_seconds)
         except OSError as error:
-            raise OutputNotWritable(f"{folder} cannot be written: {error.strerror}.") from error
+            raise DataNotWritable(f"{folder} cannot be written: {error.strerror}.") from error
         yield place / name
     finally:
         shutil.rmtree(place, ignore_errors=True)  # at once: whoever needed it may have been cancelled
@@ -75,7 +76,8 @@ async def write_video(pieces: AsyncIterable[bytes], path: Path, size: int | None
     Raises `SourceNotFound`, `OutputNotWritable`, `OSError`, and what `pieces` raises.
     """
     rule.check_size(size or 0)
-    await anyio.to_thread.run_sync(check_free_space, path.parent, size or 0)
+    check_room = partial(check_free_space, path.parent, what="data folder", hint=DataNotWritable.hint)
+    await anyio.to_thread.run_sync(check_room, size or 0)
     first, written = b"", 0
     async with await anyio.open_file(path, "xb") as file:
         async for piece in pieces:
@@ -86,6 +88,6 @@ async def write_video(pieces: AsyncIterable[bytes], path: Path, size: int | None
                 if len(first) == HEAD_BYTES:
                     rule.check_beginning(first, size)
             if written // LOOK_BYTES > (written - len(piece)) // LOOK_BYTES:
-                await anyio.to_thread.run_sync(check_free_space, path.parent, 0)
+                await anyio.to_thread.run_sync(check_room, 0)
             await file.write(piece)
     return written

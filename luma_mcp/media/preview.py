@@ -13,7 +13,7 @@ import anyio
 import anyio.to_thread
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
-from luma_mcp.core.errors import OutputNotWritable, PreviewFailed, PreviewToolMissing
+from luma_mcp.core.errors import DataNotWritable, PreviewFailed, PreviewToolMissing
 from luma_mcp.core.paths import real_path
 from luma_mcp.media.contact_sheet import (
     COLUMNS,
@@ -127,12 +127,12 @@ class ContactSheets:
     def part(self) -> Generator[Path]:
         """Give the path of a new file for a part of a video, which is removed afterwards.
 
-        Raises `OutputNotWritable`.
+        Raises `DataNotWritable`.
         """
         try:
             make_folder(self._folder)
         except OSError as error:
-            raise OutputNotWritable(f"The folder {self._folder} cannot be written: {error.strerror}.") from error
+            raise DataNotWritable(f"The folder {self._folder} cannot be written: {error.strerror}.") from error
         part = real_path(self._folder) / f"{uuid.uuid4().hex}{PART_SUFFIX}"
         with temporary_file(part):
             yield part

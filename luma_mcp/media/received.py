@@ -7,7 +7,7 @@ from pathlib import Path
 import anyio
 import anyio.to_thread
 
-from luma_mcp.core.errors import OutputNotWritable, SourceNotFound
+from luma_mcp.core.errors import DataNotWritable, SourceNotFound
 from luma_mcp.media.clips import MAX_CLIP_BYTES
 from luma_mcp.media.incoming import Rule, private_file, remove_left_behind, write_video
 
@@ -55,5 +55,5 @@ class ReceivedClips:
                 await write_video(pieces, path, size, RULE)
                 return
         except OSError as error:
-            raise OutputNotWritable(f"{self._folder} cannot be written: {error.strerror}.") from error
+            raise DataNotWritable(f"{self._folder} cannot be written: {error.strerror}.") from error
         raise SentTooSlowly(f"The clip did not arrive within {RECEIVE_SECONDS / 60:.0f} minutes.")

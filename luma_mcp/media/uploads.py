@@ -50,7 +50,7 @@ REFUSED_HINT = (
 )
 CHANGED_HINT = "The result stays as it is; only the clip that it was made of cannot be shown."
 RECEIVED_SECONDS = 1800.0  # for which at least a clip that somebody has just sent can be used
-BRING_SECONDS = 20.0  # for an attached clip, while its call waits
+BRING_SECONDS = 15.0  # for an attached clip, while its call waits: with those to fetch it and to ask its price, 40
 ATTACH_HINT = "Have the user attach the video to this call again, or give a link that anyone on the internet can open."
 UPLOAD_HINT = " For a clip that only the user has, call request_upload."
 UPLOAD_AGAIN_HINT = "Call request_upload and have the clip uploaded once more: RunAPI keeps one for about an hour."

@@ -8,13 +8,13 @@ from pathlib import Path
 from luma_mcp import __version__
 from luma_mcp.core.text import Json
 from luma_mcp.hosts.existing import DISTRIBUTION
-from luma_mcp.hosts.registry import ENTRY_NAME
+from luma_mcp.hosts.registry import ENTRY_NAME, codex_entry
 from luma_mcp.release.server_json import DESCRIPTION
 from luma_mcp.server.server import TITLE, WEBSITE
 from luma_mcp.server.skills import SKILL_NAME, skill_text
 
 PLUGIN_FOLDER = f"{DISTRIBUTION}-plugin"
-SERVERS: Json = {"mcpServers": {ENTRY_NAME: {"command": "uvx", "args": [DISTRIBUTION]}}}
+SERVERS: Json = {"mcpServers": {ENTRY_NAME: codex_entry("uvx", [DISTRIBUTION], {})}}  # Claude Code passes over the rest
 ABOUT: Json = {
     "name": DISTRIBUTION,
     "version": __version__,

@@ -1,6 +1,7 @@
 """`server.json`: how the MCP registry and its readers learn of this server and its settings (schema of 2025-12-11)."""
 
 import json
+from decimal import Decimal
 from pathlib import Path
 from typing import Any, Literal, cast, get_args, get_origin
 
@@ -16,7 +17,7 @@ from luma_mcp.server.server import TITLE, WEBSITE
 SCHEMA_URL = "https://static.modelcontextprotocol.io/schemas/2025-12-11/server.schema.json"
 REGISTRY_NAME = "io.github.luma-mcp/luma-mcp"
 DESCRIPTION = "Modify existing videos with Luma at RunAPI: paid once, never lost, saved on your disk."
-FORMATS: dict[type, str] = {bool: "boolean", int: "number", Path: "filepath"}
+FORMATS: dict[type, str] = {bool: "boolean", int: "number", Decimal: "number", Path: "filepath"}
 HTTP_SETTINGS = (
     *("host", "port", "auth_tokens", "auth_tokens_file", "oauth_issuer", "oauth_audience", "oauth_callers"),
     *("metrics_token", "allowed_hosts", "public_url", "database_url"),

@@ -23,6 +23,7 @@ class Purpose(NamedTuple):
     unused: str  # what is not done with it
     refused: type[LumaError]
     private_hint: str  # the advice if it is private
+    tells_peer: bool = True  # whether a message says where a name leads
 
 
 FETCHING = Purpose(
@@ -139,7 +140,8 @@ class ConnectionCheck:
                 raise httpx.ConnectError("the connection was broken at once")
             if self._direct and not self._free and not is_public_host(str(peer[0])):
                 await stream.aclose()
-                raise private_address_error(self._purpose, f"{self._host} ({peer[0]})")
+                where = f"{self._host} ({peer[0]})" if self._purpose.tells_peer else self._host
+                raise private_address_error(self._purpose, where)
 
     def confirm(self, response: httpx.Response) -> None:
         """Refuse a response on a connection that was not checked."""

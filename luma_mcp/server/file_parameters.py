@@ -1,8 +1,9 @@
 """A video attached in ChatGPT: an argument that OpenAI's hosts fill with a link to the file (`openai/fileParams`).
 
 The argument is shown to those hosts alone, over HTTP: it is an object, which other hosts and models' APIs may refuse.
-They are known by the name that they give themselves in `clientInfo`. The link lasts for minutes, so the video is
-fetched and uploaded within the call.
+They are known by the name that they give themselves in `clientInfo`: `openai-mcp`, since September 2026 mostly with the
+product behind it, as in `openai-mcp (ChatGPT)`. The link lasts for minutes, so the video is fetched and uploaded within
+the call.
 """
 
 from collections.abc import Mapping
@@ -14,7 +15,7 @@ from luma_mcp.core.text import Json
 from luma_mcp.server import tool_texts
 from luma_mcp.server.context import RequestContext
 
-OPENAI_CLIENTS = frozenset({"openai-mcp"})  # ChatGPT, as its `initialize` says in what servers log of it
+OPENAI_CLIENT = "openai-mcp"
 ATTACHED = "source_video"
 FILE_PARAMETERS: Mapping[str, Any] = {"openai/fileParams": [ATTACHED]}
 MAX_FILE_ID = 300
@@ -38,7 +39,8 @@ NO_FILE = f"{ATTACHED} must be one attached video, as the host gives it: an obje
 def fills_file_parameters(ctx: RequestContext) -> bool:
     """Tell whether the client is one of OpenAI's hosts, over HTTP."""
     about = ctx.session.client_params
-    return ctx.lifespan_context.settings.serves_http and bool(about and about.client_info.name in OPENAI_CLIENTS)
+    name = about.client_info.name.partition(" (")[0] if about else ""
+    return ctx.lifespan_context.settings.serves_http and name == OPENAI_CLIENT
 
 
 def with_file_parameter(schema: Json) -> Json:

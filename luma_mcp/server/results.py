@@ -4,6 +4,7 @@ import json
 from bisect import bisect_right
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Annotated, Any, Literal, TypeVar, cast
 
@@ -18,8 +19,10 @@ from luma_mcp.core.errors import (
     KEEPS_ASKING,
     ActiveLimitReached,
     BudgetSpent,
+    BudgetTooSmall,
     DailyLimitReached,
     Failure,
+    LimitReached,
     LumaError,
     MissingApiKey,
     TaskNotFound,
@@ -79,10 +82,11 @@ BUDGET_STEP = (
     "The budget of 24 hours does not pay for another task: wait until older charges are longer ago, or have"
     " LUMA_MCP_DAILY_BUDGET raised."
 )
-LIMIT_STEPS = {
-    ActiveLimitReached.variable: ACTIVE_LIMIT_STEP,
-    DailyLimitReached.variable: DAILY_LIMIT_STEP,
-    BudgetSpent.variable: BUDGET_STEP,
+LIMIT_STEPS: Mapping[type[LimitReached], str] = {
+    ActiveLimitReached: ACTIVE_LIMIT_STEP,
+    DailyLimitReached: DAILY_LIMIT_STEP,
+    BudgetSpent: BUDGET_STEP,
+    BudgetTooSmall: BudgetTooSmall.hint,
 }
 READY_STEP = "Nothing to do: another task can be submitted."
 
@@ -252,7 +256,7 @@ def task_object(outcome: Outcome, now: float, *, remote: bool = False, wait: int
         "finished_at": if_known(task.finished_at, format_timestamp),
         "expires_at": if_known(link.expires_at if link else task.expires_at, format_timestamp),
         "cost_usd": task.cost_usd,
-        "error": if_known(task.error, error_object),
+        "error": if_known(task_failure(outcome), error_object),
         "next_step": " ".join(next_step_sentences(outcome, now, remote=remote, wait=wait)),
     }
     return cast("TaskObject", without_unknown(answer))
@@ -358,6 +362,12 @@ def error_object(failure: Failure) -> ErrorObject:
     }
 
 
+def task_failure(outcome: Outcome) -> Failure | None:
+    """Give what went wrong with a task, with no advice to repeat a call that this server would not send."""
+    failure = outcome.task.error
+    return replace(failure, hint=LEFT_STEP) if failure and outcome.left_to_others else failure
+
+
 def next_step_sentences(outcome: Outcome, now: float, *, remote: bool, wait: int) -> Iterator[str]:
     """Say what a call cost that joined its task, what to do next, and how to have another version."""
     task = outcome.task
@@ -389,7 +399,7 @@ def has_take_offer(outcome: Outcome, now: float) -> bool:
     task = outcome.task
     settles_itself = task.status is Status.UNCONFIRMED and task.error is not None and task.error.retry_safe
     completed = outcome.joined and task.status is Status.COMPLETED
-    return completed or (task.is_lost(now) and not settles_itself)
+    return outcome.offers_take and (completed or (task.is_lost(now) and not settles_itself))
 
 
 def take_offer(task: Task, take: int, now: float) -> str:
@@ -477,7 +487,7 @@ def account_step(account: Account, origin: str) -> str:
     if account.failure is not None:
         return account.failure.hint
     if account.refusal is not None:
-        return LIMIT_STEPS[account.refusal.variable]
+        return LIMIT_STEPS[type(account.refusal)]
     if account.balance and account.price and account.balance.usd < account.price.usd:
         return LOW_BALANCE_STEP
     return PLAY_MONEY if origin == SANDBOX_ORIGIN else READY_STEP

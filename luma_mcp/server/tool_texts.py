@@ -84,8 +84,8 @@ SOURCE = (
     " file:// URI in an allowed folder (uploaded first), or luma://tasks/<task_id> to continue from an earlier result."
 )
 ATTACHED = (
-    "The video that the user attached, MP4 or MOV, as a file; the host fills it in. Give either this or"
-    " source_video_url. It is uploaded with this call."
+    "The video that the user attached, MP4 or MOV: always pass that file here, and the host makes a link of it. Give"
+    " either this or source_video_url. It is uploaded with this call."
 )
 SOURCE_BESIDE_ATTACHED = (
     "The clip to modify where the user attached none, MP4 or MOV: an http(s) URL that anyone on the internet can open,"

@@ -133,8 +133,9 @@ async def modify_attached_video(
     if not url:
         return await modify_video(prompt, source_video_url, ctx, *more, wait_seconds)
     app, begun = app_of(ctx), anyio.current_time()
+    bound = app.wait_bound(wait_seconds)
     async with app.attached(url) as source:
-        left = app.settings.clamp_wait(wait_seconds) - (anyio.current_time() - begun)
+        left = bound - (anyio.current_time() - begun)
         return await modify_video(prompt, source, ctx, *more, max(0, int(left)))
 
 

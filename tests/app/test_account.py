@@ -208,6 +208,15 @@ async def test_the_next_task_is_priced_and_allowed_or_not_without_being_made(hom
         assert rig.creates() == 2
 
 
+async def test_where_a_budget_pays_for_no_task_nobody_is_told_to_wait(home: Path) -> None:
+    async with open_rig(home, daily_budget="0.49") as rig, rig.client() as client:
+        told = structured(await client.call_tool("check_account", {}))
+        assert (told["next_task_allowed"], told["budget_left_usd"]) == (False, 0.49)
+        refused = structured(await client.call_tool("modify_video", ASK))
+        assert "Waiting does not help" in told["next_step"] == refused["error"]["hint"] == refused["next_step"]
+        assert rig.creates() == 0
+
+
 async def test_a_price_that_runapi_says_counts_and_is_remembered(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(account.PRICE, "unit_price_cents", 30)
     async with open_rig(home, daily_budget="0.60") as rig, rig.client() as client:

@@ -66,6 +66,9 @@ async def test_a_server_that_never_pays_joins_saves_and_previews_what_others_pay
         joined = await looker.ask("fog")
         assert (joined.joined, joined.task.status, Path(joined.task.video_path).exists()) == (True, "completed", True)
         async with looker.client() as client:
+            told = structured(await client.call_tool("modify_video", ASK))["next_step"]
+            assert "video is at" in told
+            assert "take" not in told, "another one would be refused"
             for name in ("get_task", "save_video", "preview_video"):
                 assert not (await client.call_tool(name, {"task_id": joined.task.task_id})).is_error
             refused = structured(await client.call_tool("modify_video", ASK | {"prompt": "snow"}))["error"]
@@ -97,6 +100,7 @@ async def test_a_server_that_never_pays_sends_nothing_again_when_its_request_is_
         told = structured(await client.call_tool("modify_video", ASK))
         assert (told["status"], told["joined"]) == ("unconfirmed", True)
         assert "this server never pays" in told["next_step"]
+        assert "do not repeat the call here" in told["error"]["hint"]
         await anyio.sleep(HOUR)
         assert looker.creates() == before
     async with open_rig(home, clock=clock, sandbox=sandbox) as payer:

@@ -10,7 +10,7 @@ import pytest
 from luma_mcp.app.app import Outcome
 from luma_mcp.cli import summary
 from luma_mcp.cli.summary import Telling, duration_words, print_summary, repeated_flags, size_words, summary_lines
-from luma_mcp.core.errors import GenerationFailed
+from luma_mcp.core.errors import GenerationFailed, SubmissionUnconfirmed
 from luma_mcp.core.models import DAY_SECONDS, SANDBOX_ORIGIN, Status, Task, TaskSnapshot, VideoRequest
 from luma_mcp.core.settings import load_settings
 from luma_mcp.hosts.entries import quote_command
@@ -112,6 +112,14 @@ def test_a_failure_is_explained_and_offers_no_take_that_would_only_fail_again(
         "  Nothing was charged.",
         "  Change the prompt, or try another clip.",
     ]
+
+
+def test_nobody_is_told_to_repeat_a_command_that_would_send_nothing(capsys: pytest.CaptureFixture[str]) -> None:
+    doubtful = ASKED.unconfirmed(SubmissionUnconfirmed("Not known.").failure(), EPOCH)
+    print_summary(Outcome(doubtful, joined=True, left_to_others=True), EPOCH + 1, None, Telling())
+    shown = capsys.readouterr().err
+    assert "Run the same command again" not in shown
+    assert "Leave --no-spend out" in shown
 
 
 @pytest.mark.parametrize(

@@ -157,6 +157,7 @@ def test_what_is_written_of_money_is_what_it_is(micros: int) -> None:
         (Limits(budget=1_000_000), Usage(3, 3, 1_500_000), "LUMA_MCP_DAILY_BUDGET", 0),
         (Limits(budget=400_000, price=100_000), Usage(1, 1, 100_000), None, 3),
         (Limits(budget=1, price=0), Usage(1, 1, 1), None, None),
+        (Limits(active=20, budget=1, price=0), Usage(1, 1, 2), "LUMA_MCP_DAILY_BUDGET", 0),
     ],
 )
 def test_limits_say_what_refuses_and_what_is_left(
@@ -170,3 +171,11 @@ def test_a_spent_budget_says_what_is_left_and_what_a_task_costs() -> None:
     refusal = Limits(budget=to_micros(1.25)).refusal(Usage(1, 2, to_micros(1)))
     assert refusal
     assert "LUMA_MCP_DAILY_BUDGET allows 1.25: 0.25 USD are left, and another task costs 0.50." in refusal.message
+    assert refusal.hint.startswith("Wait")
+
+
+def test_nobody_is_told_to_wait_for_a_budget_that_is_smaller_than_the_price() -> None:
+    refusal = Limits(budget=to_micros(0.49)).refusal(Usage(0, 0, 0))
+    assert refusal
+    assert "0.49 USD are left, and another task costs 0.50." in refusal.message
+    assert "Waiting does not help" in refusal.hint

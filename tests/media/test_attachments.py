@@ -1,20 +1,24 @@
 """Attached videos: fetched from the public internet alone, bounded in size and time, and gone with their call."""
 
 import os
+import shutil
+import socket
 import time
 from collections.abc import AsyncGenerator
+from contextlib import suppress
 from pathlib import Path
 
 import anyio
 import httpx
 import pytest
+from anyio.abc import SocketAttribute, SocketStream
 
-from luma_mcp.core.errors import OutputNotWritable, SourceNotAllowed, SourceNotFound
+from luma_mcp.core.errors import DataNotWritable, OutputNotWritable, SourceNotAllowed, SourceNotFound
 from luma_mcp.media import attachments
-from luma_mcp.media.attachments import FETCH_SECONDS, FILE_NAME, Attachments
-from luma_mcp.runapi.connection import HttpClients
+from luma_mcp.media.attachments import AGAIN_HINT, FETCH_SECONDS, FILE_NAME, Attachments
+from luma_mcp.runapi.connection import HttpClients, open_http_clients
 from tests.support.attached_files import CLIP, LINK, AttachedFiles, EndlessBody, LargeBody, body
-from tests.support.rig import API_URL
+from tests.support.rig import API_URL, disk_with
 
 pytestmark = [pytest.mark.anyio, pytest.mark.usefixtures("inline_threads")]
 
@@ -64,10 +68,10 @@ async def test_a_video_is_there_for_as_long_as_it_is_needed_for_this_user_alone(
 async def test_only_public_https_addresses_are_asked(
     fetching: Attachments, files: AttachedFiles, home: Path, link: str
 ) -> None:
-    with pytest.raises(SourceNotAllowed):
+    with pytest.raises(SourceNotAllowed) as refused:
         async with fetching.fetched(link):
             pass
-    assert (files.asked, left_in(home)) == ([], [])
+    assert (refused.value.hint, files.asked, left_in(home)) == (AGAIN_HINT, [], [])
 
 
 @pytest.mark.parametrize("target", ["https://127.0.0.1/", "http://files.example/", "https://192.168.1.1/clip.mp4"])
@@ -79,6 +83,33 @@ async def test_a_redirect_to_where_nothing_is_fetched_is_not_followed(
         async with fetching.fetched(LINK):
             pass
     assert (files.asked, left_in(home)) == ([LINK], [])
+
+
+@pytest.mark.sockets
+async def test_a_public_name_that_leads_into_this_network_is_sent_nothing_and_its_address_is_not_told(
+    home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = socket.getaddrinfo
+    monkeypatch.setattr(socket, "getaddrinfo", lambda _, *more, **named: real("127.0.0.1", *more, **named))
+    got: list[bytes] = []
+
+    async def note(stream: SocketStream) -> None:
+        async with stream:
+            with suppress(anyio.EndOfStream, anyio.BrokenResourceError):
+                got.append(await stream.receive())
+
+    listener = await anyio.create_tcp_listener(local_host="127.0.0.1")
+    port = listener.extra(SocketAttribute.local_port)  # noqa: S610 - no database is near
+    async with open_http_clients(None) as clients, listener, anyio.create_task_group() as serving:
+        serving.start_soon(listener.serve, note)
+        with pytest.raises(SourceNotAllowed, match=r"address inside\.example is private") as refused:
+            async with Attachments(clients, home / "attached", trusted=API_URL).fetched(
+                f"https://inside.example:{port}/"
+            ):
+                pass
+        serving.cancel_scope.cancel()
+    assert "127.0.0.1" not in refused.value.message
+    assert (got, left_in(home)) == ([], [])
 
 
 async def test_redirects_end(fetching: Attachments, files: AttachedFiles) -> None:
@@ -165,6 +196,18 @@ async def test_what_a_killed_server_left_is_removed_by_the_next_one(fetching: At
 
 async def test_a_folder_that_cannot_be_made_is_told(fetching: Attachments, home: Path) -> None:
     (home / "attached").write_text("a file")
-    with pytest.raises(OutputNotWritable):
+    with pytest.raises(DataNotWritable) as refused:
         async with fetching.fetched(LINK):
             pass
+    assert "LUMA_MCP_DATA_DIR" in refused.value.hint
+
+
+async def test_a_full_disk_is_told_as_that_of_the_data_folder(
+    fetching: Attachments, home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(shutil, "disk_usage", disk_with(1000))
+    with pytest.raises(OutputNotWritable, match="disk of the data folder") as refused:
+        async with fetching.fetched(LINK):
+            pass
+    assert "LUMA_MCP_DATA_DIR" in refused.value.hint
+    assert left_in(home) == []

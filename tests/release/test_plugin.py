@@ -38,8 +38,9 @@ def test_both_hosts_are_told_the_same_and_every_path_leads_to_a_file(plugin: Pat
         assert (plugin / codex[name]).exists()
 
 
-def test_it_starts_the_published_package(plugin: Path) -> None:
-    assert read(plugin / ".mcp.json") == {"mcpServers": {"luma": {"command": "uvx", "args": [DISTRIBUTION]}}}
+def test_it_starts_the_published_package_as_codex_needs_it_told(plugin: Path) -> None:
+    codex = {"env_vars": ["RUNAPI_API_KEY"], "startup_timeout_sec": 60, "tool_timeout_sec": 300}
+    assert read(plugin / ".mcp.json") == {"mcpServers": {"luma": {"command": "uvx", "args": [DISTRIBUTION], **codex}}}
 
 
 def test_building_again_gives_the_same_and_leaves_nothing_of_before(plugin: Path) -> None:

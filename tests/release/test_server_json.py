@@ -59,6 +59,7 @@ def test_every_setting_is_described_in_server_json(package: Json) -> None:
     assert transport["choices"] == ["stdio", "sse", "streamable-http", "http"]
     assert variables["LUMA_MCP_SANDBOX"]["choices"] == ["true", "false"]
     assert variables["LUMA_MCP_PORT"]["format"] == "number"
+    assert variables["LUMA_MCP_DAILY_BUDGET"]["format"] == "number"
     assert variables["LUMA_MCP_DATA_DIR"]["format"] == "filepath"
     for variable in variables.values():
         assert variable.keys() <= INPUT_KEYS

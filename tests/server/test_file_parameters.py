@@ -12,8 +12,12 @@ import pytest
 from mcp import Client
 from mcp_types import Tool
 
+from luma_mcp.app.account import PRICE_WAIT_SECONDS
 from luma_mcp.core.models import Status
+from luma_mcp.core.settings import DEFAULT_WAIT_SECONDS
 from luma_mcp.core.uris import clip_digest_of
+from luma_mcp.media.attachments import FETCH_SECONDS
+from luma_mcp.media.uploads import BRING_SECONDS
 from luma_mcp.server.file_parameters import ATTACHED
 from tests.support.attached_files import (
     CHATGPT,
@@ -69,6 +73,23 @@ async def test_chatgpt_is_shown_one_object_beside_the_address(home: Path, era: s
     assert tool.input_schema["required"] == ["prompt"]
     pinned = json.loads(PINNED.read_text(encoding="utf-8"))["tools"][0]["inputSchema"]["properties"]
     assert [name for name in taken if name != ATTACHED] == list(pinned)
+
+
+@pytest.mark.parametrize(
+    ("name", "sees"),
+    [
+        ("openai-mcp", True),
+        ("openai-mcp (Codex)", True),
+        ("openai-mcp (a product to come)", True),
+        ("openai-mcp-proxy", False),
+        ("not openai-mcp (ChatGPT)", False),
+        ("ChatGPT", False),
+    ],
+)
+async def test_hosts_of_openai_are_known_whichever_product_their_name_tells(home: Path, name: str, sees: bool) -> None:
+    about = CHATGPT.model_copy(update={"name": name})
+    async with hosted(home) as server, server.client("/mcp", ERAS[0], client_info=about) as client:
+        assert (ATTACHED in (await modify_tool(client)).input_schema["properties"]) is sees
 
 
 @pytest.mark.parametrize("era", ERAS)
@@ -152,6 +173,8 @@ async def test_an_attached_video_cannot_be_named_by_those_who_have_not_attached_
         ({ATTACHED: attached("https://127.0.0.1/clip.mp4")}, "is private"),
         ({ATTACHED: attached("no address")}, "one attached video"),
         ({ATTACHED: attached("no-address")}, "has the scheme"),
+        ({ATTACHED: attached(), "wait_seconds": 3601}, "wait_seconds must be from 0"),
+        ({ATTACHED: attached(), "wait_seconds": -2}, "wait_seconds must be from 0"),
     ],
 )
 async def test_junk_in_place_of_a_video_is_refused_before_anything_is_asked(
@@ -171,6 +194,10 @@ async def test_what_is_no_whole_video_costs_nothing_and_leaves_nothing(home: Pat
             error = structured(await client.call_tool("modify_video", {"prompt": "fog", ATTACHED: attached()}))["error"]
             assert (error["code"], error["charged"]) == ("source_not_found", "no")
         assert (puts(server), server.task_count(), left_behind(server.parts)) == (0, 0, [])
+
+
+def test_a_call_that_fetches_prices_and_uploads_as_slowly_as_it_may_still_ends_in_time() -> None:
+    assert FETCH_SECONDS + PRICE_WAIT_SECONDS + BRING_SECONDS <= DEFAULT_WAIT_SECONDS
 
 
 def answering(content: bytes) -> Handler:

@@ -3,6 +3,7 @@
 import hashlib
 import json
 import re
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -10,6 +11,7 @@ from mcp.shared.exceptions import MCPError
 from mcp_types import TextResourceContents
 from ruamel.yaml import YAML
 
+from luma_mcp.server import tool_texts
 from luma_mcp.server.prompts import luma_prompts
 from luma_mcp.server.results import PRICE
 from luma_mcp.server.skills import EXTENSION_ID, SKILL_NAME, SKILL_URI, frontmatter, skill_text
@@ -18,6 +20,7 @@ from tests.support.rig import ERAS, Rig, ask_raw, structured
 from tests.support.surface import PINNED
 
 pytestmark = pytest.mark.anyio
+README = Path(__file__).parents[2] / "README.md"
 LEGACY, MODERN = ERAS
 SHOWN = json.loads(PINNED.read_text(encoding="utf-8"))
 MENTIONED = re.compile(r"`([a-z_.]+)`")
@@ -102,6 +105,14 @@ def test_every_tool_argument_and_field_that_it_names_is_there() -> None:
 def test_it_names_the_price_and_is_short() -> None:
     assert PRICE in skill_text()
     assert len(skill_text()) < LONGEST_SKILL
+
+
+def test_it_promises_no_more_than_is_known_of_the_sound_and_of_the_picture() -> None:
+    words = " ".join(skill_text().split())
+    assert "sound does is not documented" in words
+    assert "sound | not documented" in README.read_text(encoding="utf-8")
+    assert "below frames of the source if the server has that" in words
+    assert "where the source cannot be had" in tool_texts.TOOLS["preview_video"]
 
 
 async def test_what_it_says_of_a_repeated_call_is_so(rig: Rig) -> None:

@@ -15,7 +15,7 @@ from luma_mcp.app.parts import ATTACHED_FOLDER, Parts
 from luma_mcp.runapi.connection import HttpClients
 from luma_mcp.sandbox.requests import bundled_clip
 
-CHATGPT = Implementation(name="openai-mcp", version="1.0.0")
+CHATGPT = Implementation(name="openai-mcp (ChatGPT)", version="1.0.0")
 LINK = "https://files.oaiusercontent.example/file-1?sig=secret"
 CLIP = bundled_clip().read_bytes()
 Handler = Callable[[httpx.Request], httpx.Response]

@@ -95,7 +95,7 @@ def run_probe(settings: Settings, *, json: bool) -> int:
 
 
 async def probe(settings: Settings) -> tuple[list[ProbeResult], str, SecretStr | None]:
-    """Ask all questions; no further submission once one has made a task."""
+    """Ask all questions; no submission where nothing is to be paid, and no further one once one has made a task."""
     seen: list[ProbeResult] = []
     async with open_network(settings, time.time, None) as way:
         apis: dict[Key, RunAPI] = {
@@ -104,7 +104,8 @@ async def probe(settings: Settings) -> tuple[list[ProbeResult], str, SecretStr |
             "none": RunAPI(way.clients, way.base_url, None),
         }
         for question in QUESTIONS:
-            if question.method != "POST" or not any(one.task_id for one in seen):
+            may_submit = not (settings.never_pays or any(one.task_id for one in seen))
+            if question.method != "POST" or may_submit:
                 seen.append(await send_request(apis[question.key], question))
     return seen, way.base_url, way.key
 

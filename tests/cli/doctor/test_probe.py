@@ -57,6 +57,14 @@ def test_the_report_is_for_people_too_and_the_way_over_a_port_is_the_same(
     assert "There are no tasks yet" in told.err
 
 
+def test_a_server_that_never_pays_submits_nothing_not_even_what_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
+    code, found = report(capsys, "--sandbox", "--no-spend")
+    assert code == 0
+    assert [one["method"] for one in found["answers"]] == ["GET"] * 5
+    assert verdicts(found)["no task is made of what is refused"] is None
+    assert verdicts(found)["the balance is understood"] is True
+
+
 def test_without_a_key_the_rest_is_asked(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
     with sandbox_process(home, seconds=0) as url:
         code, found = report(capsys, "--base-url", url)
