@@ -25,7 +25,7 @@ from luma_mcp.core.errors import (
     VideoUrlMissing,
     WrongAddress,
 )
-from luma_mcp.core.models import FOLLOW_SECONDS, Clock, Status, Task, TaskSnapshot
+from luma_mcp.core.models import FOLLOW_SECONDS, OUTPUT_LIFETIME_SECONDS, Clock, Status, Task, TaskSnapshot
 from luma_mcp.core.observer import Observer
 from luma_mcp.ledger.ledger import Ledger
 from luma_mcp.media.downloads import Downloads
@@ -43,6 +43,7 @@ SAVE_BACKOFF = Backoff(MAX_SAVE_RETRY_SECONDS)
 MAX_POLLS_AT_ONCE = 16  # fewer than connections, so that callers find one
 QUIET_SAVE_FAILURES = 2
 NOT_FOUND_SECONDS = 3600.0  # if RunAPI has not known a task for so long, it never will
+SILENT_SECONDS = 3600.0  # if RunAPI has told nothing of an old task for so long, its end is not known here
 MAX_UNNAMED_ANSWERS = 10  # in a row (about five minutes), calling a task completed without naming its video
 CONFIGURATION_ERRORS = (MissingApiKey, InvalidApiKey, ProxyUnusable, WrongAddress)
 
@@ -80,7 +81,8 @@ class Followed:
     saves_again_now: bool = False  # a caller asked for the video during it
     callback: str = ""
     earliest_after_call: float = -math.inf  # when a call may cause another poll, by the event loop's clock
-    known_at: float | None = None  # when RunAPI last knew the task, or was first asked, by the same
+    known_at: float = math.inf  # when RunAPI last knew the task, or was first asked, by the same
+    told_at: float = math.inf  # when RunAPI last told of the task, or was first asked, by the same
     ran_at: float | None = None  # when RunAPI last said that the task runs, by the same
     trace: object = None  # of the operation in which it began to be followed
     unnamed: int = 0  # answers in a row that call it completed without naming its video
@@ -120,7 +122,7 @@ class Follower:
             task, wait = await self._poll(task, followed)
             if not task.status.done:
                 followed.task = task
-                return None if self._is_too_old(task) else LookAgain(wait)
+                return None if wait is None else LookAgain(wait)
             task = await self.ledger.get_held(task.key)  # somebody may have asked for its file meanwhile
         if task.status is Status.FAILED:
             await self.submission.forget_upload(task)
@@ -128,11 +130,15 @@ class Follower:
             return await self._save(task, followed)
         return UNCONFIRMED_COOLDOWN if task.status is Status.UNCONFIRMED else None
 
-    async def _poll(self, task: Task, followed: Followed) -> tuple[Task, float]:
-        """Ask RunAPI once; give the task as it is recorded then, and the seconds until it is to be asked again."""
+    async def _poll(self, task: Task, followed: Followed) -> tuple[Task, float | None]:
+        """Ask RunAPI once; give the task as it is recorded then, and the seconds until it is to be asked again.
+
+        A task of more than a day is asked for until there is an answer, for as long as RunAPI keeps results: the
+        machine may have slept, or be without a network when it starts.
+        """
         self._expect_call(task, followed)
-        if followed.known_at is None:
-            followed.known_at = anyio.current_time()
+        begun = anyio.current_time()
+        followed.known_at, followed.told_at = min(begun, followed.known_at), min(begun, followed.told_at)
         try:
             failpoints.reach("poll.asking")
             async with self.polls:
@@ -142,15 +148,17 @@ class Follower:
         except LumaError as error:
             task = await self._note_error(task, error, followed)
             backoff = POLL_BACKOFF if error.transient else REFUSED_BACKOFF
-            wait = backoff.after(task.failures, error.retry_after)
+            wait, patience = backoff.after(task.failures, error.retry_after), OUTPUT_LIFETIME_SECONDS
         else:
-            followed.unnamed, followed.known_at = 0, anyio.current_time()
+            followed.unnamed = 0
+            followed.known_at = followed.told_at = anyio.current_time()
             self._note_running(task, reading, followed)
             task = await self._note_reading(task, reading)
             wait = 0.0 if task.status.done else await self._until_next(task, reading)
+            patience = FOLLOW_SECONDS
         if task.status.done:
             self.callbacks.note_task_end(task.callback)
-        return task, wait
+        return task, None if self._is_older(task, patience) else wait
 
     def _expect_call(self, task: Task, followed: Followed) -> None:
         followed.callback = task.callback
@@ -167,35 +175,32 @@ class Follower:
             self.observer.end_seen(now - followed.ran_at)
 
     async def _note_error(self, task: Task, error: LumaError, followed: Followed) -> Task:
+        """Record why a task cannot be polled now, or that no more is to be expected of RunAPI."""
+        if not error.transient and task.key_id != self.runapi.key_id:
+            raise TaskOfOtherKey(task.key) from error
         now = anyio.current_time()
         followed.unnamed = followed.unnamed + 1 if isinstance(error, VideoUrlMissing) else 0
-        if followed.known_at is None or not isinstance(error, TaskNotFound):
+        if followed.unnamed > MAX_UNNAMED_ANSWERS:
+            return await self._record(task, task.without_video(error.failure(), self.now()))
+        if not isinstance(error, TaskNotFound):
             followed.known_at = now
-        unknown = now - followed.known_at >= NOT_FOUND_SECONDS
-        return await self._record_error(task, error, unnamed=followed.unnamed > MAX_UNNAMED_ANSWERS, unknown=unknown)
+        counted = replace(task, failures=task.failures + 1)
+        if now - followed.known_at >= NOT_FOUND_SECONDS:
+            noted = counted.left(TaskNeverKnown().failure(), self.now())
+        elif self._is_older(task, FOLLOW_SECONDS) and now - followed.told_at >= SILENT_SECONDS:
+            noted = counted.left(following_failure(error, keeps_asking=TaskUnfinished.hint), self.now())
+        else:
+            noted = counted.troubled(following_failure(error), self.now())
+        return await self._record(task, noted)
 
     async def _note_reading(self, task: Task, reading: TaskSnapshot) -> Task:
         read = task.read(reading, self.now())
-        if not read.status.done and self._is_too_old(read):
+        if not read.status.done and self._is_older(read, FOLLOW_SECONDS):
             read = read.left(TaskUnfinished().failure(), self.now())
         return await self._record(task, read)
 
-    async def _record_error(self, task: Task, error: LumaError, *, unnamed: bool, unknown: bool) -> Task:
-        """Record why a task cannot be polled now, or that RunAPI never named its video or does not know it."""
-        if not error.transient and task.key_id != self.runapi.key_id:
-            raise TaskOfOtherKey(task.key) from error
-        if unnamed:
-            return await self._record(task, task.without_video(error.failure(), self.now()))
-        counted = replace(task, failures=task.failures + 1)
-        if unknown:
-            return await self._record(task, counted.left(TaskNeverKnown().failure(), self.now()))
-        if self._is_too_old(task):
-            failure = following_failure(error, keeps_asking=TaskUnfinished.hint)
-            return await self._record(task, counted.left(failure, self.now()))
-        return await self._record(task, counted.troubled(following_failure(error), self.now()))
-
-    def _is_too_old(self, task: Task) -> bool:
-        return task.generating_seconds(self.now()) >= FOLLOW_SECONDS
+    def _is_older(self, task: Task, seconds: float) -> bool:
+        return task.generating_seconds(self.now()) >= seconds
 
     async def _until_next(self, task: Task, reading: TaskSnapshot) -> float:
         elapsed, called_back = task.generating_seconds(self.now()), bool(task.callback) and self.callbacks.is_reliable

@@ -233,7 +233,7 @@ async def test_a_task_that_runapi_tells_nothing_of_is_over_after_a_day(
         rig.sandbox.faults.inject(Fault(refusal, "read", times=10**6))
         rig.clock.jumped += DAY_SECONDS - MINUTE
         assert (await ask(client, "tasks/get", taskId=task_id))["status"] == "working"
-        over = await until_over(client, task_id)
+        over = await until_over(client, task_id, 120 * MINUTE)
     error = over["result"]["structuredContent"]["error"]
     assert (over["result"]["isError"], error["charged"], refusal in error["message"]) == (True, "unknown", True)
     assert "keeps asking" not in error["hint"]

@@ -118,6 +118,34 @@ async def test_a_machine_that_slept_for_days_still_fetches_its_video(home: Path)
         assert Path((await rig.settle(task)).video_path).is_file()
 
 
+@pytest.mark.parametrize(("away", "lost"), [(60, False), (2 * HOUR, True)])
+@pytest.mark.parametrize("slept", [True, False])
+async def test_a_machine_that_wakes_up_without_a_network_still_fetches_its_video_when_there_is_one(
+    home: Path, away: float, lost: bool, slept: bool
+) -> None:
+    clock = VirtualClock()
+    sandbox = sandbox_for(home, clock=clock, seconds=60)
+    async with open_rig(home, clock=clock, sandbox=sandbox) as rig:
+        key = (await rig.submit(wait=0)).key
+        if slept:
+            await sleep_and_wake_without_network(rig, key, away, lost=lost)
+    if not slept:
+        async with open_rig(home, clock=clock, sandbox=sandbox) as rig:
+            rig.app.start_tracker()
+            await sleep_and_wake_without_network(rig, key, away, lost=lost)
+
+
+async def sleep_and_wake_without_network(rig: Rig, key: str, away: float, *, lost: bool) -> None:
+    rig.sandbox.faults.inject(Fault("drop_before", route="read", times=100_000))
+    rig.clock.jumped += 50 * HOUR
+    await anyio.sleep(away)
+    assert (await rig.parts.ledger.get(key)).is_lost(rig.clock()) is lost
+    rig.sandbox.faults.clear()
+    await anyio.sleep(120)
+    found = await rig.parts.ledger.get(key)
+    assert (found.error, Path(found.video_path).is_file()) == (None, True)
+
+
 @pytest.mark.parametrize("kind", ["404", "503", "drop_before"])
 async def test_a_download_is_repeated_until_it_succeeds(rig: Rig, kind: Kind) -> None:
     rig.sandbox.faults.inject(Fault(kind, route="output", times=2))
