@@ -2,6 +2,7 @@
 
 import logging
 import os
+import random
 from collections.abc import AsyncGenerator, Callable, Generator
 from contextlib import ExitStack
 from pathlib import Path
@@ -13,6 +14,7 @@ import pytest
 import trio.testing
 
 from luma_mcp.cli.logs import AUDIT, RedactingFormatter
+from luma_mcp.core import backoff
 from luma_mcp.ledger import schema
 from tests.support.postgres import PostgresServer, postgres_server
 from tests.support.rig import Rig, open_rig, run_inline
@@ -86,6 +88,12 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, request: pytest.Fixtur
     monkeypatch.setenv("HOME", str(tmp_path))
     monkeypatch.chdir(tmp_path)
     return tmp_path
+
+
+@pytest.fixture(autouse=True)
+def same_chance(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let waits be as long in each run: by chance a poll may be due in the very second that a test looks at."""
+    monkeypatch.setattr(backoff, "random", random.Random(0))  # noqa: S311 - guards nothing
 
 
 @pytest.fixture(autouse=True)

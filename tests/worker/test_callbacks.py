@@ -2,7 +2,6 @@
 
 import json
 import logging
-import random
 import socket
 from pathlib import Path
 from typing import Any
@@ -11,7 +10,6 @@ import anyio
 import httpx
 import pytest
 
-from luma_mcp.core import backoff
 from luma_mcp.core.models import Status, Task
 from luma_mcp.sandbox.requests import ContractVariant
 from luma_mcp.worker.callbacks import CALLED_POLL_SECONDS, Callbacks, new_callback_url
@@ -24,12 +22,6 @@ sockets = pytest.mark.sockets
 PUBLIC = "https://mcp.example.com"
 HTTP: dict[str, Any] = {"transport": "http", "public_url": PUBLIC}
 LONG_SECONDS = 1000.0
-
-
-@pytest.fixture(autouse=True)
-def same_chance(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let polls come at the same times in each run: by chance one may be due in the very second of a call."""
-    monkeypatch.setattr(backoff, "random", random.Random(0))  # noqa: S311 - guards nothing
 
 
 def called_at(rig: Rig) -> list[str]:
