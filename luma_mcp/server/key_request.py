@@ -22,6 +22,7 @@ from luma_mcp.core.models import LOCAL_CALLER
 from luma_mcp.core.settings import Settings
 from luma_mcp.core.text import is_object
 from luma_mcp.server.context import RequestContext, ToolContext, caller_of, can_ask, is_modern, waiting_within
+from luma_mcp.server.tool_results import Answer, failure_result
 
 QUESTION = "runapi_key"  # its name among the questions of a call
 MESSAGE = (
@@ -31,9 +32,7 @@ MESSAGE = (
 STILL_OPEN = "RunAPI's page is open, and nobody has finished there yet, so nothing was submitted."
 FINISH_HINT = "Have the user finish on RunAPI's page, then repeat the call: it goes on with the key."
 
-Answer = wire.CallToolResult | wire.InputRequiredResult
 Again = Callable[[], Awaitable[Answer]]
-Refuse = Callable[[LumaError], wire.CallToolResult]
 
 logger = logging.getLogger(__name__)
 
@@ -45,11 +44,11 @@ def lacks_key(answer: Answer) -> TypeGuard[wire.CallToolResult]:
     return is_object(error) and error["code"] == MissingApiKey.code and "task_id" not in told
 
 
-async def offer_login(call: ToolContext, refused: wire.CallToolResult, again: Again, refuse: Refuse) -> Answer:
+async def offer_login(call: ToolContext, refused: wire.CallToolResult, again: Again) -> Answer:
     """Offer RunAPI's page to the person at the client of a refused call.
 
     Gives the answer of `again`, which repeats the call, once there is a key; `refused` as it is where nobody can be
-    asked or agrees; `refuse` makes the answer of any other failure.
+    asked or agrees; and the failure where the page led to another one.
     """
     ctx = call.request_context
     if not may_offer(ctx):
@@ -65,8 +64,8 @@ async def offer_login(call: ToolContext, refused: wire.CallToolResult, again: Ag
     if not lacks_key(answer):  # the key may have come by another way meanwhile, too
         return answer
     if not login.ended.is_set():
-        return refuse(login_pending_error())
-    return refused if isinstance(login.failure, MissingApiKey | None) else refuse(login.failure)
+        return failure_result(login_pending_error())
+    return refused if isinstance(login.failure, MissingApiKey | None) else failure_result(login.failure)
 
 
 def login_pending_error() -> MissingApiKey:

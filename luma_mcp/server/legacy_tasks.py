@@ -15,9 +15,9 @@ from pydantic import BaseModel, ValidationError
 from luma_mcp.app.progress import Progress
 from luma_mcp.core.text import is_object
 from luma_mcp.server.context import INVALID_PARAMS_ERRORS, RequestContext, caller_of
-from luma_mcp.server.key_request import Answer
 from luma_mcp.server.results import format_timestamp
 from luma_mcp.server.tasks import StartedTask, TaskIdParams, TaskState
+from luma_mcp.server.tool_results import Answer
 from luma_mcp.server.video_tasks import VideoTasks
 
 P = TypeVar("P", bound=BaseModel)

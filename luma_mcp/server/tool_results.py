@@ -9,6 +9,9 @@ from luma_mcp.app.app import App, Outcome
 from luma_mcp.core.errors import LumaError
 from luma_mcp.server.results import advised_wait, failure_object, is_failure, json_text, task_object
 
+Answer = wire.CallToolResult | wire.InputRequiredResult
+"""What comes of a call: a result, or a question to the person at the client."""
+
 
 def task_result(app: App, outcome: Outcome) -> wire.CallToolResult:
     """Give what is told of a task as a call leaves it."""

@@ -35,7 +35,7 @@ from luma_mcp.server.file_parameters import (
     fills_file_parameters,
     with_file_parameter,
 )
-from luma_mcp.server.key_request import Answer, lacks_key, offer_login
+from luma_mcp.server.key_request import lacks_key, offer_login
 from luma_mcp.server.legacy_tasks import asks_for_task, may_ask_for_tasks, offer_task
 from luma_mcp.server.results import (
     SANDBOX_TASKS_STEP,
@@ -52,7 +52,7 @@ from luma_mcp.server.results import (
 from luma_mcp.server.scopes import SPEND_SCOPE, allows
 from luma_mcp.server.tasks import StartedTask, create_task_result, knows_tasks
 from luma_mcp.server.tool_arguments import check_misspellings, coerce_arguments, ignored_names
-from luma_mcp.server.tool_results import failure_result, task_result, tool_result
+from luma_mcp.server.tool_results import Answer, failure_result, task_result, tool_result
 from luma_mcp.server.tool_schemas import input_schema, output_schema
 from luma_mcp.server.video_tasks import started_task
 
@@ -274,7 +274,7 @@ class ToolHandlers:
         if not lacks_key(answer):
             return answer
         again = partial(tool.run, arguments | NO_WAIT, context)  # the person was waited for
-        return await offer_login(context, answer, again, failure_result)
+        return await offer_login(context, answer, again)
 
 
 @dataclass(frozen=True, slots=True)

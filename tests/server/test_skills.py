@@ -16,7 +16,7 @@ from luma_mcp.server.prompts import luma_prompts
 from luma_mcp.server.results import PRICE
 from luma_mcp.server.skills import EXTENSION_ID, SKILL_NAME, SKILL_URI, frontmatter, skill_text
 from tests.support.model_texts import known_names
-from tests.support.rig import ERAS, Rig, ask_raw, structured
+from tests.support.rig import ERAS, Rig, ask_raw
 from tests.support.surface import PINNED
 
 pytestmark = pytest.mark.anyio
@@ -113,15 +113,6 @@ def test_it_promises_no_more_than_is_known_of_the_sound_and_of_the_picture() -> 
     assert "sound | not documented" in README.read_text(encoding="utf-8")
     assert "below frames of the source if the server has that" in words
     assert "where the source cannot be had" in tool_texts.TOOLS["preview_video"]
-
-
-async def test_what_it_says_of_a_repeated_call_is_so(rig: Rig) -> None:
-    ask = {"prompt": "fog", "source_video_url": "https://example.com/clip.mp4"}
-    async with rig.client(MODERN) as client:
-        first = structured(await client.call_tool("modify_video", ask))
-        again = structured(await client.call_tool("modify_video", ask))
-    assert again["task_id"] == first["task_id"]
-    assert rig.task_count() == 1
 
 
 def every_property(tool: dict[str, Any]) -> set[str]:
