@@ -31,6 +31,9 @@ MAX_SHOWN_SOURCE = 300
 ANSWERED_OTHERWISE = "Nobody agreed to the charge, so nothing was sent: the host's answer was {action}."
 NOT_ANSWERED = f"Nobody agreed to the charge in the {PERSON_SECONDS:.0f} seconds that calls wait, so nothing was sent."
 SERVER_ENDED = "This server ended before anybody agreed to the charge, so nothing was sent."
+ELSEWHERE_HINT = (
+    "Use a host that can ask (MCP elicitation), or have whoever runs this server set LUMA_MCP_CONFIRM to never."
+)
 UNUSABLE_ANSWER = "The host's answer to the question about the charge cannot be used, so nothing was sent."
 OTHER_QUESTION = (
     "The host's answer is to a question about another request, price, RunAPI key or ledger, or came after an hour, so"
@@ -56,13 +59,21 @@ def confirmation_by(ctx: ToolContext) -> Confirm:
 
     async def confirm(charge: Charge) -> None:
         if not can_ask(ctx.request_context, "form"):
-            raise ConfirmationUnavailable
+            raise confirmation_unavailable(ctx.request_context)
         if is_modern(ctx.request_context):
             check_answer(await answer_between_calls(ctx, charge))
         else:
             check_answer(await answer_during_call(ctx.request_context, charge, ctx.person_seconds))
 
     return confirm
+
+
+def confirmation_unavailable(ctx: RequestContext) -> ConfirmationUnavailable:
+    """Make the error for a host that cannot ask; a caller from elsewhere has no terminal on this machine."""
+    error = ConfirmationUnavailable()
+    if ctx.lifespan_context.settings.names_callers:
+        error.hint = ELSEWHERE_HINT
+    return error
 
 
 def check_answer(answer: wire.ElicitResult) -> None:
@@ -97,7 +108,7 @@ async def answer_during_call(ctx: RequestContext, charge: Charge, seconds: float
         async with waiting_within(ctx, seconds):
             return await ctx.session.elicit_form(asked.message, asked.requested_schema, ctx.request_id)
     except NoBackChannelError as error:
-        raise ConfirmationUnavailable from error
+        raise confirmation_unavailable(ctx) from error
     except (MCPError, ValidationError) as error:
         logger.info("The client could not ask a person: %s", type(error).__name__)
         raise ConfirmationDeclined(UNUSABLE_ANSWER) from error

@@ -14,7 +14,7 @@ from mcp_types import ElicitResult, ErrorData, InputRequiredResult
 from luma_mcp.core.models import CLOCK_STEP_SECONDS
 from luma_mcp.sandbox import account
 from luma_mcp.sandbox.faults import Fault
-from luma_mcp.server.confirmation import MAX_SHOWN_PROMPT, STATE_SECONDS
+from luma_mcp.server.confirmation import ELSEWHERE_HINT, MAX_SHOWN_PROMPT, STATE_SECONDS
 from luma_mcp.server.context import PERSON_SECONDS
 from tests.support.http_server import PAIRS, PATHS, WAYS, Hosted, hosted
 from tests.support.mp4_files import film
@@ -603,3 +603,13 @@ async def test_a_yes_of_one_caller_is_none_of_another(home: Path) -> None:
         assert found[0]["error"]["code"] == "confirmation_declined"
         assert found[1]["task_id"]
         assert server.task_count() == 1
+
+
+@pytest.mark.sockets
+async def test_a_caller_from_elsewhere_is_not_sent_to_a_terminal_of_this_machine(home: Path) -> None:
+    async with (
+        hosted(home, confirm="ask", auth_tokens=PAIRS) as server,
+        server.client("/mcp", MODERN, "ann") as ann,
+    ):
+        error = structured(await ann.call_tool("modify_video", ASK))["error"]
+        assert (error["code"], error["hint"]) == ("confirmation_unavailable", ELSEWHERE_HINT)
