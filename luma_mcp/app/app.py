@@ -399,13 +399,13 @@ class App:
         return task if reachable else task.left(ServiceUnavailable(OUT_OF_REACH, hint=OUT_OF_REACH_HINT).failure(), now)
 
     async def describe(self, task: Task) -> str:
-        """Say in one line how a task goes, as progress messages do, or that this server does nothing for it."""
+        """Say in one line how a task goes and how long that usually takes, or that this server does nothing for it."""
         if self._leaves_to_others(task):
             return LEFT_TO_OTHERS
         profile = DOCUMENTED
         with suppress(LedgerUnusable):  # a line to read is worth no failure
             profile = await self._parts.waiter.usual_times.profile()
-        return describe(task, profile, self.now(), self._parts.waiter.transfers.of(task.key))
+        return describe(task, profile, self.now(), self._parts.waiter.transfers.of(task.key), foretells=True)
 
     def check_can_follow(self, task: Task) -> None:
         """Raise a `LumaError` if this server does not ask RunAPI for an unfinished task, so that none waits for it."""

@@ -40,15 +40,21 @@ def stage(task: Task) -> str:
     return "saving the video" if task.needs_saving else task.status.value
 
 
-def describe(task: Task, known: DurationProfile, now: float, moved: Transfer | None = None) -> str:
-    """Describe in one line the stage, its bytes and seconds, the number of the try, and what holds the task up."""
+def describe(
+    task: Task, known: DurationProfile, now: float, moved: Transfer | None = None, *, foretells: bool = False
+) -> str:
+    """Describe in one line the stage, its bytes and seconds, the number of the try, and what holds the task up.
+
+    With `foretells` it says how long the generation usually takes also before that has begun.
+    """
     told = [stage(task), *describe_amount(moved), describe_duration(task, now)]
     if task.failures and is_active(task):
         told.append(f"try {task.failures + 1}")
     line = ", ".join(told) + error_suffix(task, moved)
-    if task.status not in GENERATING:
-        return line
-    return f"{line}{'; ' if task.error else ', '}usually {known.range_text}"
+    if task.status in GENERATING:
+        return f"{line}{'; ' if task.error else ', '}usually {known.range_text}"
+    is_before = foretells and task.status is Status.SUBMITTING
+    return f"{line}; a generation usually takes {known.range_text}" if is_before else line
 
 
 def describe_amount(moved: Transfer | None) -> list[str]:

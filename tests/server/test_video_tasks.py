@@ -15,7 +15,8 @@ from luma_mcp.core.models import DAY_SECONDS, SANDBOX_ORIGIN, Limits, Status, Ta
 from luma_mcp.sandbox.faults import Fault, Kind
 from luma_mcp.sandbox.transport import open_asgi_transport
 from luma_mcp.server.results import OTHER_CALLBACK_NOTE
-from luma_mcp.server.video_tasks import CANNOT_CANCEL, JOINED_NOTE, status_message
+from luma_mcp.server.video_tasks import CANNOT_CANCEL, JOINED_NOTE, UNNAMED, status_message
+from luma_mcp.worker.polling import DOCUMENTED
 from tests.support.networks import SlowOutput
 from tests.support.rig import (
     MODERN_META,
@@ -277,13 +278,16 @@ async def test_arguments_that_are_ignored_are_named(rig: Rig) -> None:
 
 async def test_a_running_task_says_its_id_state_seconds_usual_time_and_price(rig: Rig) -> None:
     async with rig.client(MODERN) as client:
-        task_id = (await begin(client, **ASK))["taskId"]
+        begun = await begin(client, **ASK)
+        task_id = begun["taskId"]
         await anyio.sleep(5)
         said = (await ask(client, "tasks/get", taskId=task_id))["statusMessage"]
     named = (await rig.parts.ledger.get(task_id)).task_id
     usual = (await rig.parts.waiter.usual_times.profile()).range_text
     price = "0.50 USD if it succeeds; RunAPI cannot cancel it."
     assert said == f"RunAPI task {named}: processing, 5 s, usually {usual}; {price}"
+    foretold = f"submitting, 0 s; a generation usually takes {DOCUMENTED.range_text}; {price}"
+    assert begun["statusMessage"] == f"{UNNAMED}: {foretold}"
 
 
 async def test_a_server_that_never_pays_says_that_it_sends_nothing(home: Path, inline_threads: None) -> None:
