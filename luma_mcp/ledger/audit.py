@@ -8,7 +8,7 @@ import hashlib
 import json
 import logging
 
-from luma_mcp.core.models import Task
+from luma_mcp.core.models import SANDBOX_ORIGIN, Task
 
 MAX_WORD_LENGTH = 500  # of names that others chose: the log cuts lines at 4,000 characters
 MAX_ODD_WORD_LENGTH = 50  # of such that JSON needs up to 12 characters for each of
@@ -31,6 +31,7 @@ def charge_line(task: Task) -> dict[str, object]:
         "charged": task.settled_charge,
         "usd": task.counted_usd,
         "reported": task.charged == "yes" and task.cost_usd is not None,
+        "simulated": task.origin == SANDBOX_ORIGIN,
         "caller": bounded(task.caller),
         "task": task.key,
         "task_id": bounded(task.task_id),

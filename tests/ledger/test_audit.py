@@ -14,7 +14,7 @@ import pytest
 from luma_mcp.cli.logs import MAX_LINE_LENGTH, RedactingFormatter
 from luma_mcp.core import failpoints
 from luma_mcp.core.errors import GenerationFailed, SubmissionUnconfirmed
-from luma_mcp.core.models import Status, Task, TaskSnapshot, VideoRequest
+from luma_mcp.core.models import SANDBOX_ORIGIN, Status, Task, TaskSnapshot, VideoRequest
 from luma_mcp.core.observer import Observer, Settled
 from luma_mcp.core.settings import load_settings
 from luma_mcp.ledger.audit import log_charge
@@ -62,6 +62,7 @@ async def test_a_task_that_completed_leaves_one_line(ledger: Ledger, lines: pyte
             "charged": "yes",
             "usd": 0.45,
             "reported": True,
+            "simulated": False,
             "caller": "ann",
             "task": running.key,
             "task_id": "id-0",
@@ -85,6 +86,13 @@ async def test_a_price_that_runapi_did_not_report_is_called_that(
 ) -> None:
     await ledger.record((await taken(ledger)).read(replace(DONE, cost_usd=None), EPOCH + 60))
     assert [(line["usd"], line["reported"]) for line in told(lines)] == [(0.5, False)]
+
+
+async def test_what_the_sandbox_made_is_called_simulated(ledger: Ledger, lines: pytest.LogCaptureFixture) -> None:
+    added, _ = await add(ledger, replace(task(), origin=SANDBOX_ORIGIN))
+    accepted = await ledger.record_accepted(added.sending("", EPOCH).accepted("id", Status.PENDING, EPOCH))
+    await ledger.record(accepted.read(DONE, EPOCH + 60))
+    assert [(line["usd"], line["simulated"]) for line in told(lines)] == [(0.45, True)]
 
 
 async def test_what_cost_nothing_leaves_no_line(ledger: Ledger, lines: pytest.LogCaptureFixture) -> None:
