@@ -10,7 +10,7 @@ import { createRequire } from "node:module";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 
-import { Client } from "@modelcontextprotocol/client";
+import { Client, StreamableHTTPClientTransport } from "@modelcontextprotocol/client";
 import { StdioClientTransport } from "@modelcontextprotocol/client/stdio";
 import { build } from "esbuild";
 import { chromium } from "playwright-core";
@@ -415,6 +415,65 @@ scenario(
     server.end();
   },
 );
+
+// -- clips of people who are elsewhere ------------------------------------------------------------------------------------
+
+const TOKEN = "ann-0123456789abcdef";
+
+// Starts the installed server on a port, under which it gives addresses for uploads, and a client of it.
+async function serverForUploads() {
+  const { port, close: free } = await listen(async () => {});
+  free();
+  const url = `http://127.0.0.1:${port}`;
+  const settings = { LUMA_MCP_AUTH_TOKENS: `ann:${TOKEN}`, LUMA_MCP_PUBLIC_URL: url, LUMA_MCP_DATA_DIR: join(home, "http") };
+  const server = spawn(command, ["--transport", "http", "--port", String(port)], { env: { ...env, ...settings } });
+  await new Promise((resolve, reject) => {
+    server.stderr.on("data", (said) => String(said).includes("http://") && resolve());
+    server.on("exit", () => reject(new Error("The server ended.")));
+  });
+  const client = new Client({ name: "uploads", version: "1" });
+  const requestInit = { headers: { Authorization: `Bearer ${TOKEN}` } };
+  await client.connect(new StreamableHTTPClientTransport(new URL(`${url}/mcp`), { requestInit }));
+  const call = async (name, given) => (await client.callTool({ name, arguments: given })).structuredContent;
+  return { url, call, end: async () => (await client.close(), server.kill("SIGTERM")) };
+}
+
+async function upload(page, name, content) {
+  await page.locator("#clip").setInputFiles({ name, mimeType: "video/mp4", buffer: content });
+  await page.locator("#upload button.primary").click();
+}
+
+scenario("gallery", "a clip is sent on the page that its address shows, and by the gallery's form", async () => {
+  const server = await serverForUploads();
+  const { upload_url, source_video_url } = await server.call("request_upload", {});
+  const page = await open(upload_url, { viewport: NARROW });
+  await upload(page, "notes.mp4", Buffer.from("no video at all, but a text"));
+  await waitForText(page, "upload-note", "The address is not used up");
+  await upload(page, "walk.mp4", clip);
+  await waitForText(page, "upload-note", "The clip has arrived.");
+  assert.equal(await page.locator("#source").inputValue(), source_video_url);
+  assert(await page.locator("#upload button.primary").isDisabled(), "an address takes one clip");
+  await picture(page, "upload");
+  await checkAccessible(page, "upload");
+  await close(page);
+  const made = await server.call("modify_video", { prompt: "fog", source_video_url, wait_seconds: 40 });
+  assert.equal(made.status, "completed");
+
+  const gallery = await open(`${server.url}/#token=${TOKEN}`);
+  await gallery.locator("#cards .card").first().waitFor();
+  await upload(gallery, "walk.mp4", clip);
+  await waitForText(gallery, "upload-note", "The clip has arrived.");
+  const named = await gallery.locator("#source").inputValue();
+  assert.match(named, /^luma:\/\/uploads\//);
+  await checkAccessible(gallery, "gallery with uploads");
+  await close(gallery);
+  const joined = await server.call("modify_video", { prompt: "fog", source_video_url: named });
+  assert.deepEqual([joined.task_id, joined.joined], [made.task_id, true], "the same content is the same request");
+  const gone = await open(upload_url);
+  assert.match(await gone.locator("body").innerText(), /used|expired/);
+  await close(gone);
+  await server.end();
+});
 
 // -- the page as a gallery ----------------------------------------------------------------------------------------------
 
