@@ -31,7 +31,7 @@ import trio.testing
 from anyio.abc import TaskGroup
 
 from luma_mcp.app.progress import Progress
-from luma_mcp.core import failpoints
+from luma_mcp.core import backoff, failpoints
 from luma_mcp.core.errors import LumaError
 from luma_mcp.core.models import Status, Task
 from luma_mcp.ledger import schema
@@ -356,11 +356,11 @@ async def run(seed: int, home: Path) -> None:
 
 def simulate(seed: int) -> None:
     """Run one seed on a clock of its own; raise `Broken` if a promise was broken."""
-    random.seed(seed)  # jitter
     chance = random.Random(seed)  # noqa: S311 - the same names and order of events for the same seed
     with tempfile.TemporaryDirectory() as home, pytest.MonkeyPatch.context() as patch:
         patch.setattr(uuid, "uuid4", lambda: uuid.UUID(int=chance.getrandbits(128), version=4))
         patch.setattr(trio._core._run, "_r", chance)
+        patch.setattr(backoff, "random", random.Random(seed))  # noqa: S311 - jitter
         patch.setattr(anyio.to_thread, "run_sync", run_inline)
         patch.setattr(failpoints, "reach", reach)
         patch.setattr(schema, "SYNCHRONOUS", "PRAGMA synchronous = OFF")  # no machine dies here
