@@ -106,6 +106,10 @@ class Tracker:
             self._following[task.key] = Followed(task.key, is_held=True, task=task, trace=self._observer.trace())
             self._start_look(task.key)
 
+    def is_foreign(self, key: str) -> bool:
+        """Tell whether RunAPI was asked for a task of another key, and does not tell this server's key of it."""
+        return (key, self._runapi.key_id) in self._foreign
+
     @property
     def load(self) -> TrackerLoad:
         """Count what this server follows."""
