@@ -55,7 +55,8 @@ MIN_SUBMIT_SECONDS = 5.0
 LEFT_TO_OTHERS = "not confirmed by RunAPI, and left to other servers, as this one never pays"
 WAITING_FOR_YES = "waiting for the user's yes"
 OUT_OF_REACH = (
-    "How this task ended is not known here: it was made with another RunAPI key, or at another address of RunAPI."
+    "How this task ended is not known here: it was made with a RunAPI key, or at an address of RunAPI, that this server"
+    " does not use."
 )
 OUT_OF_REACH_HINT = (
     "Tell the user. Ask for it in the host where it was made, or have the task list of that RunAPI account looked at."
@@ -384,19 +385,20 @@ class App:
         return self.as_left(task).has_ended(self.now())
 
     def as_left(self, task: Task) -> Task:
-        """Give a task as it stands; one that is older than a day and belongs to another RunAPI account is given up on.
+        """Give a task as it stands; one that is older than a day and out of this server's reach is given up on.
 
-        Of a finished one, that account's address alone matters: it is where the video would still be saved.
+        It is where it was made at another address, or where RunAPI does not tell this server's key of it. Of a finished
+        one the address alone matters: it is where the video would still be saved.
         """
         now = self.now()
         if task.has_ended(now) or task.asked_at + FOLLOW_SECONDS > now:
             return task
-        self._parts.runapi.look_for_key()
-        origin, key_id = self._parts.runapi.account
+        is_here = task.origin == self._parts.runapi.origin
         if task.status.done:
-            return replace(task, wants_file=task.origin == origin)
-        reachable = task.account == (origin, key_id)
-        return task if reachable else task.left(ServiceUnavailable(OUT_OF_REACH, hint=OUT_OF_REACH_HINT).failure(), now)
+            return replace(task, wants_file=is_here)
+        if is_here and not self._parts.tracker.is_foreign(task.key):
+            return task
+        return task.left(ServiceUnavailable(OUT_OF_REACH, hint=OUT_OF_REACH_HINT).failure(), now)
 
     async def describe(self, task: Task) -> str:
         """Say in one line how a task goes and how long that usually takes, or that this server does nothing for it."""

@@ -87,6 +87,10 @@ class LumaError(Exception):
 
 
 KEEPS_ASKING = "This server keeps asking; call get_task to see how the task is doing."
+ASKS_ON = (
+    "Tell the user, and stop asking for it: this server asks RunAPI until the task is a week old, so that one get_task"
+    " in a few hours is enough."
+)
 
 
 CHARGED_HINT = "RunAPI charged for it. Have the RunAPI account looked at before asking for another result."

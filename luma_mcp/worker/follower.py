@@ -10,6 +10,7 @@ import anyio
 from luma_mcp.core import failpoints
 from luma_mcp.core.backoff import Backoff
 from luma_mcp.core.errors import (
+    ASKS_ON,
     KEEPS_ASKING,
     Failure,
     InvalidApiKey,
@@ -185,10 +186,11 @@ class Follower:
         if not isinstance(error, TaskNotFound):
             followed.known_at = now
         counted = replace(task, failures=task.failures + 1)
+        is_silent = self._is_older(task, FOLLOW_SECONDS) and now - followed.told_at >= SILENT_SECONDS
         if now - followed.known_at >= NOT_FOUND_SECONDS:
             noted = counted.left(TaskNeverKnown().failure(), self.now())
-        elif self._is_older(task, FOLLOW_SECONDS) and now - followed.told_at >= SILENT_SECONDS:
-            noted = counted.left(following_failure(error, keeps_asking=TaskUnfinished.hint), self.now())
+        elif is_silent or task.given_up:
+            noted = counted.left(following_failure(error, keeps_asking=ASKS_ON), self.now())
         else:
             noted = counted.troubled(following_failure(error), self.now())
         return await self._record(task, noted)

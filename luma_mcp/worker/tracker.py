@@ -85,7 +85,7 @@ class Tracker:
         self._schedule = Schedule()
         self._rate = Rate(settings.polls_per_second)
         self._looks: TaskGroup | None = None  # while it runs
-        self._asked_once: set[str] = set()
+        self._answered: set[str] = set()  # of the tasks too old to be followed, those that RunAPI has told of
         self._foreign: set[tuple[str, str]] = set()  # tasks of no use to a RunAPI key, or unreadable, and its id
         self._tidied = -math.inf
         self._complaint = ""
@@ -105,6 +105,10 @@ class Tracker:
         if task.key not in self._following:  # a round may have found it between
             self._following[task.key] = Followed(task.key, is_held=True, task=task, trace=self._observer.trace())
             self._start_look(task.key)
+
+    def is_foreign(self, key: str) -> bool:
+        """Tell whether RunAPI was asked for a task of another key, and does not tell this server's key of it."""
+        return (key, self._runapi.key_id) in self._foreign
 
     @property
     def load(self) -> TrackerLoad:
@@ -166,7 +170,7 @@ class Tracker:
     async def _go_round(self) -> None:
         """Keep the leases held, and follow what nobody follows, or what is leased to this server without its knowing.
 
-        A task too old to be followed may have ended since: each process asks for it once.
+        A task too old to be followed may have ended since: each process asks for it until there is an answer.
         """
         now, (origin, key_id) = self._now(), self._runapi.account
         if self._following:
@@ -176,8 +180,8 @@ class Tracker:
         find = partial(self._ledger.find_unattended, origin, key_id, now, pays=not self._submission.never_pays)
         recent = await find(FOLLOW_SECONDS)
         older = set(await find(OUTPUT_LIFETIME_SECONDS)).difference(recent)
-        free = [key for key in (*recent, *(older - self._asked_once)) if (key, key_id) not in self._foreign]
-        self._asked_once |= older
+        free = [key for key in (*recent, *(older - self._answered)) if (key, key_id) not in self._foreign]
+        self._answered &= older
         await self._follow_leased()
         for keys in batched(free, TAKEN_AT_ONCE):
             self._take_up(await self._claim(keys))
@@ -250,7 +254,12 @@ class Tracker:
             if await self._submission.leaves_to_others(key):
                 return None
             followed.is_held = followed.is_held or bool(await self._claim([key]))
-            return await self._follower.look(followed) if followed.is_held else None
+            if not followed.is_held:
+                return None
+            then = await self._follower.look(followed)
+            if then is None:
+                self._answered.add(key)
+            return then
         except LeaseLost:
             logger.info("Task %s is followed by another process now", key)
         except TaskOfOtherKey:

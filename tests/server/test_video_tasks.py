@@ -198,12 +198,40 @@ async def test_a_task_of_a_key_that_is_gone_is_over_after_a_day(home: Path, inli
         rig.sandbox.faults.inject(Fault("404", "read", times=1000))
         assert (await ask(client, "tasks/get", taskId=task_id))["status"] == "working"
         clock.jumped += DAY_SECONDS
-        over = await ask(client, "tasks/get", taskId=task_id)
+        over = await until_over(client, task_id, MINUTE)
         again = await begin(client, **ASK)
     error = over["result"]["structuredContent"]["error"]
     assert (over["status"], over["result"]["isError"]) == ("completed", True)
     assert (error["message"], error["charged"]) == (OUT_OF_REACH, "unknown")
     assert (again["taskId"], again["status"]) == (task_id, "completed")
+
+
+async def test_an_old_task_of_a_key_that_another_one_replaced_is_not_over_before_runapi_is_asked(
+    home: Path, inline_threads: None
+) -> None:
+    clock = VirtualClock()
+    async with open_rig(home, clock=clock, api_key="runapi_live_another_key") as rig, rig.client(MODERN) as client:
+        task_id = (await begin(client, **ASK))["taskId"]
+        await anyio.sleep(2)
+    clock.jumped += 2 * DAY_SECONDS
+    async with open_rig(home, clock=clock) as rig, rig.client(MODERN) as client:
+        assert (await ask(client, "tasks/get", taskId=task_id))["status"] == "working"
+        over = await until_over(client, task_id)
+    assert over["result"]["structuredContent"]["status"] == "completed"
+
+
+async def test_a_server_without_a_key_says_nothing_of_another_one_about_an_old_task(
+    home: Path, inline_threads: None
+) -> None:
+    clock = VirtualClock()
+    async with open_rig(home, clock=clock) as rig, rig.client(MODERN) as client:
+        task_id = (await begin(client, **ASK))["taskId"]
+        await anyio.sleep(2)
+    clock.jumped += 2 * DAY_SECONDS
+    async with open_rig(home, clock=clock, api_key="") as rig, rig.client(MODERN) as client:
+        over = await until_over(client, task_id)
+    error = over["result"]["structuredContent"]["error"]
+    assert (error["message"], "another" in error["message"]) == (OUT_OF_REACH, False)
 
 
 async def test_a_video_that_only_a_server_elsewhere_would_save_is_over_after_a_day(

@@ -7,6 +7,7 @@ import anyio
 import pytest
 
 from luma_mcp.app.progress import Progress
+from luma_mcp.core.errors import ASKS_ON
 from luma_mcp.core.models import Status, VideoRequest
 from luma_mcp.sandbox.application import GENERATION_SECONDS
 from luma_mcp.sandbox.faults import Fault, Kind
@@ -144,6 +145,24 @@ async def sleep_and_wake_without_network(rig: Rig, key: str, away: float, *, los
     await anyio.sleep(120)
     found = await rig.parts.ledger.get(key)
     assert (found.error, Path(found.video_path).is_file()) == (None, True)
+
+
+async def test_nobody_is_told_to_go_on_asking_for_a_task_that_was_given_up_on_by_another_process_either(
+    home: Path,
+) -> None:
+    clock = VirtualClock()
+    sandbox = sandbox_for(home, clock=clock, seconds=60)
+    sandbox.faults.inject(Fault("drop_before", route="read", times=100_000))
+    hints: list[str] = []
+    for slept in (50 * HOUR, 0.0):
+        async with open_rig(home, clock=clock, sandbox=sandbox) as rig:
+            key = (await rig.submit(wait=0)).key
+            clock.jumped += slept
+            await anyio.sleep(2 * HOUR if slept else 90)
+            task = await rig.parts.ledger.get(key)
+            assert (task.is_lost(clock()), code_of(task)) == (True, "network")
+            hints.append(task.error.hint if task.error else "")
+    assert hints == [ASKS_ON, ASKS_ON]
 
 
 @pytest.mark.parametrize("kind", ["404", "503", "drop_before"])

@@ -15,12 +15,14 @@ from luma_mcp.core.errors import LedgerUnusable, LumaError
 from luma_mcp.core.models import Status, Task
 from luma_mcp.ledger import database
 from luma_mcp.ledger.database import raise_ledger_unusable
+from luma_mcp.ledger.errors import LeaseLost
 from luma_mcp.ledger.ledger import insert
 from luma_mcp.ledger.records import row_of
 from luma_mcp.ledger.store import Connection
 from luma_mcp.media.downloads import Downloads
 from luma_mcp.sandbox.faults import Fault
 from luma_mcp.sandbox.transport import open_asgi_transport
+from luma_mcp.worker.follower import Follower
 from tests.support.rig import Rig, VirtualClock, open_rig, sandbox_for
 from tests.support.runapi_keys import NEW_KEY, OLD_KEY, RevokingNetwork, write_key
 from tests.support.tasks import code_of, task
@@ -91,6 +93,68 @@ async def test_an_old_task_of_a_process_that_just_died_is_asked_for_too(
         assert (await third.parts.ledger.get(task.key)).status is Status.COMPLETED
 
 
+@pytest.mark.parametrize("kills", [True, False])
+async def test_an_old_task_is_asked_for_by_another_process_when_one_ends_before_runapi_answers(
+    home: Path, monkeypatch: pytest.MonkeyPatch, kills: bool
+) -> None:
+    clock = VirtualClock()
+    sandbox = sandbox_for(home, clock=clock, seconds=60)
+    async with open_rig(home, clock=clock, sandbox=sandbox) as first:
+        task = await first.submit(wait=0)
+    clock.jumped += 50 * HOUR
+    sandbox.faults.inject(Fault("drop_before", route="read", times=100_000))
+    async with open_rig(home, clock=clock, sandbox=sandbox) as other:
+        async with open_rig(home, clock=clock, sandbox=sandbox) as holder:
+            with monkeypatch.context() as patched:
+                patched.setattr(other.parts.tracker, "_claim", claim_too_late)
+                other.app.start_tracker()
+                await anyio.sleep(1)
+            holder.app.start_tracker()
+            await anyio.sleep(30)
+            assert (holder.parts.tracker.load.leases, other.parts.tracker.load.leases) == (1, 0)
+            if kills:
+                monkeypatch.setattr(holder.parts.tracker, "_release_all", keep)
+        sandbox.faults.clear()
+        await anyio.sleep(120)
+        assert (await other.parts.ledger.get(task.key)).status is Status.COMPLETED
+
+
+@pytest.mark.parametrize("trouble", [LedgerUnusable("busy"), ZeroDivisionError(), LeaseLost("another has it")])
+async def test_an_old_task_is_asked_for_again_where_trouble_of_this_servers_own_ended_its_following(
+    home: Path, monkeypatch: pytest.MonkeyPatch, trouble: Exception
+) -> None:
+    clock = VirtualClock()
+    sandbox = sandbox_for(home, clock=clock, seconds=60)
+    async with open_rig(home, clock=clock, sandbox=sandbox) as first:
+        task = await first.submit(wait=0)
+    clock.jumped += 50 * HOUR
+    async with open_rig(home, clock=clock, sandbox=sandbox) as rig:
+
+        async def fail(*_: object) -> None:
+            raise trouble
+
+        with monkeypatch.context() as patched:
+            patched.setattr(Follower, "look", fail)
+            rig.app.start_tracker()
+            await anyio.sleep(3)
+        await anyio.sleep(HOUR)
+        assert (await rig.parts.ledger.get(task.key)).status is Status.COMPLETED
+
+
+async def test_an_old_task_that_still_runs_is_asked_for_once_by_each_process(home: Path) -> None:
+    clock = VirtualClock()
+    sandbox = sandbox_for(home, clock=clock, seconds=100 * HOUR)
+    async with open_rig(home, clock=clock, sandbox=sandbox) as first:
+        await first.submit(wait=0)
+    clock.jumped += 50 * HOUR
+    async with open_rig(home, clock=clock, sandbox=sandbox) as one:
+        async with open_rig(home, clock=clock, sandbox=sandbox) as other:
+            one.app.start_tracker()
+            other.app.start_tracker()
+            await anyio.sleep(HOUR)
+        assert one.polls() == 2
+
+
 async def test_one_followers_bug_does_not_take_down_the_others(
     rig: Rig, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -155,6 +219,11 @@ async def test_two_processes_share_the_ledger_and_only_one_asks(home: Path) -> N
 async def refuse(*_: object, **__: object) -> None:
     """Be a ledger that cannot be used."""
     raise LedgerUnusable("The ledger is busy.")
+
+
+async def claim_too_late(_: list[str]) -> set[str]:
+    """Find that another process has taken what this one has found, too."""
+    return set()
 
 
 async def keep() -> None:
