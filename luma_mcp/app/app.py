@@ -265,8 +265,12 @@ class App:
         return await self._parts.account_checker.spent_this_month(caller)
 
     async def find(self, task_id: str, caller: str) -> Task:
-        """Look up a task of the caller's in the ledger; raise `TaskNotFound`, or `InvalidRequest` for what is no id."""
-        task = await self._parts.ledger.find(caller, parse_task_id(task_id))
+        """Look up a task of the caller's in the ledger; raise `TaskNotFound`, or `InvalidRequest` for what is no id.
+
+        Hosts that run the task in the background tell their model its key, by which it is found, too.
+        """
+        name = parse_task_id(task_id)
+        task = await self._parts.ledger.find(caller, name) or await self._find_by_key(name, caller)
         if task is None:
             raise no_such_task(task_id)
         return task
@@ -371,14 +375,18 @@ class App:
 
     async def follow_task(self, key: str, caller: str) -> Task:
         """Give a task of the caller's by its key, after having it followed; raise `TaskNotFound`."""
-        try:
-            task = await self._parts.ledger.get(key)
-        except TaskNotFound:
-            raise no_such_task(key) from None
-        if task.caller != caller:
+        task = await self._find_by_key(key, caller)
+        if task is None:
             raise no_such_task(key)
         self._follow(task)
         return task
+
+    async def _find_by_key(self, key: str, caller: str) -> Task | None:
+        try:
+            task = await self._parts.ledger.get(key)
+        except TaskNotFound:
+            return None
+        return task if task.caller == caller else None
 
     def is_over(self, task: Task) -> bool:
         """Tell whether a task has ended, or is older than a day and out of this server's reach."""

@@ -122,7 +122,6 @@ def question(charge: Charge) -> wire.ElicitRequestFormParams:
     request = charge.request
     lines = [
         f"Modify this video with Luma for {price}?",
-        "",
         f"Prompt: {shown(request.prompt, MAX_SHOWN_PROMPT)}",
         f"Clip: {clip_words(charge)}",
         f"Take: {request.take}",

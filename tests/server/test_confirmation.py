@@ -57,7 +57,6 @@ async def test_a_yes_makes_one_task_after_one_question_that_says_what_is_paid_fo
     (question,) = person.questions
     assert question.splitlines() == [
         "Modify this video with Luma for 0.50 USD?",
-        "",
         'Prompt: "fog"',
         'Clip: "https://example.com/clip.mp4"',
         "Take: 3",
@@ -533,11 +532,11 @@ async def test_a_prompt_cannot_pretend_to_be_another_line_of_the_question(home: 
     async with asking(home) as rig, rig.client(MODERN) as client:
         asked = await call(client, ASK | {"prompt": prompt, "callback_url": "https://example.com/hook"})
     lines = asked["inputRequests"]["charge"]["params"]["message"].splitlines()
-    assert [line.partition(":")[0] for line in lines if line][1:] == [
+    assert [line.partition(":")[0] for line in lines][1:] == [
         *("Prompt", "Clip", "Take", "Price", "The result is also sent to")
     ]
-    assert "\u202e" not in lines[2]
-    assert lines[2].endswith(f"and {len(prompt) - MAX_SHOWN_PROMPT} more characters")
+    assert "\u202e" not in lines[1]
+    assert lines[1].endswith(f"and {len(prompt) - MAX_SHOWN_PROMPT} more characters")
     assert PRICE_ASKED in lines
 
 

@@ -10,7 +10,7 @@ from mcp import MCPError
 from mcp_types import INVALID_PARAMS
 
 from luma_mcp.app.app import LEFT_TO_OTHERS, OUT_OF_REACH, open_app
-from luma_mcp.core.errors import GenerationFailed, LedgerUnusable
+from luma_mcp.core.errors import GenerationFailed, LedgerUnusable, TaskNotFound
 from luma_mcp.core.models import DAY_SECONDS, SANDBOX_ORIGIN, Limits, Status, Task, VideoRequest
 from luma_mcp.sandbox.faults import Fault, Kind
 from luma_mcp.sandbox.transport import open_asgi_transport
@@ -58,6 +58,20 @@ async def test_the_result_is_what_get_task_gives(rig: Rig) -> None:
     assert result == {name: same[name] for name in result}
     assert Path(result["structuredContent"]["video_path"]).is_file()
     assert not result["isError"]
+
+
+async def test_tools_know_a_task_by_the_id_that_its_host_knows(rig: Rig) -> None:
+    rig.sandbox.faults.inject(Fault("slow", seconds=30))
+    async with rig.client(MODERN) as client:
+        key = (await begin(client, **ASK))["taskId"]
+        running = structured(await client.call_tool("get_task", {"task_id": key}))
+        assert (running["task_id"], running["done"]) == ("", False), "RunAPI has not named it yet"
+        done = structured(await client.call_tool("get_task", {"task_id": key, "wait_seconds": 300}))
+        assert (done["status"], done["task_id"] not in {"", key}) == ("completed", True)
+        assert structured(await client.call_tool("save_video", {"task_id": key}))["task_id"] == done["task_id"]
+        with pytest.raises(TaskNotFound):
+            await rig.app.find(key, "ann")
+    assert rig.task_count() == 1
 
 
 async def test_the_published_client_follows_a_task_to_its_result(rig: Rig) -> None:
